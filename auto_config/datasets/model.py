@@ -1,0 +1,69 @@
+"""What a data set is: cases with images and landmarks, and the problems found in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from auto_config.bundle_scripts.landmarks import LandmarkSet
+
+Severity = Literal["error", "warning"]
+"""An error would train wrongly; a warning should be looked at."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image with its landmarks.
+
+    Args:
+        name: Unique name of the case.
+        image: Absolute paths of its image: one file, or one for each channel.
+        landmarks: Landmarks in the order of `Dataset.names`, or None where the case has none.
+        split: ``"training"`` or ``"test"``.
+        fold: Fold whose validation cases hold this case, if the source says so.
+        group: Cases of one group (of one patient) belong into the same fold.
+    """
+
+    name: str
+    image: tuple[Path, ...]
+    landmarks: LandmarkSet | None
+    split: str = "training"
+    fold: int | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Cases with the same landmarks.
+
+    Args:
+        source: The path that was read.
+        format: Name of the format that was found or forced.
+        names: Landmark names in their order.
+        cases: All cases whose files could be read, in natural order of their names.
+        spatial_dims: 2 or 3.
+    """
+
+    source: Path
+    format: str
+    names: tuple[str, ...]
+    cases: tuple[Case, ...]
+    spatial_dims: int
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong in the data.
+
+    Args:
+        severity: ``"error"`` (would train wrongly) or ``"warning"``.
+        message: One line: what was found, in which file, and what to do.
+        case: Name of the case, if it is about one.
+        landmark: Name of the landmark, if it is about one.
+    """
+
+    severity: Severity
+    message: str
+    case: str | None = None
+    landmark: str | None = None
