@@ -1,0 +1,235 @@
+"""From the words of a command line to a call of a function, by the function's own signature and docstring.
+
+fire matches words to parameters, but leniently: it runs a command before it finds that an option does not exist, takes the
+word after a flag as the flag's value, and reads `1e5` or `AC,PC` as Python wherever they stand. So the words are brought
+into the one form that cannot be misread (`--name=value` for every parameter) and checked first, and each value is read by
+the type that the signature gives it.
+"""
+
+import difflib
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from auto_config.errors import UserError
+
+Command = Callable[..., int | None]
+Names = tuple[str, ...]
+Numbers = tuple[float, ...]
+Integers = tuple[int, ...]
+
+
+def call(command: Command, words: Sequence[str]) -> int | None:
+    """Call `command` with the values in `words`, and give what it returns.
+
+    Raises:
+        UserError: An option that does not exist, a missing or superfluous word, a value of the wrong type. The command has
+            then not been started.
+    """
+    import fire
+    from fire.decorators import SetParseFns
+
+    def printed(result: object) -> None:
+        """Nothing: a command prints for itself, and its result is the exit status."""
+
+    readers = {
+        name: _reader(name, parameter.annotation)
+        for name, parameter in inspect.signature(command).parameters.items()
+        if parameter.kind is not parameter.VAR_KEYWORD
+    }
+    read = SetParseFns(**readers)(command)
+    result: int | None = fire.Fire(read, command=canonical(command, words), name=command.__name__, serialize=printed)
+    return result
+
+
+def canonical(command: Command, words: Sequence[str]) -> list[str]:
+    """Write `words` as `--name=value` for each parameter of `command`.
+
+    `--name value`, `--name=value`, `--some-name` and, for a parameter of type bool, `--name` alone are understood.
+
+    Args:
+        command: Its parameters without a default are the words without a name, in order; the others are options.
+        words: What stands on the command line after the command's name.
+
+    Returns:
+        One word for each value that was given, in the order given.
+
+    Raises:
+        UserError: As `call`, types apart.
+    """
+    parameters = inspect.signature(command).parameters
+    required = [name for name, p in parameters.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+    options = [name for name, p in parameters.items() if p.kind is not p.VAR_KEYWORD]
+    open_ended = len(options) < len(parameters)
+    values: dict[str, str] = {}
+    unnamed: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if not re.match(r"--?[^\W\d]", word):
+            unnamed.append(word)
+            continue
+        name, equals, value = word.lstrip("-").partition("=")
+        name = name.replace("-", "_")
+        if name not in options and not open_ended:
+            raise UserError(_unknown(f"option --{name}", name, options, "--", command.__name__))
+        if not equals:
+            if name in options and parameters[name].annotation is bool:
+                value = "true"
+            elif rest and not rest[0].startswith("--"):
+                value = rest.pop(0)
+            else:
+                raise UserError(f"--{name} needs a value: --{name} VALUE")
+        if name in values:
+            raise UserError(f"--{name} is given twice: {values[name]!r} and {value!r}; give it once")
+        values[name] = value
+    for name in [name for name in required if name not in values]:
+        if not unnamed:
+            raise UserError(f"{name.upper()} is missing; usage: {usage(command)}")
+        values[name] = unnamed.pop(0)
+    if unnamed:
+        raise UserError(
+            f"{unnamed[0]!r} is one word too many; usage: {usage(command)}; lists are written with commas: a,b,c"
+        )
+    return [f"--{name}={value}" for name, value in values.items()]
+
+
+def choose(name: str, commands: dict[str, Command]) -> Command:
+    """The command called `name`.
+
+    Raises:
+        UserError: There is none; the message names the nearest one.
+    """
+    if name not in commands:
+        raise UserError(_unknown(f"command {name!r}", name, list(commands), "", ""))
+    return commands[name]
+
+
+def usage(command: Command) -> str:
+    """One line: `auto_config NAME WORDS [options]`."""
+    parameters = inspect.signature(command).parameters.values()
+    words = [p.name.upper() for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+    return " ".join(["auto_config", command.__name__, *words, "[options]"])
+
+
+def overview(commands: dict[str, Command]) -> str:
+    """The commands, a line each."""
+    width = max(map(len, commands))
+    lines = [f"  {name:<{width}}  {_sections(command)[0].splitlines()[0]}" for name, command in commands.items()]
+    return "\n".join(
+        [
+            "auto_config: from a folder of scans and landmark points to a trained MONAI Bundle",
+            "",
+            "usage: auto_config COMMAND [words] [options]",
+            "",
+            *lines,
+            "",
+            "`auto_config COMMAND --help` tells more; `--debug` shows the traceback of an error; `--version`.",
+            "New here? `auto_config demo` runs the whole way on built-in data in less than ten minutes.",
+        ]
+    )
+
+
+def help_text(command: Command) -> str:
+    """The help of one command, from its docstring: what it does, its words and options with defaults, examples."""
+    text, descriptions, examples = _sections(command)
+    words, options = [], []
+    for name, parameter in inspect.signature(command).parameters.items():
+        description = descriptions.get(name, "")
+        if parameter.kind is parameter.VAR_KEYWORD:
+            options.append(("--ID=VALUE", description))
+        elif parameter.default is parameter.empty:
+            words.append((name.upper(), description))
+        else:
+            shown = parameter.default is not None and parameter.default is not False
+            options.append((f"--{name}", f"{description} (default: {parameter.default})" if shown else description))
+    width = max(len(name) for name, _ in words + options)
+
+    def table(rows: list[tuple[str, str]]) -> list[str]:
+        return [f"  {name:<{width}}  {description}" for name, description in rows]
+
+    parts = [
+        f"usage: {usage(command)}",
+        "",
+        text,
+        *(["", *table(words)] if words else []),
+        "",
+        "options:",
+        *table(options),
+    ]
+    return "\n".join([*parts, "", "examples:", *(f"  {example}" for example in examples)])
+
+
+def _sections(command: Command) -> tuple[str, dict[str, str], list[str]]:
+    """The text, the parameters' descriptions and the examples of a docstring in Google style."""
+    parts = re.split(r"^(Args|Returns|Examples):\n", inspect.getdoc(command) or "", flags=re.MULTILINE)
+    text, sections = parts[0], dict(zip(parts[1::2], parts[2::2], strict=True))
+    descriptions: dict[str, str] = {}
+    name = ""
+    for line in sections.get("Args", "").splitlines():
+        if start := re.match(r"    \*{0,2}(\w+): (.*)", line):
+            name, descriptions[start[1]] = start[1], start[2]
+        elif line.strip():
+            descriptions[name] += " " + line.strip()
+    return (
+        text.strip(),
+        descriptions,
+        [line.strip() for line in sections.get("Examples", "").splitlines() if line.strip()],
+    )
+
+
+def _unknown(what: str, name: str, known: list[str], prefix: str, command: str) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    hint = f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(prefix + other for other in known)}"
+    return f"there is no {what}; {hint} See `{' '.join(['auto_config', command]).strip()} --help`"
+
+
+def _reader(name: str, annotation: object) -> Callable[[str], Any]:
+    """A function that reads the value of the option `name`, whose type is `annotation`."""
+    convert, form = _READERS[annotation]
+
+    def read(text: str) -> Any:
+        try:
+            return convert(text)
+        except ValueError:
+            raise UserError(f"--{name} is {form}, not {text!r}") from None
+
+    return read
+
+
+def _list_of(convert: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
+    """A reader of `a,b,c`; brackets around it, as Python writes lists, do no harm."""
+
+    def read(text: str) -> tuple[Any, ...]:
+        inner = re.sub(r"^\s*[\[(](.*)[\])]\s*$", r"\1", text)
+        return tuple(convert(part.strip()) for part in inner.split(",") if part.strip())
+
+    return read
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in _BOOLEANS:
+        raise ValueError(text)
+    return _BOOLEANS[text.lower()]
+
+
+def _whole_or_word(text: str) -> int | str:
+    return int(text) if re.fullmatch(r"-?\d+", text) else text
+
+
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+_READERS: dict[object, tuple[Callable[[str], Any], str]] = {
+    str: (str, "a text"),
+    str | None: (str, "a text"),
+    bool: (_boolean, "true or false"),
+    int: (int, "a whole number"),
+    int | None: (int, "a whole number"),
+    int | str: (_whole_or_word, "a whole number or a word"),
+    float: (float, "a number"),
+    float | None: (float, "a number"),
+    Names | None: (_list_of(str), "a list of names such as AC,PC"),
+    Numbers: (_list_of(float), "a list of numbers such as 2,2.5,3"),
+    Numbers | None: (_list_of(float), "a list of numbers such as 1,1,1.5"),
+    Integers | None: (_list_of(int), "a list of whole numbers such as 96,96,64"),
+}

@@ -1,0 +1,309 @@
+"""The commands: parse, call, print. No logic, and no heavy import before a command is known to be well written."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from auto_config import __version__
+from auto_config.arguments import Command, Integers, Names, Numbers, call, choose, help_text, overview
+from auto_config.errors import UserError
+
+WRONG_INPUT = 2
+INTERRUPTED = 130
+READER_GONE = 141
+
+
+def inspect(
+    source: str,
+    *,
+    report: str | None = None,
+    headers_only: bool = False,
+    format: str | None = None,
+    missing: str = "unknown",
+    outside: str = "error",
+    landmarks: Names | None = None,
+    workers: int | None = None,
+) -> int | None:
+    """Say what a data set is, and every problem found in it.
+
+    Format, cases, landmarks, units, spacing, counts of present, absent and unknown landmarks, left-right pairs; points
+    outside their image, swapped coordinate systems, duplicate names, unreadable files and more. Nothing is changed.
+
+    Args:
+        source: folder with images/ and landmarks/, folder with files side by side, cohort CSV or datalist JSON
+        report: write an HTML page with pictures of every case to this file
+        headers_only: read the headers of the images only: quick, but grey values are not checked
+        format: read SOURCE as this format instead of detecting it
+        missing: what a name that one case's file lacks means: unknown or absent
+        outside: what a point outside its image is: error or absent
+        landmarks: names to keep, in this order: AC,PC
+        workers: processes to read with, all cores if not given
+
+    Returns:
+        The exit status: 0, or 1 if the data set has errors.
+
+    Examples:
+        auto_config inspect scans
+        auto_config inspect scans --report scans.html
+        auto_config inspect points.csv --missing absent --landmarks AC,PC
+    """
+    from auto_config.inspection import inspect as run
+
+    return run(
+        source,
+        report=report,
+        headers_only=headers_only,
+        format=format,
+        missing=missing,
+        outside=outside,
+        landmarks=landmarks,
+        workers=workers,
+    )
+
+
+def create(
+    source: str,
+    bundle: str,
+    *,
+    network: str | None = None,
+    recipe: str | None = None,
+    preset: str | None = None,
+    gpu_memory_gb: float | None = None,
+    folds: int = 5,
+    test_fraction: float = 0.2,
+    test: str | None = None,
+    groups: str | None = None,
+    landmarks: Names | None = None,
+    modality: str | None = None,
+    spacing: Numbers | None = None,
+    patch_size: Integers | None = None,
+    stages: int | None = None,
+    format: str | None = None,
+    missing: str = "unknown",
+    outside: str = "error",
+    pretrained: str | None = None,
+    overwrite: bool = False,
+    seed: int = 0,
+) -> int | None:
+    """Read a data set, choose everything that training needs, and write a MONAI Bundle.
+
+    The bundle is plain JSON to read and edit; configs/plan.json gives the reason of every choice. Nothing is trained yet.
+
+    Args:
+        source: the data set, as for `inspect`
+        bundle: folder to write; its name becomes the bundle's name
+        network: tiny (for CPUs), plain, resenc_m, resenc_l or resenc_xl; chosen by the GPU's memory if not given
+        recipe: default, or nnlandmark for the published method to the letter
+        preset: a name for a network and a recipe
+        gpu_memory_gb: memory to plan for, in GB; that of this machine's GPU if not given
+        folds: number of cross-validation folds
+        test_fraction: share of the cases to hold back, if SOURCE marks none
+        test: file with the names of the test cases, one a line
+        groups: CSV `case,group`: cases of one group, such as scans of one patient, stay together
+        landmarks: names to keep, in this order; with a folder of images alone, the names to annotate
+        modality: ct or mr, if the grey values do not tell
+        spacing: mm of the planned grid, in the order right, anterior, superior: 1,1,1.5
+        patch_size: voxels of the training patch, in the same order: 96,96,64
+        stages: 1, or 2 for coarse to fine
+        format: read SOURCE as this format instead of detecting it
+        missing: what a name that one case's file lacks means: unknown or absent
+        outside: what a point outside its image is: error or absent
+        pretrained: bundle to take the first weights from
+        overwrite: replace BUNDLE if it is there
+        seed: of the split into folds
+
+    Examples:
+        auto_config create scans brain_landmarks
+        auto_config create scans brain_landmarks --network resenc_l --gpu_memory_gb 24
+        auto_config create new_scans to_annotate --landmarks AC,PC
+    """
+    from auto_config.creation import create as run
+
+    return run(
+        source,
+        bundle,
+        network=network,
+        recipe=recipe,
+        preset=preset,
+        gpu_memory_gb=gpu_memory_gb,
+        folds=folds,
+        test_fraction=test_fraction,
+        test=test,
+        groups=groups,
+        landmarks=landmarks,
+        modality=modality,
+        spacing=spacing,
+        patch_size=patch_size,
+        stages=stages,
+        format=format,
+        missing=missing,
+        outside=outside,
+        pretrained=pretrained,
+        overwrite=overwrite,
+        seed=seed,
+    )
+
+
+def train(
+    bundle: str,
+    *,
+    fold: int | str = 0,
+    max_epochs: int | None = None,
+    time_budget: str | None = None,
+    resume: bool = False,
+    gpus: int | None = None,
+    **overrides: object,
+) -> int | None:
+    """Train a bundle: `python -m monai.bundle run training` with the right files.
+
+    models/model.pt holds the best weights from the first validation on; training may be stopped and resumed at any time.
+
+    Args:
+        bundle: the folder that `create` wrote
+        fold: fold to validate on, or all: one training after the other, averaged by `predict`
+        max_epochs: number of epochs instead of the plan's
+        time_budget: fit the whole schedule to this time: 15m, 2h, 90s
+        resume: go on where the last training stopped
+        gpus: number of GPUs, all of this machine if not given
+        overrides: any other id of configs/train.json: --learning_rate=0.001 --train#trainer#max_epochs=3
+
+    Examples:
+        auto_config train brain_landmarks --time_budget 15m
+        auto_config train brain_landmarks --fold all
+        auto_config train brain_landmarks --resume
+        auto_config train brain_landmarks --batch_size 1 --amp false
+    """
+    from auto_config.training import train as run
+
+    return run(bundle, fold=fold, max_epochs=max_epochs, time_budget=time_budget, resume=resume, gpus=gpus, **overrides)
+
+
+def predict(
+    bundle: str,
+    input: str,
+    output: str,
+    *,
+    device: str | None = None,
+    fcsv: bool = False,
+    json: bool = False,
+    labelmap: bool = False,
+) -> int | None:
+    """Predict landmarks: CASE.mrk.json for Slicer, and predictions.csv.
+
+    Points are in world millimetres. A file that cannot be read is reported, and the others are predicted.
+
+    Args:
+        bundle: a trained bundle
+        input: an image, a folder of images or a folder with one DICOM series
+        output: folder for the results
+        device: cpu, cuda or cuda:1; a GPU if there is one
+        fcsv: write CASE.fcsv too
+        json: write CASE.json too
+        labelmap: write a label map of balls on the image's own grid too
+
+    Returns:
+        The exit status: 0, or 1 if an image could not be predicted.
+
+    Examples:
+        auto_config predict brain_landmarks scan.nii.gz results
+        auto_config predict brain_landmarks new_scans results --labelmap
+    """
+    from auto_config.prediction import predict as run
+
+    return run(bundle, input, output, device=device, fcsv=fcsv, json=json, labelmap=labelmap)
+
+
+def evaluate(
+    predictions: str,
+    source: str,
+    *,
+    output: str | None = None,
+    thresholds: Numbers = (2.0, 2.5, 3.0, 4.0),
+) -> int | None:
+    """Compare predicted landmarks with true ones: errors in mm, tables, a report with pictures.
+
+    The error of predicting the mean shape of the training cases stands beside that of the predictions.
+
+    Args:
+        predictions: the folder that `predict` wrote
+        source: the data set with the true landmarks, as for `inspect`
+        output: folder for the results, PREDICTIONS if not given
+        thresholds: mm for the share of landmarks that are found
+
+    Examples:
+        auto_config evaluate results scans
+        auto_config evaluate results scans --thresholds 0.5,1,2 --output report
+    """
+    from auto_config.evaluation import evaluate as run
+
+    return run(predictions, source, output=output, thresholds=thresholds)
+
+
+def demo(directory: str | None = None, *, minutes: float = 5.0, cases: int = 30, seed: int = 0) -> int | None:
+    """Run the whole way on built-in data: synthetic brains with 32 landmarks.
+
+    Makes the data, creates a bundle, trains it, predicts, evaluates and draws a picture, in less than ten minutes on two
+    cores. Needs the extra `demo`.
+
+    Args:
+        directory: new or empty folder for everything, demo_run if not given
+        minutes: of training
+        cases: number of brains to make, a fifth of them for the test
+        seed: of the random brains
+
+    Examples:
+        auto_config demo
+        auto_config demo my_demo --minutes 30
+    """
+    from auto_config.demo import demo as run
+
+    return run(directory, minutes=minutes, cases=cases, seed=seed)
+
+
+COMMANDS: dict[str, Command] = {
+    command.__name__: command for command in (inspect, create, train, predict, evaluate, demo)
+}
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command line.
+
+    Args:
+        words: What stands after the program's name, `sys.argv` if not given.
+
+    Returns:
+        The exit status: what the command returns, 0 if that is None; 2 for wrong input, 130 for Ctrl+C.
+    """
+    words = list(sys.argv[1:] if words is None else words)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        return _run(words)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away, as in `auto_config inspect scans | head`; nothing more can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return READER_GONE
+    except (UserError, ValueError, OSError) as error:
+        if debug:
+            raise
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        return WRONG_INPUT
+
+
+def _run(words: list[str]) -> int:
+    if not words or words in (["--help"], ["-h"], ["help"]):
+        print(overview(COMMANDS))
+        return 0
+    if words == ["--version"]:
+        print(__version__)
+        return 0
+    if words[0] == "help":
+        words = [*words[1:], "--help"]
+    command = choose(words[0], COMMANDS)
+    if "--help" in words or "-h" in words:
+        print(help_text(command))
+        return 0
+    return call(command, words[1:]) or 0
