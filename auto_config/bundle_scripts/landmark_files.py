@@ -3,10 +3,6 @@
 Points in files keep the coordinate system that the file declares; in memory they are always world millimetres: RAS in
 3D, x right and y down in 2D. Slicer shows a 2D picture with x and y along its LPS axes, so the first two LPS
 coordinates of a file are the world coordinates of a 2D point.
-
-Which of label and description is the name (both formats, because one is saved as the other): the label, unless every
-label is a whole number and the descriptions are filled in and all different. Then the description is the name. That is
-how the AFIDs protocol writes its files (label 1 to 32, description "AC", "PC", ...).
 """
 
 from __future__ import annotations
@@ -15,16 +11,15 @@ import contextlib
 import csv
 import io
 import json
-import math
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .control_points import TO_RAS, ControlPoint, coordinate_system, landmark_set_of, millimetres_per_unit, to_world
 from .landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkFileError, LandmarkSet, duplicate_names
 
 MARKUPS_SCHEMA = (
@@ -34,23 +29,10 @@ MARKUPS_SCHEMA = (
 LANDMARK_SUFFIXES = (".mrk.json", ".fcsv", ".json")
 """Endings of the files that `read_landmark_file` reads."""
 
-_SYSTEMS = {"RAS": "RAS", "0": "RAS", "LPS": "LPS", "1": "LPS", "IJK": "IJK", "2": "IJK"}
-_TO_RAS = {"RAS": np.eye(4), "LPS": np.diag([-1.0, -1.0, 1.0, 1.0])}
-_MILLIMETRES = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "um": 1e-3, "µm": 1e-3, "μm": 1e-3}
 _POSITION_STATUS = {"defined": PRESENT, "missing": ABSENT, "undefined": UNKNOWN, "preview": UNKNOWN}
 # Slicer's enumeration, as the last columns of newer .fcsv files hold it.
 _FCSV_STATUS = {"0": UNKNOWN, "1": UNKNOWN, "2": PRESENT, "3": ABSENT}
 _FCSV_COLUMNS = ("id", "x", "y", "z", "ow", "ox", "oy", "oz", "vis", "sel", "lock", "label", "desc", "associatedNodeID")
-
-
-@dataclass(frozen=True)
-class _Row:
-    """One control point: its name fields, its point in RAS mm (None where not present), its status."""
-
-    label: str
-    description: str
-    point: np.ndarray | None
-    status: int
 
 
 def read_label(
@@ -167,7 +149,7 @@ def read_fcsv(
             f"{path}: has no line '# CoordinateSystem = ...'; add '# CoordinateSystem = RAS' or '... = LPS', "
             "whichever the points are in"
         )
-    system = _system(header["coordinatesystem"], path)
+    system = coordinate_system(header["coordinatesystem"], path)
     columns = [name.strip() for name in header.get("columns", ",".join(_FCSV_COLUMNS)).split(",")]
     absent_columns = [name for name in ("x", "y", "z", "label") if name not in columns]
     if absent_columns:
@@ -179,8 +161,10 @@ def read_fcsv(
             f"{path}: the points are in IJK (voxels), which needs the image; save the list in Slicer as RAS or LPS, "
             "or read it as part of a data set with its image"
         )
-    to_ras = image_affine if system == "IJK" and image_affine is not None else _TO_RAS[system]
-    return _build([_fcsv_row(fields, columns, to_ras, path) for fields in csv.reader(lines)], path, spatial_dims)
+    to_ras = image_affine if system == "IJK" and image_affine is not None else TO_RAS[system]
+    return landmark_set_of(
+        [_fcsv_row(fields, columns, to_ras, path) for fields in csv.reader(lines)], path, spatial_dims
+    )
 
 
 def write_markups(
@@ -312,25 +296,25 @@ def _markups_set(document: dict[str, Any], path: Path, spatial_dims: int) -> Lan
     nodes = document["markups"]
     if not isinstance(nodes, list) or not all(isinstance(node, dict) for node in nodes):
         raise LandmarkFileError(f"{path}: 'markups' must be a list of point lists; save the points again in Slicer")
-    rows: list[_Row] = []
+    rows: list[ControlPoint] = []
     for node in nodes:
         if node.get("type", "Fiducial") != "Fiducial":
             raise LandmarkFileError(
                 f"{path}: holds a markup of type {node['type']!r}; only point lists ('Fiducial') are read, "
                 "save the landmarks as a point list"
             )
-        system = _system(node.get("coordinateSystem", "LPS"), path)
+        system = coordinate_system(node.get("coordinateSystem", "LPS"), path)
         if system == "IJK":
             raise LandmarkFileError(f"{path}: coordinateSystem is IJK; save the point list in Slicer as LPS or RAS")
-        to_ras = _TO_RAS[system] @ np.diag([*[_millimetres(node.get("coordinateUnits"), path)] * 3, 1.0])
+        to_ras = TO_RAS[system] @ np.diag([*[millimetres_per_unit(node.get("coordinateUnits"), path)] * 3, 1.0])
         points = node.get("controlPoints") or []
         if not isinstance(points, list) or not all(isinstance(point, dict) for point in points):
             raise LandmarkFileError(f"{path}: 'controlPoints' must be a list of points; save them again in Slicer")
         rows += [_markups_row(point, to_ras, path) for point in points]
-    return _build(rows, path, spatial_dims)
+    return landmark_set_of(rows, path, spatial_dims)
 
 
-def _markups_row(item: dict[str, Any], to_ras: np.ndarray, path: Path) -> _Row:
+def _markups_row(item: dict[str, Any], to_ras: np.ndarray, path: Path) -> ControlPoint:
     label = str(item.get("label", "")).strip()
     word = item.get("positionStatus", "defined")
     if word not in _POSITION_STATUS:
@@ -338,11 +322,11 @@ def _markups_row(item: dict[str, Any], to_ras: np.ndarray, path: Path) -> _Row:
             f"{path}: landmark {label!r} has positionStatus {word!r}; allowed are {_shown(list(_POSITION_STATUS))}"
         )
     status = _POSITION_STATUS[word]
-    point = _to_world(item.get("position"), to_ras, label, path) if status == PRESENT else None
-    return _Row(label, str(item.get("description", "")).strip(), point, status)
+    point = to_world(item.get("position"), to_ras, label, path) if status == PRESENT else None
+    return ControlPoint(label, str(item.get("description", "")).strip(), point, status)
 
 
-def _fcsv_row(fields: list[str], columns: list[str], to_ras: np.ndarray, path: Path) -> _Row:
+def _fcsv_row(fields: list[str], columns: list[str], to_ras: np.ndarray, path: Path) -> ControlPoint:
     named = dict(zip(columns, fields, strict=False))
     label = named.get("label", "").strip()
     if not {"x", "y", "z"} <= set(named):
@@ -356,67 +340,8 @@ def _fcsv_row(fields: list[str], columns: list[str], to_ras: np.ndarray, path: P
         )
     status = _FCSV_STATUS[word]
     position = [named["x"].strip(), named["y"].strip(), named["z"].strip()]
-    point = _to_world(position, to_ras, label, path) if status == PRESENT else None
-    return _Row(label, named.get("desc", "").strip(), point, status)
-
-
-def _to_world(position: object, to_ras: np.ndarray, label: str, path: Path) -> np.ndarray:
-    """Give a position of the file as (3,) RAS mm."""
-    try:
-        if not isinstance(position, list) or any(isinstance(value, bool) for value in position):
-            raise ValueError("not a list of numbers")
-        x, y, z = (float(value) for value in position)
-    except (TypeError, ValueError) as error:
-        raise LandmarkFileError(
-            f"{path}: landmark {label!r} has position {position!r}; give three numbers, or mark the point as missing "
-            "or undefined"
-        ) from error
-    if not all(math.isfinite(value) for value in (x, y, z)):
-        raise LandmarkFileError(
-            f"{path}: landmark {label!r} has coordinates {position!r} that are not finite; place it again, "
-            "or mark the point as missing or undefined"
-        )
-    return (to_ras @ np.array([x, y, z, 1.0]))[:3]
-
-
-def _build(rows: list[_Row], path: Path, spatial_dims: int) -> LandmarkSet:
-    described = [row.description for row in rows]
-    # The rule of the module's docstring.
-    use_description = all(row.label.isdecimal() for row in rows) and all(described) and not duplicate_names(described)
-    names = described if use_description else [row.label for row in rows]
-    points = np.full((len(rows), 3), np.nan)
-    for index, row in enumerate(rows):
-        if row.point is not None:
-            points[index] = row.point
-    if spatial_dims == 2:
-        points = points[:, :2] * -1.0  # RAS to LPS, see the module's docstring
-    try:
-        return LandmarkSet(tuple(names), points, np.array([row.status for row in rows], dtype=np.int8))
-    except ValueError as error:
-        raise LandmarkFileError(f"{path}: {error}") from error
-
-
-def _system(value: object, path: Path) -> str:
-    system = _SYSTEMS.get(str(value).strip().upper())
-    if system is None:
-        raise LandmarkFileError(f"{path}: coordinate system {value!r} is not known; allowed are RAS (0) and LPS (1)")
-    return system
-
-
-def _millimetres(unit: object, path: Path) -> float:
-    """Millimetres in one unit of the file; Slicer writes a word or a coded entry."""
-    word = unit
-    if isinstance(unit, list) and unit:
-        word = unit[0]
-    elif isinstance(unit, dict):
-        word = unit.get("codeValue")
-    if word in (None, ""):
-        return 1.0
-    if word not in _MILLIMETRES:
-        raise LandmarkFileError(
-            f"{path}: coordinateUnits {unit!r} is not known; allowed are {', '.join(_MILLIMETRES)}; save it in mm"
-        )
-    return _MILLIMETRES[word]
+    point = to_world(position, to_ras, label, path) if status == PRESENT else None
+    return ControlPoint(label, named.get("desc", "").strip(), point, status)
 
 
 def _to_lps(points: np.ndarray) -> np.ndarray:

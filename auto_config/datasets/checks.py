@@ -1,0 +1,257 @@
+"""Problems of one case, found from its header, its voxels and its points. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+
+from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, LandmarkSet
+from auto_config.datasets.images import Header, Image
+from auto_config.datasets.model import Case, Problem, Severity
+
+Outside = Literal["error", "absent"]
+
+# A point may lie on the outer border of the outermost voxel; the slack takes up rounding in files.
+_BORDER_SLACK_VOXELS = 0.01
+_LARGEST_LIKELY_SPACING_MM = 20.0
+_SHEAR_COSINE = 1e-3
+_SINGULAR_VOLUME = 1e-6
+_SAME_POINT_MM = 1e-6
+
+
+def check_case(case: Case, image: Image | Header, names: Sequence[str], outside: Outside = "error") -> list[Problem]:
+    """Find everything wrong with one case.
+
+    Args:
+        case: The case.
+        image: Its image, or only its header; without the voxels nothing is said about them.
+        names: Landmark names of the data set. A landmark of the case that is not among them is not judged.
+        outside: What to do with a point outside the image: ``"error"``, or ``"absent"`` (a warning; `outside_absent`
+            makes the change).
+
+    Returns:
+        Problems in order of image, grid, points; errors would train wrongly.
+    """
+    header = image.header if isinstance(image, Image) else image
+    problems = check_header(case.name, header)
+    if isinstance(image, Image):
+        problems += check_voxels(case.name, image)
+    grid_is_usable = not any(problem.severity == "error" for problem in problems)
+    if case.landmarks is not None:
+        landmarks = case.landmarks.ordered([name for name in names if name in case.landmarks.names])
+        problems += _check_points(case.name, landmarks, header, outside, grid_is_usable)
+    return problems
+
+
+def check_header(case: str, header: Header) -> list[Problem]:
+    """Find what is wrong with size, axes, units and affine of an image."""
+    file, shape = header.path, header.shape
+    found: list[tuple[Severity, str]] = []
+    if header.volumes > 1:
+        found.append(
+            (
+                "error",
+                f"{file}: image is 4D ({'x'.join(map(str, shape))}, {header.volumes} volumes); save one volume, or one "
+                "file for each channel and list them in a datalist",
+            )
+        )
+    if len(shape) != 3:
+        found.append(("error", f"{file}: image has {len(shape)} axes; give a volume with three axes"))
+    elif 0 in shape:
+        found.append(("error", f"{file}: image is empty (shape {shape}); replace the file or leave the case out"))
+    elif 1 in shape:
+        found.append(
+            ("error", f"{file}: image has a single slice (shape {shape}); give the whole volume or leave the case out")
+        )
+    affine_problem = _affine_problem(header)
+    if affine_problem is not None:
+        found.append(affine_problem)
+    elif max(header.spacing) > _LARGEST_LIKELY_SPACING_MM and header.unit in ("mm", "unknown"):
+        found.append(
+            (
+                "warning",
+                f"{file}: voxels are {max(header.spacing):g} mm wide; if these are micrometres, save image and points "
+                "in mm",
+            )
+        )
+    if header.unit not in ("mm", "unknown"):
+        found.append(
+            (
+                "warning",
+                f"{file}: header says lengths are in {header.unit}, but they are read as mm as by MONAI; save the "
+                "image with its spacing in mm, and its points too",
+            )
+        )
+    if not header.oriented:
+        found.append(
+            (
+                "warning",
+                f"{file}: header has neither sform nor qform, programs place it differently; check the report's "
+                "pictures and save the image again with an orientation",
+            )
+        )
+    shift = form_distance(header)
+    if shift > 0.5 * min(header.spacing):
+        found.append(
+            (
+                "warning",
+                f"{file}: sform and qform differ by up to {shift:.3g} mm; the sform is used, Slicer may show the "
+                "qform; make both equal and check the points",
+            )
+        )
+    return [Problem(severity, message, case) for severity, message in found]
+
+
+def _affine_problem(header: Header) -> tuple[Severity, str] | None:
+    file, matrix = header.path, header.affine[:-1, :-1]
+    if not np.isfinite(header.affine).all():
+        return "error", f"{file}: affine has values that are not finite; repair the header"
+    lengths = np.linalg.norm(matrix, axis=0)
+    if (lengths == 0).any() or abs(np.linalg.det(matrix / lengths)) < _SINGULAR_VOLUME:
+        return "error", (
+            f"{file}: affine is singular (spacing {np.round(lengths, 6).tolist()}), no point can be placed; "
+            "repair the header"
+        )
+    cosines = (matrix / lengths).T @ (matrix / lengths) - np.eye(len(lengths))
+    if np.abs(cosines).max() > _SHEAR_COSINE:
+        degrees = np.degrees(np.arcsin(min(1.0, np.abs(cosines).max())))
+        return "warning", (
+            f"{file}: affine is sheared by {degrees:.2g} degrees (gantry tilt); the image is resampled to a right "
+            "angle, check the result"
+        )
+    return None
+
+
+def form_distance(header: Header) -> float:
+    """Largest distance in mm, over the corners of the image, between the places that sform and qform give them."""
+    if header.second_affine is None or len(header.shape) != 3:
+        return 0.0
+    corners = np.array(np.meshgrid(*[(0, size - 1) for size in header.shape])).reshape(3, -1)
+    difference = (header.affine - header.second_affine) @ np.vstack([corners, np.ones(corners.shape[1])])
+    distance = np.linalg.norm(difference[:3], axis=0).max()
+    return float(distance) if np.isfinite(distance) else 0.0
+
+
+def check_voxels(case: str, image: Image) -> list[Problem]:
+    """Find voxels that are not finite and images without contrast."""
+    array, file = image.array, image.path
+    if array.size == 0:
+        return []
+    finite = np.isfinite(array)
+    if not finite.all():
+        count = int(array.size - np.count_nonzero(finite))
+        message = f"{file}: image has {count} voxels that are NaN or infinite; set them to the value of air"
+        return [Problem("error", message, case)]
+    flat = [index for index, channel in enumerate(array) if channel.min() == channel.max()]
+    if flat:
+        which = "image is empty" if len(array) == 1 else f"channel {flat[0]} is empty"
+        message = f"{file}: {which}, every voxel is {array[flat[0]].flat[0]:g}; replace the file or leave the case out"
+        return [Problem("error", message, case)]
+    return []
+
+
+def outside_mask(landmarks: LandmarkSet, header: Header) -> np.ndarray:
+    """(L,) bool: which present landmarks lie outside the image, the outer border of its voxels counted as inside."""
+    mask = np.zeros(len(landmarks), dtype=bool)
+    mask[landmarks.present] = ~_inside(landmarks.points[landmarks.present], header)
+    return mask
+
+
+def outside_absent(case: Case, header: Header) -> Case:
+    """The case with the landmarks outside its image turned absent (``--outside absent``)."""
+    if case.landmarks is None:
+        return case
+    mask = outside_mask(case.landmarks, header)
+    if not mask.any():
+        return case
+    status = np.where(mask, ABSENT, case.landmarks.status)
+    return replace(case, landmarks=LandmarkSet(case.landmarks.names, case.landmarks.points, status))
+
+
+def _voxels(points: np.ndarray, header: Header) -> np.ndarray:
+    """(N, 3) RAS mm to (N, 3) voxel coordinates."""
+    inverse = np.linalg.inv(header.affine)
+    return points @ inverse[:-1, :-1].T + inverse[:-1, -1]
+
+
+def _inside(points: np.ndarray, header: Header) -> np.ndarray:
+    """(N,) bool for (N, 3) RAS mm."""
+    voxels = _voxels(points, header)
+    border = 0.5 + _BORDER_SLACK_VOXELS
+    return np.all((voxels >= -border) & (voxels <= np.array(header.shape) - 1 + border), axis=1)
+
+
+def _check_points(
+    case: str, landmarks: LandmarkSet, header: Header, outside: Outside, grid_is_usable: bool
+) -> list[Problem]:
+    problems: list[Problem] = []
+    if not landmarks.present.any():
+        message = f"{header.path}: no landmark of this case is present; annotate it or leave it out"
+        return [Problem("warning", message, case)]
+    if grid_is_usable and landmarks.spatial_dims == len(header.shape):
+        problems += _check_outside(case, landmarks, header, outside)
+    points = landmarks.points[landmarks.present]
+    names = [name for name, status in zip(landmarks.names, landmarks.status, strict=True) if status == PRESENT]
+    distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
+    for first, second in np.argwhere(np.triu(distances <= _SAME_POINT_MM, k=1)):
+        message = (
+            f"{header.path}: landmarks {names[first]!r} and {names[second]!r} lie at one point; check which is right"
+        )
+        problems.append(Problem("warning", message, case, names[first]))
+    return problems
+
+
+def _check_outside(case: str, landmarks: LandmarkSet, header: Header, outside: Outside) -> list[Problem]:
+    mask = outside_mask(landmarks, header)
+    if not mask.any():
+        return []
+    first = int(np.flatnonzero(mask)[0])
+    name = landmarks.names[first]
+    voxel = _voxels(landmarks.points[first][None], header)[0]
+    where = ", ".join(f"{value:.1f}" for value in landmarks.points[first])
+    subject = f"landmark {name!r} at ({where}) mm RAS, voxel {np.round(voxel, 1).tolist()} of {list(header.shape)}"
+    what = f"{header.path}: {subject}, lies outside the image"
+    if mask.sum() > 1:
+        what += f", as do {int(mask.sum()) - 1} more of the {int(landmarks.present.sum())} present"
+    if outside == "absent":
+        return [Problem("warning", f"{what}; taken as absent", case, name)]
+    remedy = outside_hint(landmarks, header) or "correct the point, or use --outside absent"
+    return [Problem("error", f"{what}; {remedy}", case, name)]
+
+
+def outside_hint(landmarks: LandmarkSet, header: Header) -> str | None:
+    """Say how the points would lie inside, if all of them would when read in another way.
+
+    Args:
+        landmarks: Points as they were read, RAS mm.
+        header: The image.
+
+    Returns:
+        A remedy, or None when no other reading brings all points inside.
+    """
+    points = landmarks.points[landmarks.present]
+    flipped = points * np.array([-1.0, -1.0, 1.0])
+    readings = [
+        (flipped, "they would lie inside if read as LPS: x and y have the wrong sign, correct the coordinate system"),
+        (points * 1e-3, "they would lie inside if read as micrometres: give the points in mm"),
+        (flipped * 1e-3, "they would lie inside if read as micrometres in LPS: give the points in mm, in RAS"),
+        (
+            points * 1e3,
+            "they would lie inside if the points were in metres or the image in micrometres: use mm in both",
+        ),
+        (flipped * 1e3, "they would lie inside if read as LPS, with the image in micrometres: use RAS and mm in both"),
+        (_from_voxels(points, header), "they would lie inside if read as voxel indices: give them in mm"),
+        (_from_voxels(flipped, header), "they would lie inside if read as voxel indices: give them in mm"),
+    ]
+    if header.second_affine is not None and abs(np.linalg.det(header.second_affine)) > 0:
+        other = replace(header, affine=header.second_affine)
+        if _inside(points, other).all():
+            return "they would lie inside with the header's qform: sform and qform differ, make both equal"
+    return next((hint for candidate, hint in readings if _inside(candidate, header).all()), None)
+
+
+def _from_voxels(points: np.ndarray, header: Header) -> np.ndarray:
+    return points @ header.affine[:-1, :-1].T + header.affine[:-1, -1]
