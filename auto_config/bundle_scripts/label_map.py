@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .geometry import apply_affine
+from .grids import apply_affine
 
 
 def draw_balls(points: np.ndarray, shape: tuple[int, ...], affine: np.ndarray, radius_mm: float) -> np.ndarray:

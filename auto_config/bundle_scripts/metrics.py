@@ -34,8 +34,8 @@ def radial_errors(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 class RadialError(CumulativeIterationMetric):
     """Mean radial error (MRE) in mm: the mean over all present landmarks of all cases. Lower is better.
 
-    Called with lists (or batches) of peaks (L, D + 3) in world mm and of true points (L, D), NaN where a landmark is not
-    present. The buffer holds (cases, L) mm with NaN, so `MetricsSaver` writes an error for each case and landmark.
+    Called with lists (or batches) of peaks (L, D + 3) in world mm and of true points (L, D), NaN where a landmark is
+    not present. The buffer holds (cases, L) mm with NaN, so `MetricsSaver` writes an error for each case and landmark.
     """
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:

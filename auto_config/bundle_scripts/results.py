@@ -19,7 +19,8 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import convert_to_tensor
 
-from .geometry import affine_of, apply_affine
+from .grids import apply_affine, embed_affine
+from .image_frame import original_affine, original_shape
 from .label_map import draw_balls
 
 EXTRA_COLUMNS = 3  # confidence, shape_distance_mm, replaced
@@ -70,7 +71,7 @@ class PeaksToWorldd(MapTransform):
         for key in self.key_iterator(result):
             peaks = _as_peaks(result[key])
             dims = peaks.shape[1] - EXTRA_COLUMNS
-            affine = affine_of(result[self.ref_image].affine, dims)
+            affine = embed_affine(result[self.ref_image].affine, dims)
             peaks[:, :dims] = torch.from_numpy(apply_affine(affine, peaks[:, :dims].numpy()))
             result[key] = peaks
         return result
@@ -80,8 +81,8 @@ class LandmarkResultd(MapTransform):
     """Write ``data["result"]``: the landmarks by name as plain numbers that any JSON writer takes.
 
     Each landmark has ``name``, ``world`` (mm, RAS in 3D), ``voxel`` (of the original image), ``confidence``,
-    ``present`` (1 or 0), ``radius_mm`` (null until a model is calibrated), ``shape_distance_mm`` (null where not judged) and
-    ``replaced``. MONAI Label sends it to its clients as ``params``.
+    ``present`` (1 or 0), ``radius_mm`` (null until a model is calibrated), ``shape_distance_mm`` (null where not
+    judged) and ``replaced``. MONAI Label sends it to its clients as ``params``.
 
     Args:
         keys: key of the peaks (L, D + 3) in world mm, as `PeaksToWorldd` leaves them.
@@ -113,7 +114,7 @@ class LandmarkResultd(MapTransform):
                     f"the network gave {len(peaks)} peaks, configs/landmarks.json names {len(self.names)} landmarks"
                 )
             dims = peaks.shape[1] - EXTRA_COLUMNS
-            original = affine_of(_meta(result[self.ref_image], "original_affine"), dims)
+            original = original_affine(result[self.ref_image], dims)
             voxels = apply_affine(np.linalg.inv(original), peaks[:, :dims])
             result["result"] = {
                 "landmarks": [_describe(*row) for row in zip(self.names, peaks, voxels, strict=True)],
@@ -149,10 +150,13 @@ class BallLabelMapd(MapTransform):
             if "result" in result:
                 points[[not item["present"] for item in result["result"]["landmarks"]]] = np.nan
             image = result[self.ref_image]
-            original = _meta(image, "original_affine")
-            shape = tuple(int(n) for n in np.asarray(_meta(image, "spatial_shape")).ravel()[:dims])
-            labels = draw_balls(points, shape, affine_of(original, dims), self.radius_mm)
-            meta = {**image.meta, "affine": torch.as_tensor(np.asarray(original, dtype=np.float64))}
+            affine = original_affine(image, dims)
+            labels = draw_balls(points, original_shape(image, dims), affine, self.radius_mm)
+            # The whole affine of the file, which has four rows for a 2D picture too.
+            meta = {
+                **image.meta,
+                "affine": torch.as_tensor(np.asarray(image.meta["original_affine"], dtype=np.float64)),
+            }
             result[key] = MetaTensor(torch.from_numpy(labels)[None], meta=meta)
         return result
 
@@ -163,15 +167,6 @@ def _as_peaks(value: Any) -> torch.Tensor:
     if peaks.ndim != 2 or peaks.shape[1] - EXTRA_COLUMNS not in (2, 3):
         raise ValueError(f"peaks have the shape (L, 5) in 2D or (L, 6) in 3D, got {tuple(peaks.shape)}")
     return peaks
-
-
-def _meta(image: Any, key: str) -> Any:
-    """One entry of an image's meta data, with an error that says who should have put it there."""
-    if not isinstance(image, MetaTensor) or key not in image.meta:
-        raise ValueError(
-            f"the image carries no '{key}'; load it with MONAI's LoadImaged(image_only=True) and keep its MetaTensor"
-        )
-    return image.meta[key]
 
 
 def _describe(name: str, peak: np.ndarray, voxel: np.ndarray) -> dict[str, Any]:

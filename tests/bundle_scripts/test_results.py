@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.data import MetaTensor
 
-from auto_config.bundle_scripts.geometry import affine_of, apply_affine, image_center
+from auto_config.bundle_scripts.grids import apply_affine
+from auto_config.bundle_scripts.image_frame import image_center
 from auto_config.bundle_scripts.label_map import draw_balls
 from auto_config.bundle_scripts.results import BallLabelMapd, LandmarkResultd, PeaksToWorldd, read_landmark_names
 
@@ -171,10 +172,6 @@ def test_the_label_map_lies_on_the_original_grid_without_absent_landmarks():
     assert not (labels == 2).any()
 
 
-def test_affine_and_centre():
-    affine = np.arange(16.0).reshape(4, 4)
-    np.testing.assert_array_equal(affine_of(torch.as_tensor(affine), 2), [[0, 1, 3], [4, 5, 7], [0, 0, 1]])
-    np.testing.assert_array_equal(affine_of(PIR, 3), PIR)
+def test_the_centre_of_an_image_is_the_mean_of_its_corner_voxels():
     np.testing.assert_allclose(image_center((5, 3, 2), PIR), [-9.5, 19.0, 28.0])
-    with pytest.raises(ValueError, match="the affine has shape"):
-        affine_of(np.eye(3), 3)
+    np.testing.assert_allclose(image_center((5, 4), np.diag([2.0, 3, 1, 1])), [4.0, 4.5])

@@ -1,0 +1,172 @@
+"""Files of a prediction: names, columns, Markups, and the handler inside MONAI's evaluator."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from monai.data import DataLoader, Dataset, MetaTensor
+from monai.engines import SupervisedEvaluator
+from monai.transforms import Compose
+
+from auto_config.bundle_scripts.landmark_files import read_fcsv, read_markups
+from auto_config.bundle_scripts.outputs import PredictionWriter
+from auto_config.bundle_scripts.prediction_files import (
+    PredictionFolder,
+    case_name,
+    foreign_file,
+    prediction_columns,
+    prediction_rows,
+    previous_cases,
+)
+from auto_config.bundle_scripts.results import LandmarkResultd, PeaksToWorldd
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/a/b/sub-01_T1w.nii.gz", "sub-01_T1w"),
+        ("x.nrrd", "x"),
+        ("sub.1.NII.GZ", "sub.1"),
+        ("v1.5.mha", "v1.5"),
+        ("pic.png", "pic"),
+        ("1.2.840.113", "1.2.840.113"),
+    ],
+)
+def test_case_name(path, name):
+    assert case_name(path) == name
+
+
+def landmark(name, world, present=1, radius=None, voxel=(1.0, 2.0)):
+    return {
+        "name": name,
+        "world": list(world),
+        "voxel": list(voxel),
+        "confidence": 0.875,
+        "present": present,
+        "radius_mm": radius,
+        "shape_distance_mm": None,
+        "replaced": name == "b",
+    }
+
+
+def bundle(folder, names, dims=3):
+    (folder / "configs").mkdir(parents=True)
+    (folder / "configs/metadata.json").write_text(json.dumps({"name": "skulls", "version": "0.1.0"}))
+    items = [
+        {"name": n, "slug": f"l{i}", "pair": None, "mean_offset_mm": [float(i)] * dims} for i, n in enumerate(names)
+    ]
+    (folder / "configs/landmarks.json").write_text(json.dumps({"landmarks": items, "spatial_dims": dims}))
+    return folder
+
+
+def test_columns_and_rows_are_those_of_the_design():
+    assert ",".join(prediction_columns(3)) == "case,landmark,x_ras_mm,y_ras_mm,z_ras_mm,confidence,present,radius_mm"
+    assert ",".join(prediction_columns(2)) == "case,landmark,x_px,y_px,x_mm,y_mm,confidence,present,radius_mm"
+    result = {"landmarks": [landmark("a", (1.0, -2.5, 3.00000049)), landmark("b", (4, 5, 6), present=0, radius=1.5)]}
+    assert prediction_rows("c", result) == [
+        ["c", "a", "1.0", "-2.5", "3.0", "0.875", "1", ""],
+        ["c", "b", "4.0", "5.0", "6.0", "0.875", "0", "1.5"],
+    ]
+    flat = {"landmarks": [landmark("a", (0.05, 0.2))]}
+    assert prediction_rows("c", flat) == [["c", "a", "1.0", "2.0", "0.05", "0.2", "0.875", "1", ""]]
+
+
+def test_a_folder_holds_markups_a_table_and_a_record(tmp_path):
+    out = tmp_path / "out"
+    folder = PredictionFolder(out, bundle(tmp_path / "bundle", ["ä, 'x'", "b"]))
+    result = {"landmarks": [landmark("ä, 'x'", (1, 2, 3)), landmark("b", (4, 5, 6), present=0)]}
+    folder.write("second", result, image_center=(7, 8, 9), seconds=1.23456, fcsv=True, inline_json=True)
+    folder.write("first", result, image_center=(1, 1, 1), seconds=1)
+    folder.finish(options={"fcsv": True}, failed={"third": "broken"})
+
+    for landmarks in (read_markups(out / "second.mrk.json"), read_fcsv(out / "second.fcsv")):
+        assert landmarks.names == ("ä, 'x'", "b")
+        np.testing.assert_allclose(landmarks.points[0], [1, 2, 3])
+        assert landmarks.status.tolist() == [1, 0]
+    stored = json.loads((out / "second.mrk.json").read_text())["markups"][0]
+    assert stored["coordinateSystem"] == "LPS"
+    assert stored["controlPoints"][0]["position"] == [-1.0, -2.0, 3.0]
+    assert stored["controlPoints"][1]["positionStatus"] == "missing"
+    assert json.loads((out / "second.json").read_text())["landmarks"] == result["landmarks"]
+    assert not (out / "first.json").exists()
+
+    rows = list(csv.DictReader((out / "predictions.csv").open(encoding="utf-8", newline="")))
+    assert [(r["case"], r["landmark"]) for r in rows] == [(c, n) for c in ("second", "first") for n in ("ä, 'x'", "b")]
+    run = json.loads((out / "run.json").read_text())
+    assert run["bundle"] == {"name": "skulls", "version": "0.1.0"}
+    assert run["failed"] == {"third": "broken"}
+    assert run["mean_shape"] == {"ä, 'x'": [0.0] * 3, "b": [1.0] * 3}
+    assert run["image_centers"] == {"second": [7.0, 8.0, 9.0], "first": [1.0, 1.0, 1.0]}
+    assert run["seconds"]["second"] == 1.235
+    assert run["replaced_by_shape"]["first"] == ["b"]
+    assert set(run["packages"]) == {"python", "monai", "numpy", "torch"}
+    assert not list(out.glob(".*"))
+
+
+def test_files_of_others_are_seen(tmp_path):
+    assert previous_cases(tmp_path) == set()
+    (tmp_path / "mine.mrk.json").write_text("{}")
+    assert foreign_file(tmp_path, "mine", set()) == tmp_path / "mine.mrk.json"
+    assert foreign_file(tmp_path, "mine", {"mine"}) is None
+    assert foreign_file(tmp_path, "other", set()) is None
+
+
+class ConstantPeaks(torch.nn.Module):
+    def forward(self, x):
+        peaks = torch.tensor([[1.0, 2, 3, 0.5, math.nan, 0], [0, 0, 0, 0.25, 1.0, 1]])
+        return peaks.repeat(len(x), 1, 1)
+
+
+def evaluator(tmp_path, out):
+    affine = torch.diag(torch.tensor([2.0, 2, 2, 1], dtype=torch.float64))
+    original = np.diag([0.5, 1, 1, 1.0])
+    items = [
+        {
+            "image": MetaTensor(
+                torch.zeros(1, 4, 4, 4),
+                affine=affine,
+                meta={
+                    "original_affine": original,
+                    "spatial_shape": np.array([21, 7, 5]),
+                    "filename_or_obj": f"/x/{n}.nii.gz",
+                },
+            )
+        }
+        for n in ("zebra", "ant", "bee")
+    ]
+    root = tmp_path / "bundle"
+    landmarks = root / "configs/landmarks.json"
+    if not root.exists():
+        bundle(root, ["a", "b"])
+    return SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader(Dataset(items), batch_size=2),
+        network=ConstantPeaks(),
+        postprocessing=Compose([PeaksToWorldd(), LandmarkResultd(landmarks=str(landmarks))]),
+        val_handlers=[PredictionWriter(str(out), str(landmarks))],
+    )
+
+
+def test_the_handler_leaves_the_files_of_predict(tmp_path):
+    out = tmp_path / "deep/out"
+    evaluator(tmp_path, out).run()
+    rows = list(csv.DictReader((out / "predictions.csv").open()))
+    assert [r["case"] for r in rows] == ["zebra", "zebra", "ant", "ant", "bee", "bee"]
+    assert [rows[0][k] for k in ("x_ras_mm", "y_ras_mm", "z_ras_mm", "confidence")] == ["2.0", "4.0", "6.0", "0.5"]
+    np.testing.assert_allclose(read_markups(out / "bee.mrk.json").points, [[2, 4, 6], [0, 0, 0]])
+    run = json.loads((out / "run.json").read_text())
+    assert run["image_centers"]["ant"] == [5.0, 3.0, 2.0]
+    assert run["replaced_by_shape"]["ant"] == ["b"]
+    evaluator(tmp_path, out).run()  # its own files are written again
+
+
+def test_the_handler_never_writes_over_other_peoples_points(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "ant.mrk.json").write_text("expert points")
+    with pytest.raises(ValueError, match="no earlier prediction"):
+        evaluator(tmp_path, out).run()
+    assert (out / "ant.mrk.json").read_text() == "expert points"
