@@ -1,0 +1,77 @@
+"""What a user may decide instead of the planner, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from auto_config.errors import UserError
+from auto_config.planning.presets import NETWORKS, PRESETS
+from auto_config.planning.recipes import RECIPES
+
+MODALITIES = ("ct", "mr")
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """Wishes of the user; None leaves the decision to the planner.
+
+    Args:
+        network: one of ``NETWORKS``.
+        recipe: one of ``RECIPES``.
+        preset: one of ``PRESETS``, instead of network and recipe.
+        gpu_memory_gb: memory to plan for, in GB.
+        found_gpu_memory_gb: memory of the GPU of this machine, if it has one (`hardware.gpu_memory_gb`).
+        spacing: mm of the planned grid, RAS order; one number or none for all axes at once is the caller's business.
+        patch_size: voxels of the patch (two stages: of the fine crops), RAS order.
+        batch_size: patches (two stages: images) in a batch.
+        stages: 1 or 2.
+        modality: ``"ct"`` or ``"mr"``.
+    """
+
+    network: str | None = None
+    recipe: str | None = None
+    preset: str | None = None
+    gpu_memory_gb: float | None = None
+    found_gpu_memory_gb: float | None = None
+    spacing: tuple[float, ...] | None = None
+    patch_size: tuple[int, ...] | None = None
+    batch_size: int | None = None
+    stages: int | None = None
+    modality: str | None = None
+
+    def check(self, spatial_dims: int) -> None:
+        """Refuse what cannot be planned.
+
+        Raises:
+            UserError: an option has a value that is not allowed, or two options contradict each other.
+        """
+        _choice("network", self.network, tuple(NETWORKS))
+        _choice("recipe", self.recipe, RECIPES)
+        _choice("preset", self.preset, tuple(PRESETS))
+        _choice("modality", self.modality, MODALITIES)
+        if self.preset is not None and (self.network is not None or self.recipe is not None):
+            network, recipe = PRESETS[self.preset]
+            raise UserError(
+                f"--preset {self.preset} already means --network {network} --recipe {recipe}; give either the preset or those two"
+            )
+        if self.gpu_memory_gb is not None and not 1 <= self.gpu_memory_gb <= 1000:
+            raise UserError(f"--gpu_memory_gb must be between 1 and 1000 GB, got {self.gpu_memory_gb:g}")
+        if self.stages not in (None, 1, 2):
+            raise UserError(f"--stages must be 1 or 2, got {self.stages}")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise UserError(f"--batch_size must be 1 or more, got {self.batch_size}")
+        _axes("spacing", self.spacing, spatial_dims, "millimetres above 0, such as 0.5")
+        _axes("patch_size", self.patch_size, spatial_dims, "whole numbers of voxels above 0, such as 96")
+
+
+def _choice(option: str, value: str | None, allowed: tuple[str, ...]) -> None:
+    if value is not None and value not in allowed:
+        raise UserError(f"--{option} must be one of {', '.join(allowed)}, got {value!r}")
+
+
+def _axes(option: str, value: tuple[float, ...] | tuple[int, ...] | None, spatial_dims: int, what: str) -> None:
+    if value is None:
+        return
+    if len(value) != spatial_dims or any(not 0 < number < float("inf") for number in value):
+        given = ",".join(f"{number:g}" for number in value)
+        raise UserError(f"--{option} needs {spatial_dims} numbers (x,y{',z' * (spatial_dims - 2)}), {what}; got {given}")

@@ -1,0 +1,144 @@
+"""From a fingerprint and the user's wishes to a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from auto_config.fingerprint import Fingerprint
+from auto_config.planning.normalization import plan_normalization
+from auto_config.planning.options import PlanOptions
+from auto_config.planning.plan import Decision, Plan
+from auto_config.planning.presets import NETWORKS, PRESETS, Network
+from auto_config.planning.recipes import CONE_RADIUS_VOXELS, recipe_decisions
+from auto_config.planning.spacing import target_spacing
+from auto_config.planning.stages import describe, jitter_mm, plan_stages
+
+MIN_GPU_GB = 4.0
+"""A GPU below this is planned for as if there were none."""
+
+_USER = "given by the user"
+
+
+def make_plan(fingerprint: Fingerprint, options: PlanOptions, split: Mapping[str, Decision]) -> Plan:
+    """Decide everything.
+
+    Args:
+        fingerprint: numbers of the training cases.
+        options: what the user wants otherwise.
+        split: decisions ``test`` and ``folds``, of `splits.Split.decisions`.
+
+    Raises:
+        UserError: an option is not allowed or does not fit the data.
+    """
+    options.check(fingerprint.spatial_dims)
+    dims = fingerprint.spatial_dims
+    network_name, recipe, chosen = _choose(options)
+    network = NETWORKS[network_name.value]
+    memory = _memory(options, network)
+    spacing = _spacing(fingerprint, options)
+    normalization, pad_value = plan_normalization(fingerprint.intensity, options.modality, fingerprint.modality_guess)
+    anatomy = describe(
+        spacing.value, fingerprint.spacings, fingerprint.shapes, fingerprint.extents_mm, fingerprint.landmarks
+    )
+    stages, why_stages = plan_stages(
+        network,
+        recipe.value,
+        anatomy,
+        memory_gb=memory.value,
+        wanted=options.stages,
+        patch_size=options.patch_size,
+        batch_size=options.batch_size,
+    )
+    decisions = {
+        "network": network_name,
+        "recipe": recipe,
+        "preset": chosen,
+        "gpu_memory_gb": memory,
+        "spatial_dims": Decision(dims, "of the images"),
+        "channels": Decision(fingerprint.channels, "of the images"),
+        "orientation": Decision(
+            "RAS" if dims == 3 else "RA",
+            "x to the right, y to the front, z up" if dims == 3 else "pictures: x to the right, y down, as they are stored",
+        ),
+        "spacing": spacing,
+        "normalization": normalization,
+        "pad_value": pad_value,
+        "stages": Decision(stages, why_stages),
+        "jitter_mm": Decision(
+            jitter_mm(stages),
+            "there is no coarse stage" if len(stages) == 1 else "one coarse voxel: what the coarse stage may be off by",
+        ),
+        "heatmap_radius_mm": Decision(
+            round(CONE_RADIUS_VOXELS * min(spacing.value), 6),
+            f"{CONE_RADIUS_VOXELS} voxels of the finest axis; the same millimetres, so fewer voxels, on thick axes",
+        ),
+        "pairs": Decision(fingerprint.pairs, str(fingerprint.left_right_axis_evidence["reason"])),
+        "mirror": _mirror(fingerprint, recipe.value),
+        **recipe_decisions(recipe.value, network.name, stages[0]["batch_size"], dims),
+        "workers": _workers(network),
+        "test": split["test"],
+        "folds": split["folds"],
+    }
+    return Plan(decisions)
+
+
+def _choose(options: PlanOptions) -> tuple[Decision, Decision, Decision]:
+    if options.preset is not None:
+        network, recipe = PRESETS[options.preset]
+        why = f"preset {options.preset}, {_USER}"
+        return Decision(network, why), Decision(recipe, why), Decision(options.preset, _USER)
+    preset = Decision(None, "none was given")
+    if options.recipe is None:
+        recipe_decision = Decision("default", "learns in minutes and in hours; nnlandmark is the published reference")
+    else:
+        recipe_decision = Decision(options.recipe, _USER)
+    if options.network is not None:
+        return Decision(options.network, _USER), recipe_decision, preset
+    memory = options.gpu_memory_gb or options.found_gpu_memory_gb
+    if memory is None:
+        why = (
+            "warning: no GPU was found and no --gpu_memory_gb given, so the small network for CPUs; on a machine with a GPU "
+            "create the bundle with --network plain"
+        )
+        return Decision("tiny", why), recipe_decision, preset
+    if memory < MIN_GPU_GB:
+        why = f"warning: {memory:g} GB of GPU memory are too few for the other networks, which need {MIN_GPU_GB:g} GB"
+        return Decision("tiny", why), recipe_decision, preset
+    why = "there is a GPU; plain is as good as the residual networks on most published data sets, and the quickest of them"
+    return Decision("plain", why), recipe_decision, preset
+
+
+def _memory(options: PlanOptions, network: Network) -> Decision:
+    if network.memory_gb is None:
+        return Decision(None, "the tiny network is planned by voxels for a CPU")
+    if options.gpu_memory_gb is not None:
+        return Decision(options.gpu_memory_gb, _USER)
+    found = options.found_gpu_memory_gb
+    if found is not None and found < network.memory_gb:
+        return Decision(found, f"the GPU of this machine, less than the {network.memory_gb:g} GB that {network.name} is made for")
+    # Not all of a large GPU: the plan would follow the machine and not the data.
+    return Decision(network.memory_gb, f"what {network.name} is made for")
+
+
+def _spacing(fingerprint: Fingerprint, options: PlanOptions) -> Decision:
+    if options.spacing is not None:
+        return Decision([float(value) for value in options.spacing], _USER)
+    return Decision(*target_spacing(fingerprint.spacings, fingerprint.shapes))
+
+
+def _mirror(fingerprint: Fingerprint, recipe: str) -> Decision:
+    if recipe == "nnlandmark":
+        return Decision(False, "recipe nnlandmark never mirrors")
+    paired = 2 * len(fingerprint.pairs) + len(fingerprint.midline)
+    if not fingerprint.pairs:
+        return Decision(False, "no left-right pairs are known")
+    if paired < fingerprint.landmarks:
+        missing = fingerprint.landmarks - paired
+        return Decision(False, f"{missing} landmarks are neither paired nor known to lie on the midline")
+    return Decision(True, "every landmark is paired or on the midline, so a mirrored image is another training case")
+
+
+def _workers(network: Network) -> Decision:
+    if network.memory_gb is None:
+        return Decision(1, "the cores are needed for training; patches are cut from cached images in milliseconds")
+    return Decision(4, "enough to cut patches while the GPU computes")

@@ -1,0 +1,257 @@
+"""One stage or two, and the grid, patch and network of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from math import ceil, floor, prod
+from typing import Any
+
+import numpy as np
+
+from auto_config.errors import UserError
+from auto_config.planning.memory import memory_values
+from auto_config.planning.patch import MIN_BATCH, TINY_VOXELS, PatchPlan, memory_budget, plan_patch, voxels
+from auto_config.planning.presets import Network
+from auto_config.planning.topology import Topology, plan_topology
+
+MOST_OF_THE_ANATOMY = 0.75
+"""One stage is enough where its patch holds this share of the anatomy along each axis."""
+
+COARSE_MARGIN = 1.1
+"""The coarse patch is so much longer than the image, so that a rotated or scaled anatomy still lies inside."""
+
+_TWO_STAGE_SHARE = 0.5
+"""Both networks train in one run: each gets half of the memory."""
+
+_FINE_EDGE = {("tiny", 3): 32, ("tiny", 2): 64, ("gpu", 3): 64, ("gpu", 2): 128}
+_FINE_FEATURES_TINY = 16
+_CROPS_TINY = 4
+_CROPS_MOST = 16
+_MAX_FACTOR = 64
+_ALIKE = 1.5
+"""Edges of a coarse voxel may differ by this factor: nearly a cube, in whole voxels of the planned grid."""
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """The cohort on the planned grid.
+
+    Args:
+        spacing: mm of the planned grid, RAS order.
+        median_shape: voxels of the median case after the background crop, on that grid.
+        extent_mm: 95th percentile of the images' extents after the background crop, mm.
+        landmarks: number of landmarks.
+        cases: number of training cases.
+    """
+
+    spacing: tuple[float, ...]
+    median_shape: tuple[int, ...]
+    extent_mm: tuple[float, ...]
+    landmarks: int
+    cases: int
+
+
+def describe(
+    spacing: Sequence[float],
+    spacings: Sequence[Sequence[float]],
+    shapes: Sequence[Sequence[int]],
+    extents_mm: Sequence[Sequence[float]],
+    landmarks: int,
+) -> Anatomy:
+    """The cohort as the stages need it: medians and 95th percentiles over the cases.
+
+    Args:
+        spacing: mm of the planned grid.
+        spacings: mm of each case, RAS order.
+        shapes: voxels of each case after the background crop, RAS order.
+        extents_mm: shape times spacing of each case.
+        landmarks: number of landmarks.
+    """
+    on_grid = np.round(np.asarray(shapes, dtype=float) * np.asarray(spacings, dtype=float) / np.asarray(spacing))
+    return Anatomy(
+        spacing=tuple(spacing),
+        median_shape=tuple(max(1, int(edge)) for edge in np.median(on_grid, axis=0)),
+        extent_mm=tuple(float(edge) for edge in np.percentile(np.asarray(extents_mm, dtype=float), 95, axis=0)),
+        landmarks=landmarks,
+        cases=len(shapes),
+    )
+
+
+def plan_stages(
+    network: Network,
+    recipe: str,
+    anatomy: Anatomy,
+    *,
+    memory_gb: float | None = None,
+    wanted: int | None = None,
+    patch_size: Sequence[int] | None = None,
+    batch_size: int | None = None,
+) -> tuple[list[dict[str, Any]], str]:
+    """The stages with their grids, patches, batches and networks.
+
+    Args:
+        network: from `NETWORKS`.
+        recipe: ``"nnlandmark"`` has one stage unless `wanted` says otherwise.
+        anatomy: the cohort on the planned grid.
+        memory_gb: GPU memory; None for the network's own.
+        wanted: 1 or 2 if the user says so.
+        patch_size: voxels, if the user says so: of the patch, or of the fine crops where there are two stages.
+        batch_size: patches (two stages: images), if the user says so.
+
+    Returns:
+        One stage (``fine``) or two (``coarse``, ``fine``) as in ``docs/ARCHITECTURE.md``, and the reason.
+
+    Raises:
+        UserError: the given patch does not fit the strides.
+    """
+    single = _single(network, anatomy, memory_gb, patch_size, batch_size)
+    held = [
+        edge * step / whole
+        for edge, step, whole in zip(single.topology.patch_size, anatomy.spacing, anatomy.extent_mm, strict=True)
+    ]
+    count, reason = _one_or_two(recipe, wanted, held)
+    if patch_size is not None:
+        reason += "; patch given by the user"
+    if batch_size is not None:
+        reason += "; batch given by the user"
+    if count == 1:
+        factor = [1] * len(anatomy.spacing)
+        return [_stage("fine", network, anatomy.spacing, factor, single.topology, single.batch_size)], reason
+    coarse, factor = _coarse(network, anatomy, memory_gb)
+    coarse_spacing = [step * times for step, times in zip(anatomy.spacing, factor, strict=True)]
+    fine_network = replace(network, features=_FINE_FEATURES_TINY, max_pools=3) if network.memory_gb is None else network
+    fine = _given(anatomy.spacing, patch_size, fine_network) or _fine(fine_network, anatomy.spacing)
+    images = batch_size or MIN_BATCH
+    crops = _crops_per_image(fine_network, fine, anatomy.landmarks, images, memory_gb)
+    return [
+        _stage("coarse", network, coarse_spacing, factor, coarse, images),
+        {
+            **_stage("fine", fine_network, anatomy.spacing, [1] * len(factor), fine, images),
+            "crops_per_image": crops,
+        },
+    ], reason
+
+
+def jitter_mm(stages: Sequence[dict[str, Any]]) -> float | None:
+    """Standard deviation along each axis of the points around which fine crops are cut in training; None for one stage.
+
+    One coarse voxel: the coarse stage finds nearly every point within one, and crops must see what it misses. In the
+    trials on mouse skulls 0.5 mm at coarse voxels of 0.4 mm.
+    """
+    if len(stages) == 1:
+        return None
+    spacing = stages[0]["spacing"]
+    return round(prod(spacing) ** (1 / len(spacing)), 4)
+
+
+def _one_or_two(recipe: str, wanted: int | None, held: Sequence[float]) -> tuple[int, str]:
+    share = f"a single patch holds {', '.join(f'{100 * part:.0f}' for part in held)} % of the anatomy along its axes"
+    if wanted is not None:
+        return wanted, f"given by the user ({share})"
+    if recipe == "nnlandmark":
+        return 1, f"recipe nnlandmark has one stage ({share})"
+    if min(held) >= MOST_OF_THE_ANATOMY:
+        return 1, f"{share}, {100 * MOST_OF_THE_ANATOMY:.0f} % are enough for one stage"
+    return 2, (
+        f"{share}; below {100 * MOST_OF_THE_ANATOMY:.0f} % short schedules mix up sides and neighbours, so a coarse stage "
+        "sees the whole anatomy and a fine one crops around its points"
+    )
+
+
+def _single(
+    network: Network,
+    anatomy: Anatomy,
+    memory_gb: float | None,
+    patch_size: Sequence[int] | None,
+    batch_size: int | None,
+) -> PatchPlan:
+    planned = plan_patch(
+        network, anatomy.spacing, anatomy.median_shape, landmarks=anatomy.landmarks, cases=anatomy.cases, memory_gb=memory_gb
+    )
+    given = _given(anatomy.spacing, patch_size, network)
+    if given is not None:
+        planned = replace(planned, topology=given, batch_size=MIN_BATCH)
+    return planned if batch_size is None else replace(planned, batch_size=batch_size)
+
+
+def _given(spacing: Sequence[float], patch_size: Sequence[int] | None, network: Network) -> Topology | None:
+    if patch_size is None:
+        return None
+    topology = plan_topology(spacing, patch_size, network.max_pools)
+    if topology.patch_size != tuple(patch_size):
+        raise UserError(
+            f"--patch_size {','.join(map(str, patch_size))} does not fit the network's strides: it must be a multiple of "
+            f"{','.join(map(str, topology.divisor))}, such as {','.join(map(str, topology.patch_size))}"
+        )
+    return topology
+
+
+def _coarse(network: Network, anatomy: Anatomy, memory_gb: float | None) -> tuple[Topology, list[int]]:
+    """The finest grid of whole blocks, as isotropic as blocks allow, on which the whole anatomy fits into one patch."""
+    spacing = anatomy.spacing
+    if network.memory_gb is None:
+        limit = float(TINY_VOXELS)
+    else:
+        limit = memory_budget(network, len(spacing), memory_gb) * _TWO_STAGE_SHARE / MIN_BATCH
+    for factor in _block_sizes(spacing):
+        grid = [edge * times for edge, times in zip(spacing, factor, strict=True)]
+        wanted = [ceil(COARSE_MARGIN * whole / edge) for whole, edge in zip(anatomy.extent_mm, grid, strict=True)]
+        topology = plan_topology(grid, wanted, network.max_pools)
+        cost = voxels(topology) if network.memory_gb is None else memory_values(network, topology, anatomy.landmarks)
+        if cost <= limit:
+            return topology, list(factor)
+    raise UserError(
+        f"images of {' x '.join(f'{edge:.0f}' for edge in anatomy.extent_mm)} mm are too large for a coarse stage with "
+        f"{_MAX_FACTOR} planned voxels of {min(spacing):g} mm in a row; give a coarser --spacing or --stages 1"
+    )
+
+
+def _block_sizes(spacing: Sequence[float]) -> list[tuple[int, ...]]:
+    """Blocks of planned voxels whose edges in mm are alike, from small to large; blocks of thick axes may stay one voxel."""
+    blocks = set()
+    steps = sorted({times * edge for edge in spacing for times in range(1, _MAX_FACTOR + 1)})
+    for step in steps:
+        if step < 2 * min(spacing):
+            continue
+        choices = [{max(1, floor(step / edge)), max(1, ceil(step / edge))} for edge in spacing]
+        for factor in product(*choices):
+            lengths = [edge * times for edge, times in zip(spacing, factor, strict=True)]
+            alike = [length for length, times in zip(lengths, factor, strict=True) if times > 1 or length < max(lengths)]
+            if max(factor) > 1 and max(alike) <= _ALIKE * min(alike):
+                blocks.add(factor)
+    return sorted(blocks, key=lambda factor: (prod(factor), max(factor)))
+
+
+def _fine(network: Network, spacing: Sequence[float]) -> Topology:
+    """Crops of the same length in mm along each axis, so fewer voxels on thick ones."""
+    edge = _FINE_EDGE["tiny" if network.memory_gb is None else "gpu", len(spacing)]
+    length = edge * min(spacing)
+    return plan_topology(spacing, [ceil(round(length / step, 6)) for step in spacing], network.max_pools)
+
+
+def _crops_per_image(network: Network, fine: Topology, landmarks: int, images: int, memory_gb: float | None) -> int:
+    if network.memory_gb is None:
+        return _CROPS_TINY
+    budget = memory_budget(network, len(fine.patch_size), memory_gb) * _TWO_STAGE_SHARE
+    return int(min(max(budget // (memory_values(network, fine, landmarks) * images), 1), _CROPS_MOST))
+
+
+def _stage(
+    name: str, network: Network, spacing: Sequence[float], factor: Sequence[int], topology: Topology, batch_size: int
+) -> dict[str, Any]:
+    levels = len(topology.strides)
+    stage: dict[str, Any] = {
+        "name": name,
+        "spacing": [round(float(step), 6) for step in spacing],
+        "factor": [int(times) for times in factor],
+        "patch_size": list(topology.patch_size),
+        "batch_size": int(batch_size),
+        "filters": network.filters(levels, len(topology.patch_size)),
+        "strides": [list(stride) for stride in topology.strides],
+        "kernel_sizes": [list(kernel) for kernel in topology.kernel_sizes],
+    }
+    if network.residual:
+        stage["blocks"] = network.encoder_blocks(levels)
+    return stage

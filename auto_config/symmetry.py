@@ -1,0 +1,212 @@
+"""Left-right pairs of landmarks, from their names or from the mirror symmetry of their mean shape."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+MIN_CASES = 3
+MIN_LANDMARKS = 6
+MIN_PAIRS = 3
+
+SHARE_OF_NEXT = 0.5
+"""A mirrored landmark must lie twice as close to its partner as to any other landmark."""
+
+SPREADS = 1.5
+"""Mirrored landmarks may be this many spreads over the cases (root mean squares) away from their partners."""
+
+CLEARER = 2.0
+"""Another mirror plane must fit this many times worse."""
+
+_LARGEST_TILT = np.deg2rad(40)
+_TILTS = (-0.5, -0.25, 0.0, 0.25, 0.5)
+_ROUNDS = 50
+_SIDES = {"left": "right", "right": "left", "l": "r", "r": "l", "lt": "rt", "rt": "lt"}
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+")
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """What is known of left and right.
+
+    Args:
+        pairs: indices of landmarks that change places in a mirror, the smaller index first.
+        midline: indices of landmarks that a mirror maps onto themselves.
+        source: ``"names"``, ``"geometry"`` or ``"none"``.
+        residual_mm: root mean square distance of the mirrored mean shape from itself; None where it was not measured.
+        spread_mm: root mean square spread of the landmarks over the cases after alignment; None where it was not measured.
+        reason: one sentence.
+    """
+
+    pairs: tuple[tuple[int, int], ...]
+    midline: tuple[int, ...]
+    source: str
+    residual_mm: float | None
+    spread_mm: float | None
+    reason: str
+
+
+def find_symmetry(names: Sequence[str], points: np.ndarray) -> Symmetry:
+    """Pairs from names if names tell sides, else from geometry.
+
+    Args:
+        names: landmark names.
+        points: ``(N, L, D)`` RAS mm, NaN where a landmark is not present.
+    """
+    pairs, without_side, alone = pairs_from_names(names)
+    if not pairs and not alone:
+        return symmetry_from_geometry(points)
+    if not pairs:
+        return Symmetry((), (), "none", None, None, f"names tell sides, but {names[alone[0]]!r} has no partner")
+    reason = f"{len(pairs)} pairs by names; {len(without_side)} names tell no side and count as the midline"
+    if alone:
+        reason += f"; {len(alone)} have no partner, such as {names[alone[0]]!r}"
+    return Symmetry(tuple(pairs), tuple(without_side), "names", None, None, reason)
+
+
+def mirrored_name(name: str) -> tuple[str, ...]:
+    """The words of the name, in lower case, with left and right exchanged.
+
+    Example:
+        >>> mirrored_name("Left_eye") == name_words("right eye")
+        True
+    """
+    return tuple(_SIDES.get(word, word) for word in name_words(name))
+
+
+def name_words(name: str) -> tuple[str, ...]:
+    """Words of a name in lower case: split at signs, digits and capital letters (``"eyeL_2"``: eye, l, 2)."""
+    return tuple(word.casefold() for word in _WORDS.findall(name))
+
+
+def pairs_from_names(names: Sequence[str]) -> tuple[list[tuple[int, int]], list[int], list[int]]:
+    """Pairs of names that differ in their side alone.
+
+    A side is the word left, right, l, r, lt or rt in any case, anywhere in the name: ``"left eye"``, ``"eye_L"``, ``"r_eye"``.
+
+    Returns:
+        Pairs of indices; indices of names without a side; indices of names with a side and no partner.
+    """
+    index = {}
+    for number, name in enumerate(names):
+        index.setdefault(name_words(name), number)
+    pairs, without_side, alone = [], [], []
+    for number, name in enumerate(names):
+        mirrored = mirrored_name(name)
+        if mirrored == name_words(name):
+            without_side.append(number)
+        elif mirrored not in index or index[name_words(name)] != number:
+            alone.append(number)
+        elif number < index[mirrored]:
+            pairs.append((number, index[mirrored]))
+    return pairs, without_side, alone
+
+
+def symmetry_from_geometry(points: np.ndarray) -> Symmetry:
+    """Pairs from the mirror plane of the mean shape.
+
+    The cases are aligned (generalised Procrustes). From many starting planes near x = 0 and from the shape's own axes: mirror
+    the mean shape, assign mirrored to true landmarks one to one at the least cost, take the best plane for this assignment, and
+    repeat until it stays. The best plane is believed if its assignment is its own inverse, each landmark is clearly closer to
+    its partner than to any other, the rest is within the spread over the cases, and no other plane fits nearly as well.
+
+    Args:
+        points: ``(N, L, D)`` RAS mm, NaN where a landmark is not present.
+
+    Returns:
+        Pairs that hold for all landmarks, or none: half a table cannot be trained with.
+
+    Source:
+        Symmetric matching by iterated closest points (Besl and McKay 1992) with optimal assignment (Kuhn 1955), the plane as
+        in Klingenberg et al. 2002 (object symmetry of a labelled configuration).
+    """
+    # Late: this alone needs torch (the shape model of the bundles), which takes a second to import.
+    from auto_config.bundle_scripts.shape import procrustes
+
+    if points.shape[0] < MIN_CASES or points.shape[1] < MIN_LANDMARKS:
+        return _none(f"fewer than {MIN_CASES} cases or {MIN_LANDMARKS} landmarks tell nothing about symmetry")
+    mean, spreads, _ = procrustes(points)
+    if not (np.isfinite(mean).all() and np.isfinite(spreads).all()):
+        return _none("some landmarks are present in fewer than two cases, so the symmetry of the shape is not known")
+    centred = mean - mean.mean(axis=0)
+    fits = sorted((_settle(centred, start) for start in _starts(centred)), key=lambda fit: fit[0])
+    sideways = [fit for fit in fits if abs(fit[1][0]) >= np.cos(_LARGEST_TILT)]
+    spread = float(np.sqrt(np.mean(spreads**2)))
+    if not sideways:
+        return _none("no mirror plane near the left-right axis fits the mean shape", spread=spread)
+    residual, normal, partner = sideways[0]
+    doubt = _doubt(centred, residual, normal, partner, spread, [fit for fit in fits if (fit[2] != partner).any()])
+    if doubt is not None:
+        return _none(doubt, residual, spread)
+    pairs = tuple((i, int(j)) for i, j in enumerate(partner) if i < j)
+    midline = tuple(i for i, j in enumerate(partner) if i == j)
+    reason = (
+        f"names tell no sides; the mean shape of {len(points)} cases equals its mirror image within {residual:.3g} mm "
+        f"(spread over cases {spread:.3g} mm): {len(pairs)} pairs, {len(midline)} on the midline"
+    )
+    return Symmetry(pairs, midline, "geometry", residual, spread, reason)
+
+
+def _none(reason: str, residual: float | None = None, spread: float | None = None) -> Symmetry:
+    return Symmetry((), (), "none", residual, spread, f"names tell no sides, and {reason}")
+
+
+def _starts(centred: np.ndarray) -> list[np.ndarray]:
+    """Unit normals of planes to start from: around the x axis, and the principal axes of the shape."""
+    dims = centred.shape[1]
+    normals = [np.array([1.0, *tilt]) for tilt in product(_TILTS, repeat=dims - 1)]
+    normals += list(np.linalg.svd(centred, full_matrices=False)[2])
+    return [normal / np.linalg.norm(normal) for normal in normals]
+
+
+def _distances(centred: np.ndarray, normal: np.ndarray) -> np.ndarray:
+    """``(L, L)`` mm from each mirrored landmark to each landmark."""
+    mirrored = centred - 2 * np.outer(centred @ normal, normal)
+    return np.linalg.norm(mirrored[:, None] - centred[None], axis=-1)
+
+
+def _settle(centred: np.ndarray, normal: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """Residual (mm), unit normal and partners where assignment and plane no longer change."""
+    partner = np.full(len(centred), -1)
+    for _ in range(_ROUNDS):
+        found = linear_sum_assignment(_distances(centred, normal) ** 2)[1]
+        if (found == partner).all():
+            break
+        partner = found
+        # The plane through the centre that minimises the squared distances to the partners: smallest eigenvector.
+        products = centred.T @ centred[partner]
+        normal = np.linalg.eigh(products + products.T)[1][:, 0]
+    distance = _distances(centred, normal)[np.arange(len(centred)), partner]
+    return float(np.sqrt(np.mean(distance**2))), normal, partner
+
+
+def _doubt(
+    centred: np.ndarray,
+    residual: float,
+    normal: np.ndarray,
+    partner: np.ndarray,
+    spread: float,
+    others: Sequence[tuple[float, np.ndarray, np.ndarray]],
+) -> str | None:
+    """Why the plane is not believed; None if it is."""
+    everyone = np.arange(len(centred))
+    if (partner[partner] != everyone).any():
+        return "the best mirror image of the mean shape makes no pairs"
+    if (partner != everyone).sum() < 2 * MIN_PAIRS:
+        return f"the best mirror image of the mean shape makes fewer than {MIN_PAIRS} pairs"
+    if residual > SPREADS * spread:
+        return f"the mean shape differs from its mirror image by {residual:.3g} mm, more than cases do ({spread:.3g} mm)"
+    distances = _distances(centred, normal)
+    own = distances[everyone, partner]
+    distances[everyone, partner] = np.inf
+    unclear = own > SHARE_OF_NEXT * distances.min(axis=1)
+    if unclear.any():
+        return f"{int(unclear.sum())} landmarks of the mirrored mean shape lie between two landmarks"
+    if others and others[0][0] < CLEARER * residual:
+        return "several mirror planes fit the mean shape about as well"
+    return None
