@@ -1,9 +1,9 @@
 """From the words of a command line to a call of a function, by the function's own signature and docstring.
 
-fire matches words to parameters, but leniently: it runs a command before it finds that an option does not exist, takes the
-word after a flag as the flag's value, and reads `1e5` or `AC,PC` as Python wherever they stand. So the words are brought
-into the one form that cannot be misread (`--name=value` for every parameter) and checked first, and each value is read by
-the type that the signature gives it.
+fire matches words to parameters, but leniently: it runs a command before it finds that an option does not exist, takes
+the word after a flag as the flag's value, and reads `1e5` or `AC,PC` as Python wherever they stand. So the words are
+brought into the one form that cannot be misread (`--name=value` for every parameter) and checked first, and each value
+is read by the type that the signature gives it.
 """
 
 import difflib
@@ -24,8 +24,8 @@ def call(command: Command, words: Sequence[str]) -> int | None:
     """Call `command` with the values in `words`, and give what it returns.
 
     Raises:
-        UserError: An option that does not exist, a missing or superfluous word, a value of the wrong type. The command has
-            then not been started.
+        UserError: An option that does not exist, a missing or superfluous word, a value of the wrong type. The command
+            has then not been started.
     """
     import fire
     from fire.decorators import SetParseFns

@@ -87,7 +87,7 @@ def create(
 ) -> int | None:
     """Read a data set, choose everything that training needs, and write a MONAI Bundle.
 
-    The bundle is plain JSON to read and edit; configs/plan.json gives the reason of every choice. Nothing is trained yet.
+    The bundle is plain JSON to read and edit; configs/plan.json gives the reason of every choice. Nothing is trained.
 
     Args:
         source: the data set, as for `inspect`
@@ -156,7 +156,7 @@ def train(
 ) -> int | None:
     """Train a bundle: `python -m monai.bundle run training` with the right files.
 
-    models/model.pt holds the best weights from the first validation on; training may be stopped and resumed at any time.
+    models/model.pt holds the best weights from the first validation on; training may be stopped and resumed any time.
 
     Args:
         bundle: the folder that `create` wrote
@@ -242,8 +242,8 @@ def evaluate(
 def demo(directory: str | None = None, *, minutes: float = 5.0, cases: int = 30, seed: int = 0) -> int | None:
     """Run the whole way on built-in data: synthetic brains with 32 landmarks.
 
-    Makes the data, creates a bundle, trains it, predicts, evaluates and draws a picture, in less than ten minutes on two
-    cores. Needs the extra `demo`.
+    Makes the data, creates a bundle, trains it, predicts, evaluates and draws a picture, in less than ten minutes on
+    two cores. Needs the extra `demo`.
 
     Args:
         directory: new or empty folder for everything, demo_run if not given

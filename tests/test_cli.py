@@ -1,0 +1,264 @@
+"""The command line: what words become, what errors look like, and how quickly help comes."""
+
+import inspect
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from auto_config import cli
+from auto_config.arguments import Names, Numbers, call, canonical
+from auto_config.errors import UserError
+
+calls: list[dict[str, Any]] = []
+
+
+def sketch(
+    source: str,
+    *,
+    landmarks: Names | None = None,
+    spacing: Numbers | None = None,
+    folds: int = 5,
+    fold: int | str = 0,
+    share: float = 0.2,
+    overwrite: bool = False,
+    test_file: str | None = None,
+) -> int | None:
+    """Stand-in for a command: notes what it was called with."""
+    calls.append(dict(locals()))
+    return None
+
+
+def open_ended(bundle: str, *, fold: int | str = 0, **overrides: object) -> int | None:
+    """Stand-in for a command with overrides."""
+    calls.append({"bundle": bundle, "fold": fold, "overrides": overrides})
+    return None
+
+
+@pytest.fixture(autouse=True)
+def no_calls_before() -> Iterator[None]:
+    calls.clear()
+    yield
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["scans"], {"source": "scans", "folds": 5}),
+        (["1e5"], {"source": "1e5"}),
+        (["007"], {"source": "007"}),
+        (["None"], {"source": "None"}),
+        (["a,b"], {"source": "a,b"}),
+        (["a b=c"], {"source": "a b=c"}),
+        (["--source", "scans"], {"source": "scans"}),
+        (["s", "--landmarks", "AC,PC"], {"landmarks": ("AC", "PC")}),
+        (["s", "--landmarks", "1,2,1e5"], {"landmarks": ("1", "2", "1e5")}),
+        (["s", "--landmarks=AC"], {"landmarks": ("AC",)}),
+        (["s", "--landmarks", "R superior LMS,x=y"], {"landmarks": ("R superior LMS", "x=y")}),
+        (["s", "--spacing", "[1, 1.5,2]"], {"spacing": (1.0, 1.5, 2.0)}),
+        (["s", "--fold", "all"], {"fold": "all"}),
+        (["s", "--fold", "3"], {"fold": 3}),
+        (["s", "--share", "-1"], {"share": -1.0}),
+        (["s", "--test_file", "12"], {"test_file": "12"}),
+        (["s", "--test-file=-"], {"test_file": "-"}),
+        (["--overwrite", "s"], {"source": "s", "overwrite": True}),
+        (["s", "--overwrite=false"], {"overwrite": False}),
+    ],
+)
+def test_words_become_values(words: list[str], expected: dict[str, Any]) -> None:
+    assert call(sketch, words) is None
+    (called,) = calls
+    assert {name: called[name] for name in expected} == expected
+    assert all(type(called[name]) is type(expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "SOURCE is missing"),
+        (["a", "b"], "'b' is one word too many"),
+        (["a", "--fols", "3"], "there is no option --fols; did you mean --folds?"),
+        (["a", "--qqq", "3"], "there is no option --qqq; known: --source, --landmarks"),
+        (["a", "-x"], "there is no option --x"),
+        (["a", "--folds"], "--folds needs a value"),
+        (["a", "--folds", "--overwrite"], "--folds needs a value"),
+        (["a", "--folds", "many"], "--folds is a whole number, not 'many'"),
+        (["a", "--folds", "2.5"], "--folds is a whole number, not '2.5'"),
+        (["a", "--overwrite=perhaps"], "--overwrite is true or false, not 'perhaps'"),
+        (["a", "--spacing", "1,x"], "--spacing is a list of numbers"),
+        (["a", "--folds", "3", "--folds", "4"], "--folds is given twice: '3' and '4'"),
+        (["a", "--source", "b"], "'a' is one word too many"),
+    ],
+)
+def test_wrong_words_are_named_before_anything_runs(words: list[str], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        call(sketch, words)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert calls == []
+
+
+def test_overrides_reach_the_command() -> None:
+    call(
+        open_ended,
+        ["b", "--learning_rate=1e-3", "--train#trainer#max_epochs", "3", "--amp", "False", "--device=cuda:0"],
+    )
+    assert calls == [
+        {
+            "bundle": "b",
+            "fold": 0,
+            "overrides": {"learning_rate": 1e-3, "train#trainer#max_epochs": 3, "amp": False, "device": "cuda:0"},
+        }
+    ]
+
+
+def test_every_word_is_named_before_fire_sees_it() -> None:
+    assert canonical(sketch, ["s", "--test-file", "x=y"]) == ["--test_file=x=y", "--source=s"]
+
+
+@pytest.mark.parametrize("name", sorted(cli.COMMANDS))
+def test_help_tells_all_options_and_runs_nothing(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([name, "--help"]) == 0
+    text = capsys.readouterr().out
+    command = cli.COMMANDS[name]
+    for parameter in inspect.signature(command).parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            assert "--ID=VALUE" in text
+        elif parameter.default is parameter.empty:
+            assert f"\n  {parameter.name.upper()} " in text
+        else:
+            line = next(line for line in text.splitlines() if line.startswith(f"  --{parameter.name} "))
+            assert len(line.split(maxsplit=1)) == 2, "every option says what it is for"
+    assert f"auto_config {name}" in text.partition("examples:")[2]
+    assert max(map(len, text.splitlines())) <= 120
+    assert cli.main(["help", name]) == 0
+    assert capsys.readouterr().out == text
+
+
+@pytest.mark.parametrize("words", [["--help"], ["create", "--help"], ["--version"], ["crate"]])
+def test_help_is_quick_and_imports_no_torch(words: list[str]) -> None:
+    code = (
+        "import sys; from auto_config.cli import main; main(sys.argv[1:]); "
+        "sys.exit(str(sorted({'torch', 'monai', 'numpy', 'itk', 'nibabel'} & set(sys.modules))))"
+    )
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - start
+    assert done.stderr.splitlines()[-1] == "[]"
+    assert seconds < 2, "0.1 s on a quiet machine"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (UserError("scans/a.nii.gz: empty\n  take another"), 2, "error: scans/a.nii.gz: empty take another\n"),
+        (ValueError("bad.mrk.json: no points"), 2, "error: bad.mrk.json: no points\n"),
+        (
+            FileNotFoundError(2, "No such file or directory", "x.csv"),
+            2,
+            "error: [Errno 2] No such file or directory: 'x.csv'\n",
+        ),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+    ],
+)
+def test_errors_are_one_line(
+    error: BaseException, status: int, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(source: str) -> int | None:
+        """Fail."""
+        raise error
+
+    monkeypatch.setitem(cli.COMMANDS, "fail", fail)
+    assert cli.main(["fail", "x"]) == status
+    assert capsys.readouterr().err == message
+
+
+def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(source: str) -> int | None:
+        """Fail."""
+        raise UserError(source)
+
+    monkeypatch.setitem(cli.COMMANDS, "fail", fail)
+    with pytest.raises(UserError, match="scans"):
+        cli.main(["fail", "scans", "--debug"])
+
+
+def test_a_mistake_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> int | None:
+        """Fail."""
+        return {}["x"]
+
+    monkeypatch.setitem(cli.COMMANDS, "fail", fail)
+    with pytest.raises(KeyError):
+        cli.main(["fail"])
+
+
+@pytest.mark.parametrize(("result", "status"), [(None, 0), (0, 0), (1, 1)])
+def test_exit_status_is_the_result(
+    result: int | None, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command() -> int | None:
+        """Give a result."""
+        return result
+
+    monkeypatch.setitem(cli.COMMANDS, "command", command)
+    assert cli.main(["command"]) == status
+    assert capsys.readouterr().out == "", "a command prints for itself"
+
+
+def test_module_exits_with_the_status() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "auto_config", "create", "a"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == "error: BUNDLE is missing; usage: auto_config create SOURCE BUNDLE [options]\n"
+    assert done.stdout == ""
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -u -m auto_config create --help | head -n 1; exit ${{PIPESTATUS[0]}}"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode in (0, 141)
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+
+
+MODULES = {
+    "inspect": "auto_config.inspection",
+    "create": "auto_config.creation",
+    "train": "auto_config.training",
+    "predict": "auto_config.prediction",
+    "evaluate": "auto_config.evaluation",
+    "demo": "auto_config.demo",
+}
+
+
+@pytest.mark.parametrize("name", sorted(cli.COMMANDS))
+def test_commands_pass_on_what_their_function_takes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each command hands every option to the function of the same name, which has the same parameters and defaults."""
+    module = pytest.importorskip(MODULES[name])
+    function = getattr(module, name)
+    command = cli.COMMANDS[name]
+    ours, theirs = inspect.signature(command).parameters, inspect.signature(function).parameters
+    assert {k: p.kind for k, p in ours.items()} == {k: p.kind for k, p in theirs.items() if k in ours}
+    for key, parameter in ours.items():
+        if parameter.default is not parameter.empty:
+            assert parameter.default == theirs[key].default, key
+    received: dict[str, Any] = {}
+
+    def note(*args: Any, **kwargs: Any) -> int:
+        received.update(inspect.signature(function).bind(*args, **kwargs).arguments)
+        return 7
+
+    monkeypatch.setitem(sys.modules, MODULES[name], types.SimpleNamespace(**{name: note}))
+    values = {key: f"given {key}" for key, p in ours.items() if p.kind is not p.VAR_KEYWORD}
+    positional = [v for k, v in values.items() if ours[k].kind is not ours[k].KEYWORD_ONLY]
+    named = {k: v for k, v in values.items() if ours[k].kind is ours[k].KEYWORD_ONLY}
+    assert command(*positional, **named) == 7
+    assert {key: received[key] for key in values} == values
