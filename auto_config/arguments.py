@@ -46,7 +46,8 @@ def call(command: Command, words: Sequence[str]) -> int | None:
 def canonical(command: Command, words: Sequence[str]) -> list[str]:
     """Write `words` as `--name=value` for each parameter of `command`.
 
-    `--name value`, `--name=value`, `--some-name` and, for a parameter of type bool, `--name` alone are understood.
+    `--name value`, `--name=value`, `--some-name` and, for a parameter of type bool, `--name` alone are understood; only
+    `true` or `false` after such a switch is its value.
 
     Args:
         command: Its parameters without a default are the words without a name, in order; the others are options.
@@ -75,8 +76,8 @@ def canonical(command: Command, words: Sequence[str]) -> list[str]:
         if name not in options and not open_ended:
             raise UserError(_unknown(f"option --{name}", name, options, "--", command.__name__))
         if not equals:
-            if name in options and parameters[name].annotation is bool:
-                value = "true"
+            if name in options and parameters[name].annotation in _SWITCHES:
+                value = rest.pop(0) if rest and rest[0].lower() in _BOOLEANS else "true"
             elif rest and not rest[0].startswith("--"):
                 value = rest.pop(0)
             else:
@@ -218,11 +219,13 @@ def _whole_or_word(text: str) -> int | str:
     return int(text) if re.fullmatch(r"-?\d+", text) else text
 
 
-_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+_SWITCHES = (bool, bool | None)
+_BOOLEANS = {"true": True, "false": False}
 _READERS: dict[object, tuple[Callable[[str], Any], str]] = {
     str: (str, "a text"),
     str | None: (str, "a text"),
     bool: (_boolean, "true or false"),
+    bool | None: (_boolean, "true or false"),
     int: (int, "a whole number"),
     int | None: (int, "a whole number"),
     int | str: (_whole_or_word, "a whole number or a word"),

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from inspect import signature
 
 from auto_config import __version__
 from auto_config.arguments import Command, Integers, Names, Numbers, call, choose, help_text, overview
@@ -187,6 +188,9 @@ def predict(
     fcsv: bool = False,
     json: bool = False,
     labelmap: bool = False,
+    plausibility: bool | None = None,
+    overwrite: bool = False,
+    debug: bool = False,
 ) -> int | None:
     """Predict landmarks: CASE.mrk.json for Slicer, and predictions.csv.
 
@@ -194,15 +198,19 @@ def predict(
 
     Args:
         bundle: a trained bundle
-        input: an image, a folder of images or a folder with one DICOM series
+        input: an image or a folder of images
         output: folder for the results
         device: cpu, cuda or cuda:1; a GPU if there is one
         fcsv: write CASE.fcsv too
         json: write CASE.json too
         labelmap: write a label map of balls on the image's own grid too
+        plausibility: true or false: whether implausible points of the coarse stage are replaced; the bundle's choice
+            if not given
+        overwrite: replace an earlier prediction in OUTPUT
+        debug: show the traceback of the first image that fails
 
     Returns:
-        The exit status: 0, or 1 if an image could not be predicted.
+        The exit status: 0, 1 if some images could not be predicted, 2 if none could.
 
     Examples:
         auto_config predict brain_landmarks scan.nii.gz results
@@ -210,7 +218,18 @@ def predict(
     """
     from auto_config.prediction import predict as run
 
-    return run(bundle, input, output, device=device, fcsv=fcsv, json=json, labelmap=labelmap)
+    return run(
+        bundle,
+        input,
+        output,
+        device=device,
+        fcsv=fcsv,
+        json=json,
+        labelmap=labelmap,
+        plausibility=plausibility,
+        overwrite=overwrite,
+        debug=debug,
+    )
 
 
 def evaluate(
@@ -278,7 +297,7 @@ def main(words: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     try:
-        return _run(words)
+        return _run(words, debug=debug)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -293,7 +312,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return WRONG_INPUT
 
 
-def _run(words: list[str]) -> int:
+def _run(words: list[str], *, debug: bool) -> int:
     if not words or words in (["--help"], ["-h"], ["help"]):
         print(overview(COMMANDS))
         return 0
@@ -306,4 +325,5 @@ def _run(words: list[str]) -> int:
     if "--help" in words or "-h" in words:
         print(help_text(command))
         return 0
-    return call(command, words[1:]) or 0
+    passed_on = ["--debug"] if debug and "debug" in signature(command).parameters else []
+    return call(command, [*words[1:], *passed_on]) or 0

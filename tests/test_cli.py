@@ -26,6 +26,7 @@ def sketch(
     fold: int | str = 0,
     share: float = 0.2,
     overwrite: bool = False,
+    switch: bool | None = None,
     test_file: str | None = None,
 ) -> int | None:
     """Stand-in for a command: notes what it was called with."""
@@ -67,6 +68,9 @@ def no_calls_before() -> Iterator[None]:
         (["s", "--test-file=-"], {"test_file": "-"}),
         (["--overwrite", "s"], {"source": "s", "overwrite": True}),
         (["s", "--overwrite=false"], {"overwrite": False}),
+        (["s"], {"switch": None}),
+        (["--switch", "s"], {"source": "s", "switch": True}),
+        (["--switch", "False", "s"], {"source": "s", "switch": False}),
     ],
 )
 def test_words_become_values(words: list[str], expected: dict[str, Any]) -> None:
@@ -185,6 +189,16 @@ def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(cli.COMMANDS, "fail", fail)
     with pytest.raises(UserError, match="scans"):
         cli.main(["fail", "scans", "--debug"])
+
+
+def test_debug_reaches_commands_that_take_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def command(*, debug: bool = False) -> int | None:
+        """Tell."""
+        return 5 if debug else 6
+
+    monkeypatch.setitem(cli.COMMANDS, "command", command)
+    assert cli.main(["--debug", "command"]) == 5
+    assert cli.main(["command"]) == 6
 
 
 def test_a_mistake_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

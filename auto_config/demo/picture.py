@@ -17,7 +17,7 @@ from auto_config.bundle_scripts.landmarks import LandmarkSet
 TRUE_COLOUR, PREDICTED_COLOUR = "#4ade80", "#fb923c"
 # Plane, axis that it is normal to, axes to the right and up, in RAS; the patient's left is on the left.
 PLANES = (("sagittal", 0, 1, 2), ("coronal", 1, 0, 2), ("axial", 2, 0, 1))
-HALF_WIDTH_MM = 95.0
+HALF_WIDTH_MM = 98.0
 STEP_MM = 0.75
 NEAR_MM = 2.0
 
@@ -58,7 +58,7 @@ def draw(path: Path, cases: Sequence[tuple[PictureCase, str]], *, title: str) ->
         figure.legend(handles=handles, loc="lower center", ncols=2, frameon=False, fontsize=9)
         figure.tight_layout(rect=(0, 0.03, 1, 1))
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=110)
+        figure.savefig(path, dpi=100)
         plt.close(figure)
 
 
@@ -91,4 +91,6 @@ def _draw_slice(
     axes.set_ylim(extent[2:])
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.set_xlabel(name, fontsize=7)
+    axes.spines[:].set_visible(False)
+    if axes.get_subplotspec().is_first_col():
+        axes.set_ylabel(name, fontsize=8)
