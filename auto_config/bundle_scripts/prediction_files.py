@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -61,12 +61,16 @@ def result_landmarks(result: Mapping[str, Any]) -> LandmarkSet:
 
 
 def previous_cases(folder: Path) -> set[str]:
-    """Names of the cases in the ``predictions.csv`` of a folder; none where there is no such file."""
+    """Names of the cases in the ``predictions.csv`` of a folder; none where there is no such file.
+
+    A name that is more than a file name is left out, so that nobody's table can point out of the folder.
+    """
     path = folder / PREDICTIONS_FILE
     if not path.is_file():
         return set()
     with path.open(encoding="utf-8", newline="") as stream:
-        return {row["case"] for row in csv.DictReader(stream) if row.get("case")}
+        cases = {row.get("case") or "" for row in csv.DictReader(stream)}
+    return {case for case in cases if case and Path(case).name == case}
 
 
 def foreign_file(folder: Path, case: str, previous: set[str]) -> Path | None:
@@ -110,7 +114,7 @@ class PredictionFolder:
         case: str,
         result: Mapping[str, Any],
         *,
-        image_center: Sequence[float],
+        image_center: np.ndarray,
         seconds: float,
         fcsv: bool = False,
         inline_json: bool = False,
@@ -120,7 +124,7 @@ class PredictionFolder:
         Args:
             case: name of the case.
             result: what `LandmarkResultd` made.
-            image_center: world mm of the middle of the original image, for the mean-shape baseline.
+            image_center: (D,) world mm of the middle of the original image, for the mean-shape baseline.
             seconds: time that the case took.
             fcsv: also write ``CASE.fcsv``.
             inline_json: also write ``CASE.json``, the whole ``result``.

@@ -78,8 +78,8 @@ def test_a_folder_holds_markups_a_table_and_a_record(tmp_path):
     out = tmp_path / "out"
     folder = PredictionFolder(out, bundle(tmp_path / "bundle", ["ä, 'x'", "b"]))
     result = {"landmarks": [landmark("ä, 'x'", (1, 2, 3)), landmark("b", (4, 5, 6), present=0)]}
-    folder.write("second", result, image_center=(7, 8, 9), seconds=1.23456, fcsv=True, inline_json=True)
-    folder.write("first", result, image_center=(1, 1, 1), seconds=1)
+    folder.write("second", result, image_center=np.array([7, 8, 9]), seconds=1.23456, fcsv=True, inline_json=True)
+    folder.write("first", result, image_center=np.ones(3), seconds=1)
     folder.finish(options={"fcsv": True}, failed={"third": "broken"})
 
     for landmarks in (read_markups(out / "second.mrk.json"), read_fcsv(out / "second.fcsv")):

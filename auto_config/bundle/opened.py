@@ -1,0 +1,206 @@
+"""Open a trained bundle for prediction, several of them side by side in one process."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import pickle
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+from monai.transforms import Compose
+from torch import nn
+
+from auto_config.bundle_scripts.ensemble import EnsembleNetwork
+from auto_config.errors import UserError
+
+
+@dataclass(frozen=True)
+class OpenBundle:
+    """The parts of a bundle that turn an image file into named points.
+
+    Attributes:
+        root: folder of the bundle.
+        names: landmark names in channel order.
+        spatial_dims: 2 or 3.
+        preprocessing: file path to the image on the planned grid.
+        inferer: from image and network to logits or peaks.
+        network: on ``device``, in evaluation mode; the mean of several if ``models/ensemble.json`` lists several.
+        postprocessing: from logits or peaks to ``result`` and the label map.
+        device: where the network runs.
+    """
+
+    root: Path
+    names: tuple[str, ...]
+    spatial_dims: int
+    preprocessing: Compose
+    inferer: Any
+    network: nn.Module
+    postprocessing: Compose
+    device: torch.device
+
+    def preprocess(self, image: Path) -> dict[str, Any]:
+        """Read an image file and bring it to the planned grid; raises what MONAI's transforms raise."""
+        data = self.preprocessing({"image": str(image)})
+        if not isinstance(data, dict):
+            raise TypeError(f"{self.root}: 'preprocessing' of configs/inference.json gave a {type(data).__name__}")
+        return data
+
+    def predict(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Predict what `preprocess` gave: adds ``result`` (world mm) and, as ``pred``, the label map of balls."""
+        with torch.inference_mode():
+            outputs = self.inferer(data["image"][None].to(self.device), self.network)
+        done = self.postprocessing({**data, "pred": outputs[0]})
+        if not isinstance(done, dict) or "result" not in done:
+            raise ValueError(f"{self.root}: 'postprocessing' of configs/inference.json leaves no 'result'")
+        return done
+
+
+def open_bundle(root: str | Path, *, device: str | None = None, plausibility: bool | None = None) -> OpenBundle:
+    """Open a bundle through its ``configs/inference.json``.
+
+    Its ``scripts`` are imported under a name of their own, made of their content, so that two bundles never get each
+    other's code and ``sys.path`` is not touched.
+
+    Args:
+        root: folder of the bundle.
+        device: such as ``cpu`` or ``cuda:1``; None for the bundle's own choice.
+        plausibility: switches the shape check between two stages; None for the bundle's own choice.
+
+    Returns:
+        The parts, ready to predict.
+
+    Raises:
+        UserError: not a bundle, not trained, weights that do not fit, an unknown device, or no stages to check between.
+    """
+    root = Path(root).resolve()
+    config = _read_config(root)
+    landmarks = _read_json(root / "configs" / "landmarks.json")
+    missing = [
+        key for key in ("preprocessing", "inferer", "network_def", "postprocessing", "device") if key not in config
+    ]
+    if missing:
+        raise UserError(f"{root}/configs/inference.json: has no '{missing[0]}'; create the bundle again")
+    config["bundle_root"] = str(root)
+    if device is not None:
+        config["device"] = _device(device)
+    if plausibility is not None:
+        if "plausibility" not in config.get("inferer", {}):
+            raise UserError(f"{root}: has no plausibility step, because it has one stage; leave --plausibility away")
+        config["inferer"]["plausibility"] = plausibility
+    parser = ConfigParser(_with_package(config, _import_scripts(root / "scripts")))
+    parser.read_meta(str(root / "configs" / "metadata.json"))
+    chosen = torch.device(parser.get_parsed_content("device"))
+    members = [_load(parser, path) for path in weight_files(root)]
+    network = members[0] if len(members) == 1 else EnsembleNetwork(members)
+    return OpenBundle(
+        root=root,
+        names=tuple(item["name"] for item in landmarks["landmarks"]),
+        spatial_dims=int(landmarks["spatial_dims"]),
+        preprocessing=parser.get_parsed_content("preprocessing"),
+        inferer=parser.get_parsed_content("inferer"),
+        network=network.to(chosen).eval(),
+        postprocessing=parser.get_parsed_content("postprocessing"),
+        device=chosen,
+    )
+
+
+def weight_files(root: Path) -> list[Path]:
+    """The weights whose heatmaps are averaged: those of ``models/ensemble.json``, else ``models/model.pt``.
+
+    Raises:
+        UserError: one of them is not there.
+    """
+    models = root / "models"
+    listed = models / "ensemble.json"
+    names = _read_json(listed)["files"] if listed.is_file() else ["model.pt"]
+    files = [models / name for name in names]
+    for path in files:
+        if not path.is_file():
+            raise UserError(
+                f"{path}: is not there, the bundle is not trained yet; run `auto_config train {root}` first"
+            )
+    return files
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); give a bundle that `auto_config create` wrote"
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{path}: is not JSON ({error}); correct it or create the bundle again") from error
+
+
+def _read_config(root: Path) -> dict[str, Any]:
+    path = root / "configs" / "inference.json"
+    if not path.is_file():
+        raise UserError(
+            f"{root}: is no bundle, it has no configs/inference.json; give a folder that `auto_config create` wrote"
+        )
+    config = _read_json(path)
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: must be a JSON object; create the bundle again")
+    return config
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {name}: not a device of this machine; allowed are cpu, cuda, cuda:0, ...") from error
+    return device
+
+
+def _import_scripts(folder: Path) -> str:
+    """Import a bundle's ``scripts`` as a package named after its content, and return that name."""
+    if not (folder / "__init__.py").is_file():
+        raise UserError(f"{folder}: has no __init__.py, so the bundle cannot run; create the bundle again")
+    content = hashlib.sha256(str(folder).encode())
+    for path in sorted(folder.rglob("*.py")):
+        content.update(path.read_bytes())
+    name = f"bundle_scripts_{content.hexdigest()[:16]}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(
+            name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+        )
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return name
+
+
+def _with_package(config: Any, package: str) -> Any:
+    """A config whose ``_target_`` entries name ``package`` where they name ``scripts``."""
+    if isinstance(config, dict):
+        return {
+            key: f"{package}.{value.removeprefix('scripts.')}"
+            if key == "_target_" and isinstance(value, str) and value.startswith("scripts.")
+            else _with_package(value, package)
+            for key, value in config.items()
+        }
+    if isinstance(config, list):
+        return [_with_package(value, package) for value in config]
+    return config
+
+
+def _load(parser: ConfigParser, path: Path) -> nn.Module:
+    """A new network with the weights of a file."""
+    network: nn.Module = parser.get_parsed_content("network_def", instantiate=True, eval_expr=True, lazy=False)
+    try:
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, TypeError) as error:
+        raise UserError(
+            f"{path}: does not fit the network of configs/inference.json ({str(error).splitlines()[0]}); train it again"
+        ) from error
+    return network

@@ -1,0 +1,221 @@
+"""`predict`: from a trained bundle and image files to landmark files."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from auto_config.bundle_scripts.prediction_files import (
+    CASE_ENDINGS,
+    PREDICTIONS_FILE,
+    RUN_FILE,
+    PredictionFolder,
+    case_name,
+    foreign_file,
+    previous_cases,
+)
+from auto_config.datasets.images import image_suffix, read_image
+from auto_config.errors import UserError
+
+DONE, SOME_FAILED, ALL_FAILED = 0, 1, 2
+
+
+def predict(
+    bundle: str | Path,
+    input: str | Path,
+    output: str | Path,
+    *,
+    device: str | None = None,
+    fcsv: bool = False,
+    json: bool = False,
+    labelmap: bool = False,
+    plausibility: bool | None = None,
+    overwrite: bool = False,
+    debug: bool = False,
+) -> int:
+    """Predict the landmarks of one image or of a folder of images.
+
+    Writes ``CASE.mrk.json`` (Slicer, LPS mm) for each image, ``predictions.csv`` and ``run.json``. An image that cannot
+    be predicted is reported in one line and the others are predicted.
+
+    Args:
+        bundle: folder of a trained bundle.
+        input: an image, or a folder: its images, or those of its ``images`` folder if it has none itself.
+        output: folder for the results.
+        device: such as ``cpu`` or ``cuda:1``; None for a GPU if there is one.
+        fcsv: also write ``CASE.fcsv``.
+        json: also write ``CASE.json`` with all that is known of each landmark.
+        labelmap: also write ``CASE.labels.nii.gz``, balls on the grid of the image.
+        plausibility: switches the shape check between two stages; None for the bundle's own choice.
+        overwrite: replace an earlier prediction in ``output``.
+        debug: let the error of a case through, with its traceback.
+
+    Returns:
+        0 if all images were predicted, 1 if some were not, 2 if none was.
+
+    Raises:
+        UserError: wrong bundle, no image, or an output folder that would lose files.
+    """
+    images = find_images(Path(input))
+    folder = Path(output)
+    previous = _check_output(folder, list(images), overwrite)
+
+    # MONAI takes seconds to import, so everything that can be wrong without it has been checked before.
+    from auto_config.bundle.opened import open_bundle
+
+    opened = open_bundle(bundle, device=device, plausibility=plausibility)
+    _remove_previous(folder, previous)
+    writer = PredictionFolder(folder, opened.root)
+    failed: dict[str, str] = {}
+    with _progress() as progress:
+        task = progress.add_task("predict", total=len(images))
+        for case, path in images.items():
+            start = time.perf_counter()
+            try:
+                done, center = _predict_case(opened, path)
+            except Exception as error:
+                if debug:
+                    raise
+                failed[case] = _one_line(error)
+                progress.console.print(
+                    f"error: {_named(failed[case], path)}", markup=False, highlight=False, soft_wrap=True
+                )
+            else:
+                seconds = time.perf_counter() - start
+                writer.write(case, done["result"], image_center=center, seconds=seconds, fcsv=fcsv, inline_json=json)
+                if labelmap:
+                    _save_label_map(folder / f"{case}.labels.nii.gz", done["pred"])
+            progress.advance(task)
+    options = {
+        "command": "predict",
+        "device": str(opened.device),
+        "plausibility": plausibility,
+        "fcsv": fcsv,
+        "json": json,
+        "labelmap": labelmap,
+    }
+    writer.finish(options=options, failed=failed)
+    _say_what_was_done(folder, len(images) - len(failed), failed)
+    if not failed:
+        return DONE
+    return SOME_FAILED if len(failed) < len(images) else ALL_FAILED
+
+
+def find_images(source: Path) -> dict[str, Path]:
+    """The images to predict by name of their case, sorted by name.
+
+    Args:
+        source: an image file, or a folder: its images, or those of its ``images`` folder if it has none itself.
+
+    Returns:
+        Path of each case.
+
+    Raises:
+        UserError: nothing there, a file of another kind, no image in the folder, or two images of one name.
+    """
+    if not source.exists():
+        raise UserError(f"{source}: is not there; give an image or a folder of images")
+    if source.is_file():
+        if image_suffix(source) is None:
+            raise UserError(
+                f"{source}: not an image that can be read; allowed are .nii, .nii.gz, .nrrd, .nhdr, .mha and .mhd"
+            )
+        return {case_name(source): source}
+    for folder in (source, source / "images"):
+        found = sorted(p for p in folder.glob("*") if p.is_file() and image_suffix(p) and not p.name.startswith("."))
+        if found:
+            break
+    else:
+        raise UserError(
+            f"{source}: holds no image (.nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd), nor does its folder images"
+        )
+    images: dict[str, Path] = {}
+    for path in found:
+        case = case_name(path)
+        if case in images:
+            raise UserError(f"{path}: has the same name as {images[case].name}; rename one of them or move it away")
+        images[case] = path
+    return images
+
+
+def _check_output(folder: Path, cases: list[str], overwrite: bool) -> set[str]:
+    """Names of the cases of an earlier prediction, which may be replaced; refuses to lose anything else."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file; give a folder for the predictions")
+    previous = previous_cases(folder)
+    earlier = [name for name in (PREDICTIONS_FILE, RUN_FILE) if (folder / name).exists()]
+    if earlier and not overwrite:
+        raise UserError(
+            f"{folder / earlier[0]}: an earlier prediction is there; give another folder, or --overwrite to replace it"
+        )
+    for case in cases:
+        if (path := foreign_file(folder, case, previous)) is not None:
+            raise UserError(
+                f"{path}: exists and no earlier prediction wrote it; give another folder for the predictions"
+            )
+    return previous
+
+
+def _remove_previous(folder: Path, previous: set[str]) -> None:
+    """Take away the files of an earlier prediction, so that its cases do not mix with those of this one."""
+    for case in previous:
+        for ending in CASE_ENDINGS:
+            (folder / f"{case}{ending}").unlink(missing_ok=True)
+    for name in (PREDICTIONS_FILE, RUN_FILE):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _predict_case(opened: Any, path: Path) -> tuple[dict[str, Any], np.ndarray]:
+    """What the bundle gives for an image, and the world position of the image's middle."""
+    from auto_config.bundle_scripts.image_frame import original_center
+
+    try:
+        data = opened.preprocess(path)
+    except Exception:
+        read_image(path)  # says in one line what is wrong with the file, if it is the file
+        raise
+    image = data["image"]
+    if not bool(image.isfinite().all()):
+        raise UserError(f"{path}: holds voxels that are not numbers (NaN or infinite); repair the image")
+    if bool((image == image.flatten()[0]).all()):
+        raise UserError(f"{path}: has the same grey value everywhere; replace the image")
+    return opened.predict(data), original_center(image, opened.spatial_dims)
+
+
+def _save_label_map(path: Path, labels: Any) -> None:
+    """Write a label map (1, spatial...) as NIfTI, atomically."""
+    import nibabel as nib
+    from monai.data.utils import to_affine_nd
+
+    temporary = path.with_name(f".{path.name}")
+    nib.save(nib.Nifti1Image(np.asarray(labels)[0], to_affine_nd(3, np.asarray(labels.affine))), temporary)
+    temporary.replace(path)
+
+
+def _one_line(error: Exception) -> str:
+    """The first cause of an error on one line; MONAI wraps it into 'applying transform ...'."""
+    while error.__cause__ is not None and not isinstance(error, UserError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _named(reason: str, path: Path) -> str:
+    """The reason with the file in front, unless it names it already."""
+    return reason if str(path) in reason else f"{path}: {reason}"
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(file=sys.stderr))
+
+
+def _say_what_was_done(folder: Path, count: int, failed: dict[str, str]) -> None:
+    print(f"{count} {'image' if count == 1 else 'images'} predicted: {folder / PREDICTIONS_FILE}")
+    if failed:
+        print(f"{len(failed)} not predicted, see 'failed' in {folder / RUN_FILE}: {', '.join(failed)}", file=sys.stderr)
