@@ -10,6 +10,7 @@ import difflib
 import inspect
 import re
 from collections.abc import Callable, Sequence
+from textwrap import TextWrapper
 from typing import Any
 
 from auto_config.errors import UserError
@@ -18,6 +19,7 @@ Command = Callable[..., int | None]
 Names = tuple[str, ...]
 Numbers = tuple[float, ...]
 Integers = tuple[int, ...]
+HELP_WIDTH = 110
 
 
 def call(command: Command, words: Sequence[str]) -> int | None:
@@ -148,7 +150,8 @@ def help_text(command: Command) -> str:
     width = max(len(name) for name, _ in words + options)
 
     def table(rows: list[tuple[str, str]]) -> list[str]:
-        return [f"  {name:<{width}}  {description}" for name, description in rows]
+        wrapped = TextWrapper(width=HELP_WIDTH, subsequent_indent=" " * (width + 4), break_on_hyphens=False)
+        return [wrapped.fill(f"  {name:<{width}}  {description}") for name, description in rows]
 
     parts = [
         f"usage: {usage(command)}",

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 from inspect import signature
+from typing import Any
 
 from auto_config import __version__
 from auto_config.arguments import Command, Integers, Names, Numbers, call, choose, help_text, overview
@@ -153,7 +154,8 @@ def train(
     time_budget: str | None = None,
     resume: bool = False,
     gpus: int | None = None,
-    **overrides: object,
+    debug: bool = False,
+    **overrides: Any,
 ) -> int | None:
     """Train a bundle: `python -m monai.bundle run training` with the right files.
 
@@ -161,11 +163,12 @@ def train(
 
     Args:
         bundle: the folder that `create` wrote
-        fold: fold to validate on, or all: one training after the other, averaged by `predict`
+        fold: fold to validate on; all: one training after the other, averaged by `predict`; none: train on all cases
         max_epochs: number of epochs instead of the plan's
-        time_budget: fit the whole schedule to this time: 15m, 2h, 90s
+        time_budget: fit the whole schedule to this time: 15m, 1h30m, 90s
         resume: go on where the last training stopped
-        gpus: number of GPUs, all of this machine if not given
+        gpus: number of GPUs; one process if not given
+        debug: print the command that is run
         overrides: any other id of configs/train.json: --learning_rate=0.001 --train#trainer#max_epochs=3
 
     Examples:

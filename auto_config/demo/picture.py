@@ -10,6 +10,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import nibabel as nib
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from scipy.ndimage import map_coordinates
 
 from auto_config.bundle_scripts.landmarks import LandmarkSet
@@ -52,8 +54,8 @@ def draw(path: Path, cases: Sequence[tuple[PictureCase, str]], *, title: str) ->
                 _draw_slice(axes[row, column], image, case, index, plane)
         figure.suptitle(title, fontsize=10)
         handles = [
-            plt.Line2D([], [], color=TRUE_COLOUR, marker="+", linestyle="", markersize=9, label="true"),
-            plt.Line2D([], [], color=PREDICTED_COLOUR, marker="o", fillstyle="none", linestyle="", label="predicted"),
+            Line2D([], [], color=TRUE_COLOUR, marker="+", linestyle="", markersize=9, label="true"),
+            Line2D([], [], color=PREDICTED_COLOUR, marker="o", fillstyle="none", linestyle="", label="predicted"),
         ]
         figure.legend(handles=handles, loc="lower center", ncols=2, frameon=False, fontsize=9)
         figure.tight_layout(rect=(0, 0.03, 1, 1))
@@ -63,7 +65,7 @@ def draw(path: Path, cases: Sequence[tuple[PictureCase, str]], *, title: str) ->
 
 
 def _draw_slice(
-    axes: plt.Axes, image: nib.Nifti1Image, case: PictureCase, index: int, plane: tuple[str, int, int, int]
+    axes: Axes, image: nib.Nifti1Image, case: PictureCase, index: int, plane: tuple[str, int, int, int]
 ) -> None:
     """Cut the image through true landmark `index`, and mark the points that lie in or close to the slice."""
     name, normal, right, up = plane
