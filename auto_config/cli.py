@@ -179,7 +179,16 @@ def train(
     """
     from auto_config.training import train as run
 
-    return run(bundle, fold=fold, max_epochs=max_epochs, time_budget=time_budget, resume=resume, gpus=gpus, **overrides)
+    return run(
+        bundle,
+        fold=fold,
+        max_epochs=max_epochs,
+        time_budget=time_budget,
+        resume=resume,
+        gpus=gpus,
+        debug=debug,
+        **overrides,
+    )
 
 
 def predict(

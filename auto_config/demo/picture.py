@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -52,6 +53,8 @@ def draw(path: Path, cases: Sequence[tuple[PictureCase, str]], *, title: str) ->
             image = nib.load(case.image)
             for row, plane in enumerate(PLANES):
                 _draw_slice(axes[row, column], image, case, index, plane)
+                if column == 0:
+                    axes[row, column].set_ylabel(plane[0], fontsize=8)
         figure.suptitle(title, fontsize=10)
         handles = [
             Line2D([], [], color=TRUE_COLOUR, marker="+", linestyle="", markersize=9, label="true"),
@@ -68,7 +71,7 @@ def _draw_slice(
     axes: Axes, image: nib.Nifti1Image, case: PictureCase, index: int, plane: tuple[str, int, int, int]
 ) -> None:
     """Cut the image through true landmark `index`, and mark the points that lie in or close to the slice."""
-    name, normal, right, up = plane
+    _, normal, right, up = plane
     at = case.truth.points[index]
     middle = np.nanmean(case.truth.points, axis=0)
     steps = np.arange(-HALF_WIDTH_MM, HALF_WIDTH_MM + STEP_MM, STEP_MM)
@@ -86,7 +89,7 @@ def _draw_slice(
         (case.truth.points, TRUE_COLOUR, "+", 5),
         (case.prediction.points, PREDICTED_COLOUR, "o", 4),
     ):
-        look = {"color": colour, "marker": marker, "linestyle": "", "fillstyle": "none"}
+        look: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": "", "fillstyle": "none"}
         axes.plot(points[near, right], points[near, up], markersize=size, alpha=0.7, **look)
         axes.plot(points[index, right], points[index, up], markersize=2 * size + 2, markeredgewidth=1.5, **look)
     axes.set_xlim(extent[:2])
@@ -94,5 +97,3 @@ def _draw_slice(
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
-    if axes.get_subplotspec().is_first_col():
-        axes.set_ylabel(name, fontsize=8)
