@@ -199,7 +199,7 @@ def _nifti_header(nifti: Any, path: Path) -> Header:
 
 
 def _itk_header(path: Path) -> Header:
-    import itk  # noqa: PLC0415 - takes a second, and NIfTI does not need it
+    import itk
 
     image_io = itk.ImageIOFactory.CreateImageIO(str(path), itk.CommonEnums.IOFileMode_ReadMode)
     if image_io is None:
@@ -226,7 +226,7 @@ def _itk_header(path: Path) -> Header:
 
 
 def _itk_array(path: Path) -> np.ndarray:
-    import itk  # noqa: PLC0415 - takes a second, and NIfTI does not need it
+    import itk
 
     image = itk.imread(str(path))
     array = np.asarray(itk.array_view_from_image(image))

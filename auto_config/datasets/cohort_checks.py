@@ -1,0 +1,120 @@
+"""Problems that only show when the cases are compared with each other. Pure functions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from auto_config.datasets.images import Header
+from auto_config.datasets.model import Case, Problem
+
+_SPACING_RATIO = 10.0
+_FEWEST_POINTS = 4
+_MOST_REFERENCES = 15
+# A mirrored fit must be this much better before a case is called mirrored; flat point sets never reach it.
+_MIRROR_RATIO = 0.5
+_TURNED_DEGREES = 120.0
+_ALIGNED_DEGREES = 60.0
+
+
+def check_headers(headers: Mapping[str, Header]) -> list[Problem]:
+    """Find cases whose number of channels or voxel size does not fit the others.
+
+    Args:
+        headers: Name of the case to its header.
+    """
+    if not headers:
+        return []
+    problems: list[Problem] = []
+    usual_channels = Counter(header.channels for header in headers.values()).most_common(1)[0][0]
+    spacings = {name: float(np.prod(header.spacing) ** (1 / len(header.spacing))) for name, header in headers.items()}
+    usual_spacing = float(np.median(list(spacings.values())))
+    for name, header in headers.items():
+        if header.channels != usual_channels:
+            message = (
+                f"{header.path}: image has {header.channels} channels, most cases have {usual_channels}; "
+                "give every case the same channels in the same order"
+            )
+            problems.append(Problem("error", message, name))
+        ratio = spacings[name] / usual_spacing if usual_spacing > 0 else 1.0
+        if ratio > _SPACING_RATIO or 0 < ratio < 1 / _SPACING_RATIO:
+            message = (
+                f"{header.path}: voxels of {spacings[name]:.4g} mm, the usual case has {usual_spacing:.4g} mm; if the "
+                "unit of length is another one, save image and points in mm"
+            )
+            problems.append(Problem("warning", message, name))
+    return problems
+
+
+def check_configurations(cases: Sequence[Case]) -> list[Problem]:
+    """Find cases whose points are the mirror image of the others', or turned as by a swap of RAS and LPS.
+
+    Each case is laid on up to 15 others by the best rotation, with and without reflection (Kabsch 1976, Acta Cryst.
+    A32:922). Against more than half of them it must look mirrored or turned. Points alone are compared, so a mistake
+    that all cases share is not seen.
+
+    Args:
+        cases: Cases with landmarks in the same order.
+
+    Returns:
+        An error for each mirrored case, a warning for each turned one.
+    """
+    usable = [case for case in cases if case.landmarks is not None and case.landmarks.spatial_dims == 3]
+    step = max(1, len(usable) // _MOST_REFERENCES)
+    references = usable[::step]
+    problems: list[Problem] = []
+    for case in usable:
+        mirrored, turned, compared = 0, 0, 0
+        for reference in references:
+            if reference is case:
+                continue
+            verdict = _compare(case, reference)
+            if verdict is None:
+                continue
+            compared += 1
+            mirrored += verdict == "mirrored"
+            turned += verdict == "turned"
+        if 2 * mirrored > compared:
+            message = (
+                f"{case.image[0]}: the landmarks are the mirror image of those of most other cases; left and right "
+                "names are swapped, or one coordinate has the wrong sign, correct them"
+            )
+            problems.append(Problem("error", message, case.name))
+        elif 2 * turned > compared:
+            message = (
+                f"{case.image[0]}: the landmarks are turned by half a turn about the z axis against most other cases; "
+                "if they were saved as LPS but read as RAS (or the other way round), correct the coordinate system"
+            )
+            problems.append(Problem("warning", message, case.name))
+    return problems
+
+
+def _compare(case: Case, reference: Case) -> str | None:
+    """``"mirrored"``, ``"turned"`` or ``"same"``; None with too few common points."""
+    if case.landmarks is None or reference.landmarks is None:
+        return None
+    common = case.landmarks.present & reference.landmarks.present
+    if np.count_nonzero(common) < _FEWEST_POINTS:
+        return None
+    moving, fixed = case.landmarks.points[common], reference.landmarks.points[common]
+    moving, fixed = moving - moving.mean(axis=0), fixed - fixed.mean(axis=0)
+    left, strengths, right = np.linalg.svd(moving.T @ fixed)
+    chirality = np.sign(np.linalg.det(left @ right))
+    # Squared error of the best rotation, and of the best rotation with reflection; both up to rounding at 0.
+    power = np.sum(moving**2) + np.sum(fixed**2) - 2 * (strengths[0] + strengths[1])
+    rotated = max(power - 2 * chirality * strengths[2], 0.0)
+    reflected = max(power + 2 * chirality * strengths[2], 0.0)
+    if chirality < 0 and np.sqrt(reflected) < _MIRROR_RATIO * np.sqrt(rotated):
+        return "mirrored"
+    rotation = left @ np.diag([1.0, 1.0, chirality]) @ right
+    turned_back = np.diag([-1.0, -1.0, 1.0]) @ rotation
+    if _degrees(rotation) > _TURNED_DEGREES and _degrees(turned_back) < _ALIGNED_DEGREES:
+        return "turned"
+    return "same"
+
+
+def _degrees(rotation: np.ndarray) -> float:
+    """Angle of a (3, 3) rotation."""
+    return float(np.degrees(np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1, 1))))

@@ -1,0 +1,105 @@
+"""What a format module gives: one entry for each case, as its files say it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.datasets.images import image_stem, image_suffix
+from auto_config.datasets.model import Problem
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A case before its landmarks are brought into the order of the data set.
+
+    Args:
+        name: Name of the case.
+        image: Absolute paths of its image: one file, or one for each channel.
+        landmarks: Landmarks as the source has them, or None where it has none.
+        label: What holds the landmarks, as messages name it.
+        split: ``"training"`` or ``"test"``.
+        fold: Fold, if the source says so.
+        group: Group, if the source says so.
+    """
+
+    name: str
+    image: tuple[Path, ...]
+    landmarks: LandmarkSet | None
+    label: str
+    split: str = "training"
+    fold: int | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a format module found.
+
+    Args:
+        entries: The cases whose image and landmarks could be read, or that have an image only.
+        problems: Everything that was wrong or left out.
+        names: Landmark names and their order, if the source declares them.
+    """
+
+    entries: list[Entry]
+    problems: list[Problem] = field(default_factory=list)
+    names: tuple[str, ...] | None = None
+
+
+def absolute(path: Path) -> Path:
+    """The absolute path without ``..``; links are kept, because the name of a linked file is the name that counts."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - Path.resolve would follow links
+
+
+def natural_key(text: str) -> list[tuple[int, int, str]]:
+    """Sorting key that puts ``case2`` before ``case10``."""
+    parts = re.split(r"(\d+)", text)
+    return [(1, int(part), "") if part.isdecimal() else (0, 0, part.casefold()) for part in parts] + [(0, 0, text)]
+
+
+def find_files(folder: Path, endings: Sequence[str]) -> list[Path]:
+    """Files below `folder` with one of the (lower-case) endings, in natural order, hidden ones left out."""
+    found = [
+        path
+        for path in folder.rglob("*")
+        if path.name.lower().endswith(tuple(endings))
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    ]
+    return sorted(found, key=lambda path: natural_key(path.relative_to(folder).as_posix()))
+
+
+def case_key(path: Path, folder: Path, ending: str | None = None) -> str:
+    """Path below `folder` without the ending: equal for an image and its landmark file."""
+    relative = path.relative_to(folder)
+    name = image_stem(relative) if ending is None else relative.name[: -len(ending)]
+    return (relative.parent / name).as_posix()
+
+
+def case_name(key: str) -> str:
+    """Name of a case that can be a file name: folders are joined by underscores."""
+    return key.replace("/", "_")
+
+
+def unique_by_key(paths: Iterable[Path], folder: Path, what: str) -> tuple[dict[str, Path], list[Problem]]:
+    """Index images by `case_key`; those that share one are left out, with an error."""
+    index: dict[str, list[Path]] = {}
+    for path in paths:
+        if image_suffix(path):
+            index.setdefault(case_key(path, folder), []).append(path)
+    problems = [
+        Problem(
+            "error",
+            f"{found[0].parent}: {' and '.join(path.name for path in found)} are {what} of one case {key!r}; "
+            "keep one of them",
+            case_name(key),
+        )
+        for key, found in index.items()
+        if len(found) > 1
+    ]
+    return {key: found[0] for key, found in index.items() if len(found) == 1}, problems

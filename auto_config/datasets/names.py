@@ -1,0 +1,62 @@
+"""What landmark names say: variants of one name, and left-right pairs."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+_SIDES = {"left": "right", "l": "r", "lt": "rt", "lh": "rh", "sin": "dex"}
+_OPPOSITE = _SIDES | {right: left for left, right in _SIDES.items()}
+# Words, split at signs and where a lower-case letter meets an upper-case one (``LeftEye``, ``eyeL``).
+_WORDS = re.compile(r"[^\W\d_]+|\d+|[\W_]")
+
+
+def left_right_pairs(names: Sequence[str]) -> list[tuple[int, int]]:
+    """Find left-right pairs by name: ``left``/``right``, ``L``/``R``, ``l_``/``r_``, ``_l``/``_r``, in any case.
+
+    Args:
+        names: Landmark names.
+
+    Returns:
+        Pairs of indices (left, right), in the order of the left one. A name belongs to one pair at most.
+    """
+    index = {_key(name): position for position, name in enumerate(names)}
+    pairs: list[tuple[int, int]] = []
+    taken: set[int] = set()
+    for position, name in enumerate(names):
+        words = _split(name)
+        for place, word in enumerate(words):
+            if word not in _SIDES:
+                continue
+            partner = index.get((*words[:place], _OPPOSITE[word], *words[place + 1 :]))
+            if partner is not None and not {position, partner} & taken:
+                pairs.append((position, partner))
+                taken |= {position, partner}
+                break
+    return pairs
+
+
+def _split(name: str) -> list[str]:
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    spaced = re.sub(r"\b([LR])(?=[A-Z][a-z])", r"\1 ", spaced)
+    spaced = re.sub(r"\b(left|right)(?=[a-z])", r"\1 ", spaced, flags=re.IGNORECASE)
+    return [word.casefold() for word in _WORDS.findall(spaced)]
+
+
+def _key(name: str) -> tuple[str, ...]:
+    return tuple(_split(name))
+
+
+def name_variants(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of names that differ only in case, blanks, ``_``, ``-``, ``.`` or Unicode form."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        plain = re.sub(r"[\s_.\-]+", "", unicodedata.normalize("NFKC", name).casefold())
+        groups.setdefault(plain, []).append(name)
+    return [
+        (first, second)
+        for group in groups.values()
+        for number, first in enumerate(group)
+        for second in group[number + 1 :]
+    ]

@@ -1,0 +1,271 @@
+"""`inspect`: read a data set, check every case, say what it is and what is wrong with it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN
+from auto_config.datasets import Case, Dataset, Problem, read_dataset
+from auto_config.datasets.checks import Outside, check_case, outside_absent
+from auto_config.datasets.cohort_checks import check_configurations, check_headers
+from auto_config.datasets.detect import Missing
+from auto_config.datasets.images import Header, read_header, read_image
+from auto_config.datasets.names import left_right_pairs
+from auto_config.errors import UserError
+
+PROBLEMS_FOUND = 2
+_SHOWN_PER_GROUP = 3
+_SHOWN_NAMES = 12
+
+
+@dataclass(frozen=True)
+class CaseReport:
+    """What was found in one case.
+
+    Args:
+        case: The case, with landmarks outside its image turned absent where that was asked for.
+        header: Header of its image, or None where it could not be read.
+        problems: Its problems.
+        picture: JPEG of slices with the points, or None.
+    """
+
+    case: Case
+    header: Header | None
+    problems: tuple[Problem, ...]
+    picture: bytes | None = None
+
+
+def inspect(
+    source: str | Path,
+    *,
+    report: str | Path | None = None,
+    headers_only: bool = False,
+    format: str | None = None,
+    missing: Missing = "unknown",
+    outside: Outside = "error",
+    landmarks: Sequence[str] | None = None,
+    workers: int | None = None,
+) -> int:
+    """Print what a data set is, and every problem found in it.
+
+    Args:
+        source: A folder, a cohort CSV or a datalist JSON.
+        report: HTML file to write, with a picture of every case.
+        headers_only: Do not read the voxels.
+        format: Name of the format; detected if None.
+        missing: Status of a name that one case's file lacks.
+        outside: What a point outside its image is.
+        landmarks: Names to keep, in this order.
+        workers: Processes; as many as there are cores if None.
+
+    Returns:
+        0, or 2 when errors were found.
+
+    Raises:
+        UserError: The source as a whole cannot be read, or the options do not fit.
+    """
+    if outside not in ("error", "absent"):
+        raise UserError(f"--outside is {outside!r}; allowed are error and absent")
+    if report is not None and headers_only:
+        raise UserError("--report shows voxels, --headers_only reads none; leave one of them out")
+    if report is not None and not Path(report).absolute().parent.is_dir():
+        raise UserError(f"--report {report}: the folder does not exist; create it or choose another")
+    console = Console(highlight=False, soft_wrap=True)
+    dataset, problems = read_dataset(source, format=format, missing=missing, landmarks=landmarks)
+    reports = inspect_cases(
+        dataset, outside=outside, headers_only=headers_only, pictures=report is not None, workers=workers
+    )
+    problems += [problem for found in reports for problem in found.problems]
+    problems += check_headers({found.case.name: found.header for found in reports if found.header is not None})
+    problems += check_configurations([found.case for found in reports])
+    summary = summarize(dataset, reports)
+    for title, text in summary:
+        console.print(f"[bold]{title:>18}[/bold]  {escape(text)}")
+    _print_problems(console, problems)
+    if report is not None:
+        from auto_config.inspection_report import write_report
+
+        write_report(Path(report), summary, problems, reports)
+        console.print(f"report with pictures: {escape(str(report))}")
+    return PROBLEMS_FOUND if any(problem.severity == "error" for problem in problems) else 0
+
+
+def inspect_cases(
+    dataset: Dataset, *, outside: Outside, headers_only: bool, pictures: bool, workers: int | None
+) -> list[CaseReport]:
+    """Check all cases in parallel, with a progress bar.
+
+    Returns:
+        One report for each case, in the order of the data set.
+
+    Raises:
+        UserError: A process was killed, which is mostly for want of memory.
+    """
+    check = partial(inspect_case, names=dataset.names, outside=outside, headers_only=headers_only, pictures=pictures)
+    workers = min(workers or _cores(), len(dataset.cases))
+    with _progress(len(dataset.cases)) as advance:
+        if workers <= 1:
+            reports = []
+            for case in dataset.cases:
+                reports.append(check(case))
+                advance()
+            return reports
+        # Spawned processes are the same on every system, and safe beside the thread of the progress bar.
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            futures = [pool.submit(check, case) for case in dataset.cases]
+            try:
+                for future in as_completed(futures):
+                    future.result()
+                    advance()
+            except BrokenProcessPool as error:
+                raise UserError(
+                    f"{dataset.source}: a reading process was killed, mostly for want of memory; use --workers 1"
+                ) from error
+            return [future.result() for future in futures]
+
+
+def inspect_case(
+    case: Case, *, names: Sequence[str], outside: Outside, headers_only: bool, pictures: bool
+) -> CaseReport:
+    """Read and check one case; a file that cannot be read is one of its problems."""
+    try:
+        image = read_header(case.image) if headers_only else read_image(case.image)
+    except UserError as error:
+        return CaseReport(case, None, (Problem("error", str(error), case.name),))
+    problems = check_case(case, image, names, outside)
+    header = image if isinstance(image, Header) else image.header
+    usable = not any(problem.severity == "error" and problem.landmark is None for problem in problems)
+    picture = None
+    if pictures and usable and not isinstance(image, Header):
+        from auto_config.inspection_report import case_picture
+
+        picture = case_picture(image, case.landmarks)
+    if outside == "absent" and usable:
+        case = outside_absent(case, header)
+    return CaseReport(case, header, tuple(problems), picture)
+
+
+def summarize(dataset: Dataset, reports: Sequence[CaseReport]) -> list[tuple[str, str]]:
+    """Say what the data set is.
+
+    Returns:
+        Titles and one line of text for each.
+    """
+    tests = sum(case.split == "test" for case in dataset.cases)
+    pairs = left_right_pairs(dataset.names)
+    lines = [
+        ("data set", str(dataset.source)),
+        ("format", dataset.format),
+        ("cases", f"{len(dataset.cases)}" + (f", {tests} of them marked as test" if tests else "")),
+        ("landmarks", f"{len(dataset.names)}: {_shortened(dataset.names)}"),
+    ]
+    status = [found.case.landmarks.status for found in reports if found.case.landmarks is not None]
+    if status:
+        table = np.stack(status)
+        counts = [f"{np.count_nonzero(table == value)} {word}" for value, word in _STATUS_WORDS]
+        lines.append(("points", ", ".join(counts)))
+        partly = [
+            f"{name} {np.count_nonzero(column == PRESENT)}"
+            for name, column in zip(dataset.names, table.T, strict=True)
+            if not (column == PRESENT).all()
+        ]
+        if partly:
+            lines.append(("not in all cases", f"present in, of {len(table)}: {_shortened(partly)}"))
+    named = [f"{dataset.names[left]} | {dataset.names[right]}" for left, right in pairs]
+    lines.append(("left-right pairs", f"{len(pairs)} by name" + (f": {_shortened(named)}" if pairs else "")))
+    return lines + _summarize_headers([found.header for found in reports if found.header is not None])
+
+
+_STATUS_WORDS = ((PRESENT, "present"), (ABSENT, "absent"), (UNKNOWN, "unknown"))
+
+
+def _summarize_headers(headers: Sequence[Header]) -> list[tuple[str, str]]:
+    headers = [header for header in headers if len(header.shape) == 3 and np.isfinite(header.affine).all()]
+    if not headers:
+        return []
+    spacings = np.array([sorted(header.spacing) for header in headers])
+    extents = np.array([np.array(header.shape) * header.spacing for header in headers])
+    shapes = np.array([header.shape for header in headers])
+    orientations: dict[str, int] = {}
+    for header in headers:
+        codes = "".join(code or "?" for code in nib.aff2axcodes(header.affine))
+        orientations[codes] = orientations.get(codes, 0) + 1
+    units = sorted({header.unit for header in headers})
+    kinds = sorted({header.dtype for header in headers})
+    channels = sorted({header.channels for header in headers})
+    finest, widest = spacings.min(), spacings.max()
+    ratio = (spacings[:, -1] / spacings[:, 0]).max() if spacings.min() > 0 else np.inf
+    return [
+        ("units", f"{', '.join(units)} in the headers; points and sizes are taken as mm"),
+        ("spacing", f"{finest:.4g} to {widest:.4g} mm, slices up to {ratio:.2g} times as thick as pixels are wide"),
+        ("shape", f"{_box(shapes.min(axis=0))} to {_box(shapes.max(axis=0))} voxels, in the order of the files"),
+        ("extent", f"{_box(extents.min(axis=0))} to {_box(extents.max(axis=0))} mm"),
+        ("orientation", ", ".join(f"{codes} {count}" for codes, count in sorted(orientations.items()))),
+        ("channels", f"{', '.join(map(str, channels))}; {', '.join(kinds)}"),
+    ]
+
+
+def group_problems(problems: Sequence[Problem]) -> list[list[Problem]]:
+    """Put problems of one kind together: those whose messages differ only in files, names and numbers.
+
+    Returns:
+        Groups in the order of their first problem, errors before warnings.
+    """
+    groups: dict[tuple[str, str], list[Problem]] = {}
+    for problem in problems:
+        kind = re.sub(r"^[^:]*: |'[^']*'|\"[^\"]*\"|[(\[][^)\]]*[)\]]|[-+]?\d[\d.e+-]*|\S*/\S*", "", problem.message)
+        groups.setdefault((problem.severity, kind), []).append(problem)
+    return sorted(groups.values(), key=lambda group: group[0].severity != "error")
+
+
+def _print_problems(console: Console, problems: Sequence[Problem]) -> None:
+    errors = sum(problem.severity == "error" for problem in problems)
+    if not problems:
+        console.print("[green]no problem found[/green]")
+        return
+    for group in group_problems(problems):
+        colour = "red" if group[0].severity == "error" else "yellow"
+        for problem in group[:_SHOWN_PER_GROUP]:
+            console.print(f"[{colour}]{problem.severity}[/{colour}]: {escape(problem.message)}")
+        rest = group[_SHOWN_PER_GROUP:]
+        if rest:
+            cases = _shortened(list(dict.fromkeys(problem.case or problem.landmark or "-" for problem in rest)))
+            console.print(f"  and {len(rest)} more of this kind: {escape(cases)}")
+    console.print(f"{errors} errors (would train wrongly), {len(problems) - errors} warnings")
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[partial[None]]:
+    """A progress bar on stderr, so that what is printed can be piped; gives the function that moves it on by one."""
+    columns = (TextColumn("reading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield partial(progress.advance, progress.add_task("reading", total=total))
+
+
+def _shortened(texts: Sequence[str]) -> str:
+    more = f", and {len(texts) - _SHOWN_NAMES} more" if len(texts) > _SHOWN_NAMES else ""
+    return ", ".join(texts[:_SHOWN_NAMES]) + more
+
+
+def _box(sizes: np.ndarray) -> str:
+    return " x ".join(f"{size:.4g}" for size in sizes)

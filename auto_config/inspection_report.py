@@ -1,0 +1,163 @@
+"""The page that `inspect --report` writes: summary, problems, and slices of every case with its points drawn in."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import nibabel as nib
+import numpy as np
+from PIL import Image as PillowImage
+from PIL import ImageDraw
+
+from auto_config.bundle_scripts.landmark_files import atomic_write_text
+from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.datasets.images import Image
+from auto_config.datasets.model import Problem
+
+if TYPE_CHECKING:
+    from auto_config.inspection import CaseReport
+
+PANEL_PIXELS = 300
+"""Width and height of one slice in the picture."""
+_SLAB_SHARE = 0.02
+_NEAR, _FAR, _TEXT = (255, 210, 0), (110, 170, 255), (230, 230, 230)
+
+# For each plane: the axis through it, the axis to the right and the axis upwards, in RAS order.
+_PLANES = (("sagittal", 0, 1, 2), ("coronal", 1, 0, 2), ("axial", 2, 0, 1))
+
+_STYLE = """body{font:14px/1.45 sans-serif;margin:2em auto;max-width:64em;padding:0 1em;color:#222}
+table{border-collapse:collapse}th{text-align:right;vertical-align:top;padding:.15em 1em .15em 0}
+.error{color:#b00020}.warning{color:#8a5a00}figure{margin:1.5em 0}img{max-width:100%;background:#000}
+figcaption{margin:.3em 0}"""
+
+
+def case_picture(image: Image, landmarks: LandmarkSet | None) -> bytes:
+    """Draw one sagittal, one coronal and one axial slice with the points.
+
+    Each slice lies where most points are. Points within 2 % of the extent of the slice are yellow discs, the others
+    small blue ones. Patient right is on the left side, except in the sagittal slice, where anterior is on the right.
+
+    Args:
+        image: The image; its first channel is shown.
+        landmarks: Its points in RAS mm, or None.
+
+    Returns:
+        A JPEG.
+    """
+    orientation = nib.io_orientation(image.affine)
+    volume = nib.apply_orientation(image.array[0], orientation)
+    affine = image.affine @ nib.orientations.inv_ornt_aff(orientation, image.array.shape[1:])
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    points = np.empty((0, 3))
+    if landmarks is not None and landmarks.present.any():
+        inverse = np.linalg.inv(affine)
+        points = landmarks.points[landmarks.present] @ inverse[:3, :3].T + inverse[:3, 3]
+    low, high = np.percentile(volume[:: max(1, volume.shape[0] // 64)], (0.5, 99.5))
+    panels = [_panel(volume, spacing, points, plane, (float(low), float(high))) for plane in _PLANES]
+    picture = PillowImage.new("RGB", (PANEL_PIXELS * len(panels), PANEL_PIXELS))
+    for place, panel in enumerate(panels):
+        picture.paste(panel, (place * PANEL_PIXELS, 0))
+    stream = io.BytesIO()
+    picture.save(stream, format="JPEG", quality=85)
+    return stream.getvalue()
+
+
+def _panel(
+    volume: np.ndarray,
+    spacing: np.ndarray,
+    points: np.ndarray,
+    plane: tuple[str, int, int, int],
+    window: tuple[float, float],
+) -> PillowImage.Image:
+    """One slice of a volume in RAS order, scaled to true proportions, with points in voxels."""
+    name, through, across, upward = plane
+    slab = max(1.0, _SLAB_SHARE * volume.shape[through])
+    index = _fullest_slice(points[:, through], volume.shape[through], slab)
+    grey = np.take(volume, index, axis=through).astype(np.float32)  # the other two axes stay in order: across, upward
+    low, high = window
+    grey = np.clip((grey - low) / max(high - low, 1e-12), 0, 1).T[::-1] * 255
+    # Patient right is drawn on the left: the image is seen from the front and from below, as radiologists do.
+    flip = across == 0
+    if flip:
+        grey = grey[:, ::-1]
+    size_mm = np.array([volume.shape[across] * spacing[across], volume.shape[upward] * spacing[upward]])
+    scale = PANEL_PIXELS / size_mm.max()
+    width, height = (max(1, round(size * scale)) for size in size_mm)
+    slice_picture = PillowImage.fromarray(grey.astype(np.uint8)).resize(
+        (width, height), PillowImage.Resampling.BILINEAR
+    )
+    panel = PillowImage.new("RGB", (PANEL_PIXELS, PANEL_PIXELS))
+    left, top = (PANEL_PIXELS - width) // 2, (PANEL_PIXELS - height) // 2
+    panel.paste(slice_picture, (left, top))
+    draw = ImageDraw.Draw(panel)
+    near = np.abs(points[:, through] - index) <= slab
+    for point, is_near in sorted(zip(points, near, strict=True), key=lambda pair: bool(pair[1])):
+        # Voxel centres are at whole numbers, so the picture's edge is at -0.5.
+        x = (point[across] + 0.5) * spacing[across] * scale
+        y = height - (point[upward] + 0.5) * spacing[upward] * scale
+        x = left + (width - x if flip else x)
+        radius = 3 if is_near else 1
+        box = (x - radius, top + y - radius, x + radius, top + y + radius)
+        draw.ellipse(box, fill=_NEAR if is_near else _FAR)
+    draw.text((4, 4), f"{name} {index + 1}/{volume.shape[through]}", fill=_TEXT)
+    return panel
+
+
+def _fullest_slice(coordinates: np.ndarray, size: int, slab: float) -> int:
+    """The slice with most points within `slab` voxels; the middle one without points."""
+    if not coordinates.size:
+        return size // 2
+    counts = [np.count_nonzero(np.abs(coordinates - index) <= slab) for index in range(size)]
+    best = np.flatnonzero(np.array(counts) == max(counts))
+    return int(best[len(best) // 2])
+
+
+def write_report(
+    path: Path, summary: Sequence[tuple[str, str]], problems: Sequence[Problem], reports: Sequence[CaseReport]
+) -> None:
+    """Write one self-contained HTML page, atomically.
+
+    Args:
+        path: Where to write.
+        summary: Titles and texts.
+        problems: All problems, those of a case are repeated beside its picture.
+        reports: Cases with pictures.
+    """
+    of_case: dict[str | None, list[Problem]] = {}
+    for problem in problems:
+        of_case.setdefault(problem.case, []).append(problem)
+    rows = "".join(f"<tr><th>{html.escape(title)}</th><td>{html.escape(text)}</td></tr>\n" for title, text in summary)
+    figures = "".join(_figure(report, of_case.get(report.case.name, [])) for report in reports)
+    listed = _problem_list(problems) or "<p>No problem found.</p>"
+    page = (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Data set</title>'
+        f"<style>{_STYLE}</style></head>\n<body><h1>Data set</h1>\n<table>{rows}</table>\n<h2>Problems</h2>\n{listed}\n"
+        "<h2>Cases</h2>\n<p>Each slice lies where most points are. Yellow: points in the slice or close to it; blue: "
+        "points in front of it or behind. Patient right is on the left; sagittal slices have anterior on the right.</p>"
+        f"\n{figures}</body></html>\n"
+    )
+    atomic_write_text(path, page)
+
+
+def _figure(report: CaseReport, problems: Sequence[Problem]) -> str:
+    name = html.escape(report.case.name)
+    picture = ""
+    if report.picture is not None:
+        data = base64.b64encode(report.picture).decode()
+        picture = f'<img alt="slices of {name} with landmarks" src="data:image/jpeg;base64,{data}">'
+    return f"<figure><figcaption><b>{name}</b></figcaption>{picture}{_problem_list(problems)}</figure>\n"
+
+
+def _problem_list(problems: Sequence[Problem]) -> str:
+    if not problems:
+        return ""
+    items = "".join(
+        f'<li class="{problem.severity}">{problem.severity}: {html.escape(problem.message)}</li>'
+        for problem in problems
+    )
+    return f"<ul>{items}</ul>"
