@@ -14,8 +14,11 @@ MIN_CASES = 3
 MIN_LANDMARKS = 6
 MIN_PAIRS = 3
 
-SHARE_OF_NEXT = 0.5
-"""A mirrored landmark must lie twice as close to its partner as to any other landmark."""
+SHARE_OF_NEXT = 0.6
+"""A mirrored landmark may be this far from its partner, as a share of its distance to any other landmark."""
+
+OFF_MIDLINE = 0.15
+"""A landmark without a side that lies farther from the plane of the pairs is not on the midline (share of the shape's size)."""
 
 SPREADS = 1.5
 """Mirrored landmarks may be this many spreads over the cases (root mean squares) away from their partners."""
@@ -27,6 +30,7 @@ _LARGEST_TILT = np.deg2rad(40)
 _TILTS = (-0.5, -0.25, 0.0, 0.25, 0.5)
 _ROUNDS = 50
 _SIDES = {"left": "right", "right": "left", "l": "r", "r": "l", "lt": "rt", "rt": "lt"}
+_SIDE_OF = {"left": "left", "l": "left", "lt": "left", "right": "right", "r": "right", "rt": "right"}
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+")
 
 
@@ -63,10 +67,14 @@ def find_symmetry(names: Sequence[str], points: np.ndarray) -> Symmetry:
         return symmetry_from_geometry(points)
     if not pairs:
         return Symmetry((), (), "none", None, None, f"names tell sides, but {names[alone[0]]!r} has no partner")
-    reason = f"{len(pairs)} pairs by names; {len(without_side)} names tell no side and count as the midline"
+    midline = _on_midline(points, pairs, without_side)
+    reason = f"{len(pairs)} pairs by names; {len(midline)} names without a side count as the midline"
+    if len(midline) < len(without_side):
+        strange = next(number for number in without_side if number not in midline)
+        reason += f"; {len(without_side) - len(midline)} lie off it, such as {names[strange]!r}"
     if alone:
         reason += f"; {len(alone)} have no partner, such as {names[alone[0]]!r}"
-    return Symmetry(tuple(pairs), tuple(without_side), "names", None, None, reason)
+    return Symmetry(tuple(pairs), tuple(midline), "names", None, None, reason)
 
 
 def mirrored_name(name: str) -> tuple[str, ...]:
@@ -105,6 +113,18 @@ def pairs_from_names(names: Sequence[str]) -> tuple[list[tuple[int, int]], list[
         elif number < index[mirrored]:
             pairs.append((number, index[mirrored]))
     return pairs, without_side, alone
+
+
+def left_right_by_names(names: Sequence[str]) -> list[tuple[int, int]]:
+    """Pairs by names, the left landmark first; pairs of names that hold both sides are left out."""
+    ordered = []
+    for pair in pairs_from_names(names)[0]:
+        sides = [{_SIDE_OF[word] for word in name_words(names[number]) if word in _SIDE_OF} for number in pair]
+        if sides == [{"left"}, {"right"}]:
+            ordered.append(pair)
+        elif sides == [{"right"}, {"left"}]:
+            ordered.append((pair[1], pair[0]))
+    return ordered
 
 
 def symmetry_from_geometry(points: np.ndarray) -> Symmetry:
@@ -150,6 +170,37 @@ def symmetry_from_geometry(points: np.ndarray) -> Symmetry:
         f"(spread over cases {spread:.3g} mm): {len(pairs)} pairs, {len(midline)} on the midline"
     )
     return Symmetry(pairs, midline, "geometry", residual, spread, reason)
+
+
+def _on_midline(points: np.ndarray, pairs: Sequence[tuple[int, int]], without_side: Sequence[int]) -> list[int]:
+    """Those of the landmarks without a side that lie near the plane between the pairs; all where no case tells."""
+    distances = [found for found in (_from_plane(case, pairs) for case in points) if found is not None]
+    if not distances:
+        return list(without_side)
+    seen = np.isfinite(distances).any(axis=0)
+    return [
+        number
+        for number in without_side
+        if not seen[number] or np.nanmedian(np.array(distances)[:, number]) <= OFF_MIDLINE
+    ]
+
+
+def _from_plane(case: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.ndarray | None:
+    """``(L,)`` distance from the mean plane between the pairs over the size of the shape; None where no pair is present."""
+    present = np.isfinite(case[:, 0])
+    known = np.array([pair for pair in pairs if present[list(pair)].all()])
+    if len(known) == 0:
+        return None
+    across = case[known[:, 1]] - case[known[:, 0]]
+    across *= np.sign(across @ across[0])[:, None]
+    normal = across.sum(axis=0)
+    length = np.linalg.norm(normal)
+    if length == 0:
+        return None
+    middle = (case[known[:, 0]] + case[known[:, 1]]).mean(axis=0) / 2
+    size = np.linalg.norm(np.ptp(case[present], axis=0))
+    distance: np.ndarray = np.abs((case - middle) @ normal) / (length * size)
+    return distance
 
 
 def _none(reason: str, residual: float | None = None, spread: float | None = None) -> Symmetry:
@@ -200,7 +251,9 @@ def _doubt(
     if (partner != everyone).sum() < 2 * MIN_PAIRS:
         return f"the best mirror image of the mean shape makes fewer than {MIN_PAIRS} pairs"
     if residual > SPREADS * spread:
-        return f"the mean shape differs from its mirror image by {residual:.3g} mm, more than cases do ({spread:.3g} mm)"
+        return (
+            f"the mean shape differs from its mirror image by {residual:.3g} mm, more than cases do ({spread:.3g} mm)"
+        )
     distances = _distances(centred, normal)
     own = distances[everyone, partner]
     distances[everyone, partner] = np.inf

@@ -31,7 +31,9 @@ def plan_normalization(
         units, channels averaged).
     """
     kind = modality if modality is not None else guess
-    why = "given by the user" if modality is not None else "the grey values are Hounsfield units (they reach below -500)"
+    why = (
+        "given by the user" if modality is not None else "the grey values are Hounsfield units (they reach below -500)"
+    )
     if kind == "ct":
         rules: list[dict[str, Any]] = [_ct_rule(channel) for channel in intensity]
         pads = [

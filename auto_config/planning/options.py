@@ -74,4 +74,6 @@ def _axes(option: str, value: tuple[float, ...] | tuple[int, ...] | None, spatia
         return
     if len(value) != spatial_dims or any(not 0 < number < float("inf") for number in value):
         given = ",".join(f"{number:g}" for number in value)
-        raise UserError(f"--{option} needs {spatial_dims} numbers (x,y{',z' * (spatial_dims - 2)}), {what}; got {given}")
+        raise UserError(
+            f"--{option} needs {spatial_dims} numbers (x,y{',z' * (spatial_dims - 2)}), {what}; got {given}"
+        )

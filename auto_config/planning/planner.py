@@ -57,8 +57,10 @@ def make_plan(fingerprint: Fingerprint, options: PlanOptions, split: Mapping[str
         "spatial_dims": Decision(dims, "of the images"),
         "channels": Decision(fingerprint.channels, "of the images"),
         "orientation": Decision(
-            "RAS" if dims == 3 else "RA",
-            "x to the right, y to the front, z up" if dims == 3 else "pictures: x to the right, y down, as they are stored",
+            "RAS" if dims == 3 else None,
+            "x to the right, y to the front, z up"
+            if dims == 3
+            else "pictures: x to the right, y down, as they are stored",
         ),
         "spacing": spacing,
         "normalization": normalization,
@@ -115,7 +117,9 @@ def _memory(options: PlanOptions, network: Network) -> Decision:
         return Decision(options.gpu_memory_gb, _USER)
     found = options.found_gpu_memory_gb
     if found is not None and found < network.memory_gb:
-        return Decision(found, f"the GPU of this machine, less than the {network.memory_gb:g} GB that {network.name} is made for")
+        return Decision(
+            found, f"the GPU of this machine, less than the {network.memory_gb:g} GB that {network.name} is made for"
+        )
     # Not all of a large GPU: the plan would follow the machine and not the data.
     return Decision(network.memory_gb, f"what {network.name} is made for")
 

@@ -168,7 +168,12 @@ def _single(
     batch_size: int | None,
 ) -> PatchPlan:
     planned = plan_patch(
-        network, anatomy.spacing, anatomy.median_shape, landmarks=anatomy.landmarks, cases=anatomy.cases, memory_gb=memory_gb
+        network,
+        anatomy.spacing,
+        anatomy.median_shape,
+        landmarks=anatomy.landmarks,
+        cases=anatomy.cases,
+        memory_gb=memory_gb,
     )
     given = _given(anatomy.spacing, patch_size, network)
     if given is not None:
@@ -210,7 +215,7 @@ def _coarse(network: Network, anatomy: Anatomy, memory_gb: float | None) -> tupl
 
 def _block_sizes(spacing: Sequence[float]) -> list[tuple[int, ...]]:
     """Blocks of planned voxels whose edges in mm are alike, from small to large; blocks of thick axes may stay one voxel."""
-    blocks = set()
+    blocks: dict[tuple[int, ...], float] = {}
     steps = sorted({times * edge for edge in spacing for times in range(1, _MAX_FACTOR + 1)})
     for step in steps:
         if step < 2 * min(spacing):
@@ -218,10 +223,12 @@ def _block_sizes(spacing: Sequence[float]) -> list[tuple[int, ...]]:
         choices = [{max(1, floor(step / edge)), max(1, ceil(step / edge))} for edge in spacing]
         for factor in product(*choices):
             lengths = [edge * times for edge, times in zip(spacing, factor, strict=True)]
-            alike = [length for length, times in zip(lengths, factor, strict=True) if times > 1 or length < max(lengths)]
+            alike = [
+                length for length, times in zip(lengths, factor, strict=True) if times > 1 or length < max(lengths)
+            ]
             if max(factor) > 1 and max(alike) <= _ALIKE * min(alike):
-                blocks.add(factor)
-    return sorted(blocks, key=lambda factor: (prod(factor), max(factor)))
+                blocks[factor] = round(max(alike) / min(alike), 6)
+    return sorted(blocks, key=lambda factor: (prod(factor), blocks[factor], factor))
 
 
 def _fine(network: Network, spacing: Sequence[float]) -> Topology:
