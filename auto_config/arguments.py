@@ -11,7 +11,7 @@ import inspect
 import re
 from collections.abc import Callable, Sequence
 from textwrap import TextWrapper
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from auto_config.errors import UserError
 
@@ -191,13 +191,25 @@ def _unknown(what: str, name: str, known: list[str], prefix: str, command: str) 
 
 def _reader(name: str, annotation: object) -> Callable[[str], Any]:
     """A function that reads the value of the option `name`, whose type is `annotation`."""
-    convert, form = _READERS[annotation]
+    if get_origin(annotation) is Literal:
+        convert, form = _one_of(get_args(annotation)), f"one of {', '.join(get_args(annotation))}"
+    else:
+        convert, form = _READERS[annotation]
 
     def read(text: str) -> Any:
         try:
             return convert(text)
         except ValueError:
             raise UserError(f"--{name} is {form}, not {text!r}") from None
+
+    return read
+
+
+def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in choices:
+            raise ValueError(text)
+        return text
 
     return read
 

@@ -4,11 +4,14 @@ import os
 import sys
 from collections.abc import Sequence
 from inspect import signature
-from typing import Any
+from typing import Any, Literal
 
 from auto_config import __version__
 from auto_config.arguments import Command, Integers, Names, Numbers, call, choose, help_text, overview
 from auto_config.errors import UserError
+
+Missing = Literal["unknown", "absent"]
+Outside = Literal["error", "absent"]
 
 WRONG_INPUT = 2
 INTERRUPTED = 130
@@ -21,8 +24,8 @@ def inspect(
     report: str | None = None,
     headers_only: bool = False,
     format: str | None = None,
-    missing: str = "unknown",
-    outside: str = "error",
+    missing: Missing = "unknown",
+    outside: Outside = "error",
     landmarks: Names | None = None,
     workers: int | None = None,
 ) -> int | None:
@@ -42,7 +45,7 @@ def inspect(
         workers: processes to read with, all cores if not given
 
     Returns:
-        The exit status: 0, or 1 if the data set has errors.
+        The exit status: 0, or 2 if errors were found.
 
     Examples:
         auto_config inspect scans
@@ -81,8 +84,8 @@ def create(
     patch_size: Integers | None = None,
     stages: int | None = None,
     format: str | None = None,
-    missing: str = "unknown",
-    outside: str = "error",
+    missing: Missing = "unknown",
+    outside: Outside = "error",
     pretrained: str | None = None,
     overwrite: bool = False,
     seed: int = 0,

@@ -6,7 +6,7 @@ import sys
 import time
 import types
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -27,6 +27,7 @@ def sketch(
     share: float = 0.2,
     overwrite: bool = False,
     switch: bool | None = None,
+    missing: Literal["unknown", "absent"] = "unknown",
     test_file: str | None = None,
 ) -> int | None:
     """Stand-in for a command: notes what it was called with."""
@@ -69,6 +70,7 @@ def no_calls_before() -> Iterator[None]:
         (["--overwrite", "s"], {"source": "s", "overwrite": True}),
         (["s", "--overwrite=false"], {"overwrite": False}),
         (["s"], {"switch": None}),
+        (["s", "--missing", "absent"], {"missing": "absent"}),
         (["--switch", "s"], {"source": "s", "switch": True}),
         (["--switch", "False", "s"], {"source": "s", "switch": False}),
     ],
@@ -93,6 +95,7 @@ def test_words_become_values(words: list[str], expected: dict[str, Any]) -> None
         (["a", "--folds", "many"], "--folds is a whole number, not 'many'"),
         (["a", "--folds", "2.5"], "--folds is a whole number, not '2.5'"),
         (["a", "--overwrite=perhaps"], "--overwrite is true or false, not 'perhaps'"),
+        (["a", "--missing", "gone"], "--missing is one of unknown, absent, not 'gone'"),
         (["a", "--spacing", "1,x"], "--spacing is a list of numbers"),
         (["a", "--folds", "3", "--folds", "4"], "--folds is given twice: '3' and '4'"),
         (["a", "--source", "b"], "'a' is one word too many"),
