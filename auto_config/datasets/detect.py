@@ -18,7 +18,7 @@ from auto_config.datasets.markups_folder import (
     read_markups_folder,
 )
 from auto_config.datasets.model import Case, Dataset, Problem
-from auto_config.datasets.names import name_variants
+from auto_config.datasets.names import name_variants, similar_name
 from auto_config.errors import UserError
 
 FORMATS = (*LANDMARK_ENDINGS, "csv", "datalist", "images")
@@ -238,10 +238,14 @@ def _name_problems(
             )
             problems.append(Problem("error", message, None, name))
         elif count < len(entries):
-            without = next(entry for entry in entries if entry not in holders[name])
+            holding = {entry.name for entry in holders[name]}
+            without = next(entry for entry in entries if entry.name not in holding)
+            own = set() if without.landmarks is None else set(without.landmarks.names)
+            slip = similar_name(name, [other for other in own if not holding & {e.name for e in holders[other]}])
             message = (
                 f"{without.label}: landmark {name!r} is not in this file, and in {count} of {len(entries)} cases only; "
-                f"taken as {missing} in the others, choose with --missing unknown or absent"
+                + (f"if {slip!r} is meant, rename it, otherwise it is " if slip else "it is ")
+                + f"taken as {missing} in the others, choose with --missing unknown or absent"
             )
             problems.append(Problem("warning", message, without.name, name))
         elif not any(entry.landmarks is not None and _is_present(entry, name) for entry in entries):

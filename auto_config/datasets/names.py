@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 _SIDES = {"left": "right", "l": "r", "lt": "rt", "lh": "rh", "sin": "dex"}
 _OPPOSITE = _SIDES | {right: left for left, right in _SIDES.items()}
@@ -60,3 +61,10 @@ def name_variants(names: Sequence[str]) -> list[tuple[str, str]]:
         for number, first in enumerate(group)
         for second in group[number + 1 :]
     ]
+
+
+def similar_name(name: str, others: Collection[str]) -> str | None:
+    """The one of `others` that `name` may be a slip of the pen for; names that differ in a number are not."""
+    digits = re.findall(r"\d+", name)
+    candidates = [other for other in others if re.findall(r"\d+", other) == digits]
+    return next(iter(difflib.get_close_matches(name, candidates, n=1, cutoff=0.75)), None)
