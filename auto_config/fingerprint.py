@@ -39,15 +39,16 @@ class Fingerprint:
         shapes: voxels of each case after the crop of constant background.
         spacings: mm of each case.
         extents_mm: shape times spacing of each case.
-        intensity: for each channel ``min, max`` (all voxels), ``mean, std, p00_5, p99_5`` (body, all cases together), ``air``
-            and ``air_zscore`` (medians over the cases, see `intensity.ChannelIntensity`).
+        intensity: for each channel ``min, max`` (all voxels), ``mean, std, p00_5, p99_5`` (body, all cases together),
+            ``air`` and ``air_zscore`` (medians over the cases, see `intensity.ChannelIntensity`).
         is_integer: all grey values are whole numbers.
         modality_guess: ``"ct"`` when most cases hold Hounsfield units, else None.
         landmark_extent_mm: extent of the present landmarks of each case that has two or more.
         present: number of cases in which each landmark is present.
         absent: the same, absent.
         unknown: the same, not annotated.
-        nearest_landmarks_mm: ``min`` and ``median`` distance from a landmark to the nearest other one; empty with less than two.
+        nearest_landmarks_mm: ``min`` and ``median`` distance from a landmark to the nearest other one; empty if no case
+            has two.
         pairs: left-right pairs of landmark indices.
         midline: indices of landmarks that a mirror maps onto themselves.
         left_right_axis_evidence: ``source`` (names, geometry, none), ``residual_mm``, ``spread_mm``, ``reason``.
@@ -218,15 +219,14 @@ def _measure_all(
     columns = (TextColumn("reading images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not progress, transient=True) as bar:
         task = bar.add_task("", total=count)
-        jobs = ([case, dataset.names, outside] for case in dataset.cases)
         if processes <= 1 or count < _FEWEST_FOR_PROCESSES:
-            for job in jobs:
-                yield measure_case(*job)
+            for case in dataset.cases:
+                yield measure_case(case, dataset.names, outside)
                 bar.advance(task)
             return
         # Spawned, not forked: a caller may have torch's threads or a GPU open.
         with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-            futures = [pool.submit(measure_case, *job) for job in jobs]
+            futures = [pool.submit(measure_case, case, dataset.names, outside) for case in dataset.cases]
             for future in futures:
                 yield future.result()
                 bar.advance(task)
@@ -265,11 +265,11 @@ def _cropped_landmarks(case: Case, names: Sequence[str], image: Image, box: Sequ
         Problem(
             "error",
             f"{image.path}: landmark {names[index]!r} lies in constant background that is cropped away (box "
-            f"{[[part.start, part.stop] for part in box]} of {list(size)} voxels); correct the point or mark it as absent",
+            f"{[[part.start, part.stop] for part in box]} of {list(size)} voxels); correct the point or mark it absent",
             case.name,
             names[index],
         )
-        for index in np.flatnonzero(lost)
+        for index in map(int, np.flatnonzero(lost))
     ]
 
 
@@ -311,8 +311,8 @@ def _mirrored_cases(dataset: Dataset) -> list[Problem]:
         known = np.isfinite(x[left]) & np.isfinite(x[right])
         if known.any() and np.mean(x[left][known] > x[right][known]) >= _MIRRORED_SHARE:
             message = (
-                f"{case.image[0]}: landmarks called left lie on the right of their partners ({int(known.sum())} pairs); "
-                "check whether image or points are mirrored"
+                f"{case.image[0]}: landmarks called left lie right of their partners ({int(known.sum())} pairs); "
+                "check if image or points are mirrored"
             )
             problems.append(Problem("warning", message, case.name, dataset.names[left[known][0]]))
     return problems

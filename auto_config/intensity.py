@@ -27,7 +27,7 @@ class ChannelIntensity:
         minimum: of all voxels.
         maximum: of all voxels.
         air: the value of air: of the constant background if there is one, else the median of what is not body.
-        air_zscore: air after subtracting the mean and dividing by the standard deviation of the voxels above the minimum.
+        air_zscore: air minus the mean, divided by the standard deviation, of the voxels above the minimum.
         integer: all sampled voxels are whole numbers.
         hounsfield: the values reach below `HU_BELOW`.
         body: ``(N,)`` float32 sample of the body.
@@ -45,8 +45,8 @@ class ChannelIntensity:
 def measure_channel(channel: np.ndarray, background: float | None) -> ChannelIntensity:
     """Grey values of one channel.
 
-    The body of a CT is what lies above air by five robust standard deviations of its noise (at least 50 HU), at a threshold
-    between -950 and -500 HU, so that lungs stay in. Of other images it is what lies above Otsu's threshold.
+    The body of a CT is what lies above air by five robust standard deviations of its noise (at least 50 HU), at a
+    threshold between -950 and -500 HU, so that lungs stay in. Of other images it is what lies above Otsu's threshold.
 
     Args:
         channel: ``(*size)`` without constant background.

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -18,10 +19,13 @@ SHARE_OF_NEXT = 0.6
 """A mirrored landmark may be this far from its partner, as a share of its distance to any other landmark."""
 
 OFF_MIDLINE = 0.15
-"""A landmark without a side that lies farther from the plane of the pairs is not on the midline (share of the shape's size)."""
+"""A landmark without a side is on the midline up to this distance from the pairs' plane, over the shape's size."""
 
 SPREADS = 1.5
 """Mirrored landmarks may be this many spreads over the cases (root mean squares) away from their partners."""
+
+SHARE_OF_SIZE = 0.02
+"""... or this share of the size of the shape, where the cases hardly vary."""
 
 CLEARER = 2.0
 """Another mirror plane must fit this many times worse."""
@@ -43,7 +47,7 @@ class Symmetry:
         midline: indices of landmarks that a mirror maps onto themselves.
         source: ``"names"``, ``"geometry"`` or ``"none"``.
         residual_mm: root mean square distance of the mirrored mean shape from itself; None where it was not measured.
-        spread_mm: root mean square spread of the landmarks over the cases after alignment; None where it was not measured.
+        spread_mm: root mean square spread of the landmarks over the aligned cases; None where it was not measured.
         reason: one sentence.
     """
 
@@ -95,12 +99,12 @@ def name_words(name: str) -> tuple[str, ...]:
 def pairs_from_names(names: Sequence[str]) -> tuple[list[tuple[int, int]], list[int], list[int]]:
     """Pairs of names that differ in their side alone.
 
-    A side is the word left, right, l, r, lt or rt in any case, anywhere in the name: ``"left eye"``, ``"eye_L"``, ``"r_eye"``.
+    A side is the word left, right, l, r, lt or rt in any case, anywhere in the name: ``"left eye"``, ``"eye_L"``.
 
     Returns:
         Pairs of indices; indices of names without a side; indices of names with a side and no partner.
     """
-    index = {}
+    index: dict[tuple[str, ...], int] = {}
     for number, name in enumerate(names):
         index.setdefault(name_words(name), number)
     pairs, without_side, alone = [], [], []
@@ -130,10 +134,11 @@ def left_right_by_names(names: Sequence[str]) -> list[tuple[int, int]]:
 def symmetry_from_geometry(points: np.ndarray) -> Symmetry:
     """Pairs from the mirror plane of the mean shape.
 
-    The cases are aligned (generalised Procrustes). From many starting planes near x = 0 and from the shape's own axes: mirror
-    the mean shape, assign mirrored to true landmarks one to one at the least cost, take the best plane for this assignment, and
-    repeat until it stays. The best plane is believed if its assignment is its own inverse, each landmark is clearly closer to
-    its partner than to any other, the rest is within the spread over the cases, and no other plane fits nearly as well.
+    The cases are aligned (generalised Procrustes). From many starting planes near x = 0 and from the shape's own axes:
+    mirror the mean shape, assign mirrored to true landmarks one to one at the least cost, take the best plane for this
+    assignment, and repeat until it stays. The best plane is believed if its assignment is its own inverse, each
+    landmark is clearly closer to its partner than to any other, the rest is within the spread over the cases, and no
+    other plane fits nearly as well.
 
     Args:
         points: ``(N, L, D)`` RAS mm, NaN where a landmark is not present.
@@ -142,8 +147,8 @@ def symmetry_from_geometry(points: np.ndarray) -> Symmetry:
         Pairs that hold for all landmarks, or none: half a table cannot be trained with.
 
     Source:
-        Symmetric matching by iterated closest points (Besl and McKay 1992) with optimal assignment (Kuhn 1955), the plane as
-        in Klingenberg et al. 2002 (object symmetry of a labelled configuration).
+        Iterated closest points (Besl and McKay 1992) with optimal assignment (Kuhn 1955); object symmetry of a labelled
+        configuration as in Klingenberg et al. 2002.
     """
     # Late: this alone needs torch (the shape model of the bundles), which takes a second to import.
     from auto_config.bundle_scripts.shape import procrustes
@@ -154,13 +159,14 @@ def symmetry_from_geometry(points: np.ndarray) -> Symmetry:
     if not (np.isfinite(mean).all() and np.isfinite(spreads).all()):
         return _none("some landmarks are present in fewer than two cases, so the symmetry of the shape is not known")
     centred = mean - mean.mean(axis=0)
-    fits = sorted((_settle(centred, start) for start in _starts(centred)), key=lambda fit: fit[0])
-    sideways = [fit for fit in fits if abs(fit[1][0]) >= np.cos(_LARGEST_TILT)]
+    fits = sorted((_settle(centred, start) for start in _starts(centred)), key=lambda fit: fit.residual)
     spread = float(np.sqrt(np.mean(spreads**2)))
-    if not sideways:
+    best = next((fit for fit in fits if abs(fit.normal[0]) >= np.cos(_LARGEST_TILT)), None)
+    if best is None:
         return _none("no mirror plane near the left-right axis fits the mean shape", spread=spread)
-    residual, normal, partner = sideways[0]
-    doubt = _doubt(centred, residual, normal, partner, spread, [fit for fit in fits if (fit[2] != partner).any()])
+    other = next((fit for fit in fits if (fit.partner != best.partner).any()), None)
+    doubt = _doubt(centred, best, spread, other)
+    residual, partner = best.residual, best.partner
     if doubt is not None:
         return _none(doubt, residual, spread)
     pairs = tuple((i, int(j)) for i, j in enumerate(partner) if i < j)
@@ -177,16 +183,14 @@ def _on_midline(points: np.ndarray, pairs: Sequence[tuple[int, int]], without_si
     distances = [found for found in (_from_plane(case, pairs) for case in points) if found is not None]
     if not distances:
         return list(without_side)
-    seen = np.isfinite(distances).any(axis=0)
+    seen = [[row[number] for row in distances if np.isfinite(row[number])] for number in without_side]
     return [
-        number
-        for number in without_side
-        if not seen[number] or np.nanmedian(np.array(distances)[:, number]) <= OFF_MIDLINE
+        number for number, rows in zip(without_side, seen, strict=True) if not rows or np.median(rows) <= OFF_MIDLINE
     ]
 
 
 def _from_plane(case: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.ndarray | None:
-    """``(L,)`` distance from the mean plane between the pairs over the size of the shape; None where no pair is present."""
+    """``(L,)`` distance from the plane between the pairs over the size of the shape; None where no pair is present."""
     present = np.isfinite(case[:, 0])
     known = np.array([pair for pair in pairs if present[list(pair)].all()])
     if len(known) == 0:
@@ -221,8 +225,16 @@ def _distances(centred: np.ndarray, normal: np.ndarray) -> np.ndarray:
     return np.linalg.norm(mirrored[:, None] - centred[None], axis=-1)
 
 
-def _settle(centred: np.ndarray, normal: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """Residual (mm), unit normal and partners where assignment and plane no longer change."""
+class _Fit(NamedTuple):
+    """A mirror plane through the centre: what it leaves (mm), its unit normal, and each landmark's partner."""
+
+    residual: float
+    normal: np.ndarray
+    partner: np.ndarray
+
+
+def _settle(centred: np.ndarray, normal: np.ndarray) -> _Fit:
+    """The plane at which assignment and plane no longer change."""
     partner = np.full(len(centred), -1)
     for _ in range(_ROUNDS):
         found = linear_sum_assignment(_distances(centred, normal) ** 2)[1]
@@ -233,33 +245,27 @@ def _settle(centred: np.ndarray, normal: np.ndarray) -> tuple[float, np.ndarray,
         products = centred.T @ centred[partner]
         normal = np.linalg.eigh(products + products.T)[1][:, 0]
     distance = _distances(centred, normal)[np.arange(len(centred)), partner]
-    return float(np.sqrt(np.mean(distance**2))), normal, partner
+    return _Fit(float(np.sqrt(np.mean(distance**2))), normal, partner)
 
 
-def _doubt(
-    centred: np.ndarray,
-    residual: float,
-    normal: np.ndarray,
-    partner: np.ndarray,
-    spread: float,
-    others: Sequence[tuple[float, np.ndarray, np.ndarray]],
-) -> str | None:
+def _doubt(centred: np.ndarray, fit: _Fit, spread: float, other: _Fit | None) -> str | None:
     """Why the plane is not believed; None if it is."""
+    partner, residual = fit.partner, fit.residual
     everyone = np.arange(len(centred))
     if (partner[partner] != everyone).any():
         return "the best mirror image of the mean shape makes no pairs"
     if (partner != everyone).sum() < 2 * MIN_PAIRS:
         return f"the best mirror image of the mean shape makes fewer than {MIN_PAIRS} pairs"
-    if residual > SPREADS * spread:
+    if residual > max(SPREADS * spread, SHARE_OF_SIZE * np.sqrt(np.mean(np.sum(centred**2, axis=1)))):
         return (
             f"the mean shape differs from its mirror image by {residual:.3g} mm, more than cases do ({spread:.3g} mm)"
         )
-    distances = _distances(centred, normal)
+    distances = _distances(centred, fit.normal)
     own = distances[everyone, partner]
     distances[everyone, partner] = np.inf
     unclear = own > SHARE_OF_NEXT * distances.min(axis=1)
     if unclear.any():
         return f"{int(unclear.sum())} landmarks of the mirrored mean shape lie between two landmarks"
-    if others and others[0][0] < CLEARER * residual:
+    if other is not None and other.residual < CLEARER * residual:
         return "several mirror planes fit the mean shape about as well"
     return None

@@ -24,8 +24,8 @@ def background_value(array: np.ndarray) -> np.ndarray | None:
 def background_box(array: np.ndarray, margin: int = MARGIN_VOXELS) -> tuple[slice, ...]:
     """The box that is not constant background.
 
-    Background is the value that all corners of the image share; if they do not share one, or nothing else is there, the box
-    is the whole image. Padding that a scanner or a defacing tool left goes away; noisy air and skin stay.
+    Background is the value that all corners of the image share; if they do not share one, or nothing else is there,
+    the box is the whole image. Padding that a scanner or a defacing tool left goes away; noisy air and skin stay.
 
     Args:
         array: ``(C, *size)``.

@@ -12,8 +12,8 @@ _BYTES_PER_VALUE = 8e9 / (2 * 560e6)
 """What one counted value costs: nnU-Net's reference says 2 x 560e6 of them fill 8 GB."""
 
 _LOSS_BYTES_PER_VOXEL = 22.4
-"""For each voxel of each landmark's channel, in float32: the promoted logit (4), the heatmap (4), the cross-entropy (4),
-its gradient (4), the spatial log-softmax (4), and for the top 20 % a value and a 64 bit index (2.4)."""
+"""For each voxel of each landmark's channel, in float32: the promoted logit (4), the heatmap (4), the cross-entropy
+(4), its gradient (4), the spatial log-softmax (4), and for the top 20 % a value and a 64 bit index (2.4)."""
 
 LOSS_VALUES_PER_VOXEL = _LOSS_BYTES_PER_VOXEL / _BYTES_PER_VALUE
 

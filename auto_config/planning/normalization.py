@@ -27,8 +27,8 @@ def plan_normalization(
         guess: from the grey values, the same.
 
     Returns:
-        Decisions ``normalization`` (a list with one entry for each channel) and ``pad_value`` (one number, in normalised
-        units, channels averaged).
+        Decisions ``normalization`` (a list with one entry for each channel) and ``pad_value`` (one number, in
+        normalised units, channels averaged).
     """
     kind = modality if modality is not None else guess
     why = (

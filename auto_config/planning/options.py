@@ -52,7 +52,8 @@ class PlanOptions:
         if self.preset is not None and (self.network is not None or self.recipe is not None):
             network, recipe = PRESETS[self.preset]
             raise UserError(
-                f"--preset {self.preset} already means --network {network} --recipe {recipe}; give either the preset or those two"
+                f"--preset {self.preset} already means --network {network} --recipe {recipe}; "
+                "give either the preset or those two"
             )
         if self.gpu_memory_gb is not None and not 1 <= self.gpu_memory_gb <= 1000:
             raise UserError(f"--gpu_memory_gb must be between 1 and 1000 GB, got {self.gpu_memory_gb:g}")

@@ -93,7 +93,7 @@ def stock_nnunet_plan(
         shape,
         cost=lambda topology: convolution_values(chosen, topology, landmarks + 1),
         budget=chosen.budget(len(spacing)),
-        batch=chosen.stock_batch_2d if len(spacing) == 2 else chosen.batch_3d,  # noqa: PLR2004 - 2D
+        batch=chosen.stock_batch_2d if len(spacing) == 2 else chosen.batch_3d,
         largest_batch_voxels=cases * prod(shape) * chosen.stock_dataset_share,
     )
     return plan.topology.patch_size, plan.batch_size
@@ -127,7 +127,7 @@ def fit_patch(
         nnU-Net's rule for the patch size (Isensee et al. 2021).
     """
     per_mm = [1 / value for value in spacing]
-    largest = _LARGEST_SQUARE if len(spacing) == 2 else _LARGEST_CUBE  # noqa: PLR2004 - 2D
+    largest = _LARGEST_SQUARE if len(spacing) == 2 else _LARGEST_CUBE
     scale = (largest ** len(spacing) / prod(per_mm)) ** (1 / len(spacing))
     start = [min(round(value * scale), int(edge)) for value, edge in zip(per_mm, median_shape, strict=True)]
     topology = plan_topology(spacing, start, max_pools)

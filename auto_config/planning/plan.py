@@ -64,7 +64,7 @@ class Plan:
 
     decisions: dict[str, Decision]
 
-    def value(self, name: str) -> Any:  # noqa: ANN401 - a decision may be any JSON value
+    def value(self, name: str) -> Any:
         """The value of the decision `name`.
 
         Raises:

@@ -99,14 +99,14 @@ def _choose(options: PlanOptions) -> tuple[Decision, Decision, Decision]:
     memory = options.gpu_memory_gb or options.found_gpu_memory_gb
     if memory is None:
         why = (
-            "warning: no GPU was found and no --gpu_memory_gb given, so the small network for CPUs; on a machine with a GPU "
+            "warning: no GPU was found and no --gpu_memory_gb given, so the small network for CPUs; for a GPU, "
             "create the bundle with --network plain"
         )
         return Decision("tiny", why), recipe_decision, preset
     if memory < MIN_GPU_GB:
         why = f"warning: {memory:g} GB of GPU memory are too few for the other networks, which need {MIN_GPU_GB:g} GB"
         return Decision("tiny", why), recipe_decision, preset
-    why = "there is a GPU; plain is as good as the residual networks on most published data sets, and the quickest of them"
+    why = "there is a GPU; plain is as good as the residual networks on most published data sets, and the quickest"
     return Decision("plain", why), recipe_decision, preset
 
 

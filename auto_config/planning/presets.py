@@ -15,16 +15,16 @@ class Network:
         name: as the user gives it.
         residual: residual blocks in the encoder (ResEnc) or plain pairs of convolutions.
         memory_gb: GPU memory for which the references hold; None for the network that is planned for CPUs.
-        reference_3d: values in the convolutions' feature maps of one patch at which `batch_3d` patches fill `memory_gb`.
+        reference_3d: values in the feature maps of one patch at which `batch_3d` patches fill `memory_gb`.
         reference_2d: the same in 2D, for `batch_2d` patches.
         features: channels of the first level, doubled at each further one.
         max_features_3d: channels at most.
         max_features_2d: channels at most, 2D.
         max_pools: poolings along each axis at most; None for no limit.
         stock_dataset_share: the share of all voxels of the data set that the stock planner lets one batch hold.
-        stock_batch_2d: patches for which the stock planner of the reference sizes a 2D patch. nnLandmark's default planner
-            gives one of 1280 x 1024 and a batch of 2 where nnU-Net's 12 would give 512 x 448: the same memory, spent on
-            two patches.
+        stock_batch_2d: patches for which the stock planner of the reference sizes a 2D patch. nnLandmark's default
+            planner gives one of 1280 x 1024 and a batch of 2 where nnU-Net's 12 would give 512 x 448: the same memory,
+            spent on two patches.
 
     Source:
         nnU-Net 2.6's planners (Isensee et al. 2021, Isensee et al. 2024 "nnU-Net Revisited").
@@ -46,7 +46,7 @@ class Network:
 
     def filters(self, levels: int, spatial_dims: int) -> list[int]:
         """Channels of each of `levels` levels."""
-        largest = self.max_features_2d if spatial_dims == 2 else self.max_features_3d  # noqa: PLR2004 - 2D
+        largest = self.max_features_2d if spatial_dims == 2 else self.max_features_3d
         return [min(self.features * 2**level, largest) for level in range(levels)]
 
     def encoder_blocks(self, levels: int) -> list[int]:
@@ -61,7 +61,7 @@ class Network:
 
     def budget(self, spatial_dims: int) -> float:
         """Feature map values of a whole batch that fill `memory_gb`."""
-        if spatial_dims == 2:  # noqa: PLR2004 - 2D
+        if spatial_dims == 2:
             return self.reference_2d * self.batch_2d
         return self.reference_3d * self.batch_3d
 

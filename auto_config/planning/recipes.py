@@ -53,8 +53,8 @@ def _default(network: str) -> dict[str, Decision]:
         "loss": Decision(
             loss,
             "recipe default: top-20 % cross-entropy on cones finds the neighbourhood, a small spatial softmax "
-            "cross-entropy against a Gaussian of one voxel makes short schedules work; the output bias of -4 starts the "
-            "sigmoid where nearly every voxel is right",
+            "cross-entropy against a Gaussian of one voxel makes short schedules work; the output bias of -4 starts "
+            "the sigmoid where nearly every voxel is right",
         ),
         "optimizer": Decision(
             optimizer, "recipe default: AdamW learns in hundreds of steps where the reference's SGD needs 10^5"
@@ -64,11 +64,11 @@ def _default(network: str) -> dict[str, Decision]:
         ),
         "sampling": Decision(
             {"landmark_share": 0.67, "placement": "anywhere"},
-            "recipe default: two patches of three hold a random landmark, at a random place so that none is always central",
+            "recipe default: two patches of three hold a random landmark, at a random place and not in the centre",
         ),
         "augmentation": Decision(
             augmentation,
-            "recipe default: rotation and scale in one lazy resampling (they keep the affine right), then mild changes of intensity",
+            "recipe default: rotation and scale in one resampling that keeps the affine right, then mild changes of intensity",
         ),
         "iterations_per_epoch": Decision(
             50 if tiny else 250,
@@ -89,7 +89,7 @@ def _nnlandmark(batch_size: int, spatial_dims: int) -> dict[str, Decision]:
     # nnU-Net forces the last part of each batch and rounds: of 2 patches always the second one.
     forced = batch_size - round(batch_size * (1 - _NNLANDMARK_FORCED_SHARE))
     augmentation = {
-        "rotation": {"prob": 0.2, "max_rad": 0.5236 if spatial_dims == 3 else 3.1416},  # noqa: PLR2004 - 3D
+        "rotation": {"prob": 0.2, "max_rad": 0.5236 if spatial_dims == 3 else 3.1416},
         "scale": {"prob": 0.2, "low": 0.7, "high": 1.4},
         "noise": {"prob": 0.1, "max_std": 0.1},
         "blur": {"prob": 0.2, "low_sigma": 0.5, "high_sigma": 1.0},
@@ -112,8 +112,8 @@ def _nnlandmark(batch_size: int, spatial_dims: int) -> dict[str, Decision]:
         ),
         "sampling": Decision(
             {"landmark_share": forced / batch_size, "placement": "centre"},
-            f"recipe nnlandmark: one third of each batch, rounded as nnU-Net rounds ({forced} of {batch_size}), holds a random "
-            "landmark in the centre",
+            f"recipe nnlandmark: one third of each batch, rounded as nnU-Net rounds ({forced} of {batch_size}), "
+            "holds a random landmark in the centre",
         ),
         "augmentation": Decision(
             augmentation, "recipe nnlandmark: nnU-Net's probabilities and ranges, no elastic deformation"

@@ -40,8 +40,8 @@ def target_spacing(spacings: Sequence[Sequence[float]], shapes: Sequence[Sequenc
     # Compare with 1e-5 as nnU-Net does: the thick axis stays the coarsest one.
     target[thick] = max(low, max(target[others]) + 1e-5)
     return _rounded(target), (
-        f"median of each axis over {len(rows)} cases; axis {thick} is more than {ANISOTROPY_THRESHOLD:g} times as coarse "
-        f"as the others with less than a third of their voxels, so its {_THICK_AXIS_PERCENTILE}th percentile"
+        f"median of each axis over {len(rows)} cases; axis {thick} is more than {ANISOTROPY_THRESHOLD:g} times as "
+        f"coarse as the others with less than a third of their voxels, so its {_THICK_AXIS_PERCENTILE}th percentile"
     )
 
 

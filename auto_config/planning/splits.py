@@ -43,11 +43,11 @@ def make_split(
     test_names: Collection[str] | None = None,
     seed: int = 0,
 ) -> Split:
-    """Split cases into test and folds; the same cases, options and seed give the same split, in whatever order they come.
+    """Split cases into test and folds; the same cases, options and seed give the same split, in any order.
 
-    Marks of the source are kept: its test cases are the test (unless `test_names` says otherwise), its folds the folds. Else
-    the split is stratified by the folder of the image and by which landmarks are annotated, and cases of one group stay
-    together.
+    Marks of the source are kept: its test cases are the test (unless `test_names` says otherwise), its folds the folds.
+    Else the split is stratified by the folder of the image and by which landmarks are annotated, and cases of one group
+    stay together.
 
     Args:
         cases: of the data set.
@@ -136,8 +136,8 @@ def _wanted_test(cases: Sequence[Case], annotated: Sequence[Case], wanted: Colle
     unknown = sorted(test - {case.name for case in cases})
     if unknown:
         raise UserError(
-            f"--test names case {unknown[0]!r}, which is not in the data set ({len(unknown)} such names); its cases are called "
-            f"{', '.join(repr(case.name) for case in cases[:3])}, ..."
+            f"--test names case {unknown[0]!r}, which is not in the data set ({len(unknown)} such); its cases are "
+            f"called {', '.join(repr(case.name) for case in cases[:3])}, ..."
         )
     if test >= {case.name for case in annotated}:
         raise UserError("--test names every case with landmarks; leave some for training")
@@ -204,9 +204,9 @@ def _strata(cases: Sequence[Case], rng: np.random.Generator) -> dict[tuple[str, 
     folders = {str(case.image[0].parent) for case in cases}
     by_folder = 2 * len(folders) <= len(groups)
     strata: dict[tuple[str, ...], list[list[Case]]] = defaultdict(list)
-    for key in sorted(groups):
-        first = groups[key][0]
-        strata[(str(first.image[0].parent) if by_folder else "", *_annotated_names(first))].append(groups[key])
+    for _, unit in sorted(groups.items()):
+        first = unit[0]
+        strata[(str(first.image[0].parent) if by_folder else "", *_annotated_names(first))].append(unit)
     for key in sorted(strata):
         rng.shuffle(strata[key])  # type: ignore[arg-type] # a list of lists is shuffled in place
         strata[key].sort(key=len, reverse=True)

@@ -118,7 +118,7 @@ def plan_stages(
         reason += "; batch given by the user"
     if count == 1:
         factor = [1] * len(anatomy.spacing)
-        return [_stage("fine", network, anatomy.spacing, factor, single.topology, single.batch_size)], reason
+        return [_stage("fine", network, anatomy.spacing, factor, single.topology, batch_size=single.batch_size)], reason
     coarse, factor = _coarse(network, anatomy, memory_gb)
     coarse_spacing = [step * times for step, times in zip(anatomy.spacing, factor, strict=True)]
     fine_network = replace(network, features=_FINE_FEATURES_TINY, max_pools=3) if network.memory_gb is None else network
@@ -126,9 +126,9 @@ def plan_stages(
     images = batch_size or MIN_BATCH
     crops = _crops_per_image(fine_network, fine, anatomy.landmarks, images, memory_gb)
     return [
-        _stage("coarse", network, coarse_spacing, factor, coarse, images),
+        _stage("coarse", network, coarse_spacing, factor, coarse, batch_size=images),
         {
-            **_stage("fine", fine_network, anatomy.spacing, [1] * len(factor), fine, images),
+            **_stage("fine", fine_network, anatomy.spacing, [1] * len(factor), fine, batch_size=images),
             "crops_per_image": crops,
         },
     ], reason
@@ -155,8 +155,8 @@ def _one_or_two(recipe: str, wanted: int | None, held: Sequence[float]) -> tuple
     if min(held) >= MOST_OF_THE_ANATOMY:
         return 1, f"{share}, {100 * MOST_OF_THE_ANATOMY:.0f} % are enough for one stage"
     return 2, (
-        f"{share}; below {100 * MOST_OF_THE_ANATOMY:.0f} % short schedules mix up sides and neighbours, so a coarse stage "
-        "sees the whole anatomy and a fine one crops around its points"
+        f"{share}; below {100 * MOST_OF_THE_ANATOMY:.0f} % short schedules mix up sides and neighbours, so a coarse "
+        "stage sees the whole anatomy and a fine one crops around its points"
     )
 
 
@@ -187,8 +187,8 @@ def _given(spacing: Sequence[float], patch_size: Sequence[int] | None, network: 
     topology = plan_topology(spacing, patch_size, network.max_pools)
     if topology.patch_size != tuple(patch_size):
         raise UserError(
-            f"--patch_size {','.join(map(str, patch_size))} does not fit the network's strides: it must be a multiple of "
-            f"{','.join(map(str, topology.divisor))}, such as {','.join(map(str, topology.patch_size))}"
+            f"--patch_size {','.join(map(str, patch_size))} does not fit the network's strides: it must be a multiple "
+            f"of {','.join(map(str, topology.divisor))}, such as {','.join(map(str, topology.patch_size))}"
         )
     return topology
 
@@ -214,7 +214,7 @@ def _coarse(network: Network, anatomy: Anatomy, memory_gb: float | None) -> tupl
 
 
 def _block_sizes(spacing: Sequence[float]) -> list[tuple[int, ...]]:
-    """Blocks of planned voxels whose edges in mm are alike, from small to large; blocks of thick axes may stay one voxel."""
+    """Blocks of planned voxels whose edges in mm are alike, from small to large; along thick axes they may be one."""
     blocks: dict[tuple[int, ...], float] = {}
     steps = sorted({times * edge for edge in spacing for times in range(1, _MAX_FACTOR + 1)})
     for step in steps:
@@ -246,7 +246,7 @@ def _crops_per_image(network: Network, fine: Topology, landmarks: int, images: i
 
 
 def _stage(
-    name: str, network: Network, spacing: Sequence[float], factor: Sequence[int], topology: Topology, batch_size: int
+    name: str, network: Network, spacing: Sequence[float], factor: Sequence[int], topology: Topology, *, batch_size: int
 ) -> dict[str, Any]:
     levels = len(topology.strides)
     stage: dict[str, Any] = {

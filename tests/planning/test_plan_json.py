@@ -23,14 +23,14 @@ def test_round_trip_keeps_values_and_reasons():
 
 
 def test_unknown_names_are_told():
-    with pytest.raises(KeyError, match="'spacings'.*network, stages"):
+    with pytest.raises(KeyError, match=r"'spacings'.*network, stages"):
         PLAN.value("spacings")
     with pytest.raises(KeyError, match="middle"):
         PLAN.stage("middle")
 
 
 def test_decision_without_reason_is_refused():
-    with pytest.raises(ValueError, match="'network'.*'reason'"):
+    with pytest.raises(ValueError, match=r"'network'.*'reason'"):
         Plan.from_dict({"network": {"value": "tiny"}})
 
 
