@@ -32,7 +32,8 @@ class GlobalIndexSampler(DistributedSampler):
                 f"samples_per_epoch is {samples_per_epoch}; it must be a positive multiple of the {world_size} "
                 "processes: use iterations_per_epoch x batch_size x number of processes."
             )
-        super().__init__(range(samples_per_epoch), num_replicas=world_size, rank=rank, shuffle=False)
+        # Only the length of the data set is asked for, and a range has one.
+        super().__init__(range(samples_per_epoch), num_replicas=world_size, rank=rank, shuffle=False)  # type: ignore[arg-type]
         self.samples_per_epoch = samples_per_epoch
 
     def __iter__(self) -> Iterator[int]:

@@ -49,6 +49,8 @@ class Schedule:
     is the one place of the number of epochs: the same counts give the same rates, bit for bit, also after a resume, and
     a resume with more epochs goes on as the longer training would. With a budget the progress follows the clock.
 
+    The rate of the first parameter group is also ``trainer.state.learning_rate``, for handlers that draw curves.
+
     Attach it to the trainer before `Checkpoints`, and after everything that works on its own in a step.
 
     Args:
@@ -118,6 +120,8 @@ class Schedule:
             self.progress = (trainer.state.iteration - 1) / self._total(trainer)
         for group, base in zip(self.optimizer.param_groups, self._base, strict=True):
             group["lr"] = learning_rate(base, self.progress, trainer.state.iteration, self.warm_up, self.power)
+        # Where MONAI's handlers find it (`state_attributes` of TensorBoardStatsHandler and MLFlowHandler).
+        trainer.state.learning_rate = self.optimizer.param_groups[0]["lr"]
 
     def _advance(self, trainer: Engine) -> None:
         if self.budget is None:

@@ -1,0 +1,231 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import toy_training
+from ignite.engine import Events
+from ignite.metrics import Average
+from monai.handlers import CheckpointLoader
+from toy_training import EPOCHS, Training
+
+from auto_config.bundle_scripts import checkpoints
+from auto_config.bundle_scripts.checkpoints import atomic_save, is_better
+from auto_config.bundle_scripts.random_state import random_state, restore_random_state
+
+
+def load(path):
+    return torch.load(path, weights_only=True)
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def errors(values):
+    """A metric with the given values, one per validation."""
+    values = iter(values)
+
+    class Given(Average):
+        def compute(self):
+            return next(values)
+
+    return Given(toy_training.absolute_error)
+
+
+def test_ten_kills_change_nothing(tmp_path):
+    never_killed = Training(tmp_path / "never").run()
+    script = Path(toy_training.__file__)
+    environment = {**os.environ, "PYTHONPATH": str(script.parents[2]), "OMP_NUM_THREADS": "1"}
+    output = subprocess.run(
+        [sys.executable, "-W", "ignore", str(script), str(tmp_path / "killed"), "1"],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    ).stdout
+    log = json.loads(output.splitlines()[-1])
+    assert len(log) == 10
+    assert all(all(entry["loads"]) for entry in log)
+    assert sum(entry["killed"] for entry in log) >= 8
+    # Some of the kills must have hit a file while it was written.
+    assert sum(entry["killed"] and bool(entry["leftovers"]) for entry in log) >= 4
+    for name in ("model.pt", "fold_0/model.pt"):
+        assert same(load(tmp_path / "killed" / name), load(tmp_path / "never" / name))
+    killed, never = (load(tmp_path / name / "fold_0" / "latest.pt") for name in ("killed", "never"))
+    assert same(killed["network"], never["network"])
+    assert same(never["network"], never_killed.weights())
+    assert (
+        (killed["epoch"], killed["best"]) == (never["epoch"], never["best"]) == (EPOCHS, never_killed.checkpoints.best)
+    )
+    assert torch.equal(killed["random"]["torch"], never["random"]["torch"])
+    assert not list((tmp_path / "killed").rglob("*.tmp"))
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    atomic_save({"a": torch.ones(2)}, tmp_path / "x.pt")
+
+    def fail(obj, stream):
+        stream.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(checkpoints.torch, "save", fail)
+    with pytest.raises(OSError, match="disk full"):
+        atomic_save({"a": torch.zeros(2)}, tmp_path / "x.pt")
+    monkeypatch.undo()
+    assert torch.equal(load(tmp_path / "x.pt")["a"], torch.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("value", "best", "better"),
+    [(1.0, None, True), (1.0, 2.0, True), (2.0, 2.0, False), (float("nan"), None, False), (float("inf"), None, False)],
+)
+def test_lower_is_better(value, best, better):
+    assert is_better(value, best) is better
+
+
+def test_random_state_comes_back():
+    def draw():
+        return [__import__("random").random(), float(np.random.rand()), float(np.random.randn()), float(torch.rand(()))]
+
+    np.random.randn()  # leaves a second normal number in numpy's state
+    state = random_state()
+    expected = draw()
+    draw()
+    restore_random_state(state)
+    assert draw() == expected
+
+
+def test_the_best_weights_are_kept(tmp_path):
+    at_validation = []
+    training = Training(tmp_path, epochs=4, interval=1, metric=errors([3.0, 1.0, 2.0, 1.0]))
+    training.evaluator.add_event_handler(Events.STARTED, lambda: at_validation.append(training.weights()))
+    training.run()
+    for name in ("model.pt", "fold_0/model.pt"):
+        assert same(load(tmp_path / name), at_validation[1])
+    assert json.loads((tmp_path / "fold_0" / "score.json").read_text()) == {
+        "metric": "mre_mm",
+        "value": 1.0,
+        "epoch": 2,
+    }
+    assert json.loads((tmp_path / "ensemble.json").read_text()) == {"files": ["model.pt"]}
+
+
+def test_the_last_epoch_is_always_validated(tmp_path):
+    training = Training(tmp_path, epochs=1, interval=5).run()
+    assert training.checkpoints.best is not None
+    assert same(load(tmp_path / "model.pt"), training.weights())
+
+
+@pytest.mark.parametrize("options", [{"cases": 0}, {"interval": 1, "metric": "nan"}], ids=["no cases", "no number"])
+def test_without_validation_the_last_weights_are_kept(tmp_path, options):
+    if "metric" in options:
+        options = {**options, "metric": errors([float("nan")] * 9)}
+    training = Training(tmp_path, epochs=3, **options)
+    after_epoch = []
+    training.trainer.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda: after_epoch.append(same(load(tmp_path / "model.pt"), training.weights()))
+    )
+    training.run()
+    assert after_epoch == [True, True, True]
+    assert json.loads((tmp_path / "fold_0" / "score.json").read_text())["value"] is None
+
+
+def test_a_number_that_is_lost_later_does_not_cost_the_best_weights(tmp_path):
+    Training(tmp_path, epochs=1, metric=errors([1.0])).run()
+    best = load(tmp_path / "model.pt")
+    Training(tmp_path, epochs=3, interval=1, resume=True, metric=errors([float("nan")] * 9)).run()
+    assert same(load(tmp_path / "model.pt"), best)
+
+
+def continued(folder, values):
+    training = Training(folder, epochs=2, interval=1, metric=errors(values))
+    loader = CheckpointLoader(str(folder / "model.pt"), {"model": training.network})
+    training.trainer._event_handlers[Events.STARTED].insert(0, (loader, (training.trainer,), {}))
+    return training.run()
+
+
+def test_weights_that_are_continued_from_are_the_ones_to_beat(tmp_path):
+    Training(tmp_path / "a", epochs=2).run()
+    before = load(tmp_path / "a" / "model.pt")
+    training = continued(tmp_path / "a", [1.0, 1.5, 1.2])
+    assert training.checkpoints.best == 1.0
+    assert same(load(tmp_path / "a" / "model.pt"), before)
+    training = continued(tmp_path / "a", [1.0, 1.5, 0.8])
+    assert training.checkpoints.best == 0.8
+    assert same(load(tmp_path / "a" / "model.pt"), training.weights())
+
+
+def test_a_new_training_does_not_compete_with_old_weights(tmp_path):
+    Training(tmp_path, epochs=2, metric=errors([0.1])).run()
+    training = Training(tmp_path, epochs=2, metric=errors([5.0])).run()
+    assert training.checkpoints.best == 5.0
+    assert same(load(tmp_path / "model.pt"), training.weights())
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
+def test_a_foreign_model_file_does_not_stop_a_new_training(tmp_path, content):
+    (tmp_path / "model.pt").write_bytes(content)
+    training = Training(tmp_path, epochs=1).run()
+    assert same(load(tmp_path / "model.pt"), training.weights())
+
+
+def test_one_fold_of_several_leaves_the_models_in_use_alone(tmp_path):
+    (tmp_path / "model.pt").write_bytes(b"in use")
+    (tmp_path / "ensemble.json").write_text("in use")
+    Training(tmp_path, epochs=2, fold=3, keep_ensemble=True).run()
+    assert (tmp_path / "model.pt").read_bytes() == b"in use"
+    assert (tmp_path / "ensemble.json").read_text() == "in use"
+    assert {path.name for path in (tmp_path / "fold_3").iterdir()} == {"model.pt", "latest.pt", "score.json"}
+
+
+@pytest.mark.parametrize("epochs", [3, 2])
+def test_resuming_a_training_that_has_ended_changes_nothing(tmp_path, epochs):
+    Training(tmp_path, epochs=3).run()
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    again = Training(tmp_path, epochs=epochs, resume=True).run()
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == files
+    assert again.trainer.state.iteration == 3 * toy_training.ITERATIONS
+    assert again.evaluator.state.iteration == 0
+
+
+def test_resume_starts_anew_where_there_is_nothing(tmp_path, caplog):
+    training = Training(tmp_path, epochs=1, resume=True).run()
+    assert training.trainer.state.epoch == 1
+    assert "starts from its beginning" in caplog.text
+
+
+def test_resume_restores_the_best_error_for_other_handlers(tmp_path):
+    Training(tmp_path, epochs=2, metric=errors([0.25])).run()
+    again = Training(tmp_path, epochs=4, resume=True, metric=errors([0.5])).run()
+    assert (again.checkpoints.best, again.checkpoints.best_epoch) == (0.25, 2)
+    assert again.evaluator.state.best_metric == 0.25
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"width": 9}, "latest.pt belongs to another network"), ({"optimizer": "AdamW"}, "belongs to the optimizer SGD")],
+)
+def test_resume_refuses_the_state_of_another_training(tmp_path, change, message):
+    Training(tmp_path, epochs=1).run()
+    with pytest.raises(ValueError, match=message):
+        Training(tmp_path, epochs=2, resume=True, **change).run()
+
+
+def test_leftovers_of_a_kill_are_removed(tmp_path):
+    (tmp_path / "fold_0").mkdir()
+    for name in ("model.pt.tmp", "fold_0/latest.pt.tmp", ".ensemble.json.x.tmp"):
+        (tmp_path / name).write_bytes(b"half")
+    Training(tmp_path, epochs=1).run()
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_only_process_0_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints.idist, "get_rank", lambda: 1)
+    Training(tmp_path / "models", epochs=2).run()
+    assert not (tmp_path / "models").exists()

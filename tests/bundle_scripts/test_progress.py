@@ -1,0 +1,93 @@
+import io
+import re
+
+import pytest
+from ignite.engine import Events
+from rich.console import Console
+from toy_training import Training
+
+from auto_config.bundle_scripts import progress
+from auto_config.bundle_scripts.progress import duration, seconds_left
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-1, "0 s"), (44.6, "45 s"), (61, "1 min"), (3540, "59 min"), (3571, "1 h 00 min"), (3600, "1 h 00 min"), (11100, "3 h 05 min")],
+)
+def test_duration(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_time_left():
+    assert seconds_left(10.0, 0.0, 0.25) == pytest.approx(30.0)
+    assert seconds_left(10.0, 0.5, 0.75) == pytest.approx(10.0)
+    assert seconds_left(10.0, 0.5, 0.5) is None
+
+
+def report(folder, *, terminal=False, **options):
+    stream = io.StringIO()
+    training = Training(folder, console=Console(file=stream, force_terminal=terminal, width=200), **options)
+    return training, stream
+
+
+def test_a_line_per_epoch_where_nobody_looks_at_a_terminal(tmp_path):
+    training, stream = report(tmp_path, epochs=4)
+    training.run()
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 5
+    assert re.fullmatch(r"epoch 1/4  25 %  loss \d+\.\d{4}  lr \d\.\d\de-\d\d  \d+ s left", lines[0])
+    assert re.search(r"^epoch 2/4  50 %  .*  error \d\.\d{3} mm  best \d\.\d{3} mm", lines[1])
+    assert lines[4].startswith("Training has ended:  epoch 4/4  100 %")
+    assert f"best {training.checkpoints.best:.3f} mm" in lines[4]
+
+
+def test_the_loss_is_the_mean_of_its_epoch(tmp_path):
+    training, stream = report(tmp_path, epochs=1)
+    losses = []
+    training.trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda trainer: losses.append(float(trainer.state.output[0]["loss"]))
+    )
+    training.run()
+    assert f"loss {sum(losses) / len(losses):.4f}" in stream.getvalue()
+
+
+def test_a_bar_on_a_terminal(tmp_path, monkeypatch):
+    monkeypatch.setattr(progress, "_REFRESH_SECONDS", 0.0)
+    training, stream = report(tmp_path, terminal=True, epochs=2)
+    training.run()
+    assert "━" in stream.getvalue()
+    assert "Training has ended" in stream.getvalue()
+    assert training.trainer.state.epoch == 2
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_ctrl_c_ends_with_one_line(tmp_path, terminal):
+    training, stream = report(tmp_path, terminal=terminal)
+
+    def stop(trainer):
+        if trainer.state.iteration == 12:
+            raise KeyboardInterrupt
+
+    training.trainer.add_event_handler(Events.ITERATION_STARTED, stop)
+    with pytest.raises(SystemExit) as status:
+        training.run()
+    assert status.value.code == 130
+    assert "Training was stopped" in stream.getvalue().splitlines()[-1]
+
+
+def test_an_error_is_not_swallowed(tmp_path):
+    training, _ = report(tmp_path)
+
+    def fail():
+        raise ZeroDivisionError("in a step")
+
+    training.trainer.add_event_handler(Events.ITERATION_STARTED, fail)
+    with pytest.raises(ZeroDivisionError, match="in a step"):
+        training.run()
+
+
+def test_only_process_0_reports(tmp_path, monkeypatch):
+    monkeypatch.setattr(progress.idist, "get_rank", lambda: 1)
+    training, stream = report(tmp_path, epochs=1)
+    training.run()
+    assert stream.getvalue() == ""
