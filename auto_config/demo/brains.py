@@ -100,6 +100,7 @@ def make_brain(template: Template, seed: int, index: int) -> Brain:
     image = nib.Nifti1Image(np.round(values * random.uniform(300, 1500)).astype(np.int16), affine)
     image.set_sform(affine, code=1)
     image.set_qform(affine, code=1)
+    image.header.set_xyzt_units("mm")
     wanted = nib.orientations.axcodes2ornt(random.choice(ORIENTATIONS))
     image = image.as_reoriented(nib.orientations.ornt_transform(nib.io_orientation(affine), wanted))
     return Brain(image, warp.from_template(afid_points()))

@@ -88,6 +88,7 @@ def test_files_hold_image_and_points(template: Template, tmp_path: Path) -> None
     np.testing.assert_array_equal(image.dataobj, brain.image.dataobj)
     np.testing.assert_allclose(image.affine, brain.image.affine, atol=1e-3)
     np.testing.assert_allclose(image.get_qform(), image.get_sform(), atol=1e-3)
+    assert image.header.get_xyzt_units()[0] == "mm"
     landmarks = read_markups(tmp_path / "landmarks" / "brain_005.mrk.json")
     assert landmarks.names == NAMES
     np.testing.assert_allclose(landmarks.points, brain.points, atol=1e-6)
