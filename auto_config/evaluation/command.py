@@ -1,0 +1,90 @@
+"""`evaluate`: read predictions and truth, compare, write metrics, tables and a report, print the key numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from auto_config.bundle_scripts.landmark_files import atomic_write_text
+from auto_config.datasets import read_dataset
+from auto_config.errors import UserError
+from auto_config.evaluation.baseline import verdict
+from auto_config.evaluation.comparison import compare
+from auto_config.evaluation.metrics import metrics
+from auto_config.evaluation.predictions import read_predictions
+from auto_config.evaluation.report import notes, report_page, worst_points
+from auto_config.evaluation.tables import summary_csv, terminal_table
+
+THRESHOLDS = (2.0, 2.5, 3.0, 4.0)
+SPLITS = ("training", "test")
+
+
+def evaluate(
+    predictions: str | Path,
+    source: str | Path,
+    *,
+    output: str | Path | None = None,
+    thresholds: Sequence[float] = THRESHOLDS,
+    format: str | None = None,
+    split: str | None = None,
+    cases: Sequence[str] | None = None,
+) -> int:
+    """Compare predicted landmarks with true ones.
+
+    Writes ``metrics.json``, ``per_landmark.csv``, ``per_case.csv`` and ``report.html``. Cases and landmarks are matched
+    by name; what only one side has is said and counts nowhere.
+
+    Args:
+        predictions: folder that `predict` wrote, or its ``predictions.csv``.
+        source: data set with the true landmarks.
+        output: folder for the results; that of the predictions if None.
+        thresholds: mm for the success rates; an error of exactly a threshold counts as a success.
+        format: read ``source`` as this format instead of detecting it.
+        split: only the cases that ``source`` puts into ``training`` or ``test``.
+        cases: only these cases.
+
+    Returns:
+        0.
+
+    Raises:
+        UserError: wrong input, or nothing in common.
+    """
+    limits = _checked(thresholds)
+    if split is not None and split not in SPLITS:
+        raise UserError(f"--split {split}: allowed are {' and '.join(SPLITS)}")
+    predicted = read_predictions(Path(predictions))
+    dataset, _ = read_dataset(source, format=format)
+    comparison = compare(predicted, dataset, split=split, cases=cases)
+    numbers = metrics(comparison, limits)
+
+    given = Path(predictions)
+    folder = Path(output) if output is not None else (given.parent if given.is_file() else given)
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False)
+    atomic_write_text(folder / "metrics.json", text + "\n")
+    atomic_write_text(folder / "per_landmark.csv", summary_csv("landmark", numbers["per_landmark"]))
+    atomic_write_text(folder / "per_case.csv", summary_csv("case", numbers["per_case"]))
+    page = report_page(comparison, numbers, worst_points(comparison), predicted.bundle)
+    atomic_write_text(folder / "report.html", page)
+
+    console = Console()
+    console.print(terminal_table(numbers))
+    baseline = numbers["mean_shape_baseline"]
+    lines = [verdict(numbers["mre_mm"]["mean"], baseline["mre_mm"]["mean"] if baseline else None), *notes(comparison)]
+    for line in [*lines, f"Report: {folder / 'report.html'}"]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def _checked(thresholds: Sequence[float]) -> tuple[float, ...]:
+    """Thresholds in ascending order, each once."""
+    if not thresholds:
+        raise UserError("--thresholds: is empty; give distances in mm such as 2,2.5,3,4")
+    for threshold in thresholds:
+        if not (math.isfinite(threshold) and threshold > 0):
+            raise UserError(f"--thresholds: {threshold} is not a distance in mm above 0")
+    return tuple(sorted({float(threshold) for threshold in thresholds}))

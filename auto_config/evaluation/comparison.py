@@ -1,0 +1,135 @@
+"""Bring predictions and truth together: the same cases, the same landmarks, arrays of errors in mm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from auto_config.datasets import Case, Dataset
+from auto_config.errors import UserError
+from auto_config.evaluation.baseline import mean_shape_points
+from auto_config.evaluation.predictions import Predictions
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Predictions and truth of N cases and L landmarks that both have.
+
+    Attributes:
+        names: (L,) landmark names, in the order of the predictions.
+        cases: (N,) case names, in the order of the predictions.
+        images: image files of each case.
+        truth: (N, L, D) world mm, NaN where not present.
+        status: (N, L) status of the truth: 1 present, 0 absent, -1 unknown.
+        predicted: (N, L, D) world mm.
+        predicted_present: (N, L) whether the model calls the landmark present.
+        baseline: (N, L, D) world mm of the mean shape, NaN where not known.
+        without_prediction: names of cases of the truth that have no prediction.
+        failed: reason for each of them that could not be predicted.
+        without_truth: names of predicted cases that the truth does not have.
+        names_without_prediction: landmarks that only the truth has.
+        names_without_truth: landmarks that only the predictions have.
+    """
+
+    names: tuple[str, ...]
+    cases: tuple[str, ...]
+    images: tuple[tuple[Path, ...], ...]
+    truth: np.ndarray
+    status: np.ndarray
+    predicted: np.ndarray
+    predicted_present: np.ndarray
+    baseline: np.ndarray
+    without_prediction: tuple[str, ...]
+    failed: Mapping[str, str]
+    without_truth: tuple[str, ...]
+    names_without_prediction: tuple[str, ...]
+    names_without_truth: tuple[str, ...]
+
+    @property
+    def errors(self) -> np.ndarray:
+        """Radial errors (N, L) in mm, NaN where the truth has no point."""
+        return np.linalg.norm(self.predicted - self.truth, axis=-1)
+
+    @property
+    def baseline_errors(self) -> np.ndarray:
+        """Radial errors (N, L) in mm of the mean shape, NaN where the truth has no point or the mean is not known."""
+        return np.linalg.norm(self.baseline - self.truth, axis=-1)
+
+
+def compare(
+    predictions: Predictions, dataset: Dataset, *, split: str | None = None, cases: Sequence[str] | None = None
+) -> Comparison:
+    """Match predictions and truth by the names of cases and landmarks.
+
+    Args:
+        predictions: what was predicted.
+        dataset: what is true.
+        split: only the truth of this split, ``training`` or ``test``; None for all.
+        cases: only these cases; None for all.
+
+    Returns:
+        What both have, and what only one has.
+
+    Raises:
+        UserError: a case that is asked for and not there, 2D against 3D, or no case or landmark that both have.
+    """
+    wanted = _wanted(dataset, split, cases)
+    predicted = set(predictions.cases)
+    both = [case for case in predictions.cases if case in wanted]
+    if not both:
+        raise UserError(
+            f"{dataset.source}: none of its cases ({_some(list(wanted))}) was predicted ({_some(predictions.cases)}); "
+            "cases are matched by name, give the data set of these images"
+        )
+    if dataset.spatial_dims != predictions.spatial_dims:
+        raise UserError(
+            f"{dataset.source}: has {dataset.spatial_dims}D points, the predictions are {predictions.spatial_dims}D; "
+            "give the data set of these images"
+        )
+    names = [name for name in predictions.names if name in dataset.names]
+    if not names:
+        raise UserError(
+            f"{dataset.source}: has no landmark of the predictions ({_some(predictions.names)}), "
+            f"but {_some(dataset.names)}; landmarks are matched by name"
+        )
+    rows = np.array([predictions.cases.index(case) for case in both])
+    columns = np.array([predictions.names.index(name) for name in names])
+    truth = [landmarks.ordered(names) for case in both if (landmarks := wanted[case].landmarks) is not None]
+    pick = np.ix_(rows, columns)
+    status = np.stack([landmarks.status for landmarks in truth]).astype(int)
+    return Comparison(
+        names=tuple(names),
+        cases=tuple(both),
+        images=tuple(wanted[case].image for case in both),
+        truth=np.stack([landmarks.points for landmarks in truth]),
+        status=status,
+        predicted=predictions.points[pick],
+        predicted_present=predictions.present[pick],
+        baseline=mean_shape_points(predictions.mean_shape[columns], predictions.centers[rows]),
+        without_prediction=tuple(case for case in wanted if case not in predicted),
+        failed={case: reason for case, reason in predictions.failed.items() if case in wanted},
+        without_truth=tuple(case for case in predictions.cases if case not in wanted),
+        names_without_prediction=tuple(name for name in dataset.names if name not in predictions.names),
+        names_without_truth=tuple(name for name in predictions.names if name not in dataset.names),
+    )
+
+
+def _wanted(dataset: Dataset, split: str | None, cases: Sequence[str] | None) -> dict[str, Case]:
+    """Cases with landmarks that are asked for, by name."""
+    known = {case.name: case for case in dataset.cases if case.landmarks is not None}
+    for name in cases or ():
+        if name not in known:
+            raise UserError(f"--cases: '{name}' is not in {dataset.source}; it has {_some(list(known))}")
+    return {
+        name: case
+        for name, case in known.items()
+        if (split is None or case.split == split) and (cases is None or name in cases)
+    }
+
+
+def _some(names: Sequence[str]) -> str:
+    """A few names for a message."""
+    return ", ".join([*names[:3], "..."] if len(names) > 3 else names) or "none"

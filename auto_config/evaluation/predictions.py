@@ -1,0 +1,136 @@
+"""Read what `predict` wrote: ``predictions.csv``, and of ``run.json`` what the baseline needs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from auto_config.errors import UserError
+
+WORLD_COLUMNS = {3: ("x_ras_mm", "y_ras_mm", "z_ras_mm"), 2: ("x_mm", "y_mm")}
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The predictions of a folder.
+
+    Attributes:
+        names: landmark names in the order of the table.
+        cases: case names in the order of the table.
+        points: (N, L, D) world mm.
+        present: (N, L) whether the model calls the landmark present.
+        failed: reason for each case that could not be predicted.
+        mean_shape: (L, D) training mean of point minus image centre in mm, NaN where not known.
+        centers: (N, D) image centres in world mm, NaN where not known.
+        bundle: name and version of the bundle, ``""`` where not known.
+    """
+
+    names: tuple[str, ...]
+    cases: tuple[str, ...]
+    points: np.ndarray
+    present: np.ndarray
+    failed: Mapping[str, str]
+    mean_shape: np.ndarray
+    centers: np.ndarray
+    bundle: str
+
+    @property
+    def spatial_dims(self) -> int:
+        """Number D of coordinates."""
+        return int(self.points.shape[-1])
+
+
+def read_predictions(folder: Path) -> Predictions:
+    """Read the predictions in a folder.
+
+    Args:
+        folder: what ``auto_config predict`` wrote, with ``predictions.csv`` and, for the baseline, ``run.json``; a path
+            of the table itself will do.
+
+    Returns:
+        The predictions.
+
+    Raises:
+        UserError: no table, a column that is missing, a coordinate that is no number, or a landmark that a case has
+            twice or not at all.
+    """
+    path = folder if folder.is_file() else folder / "predictions.csv"
+    if not path.is_file():
+        raise UserError(f"{path}: is not there; give the folder that `auto_config predict` wrote")
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        reader = csv.DictReader(stream)
+        columns = set(reader.fieldnames or ())
+        rows = list(reader)
+    dims = 3 if "x_ras_mm" in columns else 2
+    for column in ("case", "landmark", *WORLD_COLUMNS[dims]):
+        if column not in columns:
+            raise UserError(f"{path}: has no column '{column}'; give a table that `auto_config predict` wrote")
+    names = tuple(dict.fromkeys(row["landmark"] for row in rows))
+    cases = tuple(dict.fromkeys(row["case"] for row in rows))
+    points = np.full((len(cases), len(names), dims), np.nan)
+    present = np.ones((len(cases), len(names)), dtype=bool)
+    place = {name: k for k, name in enumerate(names)}, {case: n for n, case in enumerate(cases)}
+    for line, row in enumerate(rows, start=2):
+        k, n = place[0][row["landmark"]], place[1][row["case"]]
+        if np.isfinite(points[n, k]).all():
+            raise UserError(
+                f"{path}: line {line}: landmark '{row['landmark']}' of case '{row['case']}' is there twice; remove one"
+            )
+        points[n, k] = [_coordinate(row, column, path, line) for column in WORLD_COLUMNS[dims]]
+        present[n, k] = row.get("present", "1") != "0"
+    lacking = np.argwhere(~np.isfinite(points).all(axis=-1))
+    if len(lacking):
+        n, k = lacking[0]
+        raise UserError(f"{path}: case '{cases[n]}' has no row for landmark '{names[k]}'; predict this case again")
+    run = _read_run(path.parent / "run.json")
+    shape, centers = run.get("mean_shape") or {}, run.get("image_centers") or {}
+    bundle = run.get("bundle") or {}
+    return Predictions(
+        names=names,
+        cases=cases,
+        points=points,
+        present=present,
+        failed=dict(run.get("failed") or {}),
+        mean_shape=_table(shape, names, dims),
+        centers=_table(centers, cases, dims),
+        bundle=f"{bundle.get('name', '')} {bundle.get('version', '')}".strip(),
+    )
+
+
+def _coordinate(row: Mapping[str, str | None], column: str, path: Path, line: int) -> float:
+    text = row[column]
+    try:
+        value = float(text or "")
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise UserError(
+            f"{path}: line {line}: {column} is '{text}', it must be a number in mm; predict this case again"
+        )
+    return value
+
+
+def _read_run(path: Path) -> dict[str, Any]:
+    """The record of the run, empty where there is none: then there is no baseline."""
+    if not path.is_file():
+        return {}
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(
+            f"{path}: is not JSON ({error}); predict again, or remove it to evaluate without the baseline"
+        ) from error
+    return run if isinstance(run, dict) else {}
+
+
+def _table(values: Mapping[str, Any], keys: tuple[str, ...], dims: int) -> np.ndarray:
+    """Rows (len(keys), dims) of a mapping to coordinates; NaN where a key has none."""
+    rows = [values.get(key) or [math.nan] * dims for key in keys]
+    return np.array(rows, dtype=np.float64).reshape(len(keys), dims)

@@ -1,0 +1,155 @@
+"""``report.html``: one page with nothing outside of it, readable on a phone."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+import numpy as np
+
+from auto_config.datasets.images import read_image
+from auto_config.errors import UserError
+from auto_config.evaluation.baseline import is_clearly_better, verdict
+from auto_config.evaluation.charts import landmark_chart, success_curve
+from auto_config.evaluation.comparison import Comparison
+from auto_config.evaluation.metrics import STATISTICS
+from auto_config.evaluation.pictures import error_picture
+from auto_config.evaluation.tables import in_mm, in_percent, key_numbers
+
+WORST = 6
+"""So many cases, those with the largest error of one landmark, are shown with pictures."""
+
+
+@dataclass(frozen=True)
+class WorstPoint:
+    """The landmark with the largest error of a case."""
+
+    case: str
+    landmark: str
+    error_mm: float
+    picture: bytes | None
+
+
+def worst_points(comparison: Comparison, count: int = WORST) -> list[WorstPoint]:
+    """The landmark with the largest error in each of the ``count`` worst cases, worst first.
+
+    A case whose image cannot be read has no picture.
+    """
+    errors = np.where(np.isfinite(comparison.errors), comparison.errors, -1.0)
+    order = np.argsort(-errors.max(axis=1), kind="stable")[:count]
+    found = []
+    for n in order:
+        k = int(errors[n].argmax())
+        if errors[n, k] < 0:
+            continue
+        try:
+            image = read_image(comparison.images[n])
+            picture = error_picture(image, comparison.truth[n, k], comparison.predicted[n, k])
+        except (UserError, OSError, ValueError):
+            picture = None
+        found.append(WorstPoint(comparison.cases[n], comparison.names[k], float(errors[n, k]), picture))
+    return found
+
+
+def report_page(comparison: Comparison, metrics: Mapping[str, Any], worst: Sequence[WorstPoint], bundle: str) -> str:
+    """The whole page.
+
+    Args:
+        comparison: predictions and truth.
+        metrics: what `metrics` made of it.
+        worst: what `worst_points` found.
+        bundle: name and version of the bundle, empty where not known.
+
+    Returns:
+        HTML with inline style, SVG and pictures.
+    """
+    baseline = metrics["mean_shape_baseline"]
+    mean = metrics["mre_mm"]["mean"]
+    other = baseline["mre_mm"]["mean"] if baseline else None
+    is_good = mean is not None and other is not None and is_clearly_better(mean, other)
+    template = Template(files(__package__).joinpath("report.html").read_text(encoding="utf-8"))
+    return template.substitute(
+        title=html.escape(f"Landmark errors of {bundle}" if bundle else "Landmark errors"),
+        verdict=html.escape(verdict(mean, other)),
+        verdict_class="good" if is_good else "bad",
+        counts=html.escape(counts(comparison, metrics)),
+        notes="".join(f"<p>{html.escape(note)}</p>" for note in notes(comparison)),
+        key_numbers=_rows(key_numbers(metrics, baseline)),
+        success_curve=success_curve(comparison.errors, comparison.baseline_errors),
+        landmark_chart=landmark_chart(comparison.names, comparison.errors),
+        worst="".join(_figure(point) for point in worst),
+        per_landmark=_table("landmark", metrics["per_landmark"]),
+        per_case=_table("case", metrics["per_case"]),
+    )
+
+
+def counts(comparison: Comparison, metrics: Mapping[str, Any]) -> str:
+    """One sentence: how much was compared."""
+    presence = metrics["presence"]
+    return (
+        f"{len(comparison.cases)} cases with {len(comparison.names)} landmarks each: {presence['present']} present, "
+        f"{presence['absent']} absent, {presence['unknown']} not annotated. Errors are distances in mm between predicted "
+        "and true points of present landmarks."
+    )
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """What was left out, one sentence for each reason; none where everything was compared."""
+    failed = ", ".join(f"{case} ({reason})" for case, reason in comparison.failed.items())
+    open_cases = [case for case in comparison.without_prediction if case not in comparison.failed]
+    found = [
+        ("could not be predicted", len(comparison.failed), failed),
+        ("of the data set were not predicted", len(open_cases), _listed(open_cases)),
+        ("were predicted but have no truth", len(comparison.without_truth), _listed(comparison.without_truth)),
+    ]
+    texts = [f"{count} case{'s' if count > 1 else ''} {what}: {which}." for what, count, which in found if count]
+    if comparison.names_without_prediction:
+        texts.append(f"Landmarks that the model does not know: {_listed(comparison.names_without_prediction)}.")
+    if comparison.names_without_truth:
+        texts.append(f"Predicted landmarks that the truth does not have: {_listed(comparison.names_without_truth)}.")
+    return texts
+
+
+def _listed(names: Sequence[str], limit: int = 10) -> str:
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+def _rows(rows: Sequence[tuple[str, ...]]) -> str:
+    return "".join(
+        f"<tr><th>{html.escape(head)}</th>{''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)}</tr>\n"
+        for head, *cells in rows
+    )
+
+
+def _table(kind: str, rows: Mapping[str, Any]) -> str:
+    thresholds = list(next(iter(rows.values()))["sdr"]) if rows else []
+    heads = [kind, *STATISTICS, *[f"within {threshold} mm" for threshold in thresholds]]
+    body = _rows(
+        [
+            (
+                name,
+                *[in_mm(row["mre_mm"][key]).removesuffix(" mm") for key in STATISTICS[:-1]],
+                str(row["mre_mm"]["n"]),
+                *[in_percent(rate) for rate in row["sdr"].values()],
+            )
+            for name, row in rows.items()
+        ]
+    )
+    head = "".join(f"<th>{html.escape(text)}</th>" for text in heads)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _figure(point: WorstPoint) -> str:
+    caption = f"<b>{html.escape(point.case)}</b>, landmark {html.escape(point.landmark)}: {in_mm(point.error_mm)}"
+    if point.picture is None:
+        return f"<figure><figcaption>{caption} (the image is not at hand)</figcaption></figure>\n"
+    data = base64.b64encode(point.picture).decode()
+    name = html.escape(f"slices of {point.case} through landmark {point.landmark}")
+    return (
+        f'<figure><img alt="{name}" src="data:image/jpeg;base64,{data}"><figcaption>{caption}</figcaption></figure>\n'
+    )

@@ -1,0 +1,80 @@
+"""Tables of an evaluation: ``per_landmark.csv``, ``per_case.csv`` and what the terminal shows."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+from auto_config.evaluation.metrics import STATISTICS
+
+
+def summary_csv(kind: str, rows: Mapping[str, Any]) -> str:
+    """A table with one row for each landmark or case.
+
+    Args:
+        kind: name of the first column, ``landmark`` or ``case``.
+        rows: ``per_landmark`` or ``per_case`` of the metrics.
+
+    Returns:
+        CSV text: name, statistics in mm, number of errors and success rates in percent; empty where not known.
+    """
+    thresholds = list(next(iter(rows.values()))["sdr"]) if rows else []
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    units = [key if key == "n" else f"{key}_mm" for key in STATISTICS]
+    writer.writerow([kind, *units, *[f"sdr_{threshold}mm_percent" for threshold in thresholds]])
+    for name, row in rows.items():
+        numbers = [*[row["mre_mm"][key] for key in STATISTICS], *row["sdr"].values()]
+        writer.writerow([name, *["" if x is None else round(x, 6) for x in numbers]])
+    return stream.getvalue()
+
+
+def terminal_table(metrics: Mapping[str, Any]) -> Table:
+    """The key numbers beside those of the mean-shape baseline."""
+    baseline = metrics["mean_shape_baseline"]
+    table = Table(
+        title=f"{metrics['cases']['evaluated']} cases, {metrics['mre_mm']['n']} landmarks", title_justify="left"
+    )
+    table.add_column("")
+    table.add_column("predicted", justify="right")
+    table.add_column("mean shape", justify="right", style="dim")
+    for label, predicted, of_baseline in key_numbers(metrics, baseline):
+        table.add_row(label, predicted, of_baseline)
+    return table
+
+
+def key_numbers(metrics: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
+    """Rows (label, predicted, baseline) of the numbers that matter most, as text."""
+    error, other = metrics["mre_mm"], (baseline or {}).get("mre_mm", {})
+    rows = [
+        (label, in_mm(error[key]), in_mm(other.get(key)))
+        for label, key in (
+            ("mean radial error", "mean"),
+            ("standard deviation", "std"),
+            ("median", "median"),
+            ("95 % of errors below", "p95"),
+            ("largest error", "max"),
+        )
+    ]
+    rates = (baseline or {}).get("sdr", {})
+    rows += [
+        (f"found within {threshold} mm", in_percent(rate), in_percent(rates.get(threshold)))
+        for threshold, rate in metrics["sdr"].items()
+    ]
+    return rows
+
+
+def in_mm(value: float | None) -> str:
+    """Millimetres with three digits that count, a dash where not known."""
+    if value is None:
+        return "-"
+    return f"{value:.0f} mm" if value >= 100 else f"{value:#.3g} mm"
+
+
+def in_percent(value: float | None) -> str:
+    """Percent with one decimal, a dash where not known."""
+    return "-" if value is None else f"{value:.1f} %"
