@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import prod
+from math import floor, prod
 
 import numpy as np
 
@@ -70,6 +70,7 @@ def plan_patch(
         cost=lambda topology: memory_values(network, topology, landmarks),
         budget=budget,
         batch=MIN_BATCH,
+        whole=floor,  # half a patch more does not fit
         largest_batch_voxels=cases * prod(median_shape) * DATASET_SHARE,
     )
 
@@ -94,6 +95,7 @@ def stock_nnunet_plan(
         cost=lambda topology: convolution_values(chosen, topology, landmarks + 1),
         budget=chosen.budget(len(spacing)),
         batch=chosen.stock_batch_2d if len(spacing) == 2 else chosen.batch_3d,
+        whole=round,
         largest_batch_voxels=cases * prod(shape) * chosen.stock_dataset_share,
     )
     return plan.topology.patch_size, plan.batch_size
@@ -171,10 +173,11 @@ def _fit(
     cost: Callable[[Topology], float],
     budget: float,
     batch: int,
+    whole: Callable[[float], int],
     largest_batch_voxels: float,
 ) -> PatchPlan:
     """The largest patch of which `batch` fit into the budget, then as many as fit, are sensible, and at least two."""
     topology = fit_patch(spacing, median_shape, cost, budget / batch, network.max_pools)
     values = cost(topology)
     by_data = round(largest_batch_voxels / prod(topology.patch_size))
-    return PatchPlan(topology, max(min(round(budget / values), by_data), MIN_BATCH), values)
+    return PatchPlan(topology, max(min(whole(budget / values), by_data), MIN_BATCH), values)

@@ -68,7 +68,7 @@ def _default(network: str) -> dict[str, Decision]:
         ),
         "augmentation": Decision(
             augmentation,
-            "recipe default: rotation and scale in one resampling that keeps the affine right, then mild changes of intensity",
+            "recipe default: rotation and scale in one resampling, which keeps the affine right, then intensity",
         ),
         "iterations_per_epoch": Decision(
             50 if tiny else 250,

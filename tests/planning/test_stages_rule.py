@@ -1,0 +1,122 @@
+"""One stage or two, and what each sees."""
+
+import numpy as np
+import pytest
+
+from auto_config.errors import UserError
+from auto_config.planning.presets import NETWORKS
+from auto_config.planning.stages import Anatomy, describe, jitter_mm, plan_stages
+
+SKULL = Anatomy((0.17, 0.16, 0.16), (88, 153, 77), (16.0, 26.5, 15.5), 51, 34)
+SMALL = Anatomy((1.0, 1.0, 1.0), (40, 40, 40), (40.0, 40.0, 40.0), 5, 20)
+THICK = Anatomy((0.6, 0.6, 5.0), (512, 512, 20), (310.0, 310.0, 105.0), 6, 100)
+LARGE = Anatomy((0.5, 0.5, 0.5), (512, 512, 400), (256.0, 256.0, 200.0), 14, 283)
+
+
+def _voxels(stage):
+    return int(np.prod(stage["patch_size"]))
+
+
+def test_medians_and_percentiles_on_the_planned_grid():
+    anatomy = describe(
+        (1, 1, 2), [(1, 1, 1), (2, 1, 1), (1, 1, 1)], [(10, 20, 30)] * 3, [(10, 20, 30), (20, 20, 30)] * 2, 4
+    )
+    assert anatomy.median_shape == (10, 20, 15)
+    assert anatomy.extent_mm == pytest.approx((20, 20, 30))
+    assert (anatomy.cases, anatomy.landmarks) == (3, 4)
+
+
+def test_small_anatomy_has_one_stage():
+    stages, reason = plan_stages(NETWORKS["tiny"], "default", SMALL)
+    assert [stage["name"] for stage in stages] == ["fine"]
+    assert stages[0]["factor"] == [1, 1, 1]
+    assert stages[0]["patch_size"] == [40, 40, 40]
+    assert "crops_per_image" not in stages[0]
+    assert jitter_mm(stages) is None
+    assert "100, 100, 100 %" in reason
+
+
+@pytest.mark.parametrize("anatomy", [SKULL, THICK, LARGE])
+@pytest.mark.parametrize("name", ["tiny", "plain"])
+def test_coarse_patch_holds_the_whole_anatomy_with_margin(anatomy, name):
+    coarse, fine = plan_stages(NETWORKS[name], "default", anatomy, wanted=2)[0]
+    for axis, edge in enumerate(coarse["patch_size"]):
+        assert edge * coarse["spacing"][axis] >= 1.1 * anatomy.extent_mm[axis]
+        assert coarse["spacing"][axis] == pytest.approx(coarse["factor"][axis] * anatomy.spacing[axis])
+        assert edge % np.prod([stride[axis] for stride in coarse["strides"]]) == 0
+    grid = np.array(coarse["spacing"])
+    blocks = grid[np.array(coarse["factor"]) > 1]
+    assert blocks.max() / blocks.min() <= 1.5
+    assert coarse["batch_size"] == fine["batch_size"] == 2
+    assert fine["spacing"] == pytest.approx(anatomy.spacing)
+    assert fine["factor"] == [1, 1, 1]
+
+
+def test_skull_on_a_cpu():
+    stages, reason = plan_stages(NETWORKS["tiny"], "default", SKULL)
+    coarse, fine = stages
+    assert 32_000 < _voxels(coarse) <= 64_000
+    assert coarse["filters"] == [12, 24, 48, 96]
+    assert fine["patch_size"] == [32, 32, 32]
+    assert fine["filters"] == [16, 32, 64, 128]
+    assert len(fine["strides"]) == 4
+    assert fine["crops_per_image"] == 4
+    assert jitter_mm(stages) == pytest.approx(np.prod(coarse["spacing"]) ** (1 / 3), abs=1e-4)
+    assert "neighbours" in reason
+
+
+def test_skull_on_a_gpu_fits_one_patch():
+    stages, _ = plan_stages(NETWORKS["plain"], "default", SKULL)
+    assert len(stages) == 1
+    assert stages[0]["patch_size"] == [96, 160, 80]
+    assert stages[0]["filters"] == [32, 64, 128, 256, 320]
+
+
+def test_gpu_fine_crops_are_shorter_on_thick_axes():
+    fine = plan_stages(NETWORKS["plain"], "default", THICK, wanted=2)[0][1]
+    # 64 voxels of 0.6 mm are 38.4 mm, 8 slices of 5 mm.
+    assert fine["patch_size"] == [64, 64, 8]
+    assert 1 <= fine["crops_per_image"] <= 16
+
+
+def test_residual_network_says_its_blocks():
+    stages, _ = plan_stages(NETWORKS["resenc_m"], "default", LARGE)
+    for stage in stages:
+        assert stage["blocks"] == [1, 3, 4, 6, 6, 6][: len(stage["filters"])]
+
+
+def test_reference_recipe_has_one_stage_unless_told():
+    assert len(plan_stages(NETWORKS["plain"], "nnlandmark", LARGE)[0]) == 1
+    assert len(plan_stages(NETWORKS["plain"], "default", LARGE)[0]) == 2
+    stages, reason = plan_stages(NETWORKS["plain"], "nnlandmark", LARGE, wanted=2)
+    assert len(stages) == 2
+    assert reason.startswith("given by the user")
+
+
+def test_given_patch_and_batch():
+    stages, reason = plan_stages(NETWORKS["plain"], "default", LARGE, patch_size=(64, 64, 32), batch_size=3, wanted=1)
+    assert stages[0]["patch_size"] == [64, 64, 32]
+    assert stages[0]["batch_size"] == 3
+    assert "patch given by the user" in reason
+    coarse, fine = plan_stages(NETWORKS["plain"], "default", LARGE, patch_size=(48, 48, 48))[0]
+    assert fine["patch_size"] == [48, 48, 48]
+    assert coarse["patch_size"] != fine["patch_size"]
+
+
+def test_patch_that_does_not_fit_names_the_next_that_does():
+    with pytest.raises(UserError, match=r"--patch_size 60,64,64 .* multiple of 16,16,16, such as 64,64,64"):
+        plan_stages(NETWORKS["plain"], "default", LARGE, patch_size=(60, 64, 64))
+
+
+def test_2d():
+    picture = Anatomy((0.1, 0.1), (1935, 2400), (193.5, 240.0), 19, 150)
+    coarse, fine = plan_stages(NETWORKS["tiny"], "default", picture)[0]
+    assert len(coarse["patch_size"]) == 2
+    assert _voxels(coarse) <= 64_000
+    assert fine["patch_size"] == [64, 64]
+
+
+def test_planned_voxel_far_too_fine_for_any_coarse_grid():
+    huge = Anatomy((0.01,) * 3, (9000,) * 3, (90.0,) * 3, 5, 5)
+    with pytest.raises(UserError, match=r"coarser --spacing or --stages 1"):
+        plan_stages(NETWORKS["tiny"], "default", huge)

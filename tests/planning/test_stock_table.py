@@ -1,0 +1,112 @@
+"""The planner against the decisions of stock nnU-Net 2.6 / nnLandmark, row by row, and ours beside them.
+
+Shapes and spacings are in array order (z, y, x), as published; the rule does not care for the order.
+"""
+
+import pytest
+
+from auto_config.planning.patch import plan_patch, stock_nnunet_plan
+from auto_config.planning.presets import NETWORKS
+
+NAMES = ("plain", "resenc_m", "resenc_l", "resenc_xl")
+P128, S48, T64 = (128, 128, 128), (48, 96, 56), (64, 128, 128)
+C160, A128 = (160, 160, 160), (128, 160, 112)
+
+# shape, spacing (mm), landmarks, training cases; then patch and batch of plain, ResEncM, ResEncL, ResEncXL.
+STOCK = [
+    ((182, 218, 182), 1.0, 32, 110, [(P128, 2), (P128, 2), ((192, 224, 160), 2), ((192, 224, 192), 3)]),
+    ((260, 311, 260), 0.7, 32, 110, [(P128, 2), (P128, 2), ((192, 224, 160), 2), ((224, 256, 192), 2)]),
+    (
+        (400, 512, 512),
+        0.5,
+        14,
+        283,
+        [((112, 160, 128), 2), ((112, 160, 128), 2), ((160, 224, 192), 2), ((192, 256, 256), 2)],
+    ),
+    ((64, 128, 128), 0.5, 14, 283, [(T64, 5), (T64, 5), (T64, 14), (T64, 25)]),
+    (
+        (150, 512, 512),
+        (3, 0.98, 0.98),
+        5,
+        26,
+        [((56, 192, 160), 2), ((56, 192, 160), 2), ((80, 256, 256), 2), ((80, 320, 320), 2)],
+    ),
+    ((140, 160, 130), 0.5, 10, 50, [(P128, 2), (P128, 2), (C160, 4), (C160, 6)]),
+    ((120, 135, 110), 0.8, 12, 120, [(A128, 2), (A128, 2), (A128, 7), (A128, 11)]),
+    (
+        (200, 300, 300),
+        0.5,
+        22,
+        800,
+        [((96, 160, 128), 2), ((96, 160, 128), 2), ((128, 224, 224), 2), ((192, 256, 256), 2)],
+    ),
+    (
+        (20, 512, 512),
+        (5, 0.6, 0.6),
+        6,
+        100,
+        [((14, 384, 320), 2), ((14, 320, 320), 2), ((20, 448, 448), 2), ((20, 512, 512), 3)],
+    ),
+    ((45, 90, 55), 0.3, 12, 20, [(S48, 2), (S48, 17), (S48, 17), (S48, 17)]),
+    (
+        (2400, 1935),
+        0.1,
+        19,
+        150,
+        [((1280, 1024), 2), ((512, 512), 12), ((896, 768), 13), ((1024, 1024), 13)],
+    ),
+]
+
+# The same rows by our rule. Each difference has its reason in docs/planning.md: M memory of the loss counted, B batch
+# capped at 5 % of the data set for every network, R batch rounded down, P in 2D the same memory spent on two patches.
+OURS = [
+    [((112, 128, 112), 2), ((112, 128, 112), 2), ((160, 192, 160), 2), ((192, 224, 192), 2)],  # M
+    [((112, 128, 112), 2), ((112, 128, 112), 2), ((160, 192, 160), 2), ((192, 224, 192), 2)],  # M
+    [((112, 128, 128), 2), ((112, 128, 128), 2), ((160, 192, 192), 2), ((192, 256, 224), 2)],  # M
+    [(T64, 3), (T64, 4), (T64, 12), (T64, 14)],  # M, R; XL: B
+    [((56, 192, 160), 2), ((56, 192, 160), 2), ((80, 256, 256), 2), ((80, 320, 320), 2)],  # as stock
+    [(P128, 2), (P128, 2), (C160, 2), (C160, 2)],  # B
+    [((128, 128, 112), 2), ((128, 128, 112), 2), (A128, 5), (A128, 5)],  # M; L, XL: B
+    [((96, 128, 128), 2), ((96, 128, 128), 2), ((128, 224, 192), 2), ((160, 256, 224), 2)],  # M
+    [((14, 320, 320), 2), ((12, 320, 320), 2), ((20, 448, 448), 2), ((20, 512, 512), 2)],  # M; XL: R
+    [(S48, 2), (S48, 2), (S48, 2), (S48, 2)],  # B
+    [((1024, 1024), 2), ((1280, 1024), 2), ((2048, 1792), 2), ((2048, 2048), 2)],  # M, P
+]
+
+
+def _spacing(shape, spacing):
+    return spacing if isinstance(spacing, tuple) else (spacing,) * len(shape)
+
+
+@pytest.mark.parametrize("row", STOCK, ids=lambda row: "x".join(map(str, row[0])))
+def test_stock_rules_give_the_published_table(row):
+    shape, spacing, landmarks, cases, expected = row
+    found = [stock_nnunet_plan(shape, _spacing(shape, spacing), landmarks, cases, name) for name in NAMES]
+    assert found == expected
+
+
+@pytest.mark.parametrize(("row", "expected"), list(zip(STOCK, OURS, strict=True)), ids=lambda row: str(row[0]))
+def test_our_rules(row, expected):
+    shape, spacing, landmarks, cases, _ = row
+    plans = [
+        plan_patch(NETWORKS[name], _spacing(shape, spacing), shape, landmarks=landmarks, cases=cases) for name in NAMES
+    ]
+    assert [(plan.topology.patch_size, plan.batch_size) for plan in plans] == expected
+
+
+def test_more_memory_never_gives_less():
+    shape, spacing = (182, 218, 182), (1.0, 1.0, 1.0)
+    sizes = []
+    for memory in (4, 8, 16, 40, 80):
+        plan = plan_patch(NETWORKS["plain"], spacing, shape, landmarks=32, cases=110, memory_gb=memory)
+        assert plan.values * plan.batch_size <= 2 * 560e6 * memory / 8
+        edges = plan.topology.patch_size
+        sizes.append(edges[0] * edges[1] * edges[2] * plan.batch_size)
+    assert sizes == sorted(sizes)
+
+
+def test_tiny_is_planned_by_voxels():
+    plan = plan_patch(NETWORKS["tiny"], (1.0, 1.0, 1.0), (200, 200, 200), landmarks=200, cases=3)
+    edges = plan.topology.patch_size
+    assert 32_000 < edges[0] * edges[1] * edges[2] <= 64_000
+    assert plan.batch_size == 2
