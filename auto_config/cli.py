@@ -253,6 +253,9 @@ def evaluate(
     *,
     output: str | None = None,
     thresholds: Numbers = (2.0, 2.5, 3.0, 4.0),
+    format: str | None = None,
+    split: str | None = None,
+    cases: Names | None = None,
 ) -> int | None:
     """Compare predicted landmarks with true ones: errors in mm, tables, a report with pictures.
 
@@ -263,6 +266,12 @@ def evaluate(
         source: the data set with the true landmarks, as for `inspect`
         output: folder for the results, PREDICTIONS if not given
         thresholds: mm for the share of landmarks that are found
+        format: read SOURCE as this format instead of detecting it
+        split: training or test: only the cases that SOURCE puts there
+        cases: only these cases: anna,ben
+
+    Returns:
+        The exit status: 0, or 1 if cases are missing because they could not be predicted.
 
     Examples:
         auto_config evaluate results scans
@@ -270,7 +279,7 @@ def evaluate(
     """
     from auto_config.evaluation import evaluate as run
 
-    return run(predictions, source, output=output, thresholds=thresholds)
+    return run(predictions, source, output=output, thresholds=thresholds, format=format, split=split, cases=cases)
 
 
 def demo(directory: str | None = None, *, minutes: float = 5.0, cases: int = 30, seed: int = 0) -> int | None:

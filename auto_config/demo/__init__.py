@@ -7,7 +7,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from auto_config.errors import UserError
 
@@ -70,7 +69,7 @@ def demo(directory: str | Path | None = None, *, minutes: float = 5.0, cases: in
             return status
     metrics = json.loads((predictions / "metrics.json").read_text(encoding="utf-8"))
     _draw(picture, test_data, predictions, metrics)
-    _report(console, directory, bundle, metrics)
+    _farewell(console, picture, bundle)
     return 0
 
 
@@ -114,19 +113,10 @@ def _draw(picture: Path, test_data: Path, predictions: Path, metrics: dict[str, 
     draw(picture, columns, title=title)
 
 
-def _report(console: Console, directory: Path, bundle: Path, metrics: dict[str, Any]) -> None:
-    table = Table(title="Distance from the true point in mm, test cases (synthetic data)")
-    for heading in ("", "mean", "median", "95 %", "worst"):
-        table.add_column(heading, justify="left" if not heading else "right")
-    rows = (("this model", metrics["mre_mm"]), ("mean shape, no model", metrics["mean_shape_baseline"]["mre_mm"]))
-    for name, numbers in rows:
-        table.add_row(name, *(f"{numbers[key]:.2f}" for key in ("mean", "median", "p95", "max")))
-    console.print()
-    console.print(table)
+def _farewell(console: Console, picture: Path, bundle: Path) -> None:
     console.print(
-        f"\nPicture: {directory / 'demo.png'}\nReport:  {directory / 'predictions' / 'report.html'}\n"
-        f"Bundle:  {bundle}\n\n"
-        "The data are synthetic: all cases are one brain, warped. Next, with your own scans and Slicer points:\n"
+        f"\nPicture: {picture}\nBundle:  {bundle}\n\n"
+        "These data are synthetic: all cases are one brain, warped. Next, with your own scans and Slicer points:\n"
         "  auto_config inspect YOUR_FOLDER",
         highlight=False,
         soft_wrap=True,

@@ -27,7 +27,7 @@ def template() -> Template:
 
 @pytest.fixture(scope="module")
 def cohort(template: Template) -> list[Brain]:
-    return [make_brain(template, seed=0, index=index) for index in range(16)]
+    return [make_brain(template, seed=0, index=index) for index in range(10)]
 
 
 def test_the_same_seed_gives_the_same_brain(template: Template) -> None:
@@ -51,7 +51,7 @@ def test_all_points_lie_inside_and_grids_vary(cohort: list[Brain]) -> None:
         np.abs(brain.image.affine[:3, :3]).max(axis=0) / spacing
         for brain, spacing in zip(cohort, spacings, strict=True)
     ]
-    assert 2 <= sum(along.min() < 0.9999 for along in directions) <= 10, "a third is tilted"
+    assert 1 <= sum(along.min() < 0.9999 for along in directions) <= 7, "a third is tilted"
 
 
 def test_the_mean_shape_is_far_off(cohort: list[Brain]) -> None:
