@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -103,8 +103,16 @@ def read_cohort_csv(source: Path) -> Reading:
     for case, rows in cases.items():
         if case in broken:
             continue
+        candidates = _candidates(rows.image, images, source.parent)
+        if not candidates:
+            message = (
+                f"{source}: no image for case {case!r} below {source.parent}; add it, or give its path in a column "
+                "'image', until then the case is left out"
+            )
+            reading.problems.append(Problem("warning", message, case))
+            continue
         try:
-            reading.entries.append(_entry(case, rows, images, source))
+            reading.entries.append(_entry(case, rows, candidates, source))
         except UserError as error:
             reading.problems.append(Problem("error", str(error), case))
     used = {entry.image[0] for entry in reading.entries}
@@ -214,8 +222,18 @@ def _image_index(folder: Path) -> dict[str, list[Path]]:
     return index
 
 
-def _entry(case: str, rows: _Rows, images: Mapping[str, list[Path]], source: Path) -> Entry:
-    image = _find_image(rows.image, images, source)
+def _candidates(value: str, images: Mapping[str, list[Path]], folder: Path) -> list[Path]:
+    """Images that a value of the table may mean."""
+    direct = folder / value
+    if image_suffix(direct) and direct.is_file():
+        return [direct]
+    return images.get(value) or images.get(Path(value).name) or []
+
+
+def _entry(case: str, rows: _Rows, candidates: Sequence[Path], source: Path) -> Entry:
+    if len(candidates) > 1:
+        listed = " and ".join(str(path.relative_to(source.parent)) for path in candidates)
+        raise UserError(f"{source}: case {case!r} fits several images, {listed}; keep one, or name its path")
     try:
         landmarks = LandmarkSet(tuple(rows.names), np.array(rows.points), np.array(rows.status, dtype=np.int8))
     except ValueError as error:
@@ -228,25 +246,10 @@ def _entry(case: str, rows: _Rows, images: Mapping[str, list[Path]], source: Pat
         raise UserError(f"{source}: case {case!r}: fold is {fold!r}; give a number from 0 on, or leave it empty")
     return Entry(
         name=image_stem(Path(case)),
-        image=(absolute(image),),
+        image=(absolute(candidates[0]),),
         landmarks=landmarks,
         label=str(source),
         split=_SPLITS[split],
         fold=None if fold is None else int(fold),
         group=rows.extra.get("group"),
-    )
-
-
-def _find_image(value: str, images: Mapping[str, list[Path]], source: Path) -> Path:
-    direct = source.parent / value
-    if image_suffix(direct) and direct.is_file():
-        return direct
-    found = images.get(value) or images.get(Path(value).name) or []
-    if len(found) == 1:
-        return found[0]
-    if found:
-        listed = " and ".join(str(path.relative_to(source.parent)) for path in found)
-        raise UserError(f"{source}: case {value!r} fits several images, {listed}; keep one, or name its path")
-    raise UserError(
-        f"{source}: no image for case {value!r} below {source.parent}; add it, or give its path in a column 'image'"
     )

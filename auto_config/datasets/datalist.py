@@ -103,7 +103,7 @@ def _landmarks(label: Any, root: Path, where: str) -> tuple[LandmarkSet | None, 
     if label is None:
         return None, where
     if isinstance(label, Mapping):
-        return LandmarkSet.from_inline(label, where=where), where
+        return LandmarkSet.from_inline(label, spatial_dims=3, where=where), where
     if not isinstance(label, str) or not label.lower().endswith(LANDMARK_SUFFIXES):
         raise UserError(
             f"{where}: label {label!r} is not landmarks; give a mapping of names to points, or the path of a file that "
