@@ -81,6 +81,8 @@ def inspect(
     """
     if outside not in ("error", "absent"):
         raise UserError(f"--outside is {outside!r}; allowed are error and absent")
+    if workers is not None and workers < 1:
+        raise UserError(f"--workers is {workers}; give 1 or more, or leave it out to use every core")
     if report is not None and headers_only:
         raise UserError("--report shows voxels, --headers_only reads none; leave one of them out")
     if report is not None and not Path(report).absolute().parent.is_dir():
