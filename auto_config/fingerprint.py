@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from typing import Any
 
-import nibabel as nib
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from auto_config.bundle_scripts.background import background_box, background_value
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN
-from auto_config.datasets.checks import Outside, check_case
-from auto_config.datasets.images import Image, read_image
+from auto_config.datasets.checks import Outside
+from auto_config.datasets.cohort_checks import check_configurations, check_headers
 from auto_config.datasets.model import Case, Dataset, Problem
+from auto_config.datasets.names import left_right_pairs
 from auto_config.errors import UserError
-from auto_config.intensity import ChannelIntensity, measure_channel
-from auto_config.symmetry import find_symmetry, left_right_by_names
+from auto_config.intensity import ChannelIntensity
+from auto_config.measuring import MeasuredCase, measure_cases, present_points
+from auto_config.symmetry import find_symmetry
 
-_FEWEST_FOR_PROCESSES = 8
-_MIRRORED_SHARE = 0.75
+_SWAPPED_SHARE = 0.75
 
 
 @dataclass(frozen=True)
@@ -83,15 +77,6 @@ class Fingerprint:
         return cls(**mapping)
 
 
-@dataclass(frozen=True)
-class CaseNumbers:
-    """What is measured in one image; axes in RAS order."""
-
-    shape: tuple[int, ...]
-    spacing: tuple[float, ...]
-    channels: tuple[ChannelIntensity, ...]
-
-
 def fingerprint(
     dataset: Dataset,
     *,
@@ -100,63 +85,67 @@ def fingerprint(
     workers: int | None = None,
     progress: bool = True,
 ) -> tuple[Fingerprint, list[Problem]]:
-    """Read every image once, check it, and measure the data set.
+    """Read every image once, check it, and measure the data set: `measure_cases`, then `summarise`.
 
     Args:
         dataset: cases with images and landmarks.
         without: names of cases that are checked but not measured, such as test cases.
-        outside: what a landmark outside its image is, see `datasets.checks.check_case`.
-        workers: processes; None for one on each core. With 1 or few cases everything runs in this process.
+        outside: what a landmark outside its image is, ``"error"`` or ``"absent"``.
+        workers: processes; None for one on each core.
         progress: show a bar on standard error.
 
     Returns:
-        The fingerprint of the cases without errors, and all problems in the order of the cases.
+        The fingerprint of the cases without errors, and all problems: of the cases in their order, then of the cohort.
 
     Raises:
         UserError: no case can be measured; the message holds the first problem.
     """
-    results = list(_measure_all(dataset, outside, workers, progress))
-    problems = [problem for _, found in results for problem in found]
-    used = [
-        (case, numbers)
-        for case, (numbers, _) in zip(dataset.cases, results, strict=True)
-        if numbers is not None and case.name not in without
-    ]
-    if not used:
-        first = next(
-            (problem.message for problem in problems if problem.severity == "error"), "it holds no training case"
-        )
-        raise UserError(f"{dataset.source}: none of the {len(dataset.cases)} cases can be used: {first}")
-    problems += _mirrored_cases(dataset)
-    return summarise(dataset.names, dataset.spatial_dims, used), problems
+    measured = measure_cases(dataset, outside=outside, workers=workers, progress=progress)
+    return summarise(dataset, measured, without=without), all_problems(dataset, measured)
 
 
-def summarise(names: Sequence[str], spatial_dims: int, used: Sequence[tuple[Case, CaseNumbers]]) -> Fingerprint:
+def all_problems(dataset: Dataset, measured: Sequence[MeasuredCase]) -> list[Problem]:
+    """Problems of the cases in their order, then those that only the cohort shows."""
+    problems = [problem for one in measured for problem in one.problems]
+    problems += check_headers({one.case.name: one.header for one in measured if one.header is not None})
+    problems += check_configurations([one.case for one in measured])
+    return problems + _swapped_sides(dataset, [one.case for one in measured])
+
+
+def summarise(dataset: Dataset, measured: Sequence[MeasuredCase], *, without: Collection[str] = ()) -> Fingerprint:
     """The fingerprint of measured cases.
 
     Args:
-        names: landmark names of the data set.
-        spatial_dims: 2 or 3.
-        used: cases with their numbers, at least one.
+        dataset: for its names and axes.
+        measured: cases; those with errors do not count.
+        without: names of cases that do not count, such as test cases.
+
+    Raises:
+        UserError: no case is left; the message holds the first problem.
     """
-    numbers = [measured for _, measured in used]
-    points = np.stack([_points(case, names, spatial_dims) for case, _ in used])
+    used = [(one.case, one.numbers) for one in measured if one.numbers is not None and one.case.name not in without]
+    if not used:
+        errors = [problem.message for one in measured for problem in one.problems if problem.severity == "error"]
+        why = errors[0] if errors else "it has no training case; hold out fewer cases"
+        raise UserError(f"{dataset.source}: none of the {len(measured)} cases can be used: {why}")
+    names, spatial_dims = dataset.names, dataset.spatial_dims
+    numbers = [of_case for _, of_case in used]
+    points = np.stack([present_points(case, names, spatial_dims) for case, _ in used])
     status = np.stack([_status(case, names) for case, _ in used])
     symmetry = find_symmetry(names, points)
-    channels = min(len(measured.channels) for measured in numbers)
-    everything = [channel for measured in numbers for channel in measured.channels]
+    channels = min(len(one.channels) for one in numbers)
+    everything = [channel for one in numbers for channel in one.channels]
     return Fingerprint(
         cases=len(used),
         spatial_dims=spatial_dims,
         channels=channels,
         landmarks=len(names),
-        shapes=[list(measured.shape) for measured in numbers],
-        spacings=[[round(edge, 6) for edge in measured.spacing] for measured in numbers],
+        shapes=[list(one.shape) for one in numbers],
+        spacings=[[round(edge, 6) for edge in one.spacing] for one in numbers],
         extents_mm=[
-            [round(edge * step, 4) for edge, step in zip(measured.shape, measured.spacing, strict=True)]
-            for measured in numbers
+            [round(edge * step, 4) for edge, step in zip(one.shape, one.spacing, strict=True)] for one in numbers
         ],
-        intensity=[_cohort([measured.channels[index] for measured in numbers]) for index in range(channels)],
+        intensity=[_cohort([one.channels[index] for one in numbers]) for index in range(channels)],
         is_integer=all(channel.integer for channel in everything),
         modality_guess="ct" if 2 * sum(channel.hounsfield for channel in everything) > len(everything) else None,
         landmark_extent_mm=[
@@ -179,98 +168,10 @@ def summarise(names: Sequence[str], spatial_dims: int, used: Sequence[tuple[Case
     )
 
 
-def measure_case(
-    case: Case, names: Sequence[str], outside: Outside = "error"
-) -> tuple[CaseNumbers | None, list[Problem]]:
-    """Read one image, once.
-
-    Returns:
-        Its numbers (None if it has errors) and its problems.
-    """
-    try:
-        image = read_image(case.image)
-    except UserError as error:
-        return None, [Problem("error", str(error), case.name)]
-    problems = check_case(case, image, names, outside)
-    if any(problem.severity == "error" for problem in problems):
-        return None, problems
-    box = background_box(image.array)
-    problems += _cropped_landmarks(case, names, image, box)
-    background = background_value(image.array)
-    array = image.array[(slice(None), *box)]
-    order = np.argsort(nib.orientations.io_orientation(image.affine)[:, 0])
-    spacing = np.linalg.norm(image.affine[:-1, :-1], axis=0)
-    numbers = CaseNumbers(
-        shape=tuple(int(array.shape[1 + axis]) for axis in order),
-        spacing=tuple(float(spacing[axis]) for axis in order),
-        channels=tuple(
-            measure_channel(channel, None if background is None else float(background[index]))
-            for index, channel in enumerate(array)
-        ),
-    )
-    return (None if any(problem.severity == "error" for problem in problems) else numbers), problems
-
-
-def _measure_all(
-    dataset: Dataset, outside: Outside, workers: int | None, progress: bool
-) -> Iterator[tuple[CaseNumbers | None, list[Problem]]]:
-    count = len(dataset.cases)
-    processes = min(workers or _cores(), count)
-    columns = (TextColumn("reading images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not progress, transient=True) as bar:
-        task = bar.add_task("", total=count)
-        if processes <= 1 or count < _FEWEST_FOR_PROCESSES:
-            for case in dataset.cases:
-                yield measure_case(case, dataset.names, outside)
-                bar.advance(task)
-            return
-        # Spawned, not forked: a caller may have torch's threads or a GPU open.
-        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-            futures = [pool.submit(measure_case, case, dataset.names, outside) for case in dataset.cases]
-            for future in futures:
-                yield future.result()
-                bar.advance(task)
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _points(case: Case, names: Sequence[str], spatial_dims: int) -> np.ndarray:
-    """``(L, D)`` RAS mm, NaN where not present."""
-    if case.landmarks is None:
-        return np.full((len(names), spatial_dims), np.nan)
-    ordered = case.landmarks.ordered(names)
-    return np.where((ordered.status == PRESENT)[:, None], ordered.points, np.nan)
-
-
 def _status(case: Case, names: Sequence[str]) -> np.ndarray:
     if case.landmarks is None:
         return np.full(len(names), UNKNOWN, dtype=np.int8)
     return case.landmarks.ordered(names).status
-
-
-def _cropped_landmarks(case: Case, names: Sequence[str], image: Image, box: Sequence[slice]) -> list[Problem]:
-    """No present landmark may lie in the constant background that is cropped away."""
-    points = _points(case, names, image.array.ndim - 1)
-    inverse = np.linalg.inv(image.affine)
-    voxels = points @ inverse[:-1, :-1].T + inverse[:-1, -1]
-    # Half a voxel is the border of the outermost voxel; a hundredth takes up rounding in files.
-    low = np.array([part.start for part in box]) - 0.51
-    high = np.array([part.stop for part in box]) - 0.49
-    lost = np.isfinite(voxels[:, 0]) & ((voxels < low) | (voxels > high)).any(axis=1)
-    size = image.array.shape[1:]
-    return [
-        Problem(
-            "error",
-            f"{image.path}: landmark {names[index]!r} lies in constant background that is cropped away (box "
-            f"{[[part.start, part.stop] for part in box]} of {list(size)} voxels); correct the point or mark it absent",
-            case.name,
-            names[index],
-        )
-        for index in map(int, np.flatnonzero(lost))
-    ]
 
 
 def _cohort(channels: Sequence[ChannelIntensity]) -> dict[str, float]:
@@ -299,20 +200,18 @@ def _nearest(points: np.ndarray) -> dict[str, float]:
     return {"min": round(min(nearest), 4), "median": round(float(np.median(nearest)), 4)} if nearest else {}
 
 
-def _mirrored_cases(dataset: Dataset) -> list[Problem]:
-    """Cases in which landmarks called left lie on the right: the sign of x may be wrong."""
-    sided = left_right_by_names(dataset.names)
-    if not sided or dataset.spatial_dims != 3:
+def _swapped_sides(dataset: Dataset, cases: Sequence[Case]) -> list[Problem]:
+    """Say if landmarks called left lie on the right in nearly the whole data set: a sign of x that all cases share."""
+    pairs = left_right_pairs(dataset.names)
+    if not pairs or dataset.spatial_dims != 3 or not cases:
         return []
-    left, right = np.array(sided).T
-    problems = []
-    for case in dataset.cases:
-        x = _points(case, dataset.names, dataset.spatial_dims)[:, 0]
-        known = np.isfinite(x[left]) & np.isfinite(x[right])
-        if known.any() and np.mean(x[left][known] > x[right][known]) >= _MIRRORED_SHARE:
-            message = (
-                f"{case.image[0]}: landmarks called left lie right of their partners ({int(known.sum())} pairs); "
-                "check if image or points are mirrored"
-            )
-            problems.append(Problem("warning", message, case.name, dataset.names[left[known][0]]))
-    return problems
+    left, right = np.array(pairs).T
+    x = np.stack([present_points(case, dataset.names, dataset.spatial_dims)[:, 0] for case in cases])
+    known = np.isfinite(x[:, left]) & np.isfinite(x[:, right])
+    if not known.any() or np.mean((x[:, left] > x[:, right])[known]) < _SWAPPED_SHARE:
+        return []
+    message = (
+        f"{dataset.source}: landmarks called left, such as {dataset.names[pairs[0][0]]!r}, lie right of their partners "
+        "in nearly all cases; check if images or points are mirrored, or left means the observer's left"
+    )
+    return [Problem("warning", message)]

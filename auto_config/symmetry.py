@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -10,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+
+from auto_config.datasets.names import left_right_pairs
 
 MIN_CASES = 3
 MIN_LANDMARKS = 6
@@ -19,7 +20,7 @@ SHARE_OF_NEXT = 0.6
 """A mirrored landmark may be this far from its partner, as a share of its distance to any other landmark."""
 
 OFF_MIDLINE = 0.15
-"""A landmark without a side is on the midline up to this distance from the pairs' plane, over the shape's size."""
+"""A landmark without a partner is on the midline up to this distance from the pairs' plane, over the shape's size."""
 
 SPREADS = 1.5
 """Mirrored landmarks may be this many spreads over the cases (root mean squares) away from their partners."""
@@ -33,9 +34,6 @@ CLEARER = 2.0
 _LARGEST_TILT = np.deg2rad(40)
 _TILTS = (-0.5, -0.25, 0.0, 0.25, 0.5)
 _ROUNDS = 50
-_SIDES = {"left": "right", "right": "left", "l": "r", "r": "l", "lt": "rt", "rt": "lt"}
-_SIDE_OF = {"left": "left", "l": "left", "lt": "left", "right": "right", "r": "right", "rt": "right"}
-_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+")
 
 
 @dataclass(frozen=True)
@@ -66,69 +64,16 @@ def find_symmetry(names: Sequence[str], points: np.ndarray) -> Symmetry:
         names: landmark names.
         points: ``(N, L, D)`` RAS mm, NaN where a landmark is not present.
     """
-    pairs, without_side, alone = pairs_from_names(names)
-    if not pairs and not alone:
-        return symmetry_from_geometry(points)
+    pairs = [(min(pair), max(pair)) for pair in left_right_pairs(names)]
     if not pairs:
-        return Symmetry((), (), "none", None, None, f"names tell sides, but {names[alone[0]]!r} has no partner")
-    midline = _on_midline(points, pairs, without_side)
-    reason = f"{len(pairs)} pairs by names; {len(midline)} names without a side count as the midline"
-    if len(midline) < len(without_side):
-        strange = next(number for number in without_side if number not in midline)
-        reason += f"; {len(without_side) - len(midline)} lie off it, such as {names[strange]!r}"
-    if alone:
-        reason += f"; {len(alone)} have no partner, such as {names[alone[0]]!r}"
-    return Symmetry(tuple(pairs), tuple(midline), "names", None, None, reason)
-
-
-def mirrored_name(name: str) -> tuple[str, ...]:
-    """The words of the name, in lower case, with left and right exchanged.
-
-    Example:
-        >>> mirrored_name("Left_eye") == name_words("right eye")
-        True
-    """
-    return tuple(_SIDES.get(word, word) for word in name_words(name))
-
-
-def name_words(name: str) -> tuple[str, ...]:
-    """Words of a name in lower case: split at signs, digits and capital letters (``"eyeL_2"``: eye, l, 2)."""
-    return tuple(word.casefold() for word in _WORDS.findall(name))
-
-
-def pairs_from_names(names: Sequence[str]) -> tuple[list[tuple[int, int]], list[int], list[int]]:
-    """Pairs of names that differ in their side alone.
-
-    A side is the word left, right, l, r, lt or rt in any case, anywhere in the name: ``"left eye"``, ``"eye_L"``.
-
-    Returns:
-        Pairs of indices; indices of names without a side; indices of names with a side and no partner.
-    """
-    index: dict[tuple[str, ...], int] = {}
-    for number, name in enumerate(names):
-        index.setdefault(name_words(name), number)
-    pairs, without_side, alone = [], [], []
-    for number, name in enumerate(names):
-        mirrored = mirrored_name(name)
-        if mirrored == name_words(name):
-            without_side.append(number)
-        elif mirrored not in index or index[name_words(name)] != number:
-            alone.append(number)
-        elif number < index[mirrored]:
-            pairs.append((number, index[mirrored]))
-    return pairs, without_side, alone
-
-
-def left_right_by_names(names: Sequence[str]) -> list[tuple[int, int]]:
-    """Pairs by names, the left landmark first; pairs of names that hold both sides are left out."""
-    ordered = []
-    for pair in pairs_from_names(names)[0]:
-        sides = [{_SIDE_OF[word] for word in name_words(names[number]) if word in _SIDE_OF} for number in pair]
-        if sides == [{"left"}, {"right"}]:
-            ordered.append(pair)
-        elif sides == [{"right"}, {"left"}]:
-            ordered.append((pair[1], pair[0]))
-    return ordered
+        return symmetry_from_geometry(points)
+    rest = sorted(set(range(len(names))) - {number for pair in pairs for number in pair})
+    midline = _on_midline(points, pairs, rest)
+    reason = f"{len(pairs)} pairs by names, {len(midline)} other landmarks on the midline between them"
+    off = [names[number] for number in rest if number not in midline]
+    if off:
+        reason += f"; {len(off)} lie off it, such as {off[0]!r}"
+    return Symmetry(tuple(sorted(pairs)), tuple(midline), "names", None, None, reason)
 
 
 def symmetry_from_geometry(points: np.ndarray) -> Symmetry:
@@ -178,15 +123,13 @@ def symmetry_from_geometry(points: np.ndarray) -> Symmetry:
     return Symmetry(pairs, midline, "geometry", residual, spread, reason)
 
 
-def _on_midline(points: np.ndarray, pairs: Sequence[tuple[int, int]], without_side: Sequence[int]) -> list[int]:
-    """Those of the landmarks without a side that lie near the plane between the pairs; all where no case tells."""
+def _on_midline(points: np.ndarray, pairs: Sequence[tuple[int, int]], rest: Sequence[int]) -> list[int]:
+    """Those of the other landmarks that lie near the plane between the pairs; all where no case tells."""
     distances = [found for found in (_from_plane(case, pairs) for case in points) if found is not None]
     if not distances:
-        return list(without_side)
-    seen = [[row[number] for row in distances if np.isfinite(row[number])] for number in without_side]
-    return [
-        number for number, rows in zip(without_side, seen, strict=True) if not rows or np.median(rows) <= OFF_MIDLINE
-    ]
+        return list(rest)
+    seen = [[row[number] for row in distances if np.isfinite(row[number])] for number in rest]
+    return [number for number, rows in zip(rest, seen, strict=True) if not rows or np.median(rows) <= OFF_MIDLINE]
 
 
 def _from_plane(case: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.ndarray | None:

@@ -1,0 +1,160 @@
+"""Read, check and measure images: one read for each case, in parallel."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+import nibabel as nib
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from auto_config.bundle_scripts.background import background_box, background_value
+from auto_config.bundle_scripts.landmarks import PRESENT
+from auto_config.datasets.checks import Outside, check_case, outside_absent
+from auto_config.datasets.images import Header, Image, read_image
+from auto_config.datasets.model import Case, Dataset, Problem
+from auto_config.errors import UserError
+from auto_config.intensity import ChannelIntensity, measure_channel
+
+_FEWEST_FOR_PROCESSES = 8
+
+
+@dataclass(frozen=True)
+class CaseNumbers:
+    """What is measured in one image; axes in RAS order."""
+
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...]
+    channels: tuple[ChannelIntensity, ...]
+
+
+@dataclass(frozen=True)
+class MeasuredCase:
+    """One case after its image was read.
+
+    Args:
+        case: with landmarks outside the image turned absent where that was asked for.
+        header: of its image; None if it cannot be read.
+        numbers: of its image; None if the case has errors.
+        problems: of the case.
+    """
+
+    case: Case
+    header: Header | None
+    numbers: CaseNumbers | None
+    problems: tuple[Problem, ...]
+
+
+def measure_cases(
+    dataset: Dataset, *, outside: Outside = "error", workers: int | None = None, progress: bool = True
+) -> list[MeasuredCase]:
+    """Read, check and measure every case once, in parallel, with a progress bar.
+
+    Args:
+        dataset: cases with images and landmarks.
+        outside: what a landmark outside its image is, ``"error"`` or ``"absent"``.
+        workers: processes; None for one on each core. A few cases are read in this process.
+        progress: show a bar on standard error.
+
+    Returns:
+        One for each case, in the order of the data set.
+    """
+    count = len(dataset.cases)
+    processes = min(workers or _cores(), count)
+    columns = (TextColumn("reading images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    measured = []
+    with Progress(*columns, console=Console(stderr=True), disable=not progress, transient=True) as bar:
+        task = bar.add_task("", total=count)
+        if processes <= 1 or count < _FEWEST_FOR_PROCESSES:
+            for case in dataset.cases:
+                measured.append(measure_case(case, dataset.names, outside))
+                bar.advance(task)
+            return measured
+        # Spawned, not forked: a caller may have torch's threads or a GPU open.
+        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+            for future in [pool.submit(measure_case, case, dataset.names, outside) for case in dataset.cases]:
+                measured.append(future.result())
+                bar.advance(task)
+    return measured
+
+
+def measure_case(case: Case, names: Sequence[str], outside: Outside = "error") -> MeasuredCase:
+    """Read, check and measure one image.
+
+    Args:
+        case: with the paths of its image.
+        names: landmark names of the data set.
+        outside: what a landmark outside its image is, ``"error"`` or ``"absent"``.
+    """
+    try:
+        image = read_image(case.image)
+    except UserError as error:
+        return MeasuredCase(case, None, None, (Problem("error", str(error), case.name),))
+    problems = check_case(case, image, names, outside)
+    if _has_errors(problems):
+        return MeasuredCase(case, image.header, None, tuple(problems))
+    if outside == "absent":
+        case = outside_absent(case, image.header)
+    box = background_box(image.array)
+    problems += _cropped_landmarks(case, names, image, box)
+    numbers = None if _has_errors(problems) else _measure(image, box)
+    return MeasuredCase(case, image.header, numbers, tuple(problems))
+
+
+def present_points(case: Case, names: Sequence[str], spatial_dims: int) -> np.ndarray:
+    """The present landmarks of a case in the order of `names`: ``(L, D)`` RAS mm, NaN where not present."""
+    if case.landmarks is None:
+        return np.full((len(names), spatial_dims), np.nan)
+    ordered = case.landmarks.ordered(names)
+    return np.where((ordered.status == PRESENT)[:, None], ordered.points, np.nan)
+
+
+def _measure(image: Image, box: Sequence[slice]) -> CaseNumbers:
+    background = background_value(image.array)
+    array = image.array[(slice(None), *box)]
+    order = np.argsort(nib.orientations.io_orientation(image.affine)[:, 0])
+    spacing = np.linalg.norm(image.affine[:-1, :-1], axis=0)
+    return CaseNumbers(
+        shape=tuple(int(array.shape[1 + axis]) for axis in order),
+        spacing=tuple(float(spacing[axis]) for axis in order),
+        channels=tuple(
+            measure_channel(channel, None if background is None else float(background[index]))
+            for index, channel in enumerate(array)
+        ),
+    )
+
+
+def _has_errors(problems: Sequence[Problem]) -> bool:
+    return any(problem.severity == "error" for problem in problems)
+
+
+def _cropped_landmarks(case: Case, names: Sequence[str], image: Image, box: Sequence[slice]) -> list[Problem]:
+    """No present landmark may lie in the constant background that is cropped away."""
+    points = present_points(case, names, image.array.ndim - 1)
+    inverse = np.linalg.inv(image.affine)
+    voxels = points @ inverse[:-1, :-1].T + inverse[:-1, -1]
+    # Half a voxel is the border of the outermost voxel; a hundredth takes up rounding in files.
+    low = np.array([part.start for part in box]) - 0.51
+    high = np.array([part.stop for part in box]) - 0.49
+    lost = np.isfinite(voxels[:, 0]) & ((voxels < low) | (voxels > high)).any(axis=1)
+    size = image.array.shape[1:]
+    return [
+        Problem(
+            "error",
+            f"{image.path}: landmark {names[index]!r} lies in constant background that is cropped away (box "
+            f"{[[part.start, part.stop] for part in box]} of {list(size)} voxels); correct the point or mark it absent",
+            case.name,
+            names[index],
+        )
+        for index in map(int, np.flatnonzero(lost))
+    ]
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
