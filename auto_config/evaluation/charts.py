@@ -9,7 +9,7 @@ import numpy as np
 
 WIDTH, LEFT, RIGHT = 640, 60, 20
 MODEL, BASELINE, GRID, TEXT = "#1b6ca8", "#9a9a9a", "#e3e3e3", "#333"
-ROW_HEIGHT, MAX_DOTS = 18, 4000
+ROW_HEIGHT, MAX_DOTS, MAX_NAME = 18, 4000, 28
 _FLOOR_MM = 1e-3  # a logarithmic axis has no zero; nobody measures below a micrometre
 
 
@@ -25,7 +25,8 @@ def log_ticks(low: float, high: float) -> list[float]:
 class _LogAxis:
     """Horizontal logarithmic axis in mm."""
 
-    def __init__(self, values: np.ndarray) -> None:
+    def __init__(self, values: np.ndarray, left: float = LEFT) -> None:
+        self.left = left
         low, high = max(float(np.percentile(values, 2)), _FLOOR_MM), max(float(values.max()), 2 * _FLOOR_MM)
         self.ticks = log_ticks(min(low, high / 2), high)
 
@@ -33,13 +34,13 @@ class _LogAxis:
         """Pixels of a value; smaller ones than the first tick lie on it."""
         low, high = np.log10(self.ticks[0]), np.log10(self.ticks[-1])
         share = (np.log10(max(value, self.ticks[0])) - low) / (high - low)
-        return float(LEFT + share * (WIDTH - LEFT - RIGHT))
+        return float(self.left + share * (WIDTH - self.left - RIGHT))
 
     def draw(self, top: float, bottom: float, title: str) -> str:
         """Grid lines, ticks and title below."""
         lines = [_line(self(t), top, self(t), bottom, GRID) for t in self.ticks]
         labels = [_text(self(t), bottom + 16, f"{t:g}", "middle") for t in self.ticks]
-        return "".join([*lines, *labels, _text((LEFT + WIDTH - RIGHT) / 2, bottom + 34, title, "middle")])
+        return "".join([*lines, *labels, _text((self.left + WIDTH - RIGHT) / 2, bottom + 34, title, "middle")])
 
 
 def success_curve(errors: np.ndarray, baseline: np.ndarray) -> str:
@@ -98,12 +99,13 @@ def landmark_chart(names: Sequence[str], errors: np.ndarray) -> str:
     known = errors[np.isfinite(errors)]
     if not known.size:
         return ""
-    axis = _LogAxis(known)
+    shown = [name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…" for name in names]
+    axis = _LogAxis(known, left=max(LEFT, 16 + 7 * max(map(len, shown))))
     top, bottom = 8, 8 + ROW_HEIGHT * len(names)
     parts = [axis.draw(top, bottom, "radial error in mm (logarithmic)")]
     for k, name in enumerate(names):
         y = top + ROW_HEIGHT * (k + 0.5)
-        parts.append(_text(LEFT - 8, y + 4, name if len(name) <= 9 else name[:8] + "…", "end", title=name))
+        parts.append(_text(axis.left - 8, y + 4, shown[k], "end", title=name))
         row = errors[:, k][np.isfinite(errors[:, k])]
         if row.size:
             parts.append(_box(axis, row, y, all_dots=known.size <= MAX_DOTS))

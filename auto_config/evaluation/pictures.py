@@ -122,8 +122,8 @@ def _mark(panel: PillowImage.Image, view: View, truth: np.ndarray, predicted: np
     draw.ellipse((tx - 5, ty - 5, tx + 5, ty + 5), outline=TRUE_COLOUR, width=2)
     draw.line((px - 5, py - 5, px + 5, py + 5), fill=PREDICTED_COLOUR, width=2)
     draw.line((px - 5, py + 5, px + 5, py - 5), fill=PREDICTED_COLOUR, width=2)
-    draw.text((4, 4), view.plane.name, fill=TEXT_COLOUR)
     middle, edge = PANEL_PIXELS / 2 - 5, PANEL_PIXELS - 14
     places = ((4, middle), (edge, middle), (middle, 4), (middle, edge))
-    for letter, place in zip(view.plane.letters, places, strict=False):
-        draw.text(place, letter, fill=TEXT_COLOUR)
+    texts = [(view.plane.name, (4, 4)), *zip(view.plane.letters, places, strict=False)]
+    for text, place in texts:
+        draw.text(place, text, fill=TEXT_COLOUR, stroke_width=1, stroke_fill=(0, 0, 0))  # readable on bone too

@@ -93,26 +93,30 @@ def counts(comparison: Comparison, metrics: Mapping[str, Any]) -> str:
     presence = metrics["presence"]
     return (
         f"{len(comparison.cases)} cases with {len(comparison.names)} landmarks each: {presence['present']} present, "
-        f"{presence['absent']} absent, {presence['unknown']} not annotated. Errors are distances in mm between predicted "
-        "and true points of present landmarks."
+        f"{presence['absent']} absent, {presence['unknown']} not annotated. Errors are distances in mm between the "
+        "predicted and the true points of present landmarks."
     )
 
 
 def notes(comparison: Comparison) -> list[str]:
     """What was left out, one sentence for each reason; none where everything was compared."""
-    failed = ", ".join(f"{case} ({reason})" for case, reason in comparison.failed.items())
-    open_cases = [case for case in comparison.without_prediction if case not in comparison.failed]
+    failed = [f"{case} ({reason})" for case, reason in comparison.failed.items()]
+    not_tried = [case for case in comparison.without_prediction if case not in comparison.failed]
     found = [
-        ("could not be predicted", len(comparison.failed), failed),
-        ("of the data set were not predicted", len(open_cases), _listed(open_cases)),
-        ("were predicted but have no truth", len(comparison.without_truth), _listed(comparison.without_truth)),
+        ("Could not be predicted", failed),
+        ("In the data set, but not predicted", not_tried),
+        ("Predicted, but without truth", comparison.without_truth),
     ]
-    texts = [f"{count} case{'s' if count > 1 else ''} {what}: {which}." for what, count, which in found if count]
+    texts = [f"{what}: {_count(names)} ({_listed(names)})." for what, names in found if names]
     if comparison.names_without_prediction:
         texts.append(f"Landmarks that the model does not know: {_listed(comparison.names_without_prediction)}.")
     if comparison.names_without_truth:
         texts.append(f"Predicted landmarks that the truth does not have: {_listed(comparison.names_without_truth)}.")
     return texts
+
+
+def _count(names: Sequence[str]) -> str:
+    return f"{len(names)} case{'' if len(names) == 1 else 's'}"
 
 
 def _listed(names: Sequence[str], limit: int = 10) -> str:
