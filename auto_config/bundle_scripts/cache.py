@@ -1,0 +1,101 @@
+"""Preprocessed images on disk: made once, memory-mapped afterwards. Points are never cached."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+
+FORMAT = 1  # raise it when the files or the meaning of a transform change
+
+
+def describe(thing: Any) -> Any:
+    """A transform and its parameters as plain data, the same in every process: what a cache key needs.
+
+    Objects become their class and public-or-private attributes, recursively; random states, functions and other things that
+    are no parameters become their name only.
+    """
+    if thing is None or isinstance(thing, (bool, int, float, str)):
+        return thing
+    if isinstance(thing, (np.ndarray, torch.Tensor)):
+        return np.asarray(thing).tolist()
+    if isinstance(thing, Mapping):
+        return {str(k): describe(v) for k, v in sorted(thing.items(), key=lambda kv: str(kv[0]))}
+    if isinstance(thing, (list, tuple)):
+        return [describe(x) for x in thing]
+    # The package name differs between bundles in one process ("scripts" or an app's own name for it); the class does not.
+    name = type(thing).__name__
+    if isinstance(thing, (type, np.random.RandomState)) or callable(getattr(thing, "__code__", None)):
+        return name
+    return [name, describe({k: v for k, v in vars(thing).items() if k != "R"})] if hasattr(thing, "__dict__") else name
+
+
+def cache_key(image: str | Sequence[str], transform: Callable, keys: Sequence[str]) -> str:
+    """Key of an image file in a state (path, size, time of change) under a transform with its parameters."""
+    paths = [image] if isinstance(image, (str, os.PathLike)) else list(image)
+    files = [(str(Path(p).absolute()), Path(p).stat().st_size, Path(p).stat().st_mtime_ns) for p in paths]
+    text = json.dumps([FORMAT, files, describe(transform), list(keys)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+class CachedTransformd:
+    """Runs image transforms once and keeps what they make on disk.
+
+    A cache file is written under a temporary name and renamed, so a killed process leaves no half file and several workers
+    may make the same one. It is keyed by the image's path, size and time of change and by the transforms' parameters.
+
+    Args:
+        keys: image keys that the transform leaves in its output; the first is the one whose file is loaded.
+        transform: maps ``{"image": path}`` to images.
+        cache_dir: folder; None keeps nothing.
+    """
+
+    def __init__(self, keys: Sequence[str], transform: Callable[[dict], dict], cache_dir: str | None) -> None:
+        self.keys = [keys] if isinstance(keys, str) else list(keys)
+        self.transform = transform
+        self.cache_dir = Path(cache_dir) if cache_dir else None
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Replace the image's path by preprocessed images; everything else in ``data`` passes through."""
+        source = data[self.keys[0]]
+        if self.cache_dir is None:
+            made = self.transform({self.keys[0]: source})
+            return {**data, **{k: made[k] for k in self.keys}}
+        folder = self.cache_dir / cache_key(source, self.transform, self.keys)
+        if not folder.is_dir():
+            self._make(source, folder)
+        return {**data, **{k: self._read(folder, k) for k in self.keys}}
+
+    def _make(self, source: Any, folder: Path) -> None:
+        made = self.transform({self.keys[0]: source})
+        working = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+        working.mkdir(parents=True, exist_ok=True)
+        for key in self.keys:
+            image = made[key]
+            np.save(working / f"{key}.npy", np.ascontiguousarray(image.as_tensor().numpy(), dtype=np.float32))
+            meta = {"affine": image.affine.tolist(), "filename_or_obj": str(image.meta.get("filename_or_obj", source))}
+            for name in ("original_affine", "spatial_shape"):
+                meta[name] = np.asarray(image.meta[name]).tolist()
+            (working / f"{key}.json").write_text(json.dumps(meta), encoding="utf-8")
+        try:
+            working.rename(folder)
+        except OSError:
+            # Another worker was first; its files are the same.
+            for file in working.iterdir():
+                file.unlink()
+            working.rmdir()
+
+    @staticmethod
+    def _read(folder: Path, key: str) -> MetaTensor:
+        array = np.load(folder / f"{key}.npy", mmap_mode="c")
+        meta = json.loads((folder / f"{key}.json").read_text(encoding="utf-8"))
+        affine = torch.tensor(meta.pop("affine"), dtype=torch.float64)
+        meta["original_affine"] = np.asarray(meta["original_affine"])
+        return MetaTensor(torch.from_numpy(array), affine=affine, meta=meta)

@@ -1,0 +1,138 @@
+"""From the data list to training samples and whole volumes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.data import Dataset
+from monai.transforms import MapTransform
+
+from .landmark_files import read_label
+from .landmarks import PRESENT
+from .sampler import case_of
+
+TRAINING, VALIDATION, TEST = "training", "validation", "test"
+
+
+def read_names(landmarks: str | Sequence[str]) -> tuple[str, ...]:
+    """Landmark names in channel order, from ``configs/landmarks.json`` or given as they are."""
+    if isinstance(landmarks, str):
+        parsed = json.loads(Path(landmarks).read_text(encoding="utf-8"))
+        return tuple(item["name"] for item in parsed["landmarks"])
+    return tuple(landmarks)
+
+
+def read_cases(datalist: str, dataset_dir: str, split: str, fold: int | None = 0) -> list[dict[str, Any]]:
+    """Cases of a split of ``data/datalist.json``.
+
+    Args:
+        datalist: path of the data list.
+        dataset_dir: folder that relative image paths start from.
+        split: ``training`` (the cases of the other folds), ``validation`` (of this fold) or ``test``.
+        fold: number of the fold that validates; None or -1 trains on every training case and validates on none.
+
+    Returns:
+        ``[{"image": path or list of paths, "label": inline landmarks or a path}, ...]``.
+
+    Raises:
+        ValueError: if the split or the fold does not exist, or the data list is missing.
+    """
+    if split not in (TRAINING, VALIDATION, TEST):
+        raise ValueError(f"split is {split!r}; allowed are {TRAINING!r}, {VALIDATION!r} and {TEST!r}")
+    path = Path(datalist)
+    if not path.is_file():
+        raise ValueError(
+            f"{path} does not exist: this bundle travelled without its data list; make one with "
+            "`auto_config create` or give train#dataset#data and validate#dataset#data"
+        )
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if split == TEST:
+        items = content.get("test", [])
+    else:
+        items = content["training"]
+        whole = fold is None or fold < 0
+        folds = sorted({item["fold"] for item in items if item.get("fold") is not None})
+        if not whole and folds and fold not in folds:
+            raise ValueError(f"fold is {fold}; {path} has the folds {folds}, and -1 trains on all cases")
+        held = [not whole and item.get("fold") == fold for item in items]
+        items = [item for item, out in zip(items, held, strict=True) if out == (split == VALIDATION)]
+    return [{"image": _locate(item["image"], dataset_dir), "label": item["label"]} for item in items]
+
+
+def _locate(image: str | list[str], dataset_dir: str) -> str | list[str]:
+    if isinstance(image, list):
+        return [str(Path(dataset_dir) / part) for part in image]
+    return str(Path(dataset_dir) / image)
+
+
+class SampledDataset(Dataset):
+    """Training samples by global index: each is a pure function of (seed, index), whatever process makes it.
+
+    Args:
+        data: cases ``{"image", "label"}``.
+        transform: from a case, with ``seed`` and ``index`` added, to a sample.
+        seed: seed of the run.
+    """
+
+    def __init__(self, data: Sequence[Mapping[str, Any]], transform: Callable, seed: int = 0) -> None:
+        super().__init__(data=list(data), transform=transform)
+        self.seed = int(seed)
+
+    def _transform(self, index: int) -> Any:
+        case = self.data[case_of(index, len(self.data), self.seed)]
+        return self.transform({**case, "seed": self.seed, "index": int(index)})
+
+
+class LoadLandmarksd(MapTransform):
+    """Reads the label of a case: inline landmarks or a landmark file, never cached.
+
+    ``data[key]`` becomes ``(L, D)`` float64 world mm, NaN where not present; ``data["status"]`` becomes ``(L,)``.
+
+    Args:
+        keys: key of the label; a case without the key gets unknown landmarks only.
+        landmarks: path of ``configs/landmarks.json``, or the names.
+        spatial_dims: D.
+    """
+
+    def __init__(self, keys: str | Sequence[str], landmarks: str | Sequence[str], spatial_dims: int = 3) -> None:
+        super().__init__(keys, allow_missing_keys=True)
+        self.names, self.spatial_dims = read_names(landmarks), int(spatial_dims)
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Read the label."""
+        out = dict(data)
+        key = self.keys[0]
+        if out.get(key) is None:
+            out[key] = np.full((len(self.names), self.spatial_dims), np.nan)
+            out["status"] = np.full(len(self.names), -1, dtype=np.int8)
+            return out
+        found = read_label(out[key], self.names)
+        out[key], out["status"] = np.array(found.points), np.array(found.status)
+        return out
+
+
+class SelectStagesd:
+    """Keeps what a batch needs of a sample: the stages and the numbers that seed it.
+
+    Args:
+        stages: names of the stages.
+    """
+
+    def __init__(self, stages: Sequence[str]) -> None:
+        self.stages = list(stages)
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Drop whole images and world points."""
+        return {**{name: dict(data[name]) for name in self.stages}, "seed": data["seed"], "index": data["index"]}
+
+
+def training_shapes(data: Sequence[Mapping[str, Any]], landmarks: str | Sequence[str]) -> np.ndarray:
+    """Points of all cases, ``(N, L, D)`` world mm, NaN where a landmark is not present; for the shape model."""
+    names = read_names(landmarks)
+    sets = [read_label(case["label"], names) for case in data if case.get("label") is not None]
+    shapes = [np.where((s.status == PRESENT)[:, None], s.points, np.nan) for s in sets]
+    return np.stack(shapes) if shapes else np.zeros((0, len(names), 3))
