@@ -118,9 +118,7 @@ def parse_time_budget(text: str | float) -> float:
         except (TypeError, ValueError):
             seconds = math.nan
     if not (math.isfinite(seconds) and seconds > 0):
-        raise UserError(
-            f"time_budget is {text!r}; give a time above 0 such as 90s, 15m, 1h30m, or seconds as a number."
-        )
+        raise UserError(f"time_budget is {text!r}; give a time above 0: 90s, 15m, 1h30m, or a number of seconds.")
     return seconds
 
 

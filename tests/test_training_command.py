@@ -4,12 +4,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+import torch
 
-from auto_config import bundle_scripts
+from auto_config import bundle_scripts, training
 from auto_config.errors import UserError
 from auto_config.training import command, parse_fold, parse_time_budget, train, use_all_folds
 
@@ -189,22 +189,35 @@ def test_ctrl_c_stops_a_training_and_resume_goes_on_within_its_time(bundle):
         line = next(line for line in process.stdout if line.startswith("epoch 3/1000000"))
         assert "error" in line
         process.send_signal(signal.SIGINT)  # the training itself does not get it, as it would on a terminal
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     assert output.splitlines()[-1].startswith("Training was stopped. It can be continued")
     assert "Traceback" not in errors
     score = json.loads((bundle / "models" / "fold_0" / "score.json").read_text())
 
-    started = time.monotonic()
-    assert train(bundle, time_budget="20s", resume=True) == 0
-    assert 10 <= time.monotonic() - started <= 23
+    # How exactly a budget is kept is tested on a clock of its own; here it must end a training that has no other end.
+    assert train(bundle, time_budget="15s", resume=True) == 0
+    latest = torch.load(bundle / "models" / "fold_0" / "latest.pt", weights_only=True)
+    assert latest["schedule"] == {"progress": 1.0}
     assert json.loads((bundle / "models" / "fold_0" / "score.json").read_text())["value"] <= score["value"]
 
 
-def test_a_training_that_fails_says_so(bundle):
-    config = {**CONFIG, "network_def": {"_target_": "torch.nn.Linear", "in_features": 5, "out_features": 1}}
-    (bundle / "configs" / "train.json").write_text(json.dumps(config))
-    assert train(bundle) != 0
+def test_a_training_that_fails_says_so_and_ends_the_folds(bundle, monkeypatch):
+    trained = []
+
+    def fail(folder, arguments, processes):
+        trained.append(arguments)
+        return [sys.executable, "-c", "raise SystemExit(3)"]
+
+    monkeypatch.setattr(training, "command", fail)
+    assert train(bundle, fold="all", time_budget="10m", batch_size=1) == 3
+    assert len(trained) == 1
+    assert {name: trained[0][name] for name in ("fold", "keep_ensemble", "time_budget", "batch_size")} == {
+        "fold": 0,
+        "keep_ensemble": False,
+        "time_budget": 300.0,
+        "batch_size": 1,
+    }
 
 
 @pytest.mark.parametrize(

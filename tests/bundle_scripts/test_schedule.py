@@ -2,7 +2,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from toy_training import ITERATIONS, Training
 
 from auto_config.bundle_scripts import time_budget
@@ -76,12 +76,12 @@ def test_each_parameter_group_keeps_its_own_rate():
     optimizer = torch.optim.SGD(groups, lr=1.0)
     schedule = Schedule(optimizer=optimizer, warm_up=0, power=1.0)
 
-    class Trainer:
-        class state:
-            iteration, max_epochs, epoch_length = 6, 2, 5
-
-    schedule._set_learning_rate(Trainer)
-    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.2, 0.05])
+    trainer = Engine(lambda engine, batch: None)
+    schedule.attach(trainer)
+    rates = []
+    trainer.add_event_handler(Events.ITERATION_STARTED, lambda: rates.append([g["lr"] for g in optimizer.param_groups]))
+    trainer.run([0] * 5, max_epochs=2)
+    assert rates[5] == pytest.approx([0.2, 0.05])
 
 
 def test_steps_that_fit():
