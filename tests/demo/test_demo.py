@@ -1,10 +1,19 @@
-"""What `demo` refuses before it starts to work."""
+"""What `demo` refuses before it starts to work, and the order of its steps, with stand-ins for the steps themselves."""
 
+import json
+import sys
+import types
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from auto_config import demo
+from auto_config.bundle_scripts.landmark_files import read_markups, write_markups
+from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.demo import brains
+from auto_config.demo.brains import Template
 from auto_config.errors import UserError
 
 
@@ -33,3 +42,80 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setattr(demo.importlib.util, "find_spec", lambda package: None)
     with pytest.raises(UserError, match=r"pip install 'landmark-bundles\[demo\]'"):
         demo.demo(tmp_path / "new")
+
+
+def stand_ins(monkeypatch: pytest.MonkeyPatch, template: Template, train_status: int = 0) -> list[tuple[str, Any]]:
+    """Put functions into the place of the four steps: a model that is 3 mm off, and training that ends as told."""
+    steps: list[tuple[str, Any]] = []
+
+    def create(source: Path, bundle: Path, **options: Any) -> int:
+        steps.append(("create", (sorted(path.name for path in (source / "images").iterdir()), bundle.name, options)))
+        return 0
+
+    def train(bundle: Path, **options: Any) -> int:
+        steps.append(("train", options))
+        return train_status
+
+    def predict(bundle: Path, images: Path, output: Path) -> int:
+        steps.append(("predict", sorted(path.name for path in images.iterdir())))
+        output.mkdir()
+        for path in (images.parent / "landmarks").iterdir():
+            truth = read_markups(path)
+            # In another order, as a bundle may have its own.
+            off = LandmarkSet(truth.names[::-1], truth.points[::-1] + [3.0, 0, 0], truth.status)
+            write_markups(output / path.name, off)
+        return 0
+
+    def evaluate(predictions: Path, source: Path) -> int:
+        steps.append(("evaluate", source.name))
+        metrics = {"mre_mm": {"mean": 3.0}, "mean_shape_baseline": {"mre_mm": {"mean": 9.0}}}
+        (predictions / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+        return 0
+
+    for module, function in (
+        ("creation", create),
+        ("training", train),
+        ("prediction", predict),
+        ("evaluation", evaluate),
+    ):
+        stand_in = types.SimpleNamespace(**{function.__name__: function})
+        monkeypatch.setitem(sys.modules, f"auto_config.{module}", stand_in)
+    monkeypatch.setattr(brains, "load_template", lambda: template)
+    return steps
+
+
+def test_the_way_goes_through_the_commands(
+    monkeypatch: pytest.MonkeyPatch, template: Template, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps = stand_ins(monkeypatch, template)
+    titles: list[str] = []
+    draw = pytest.importorskip("auto_config.demo.picture").draw
+
+    def noted(path: Path, columns: Any, *, title: str) -> None:
+        titles.append(title)
+        for case, _ in columns:
+            np.testing.assert_allclose(case.prediction.points - case.truth.points, [[3.0, 0, 0]] * 32, atol=1e-6)
+        draw(path, columns[:1], title=title)
+
+    monkeypatch.setattr("auto_config.demo.picture.draw", noted)
+    assert demo.demo(tmp_path / "new", minutes=2.5, cases=10, seed=4) == 0
+    names = [f"brain_{index:03d}.nii.gz" for index in range(10)]
+    assert steps == [
+        ("create", (names[:8], "brain_mri_afids32_demo", {"network": "tiny", "test_fraction": 0.0, "seed": 4})),
+        ("train", {"time_budget": "2.5m"}),
+        ("predict", names[8:]),
+        ("evaluate", "test"),
+    ]
+    assert titles == ["Synthetic brains, 2 test cases: mean error 3.00 mm (mean shape: 9.00 mm)"]
+    assert (tmp_path / "new" / "demo.png").stat().st_size > 10_000
+    said = " ".join(capsys.readouterr().out.split())
+    assert "synthetic data" in said
+    assert said.endswith("auto_config inspect YOUR_FOLDER")
+
+
+def test_a_step_that_fails_ends_the_demo_with_its_status(
+    monkeypatch: pytest.MonkeyPatch, template: Template, tmp_path: Path
+) -> None:
+    steps = stand_ins(monkeypatch, template, train_status=130)
+    assert demo.demo(tmp_path, cases=10) == 130
+    assert [name for name, _ in steps] == ["create", "train"]
