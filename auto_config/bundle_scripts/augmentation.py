@@ -20,8 +20,10 @@ class IntensityAugmentation:
         blur: (probability, lowest sigma, highest sigma) in voxels.
         brightness: (probability, low, high) factor.
         contrast: (probability, low, high) factor about the mean; the range of values is kept.
+        low_resolution: (probability, low, high) factor of the number of voxels along each axis: the patch is sampled down
+            (nearest) and up (linear) about its centre, so points stay where they are.
         gamma: (probability, low, high) exponent on values scaled to [0, 1]; mean and deviation are restored.
-        shift: (probability, largest shift) added.
+        gamma_inverted: the same on the negative of the image.
     """
 
     noise: tuple[float, float] = (0.0, 0.0)
@@ -29,7 +31,8 @@ class IntensityAugmentation:
     brightness: tuple[float, float, float] = (0.0, 1.0, 1.0)
     contrast: tuple[float, float, float] = (0.0, 1.0, 1.0)
     gamma: tuple[float, float, float] = (0.0, 1.0, 1.0)
-    shift: tuple[float, float] = (0.0, 0.0)
+    gamma_inverted: tuple[float, float, float] = (0.0, 1.0, 1.0)
+    low_resolution: tuple[float, float, float] = (0.0, 1.0, 1.0)
 
     def __call__(self, images: torch.Tensor, seeds: np.ndarray) -> torch.Tensor:
         """Augment a batch.
@@ -58,10 +61,12 @@ class IntensityAugmentation:
         if chance[3] < self.contrast[0]:
             mean, low, high = image.mean(), image.min(), image.max()
             image = ((image - mean) * _between(self.contrast[1:], amount[3]) + mean).clamp(low, high)
-        if chance[4] < self.gamma[0]:
-            image = _gamma(image, _between(self.gamma[1:], amount[4]))
-        if chance[5] < self.shift[0]:
-            image = image + (2 * amount[5] - 1) * self.shift[1]
+        if chance[4] < self.low_resolution[0]:
+            image = low_resolution(image, _between(self.low_resolution[1:], amount[4]))
+        if chance[5] < self.gamma_inverted[0]:
+            image = -_gamma(-image, _between(self.gamma_inverted[1:], amount[5]))
+        if chance[6] < self.gamma[0]:
+            image = _gamma(image, _between(self.gamma[1:], amount[6]))
         return image
 
 
@@ -74,6 +79,20 @@ def _gamma(image: torch.Tensor, exponent: float) -> torch.Tensor:
     mean, std = image.mean(), image.std()
     image = ((image - low) / (high - low).clamp(min=1e-7)) ** exponent
     return (image - image.mean()) / image.std().clamp(min=1e-7) * std + mean
+
+
+def low_resolution(image: torch.Tensor, factor: float) -> torch.Tensor:
+    """Sample down (nearest) and up again (linear), both aligned at the borders of the patch, so nothing moves.
+
+    Args:
+        image: ``(C, *size)``.
+        factor: of the number of voxels along each axis, in (0, 1].
+    """
+    size = image.shape[1:]
+    small = [max(1, round(n * factor)) for n in size]
+    mode = "trilinear" if len(size) == 3 else "bilinear"
+    low = functional.interpolate(image[None], size=small, mode="nearest-exact")
+    return functional.interpolate(low, size=size, mode=mode, align_corners=False)[0]
 
 
 def gaussian_blur(image: torch.Tensor, sigma: float) -> torch.Tensor:

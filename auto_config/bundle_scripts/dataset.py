@@ -15,6 +15,7 @@ from .landmark_files import read_label
 from .landmarks import PRESENT
 from .sampler import case_of
 
+IMAGE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 TRAINING, VALIDATION, TEST = "training", "validation", "test"
 
 
@@ -26,14 +27,24 @@ def read_names(landmarks: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(landmarks)
 
 
-def read_cases(datalist: str, dataset_dir: str, split: str, fold: int | None = 0) -> list[dict[str, Any]]:
+def read_mirror(landmarks: str) -> tuple[int, ...]:
+    """For each landmark of ``configs/landmarks.json`` the index of the one that takes its place in the mirror.
+
+    A landmark without a pair lies on the midline and keeps its place.
+    """
+    items = json.loads(Path(landmarks).read_text(encoding="utf-8"))["landmarks"]
+    index = {item["name"]: i for i, item in enumerate(items)}
+    return tuple(index[item["pair"]] if item["pair"] else i for i, item in enumerate(items))
+
+
+def read_cases(datalist: str, dataset_dir: str, split: str, fold: int | str | None = 0) -> list[dict[str, Any]]:
     """Cases of a split of ``data/datalist.json``.
 
     Args:
         datalist: path of the data list.
         dataset_dir: folder that relative image paths start from.
         split: ``training`` (the cases of the other folds), ``validation`` (of this fold) or ``test``.
-        fold: number of the fold that validates; None or -1 trains on every training case and validates on none.
+        fold: number of the fold that validates; "none" trains on every training case and validates on none.
 
     Returns:
         ``[{"image": path or list of paths, "label": inline landmarks or a path}, ...]``.
@@ -54,13 +65,26 @@ def read_cases(datalist: str, dataset_dir: str, split: str, fold: int | None = 0
         items = content.get("test", [])
     else:
         items = content["training"]
-        whole = fold is None or fold < 0
+        whole = fold in (None, "none")
         folds = sorted({item["fold"] for item in items if item.get("fold") is not None})
         if not whole and folds and fold not in folds:
-            raise ValueError(f"fold is {fold}; {path} has the folds {folds}, and -1 trains on all cases")
+            raise ValueError(f"fold is {fold!r}; {path} has the folds {folds}, and 'none' trains on all cases")
         held = [not whole and item.get("fold") == fold for item in items]
         items = [item for item, out in zip(items, held, strict=True) if out == (split == VALIDATION)]
     return [{"image": _locate(item["image"], dataset_dir), "label": item["label"]} for item in items]
+
+
+def find_images(dataset_dir: str) -> list[dict[str, Any]]:
+    """Images of a folder, or of its ``images`` folder if it has none itself, sorted by name, for inference.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    for folder in (Path(dataset_dir), Path(dataset_dir) / "images"):
+        found = sorted(str(p) for p in folder.glob("*") if p.name.lower().endswith(IMAGE_SUFFIXES))
+        if found:
+            return [{"image": path} for path in found]
+    raise ValueError(f"{dataset_dir} holds no image ({', '.join(IMAGE_SUFFIXES)}); give --dataset_dir FOLDER")
 
 
 def _locate(image: str | list[str], dataset_dir: str) -> str | list[str]:
@@ -130,9 +154,11 @@ class SelectStagesd:
         return {**{name: dict(data[name]) for name in self.stages}, "seed": data["seed"], "index": data["index"]}
 
 
-def training_shapes(data: Sequence[Mapping[str, Any]], landmarks: str | Sequence[str]) -> np.ndarray:
+def training_shapes(
+    data: Sequence[Mapping[str, Any]], landmarks: str | Sequence[str], spatial_dims: int = 3
+) -> np.ndarray:
     """Points of all cases, ``(N, L, D)`` world mm, NaN where a landmark is not present; for the shape model."""
     names = read_names(landmarks)
     sets = [read_label(case["label"], names) for case in data if case.get("label") is not None]
     shapes = [np.where((s.status == PRESENT)[:, None], s.points, np.nan) for s in sets]
-    return np.stack(shapes) if shapes else np.zeros((0, len(names), 3))
+    return np.stack(shapes) if shapes else np.zeros((0, len(names), spatial_dims))

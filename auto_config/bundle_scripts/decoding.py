@@ -40,19 +40,24 @@ class PeakDecoder:
         self.link, self.sharpness, self.window = link, float(sharpness), float(window)
         self.radius, self.rounds = int(radius), int(rounds)
 
-    def __call__(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(
+        self, logits: torch.Tensor, log_prior: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Decode.
 
         Args:
             logits: ``(L, *size)``, any float type; computed in float32.
+            log_prior: ``(L, *size)`` or a shape that broadcasts to it: added where the highest voxel is chosen, and only
+                there, so that it draws no point to its own centre.
 
         Returns:
-            ``(L, D)`` voxel coordinates, float32, and ``(L,)`` confidence, the sigmoid of the highest logit.
+            ``(L, D)`` voxel coordinates, float32, and ``(L,)`` confidence, the sigmoid of the logit there.
         """
         size = torch.tensor(logits.shape[1:], device=logits.device)
         dims = len(size)
         flat = logits.flatten(1)
-        highest, index = flat.max(dim=1)
+        index = flat.argmax(dim=1) if log_prior is None else (logits + log_prior).flatten(1).argmax(dim=1)
+        highest = flat.gather(1, index[:, None])[:, 0]
         peak = torch.stack(torch.unravel_index(index, logits.shape[1:]), dim=-1)
 
         steps = torch.arange(-self.radius, self.radius + 1, device=logits.device)

@@ -13,6 +13,7 @@ from torch import nn
 from .augmentation import IntensityAugmentation
 from .decoding import PeakDecoder, make_peaks
 from .grids import coarse_to_planned
+from .targets import axis_offsets
 from .transforms import block_mean
 
 
@@ -94,6 +95,8 @@ class CoarseToFineInferer(Inferer):
         spacing: mm of the planned grid.
         coarse_decoder: from coarse logits to points.
         fine_decoder: from fine logits to points.
+        reach: standard deviation in mm, for each axis, of where a landmark may lie about its coarse point. Between two places
+            of a crop that look alike, the nearer one wins; training jitters crops by half as much.
         plausibility: replace coarse points that the shape rules out.
         batch_size: crops in one call of the network.
         pad_value: value of air.
@@ -107,6 +110,7 @@ class CoarseToFineInferer(Inferer):
         spacing: Sequence[float],
         coarse_decoder: PeakDecoder,
         fine_decoder: PeakDecoder,
+        reach: float,
         plausibility: bool = True,
         batch_size: int = 8,
         pad_value: float = 0.0,
@@ -114,6 +118,7 @@ class CoarseToFineInferer(Inferer):
         super().__init__()
         self.coarse, self.factor, self.crop_size = coarse, [int(f) for f in factor], [int(n) for n in crop_size]
         self.spacing, self.plausibility = np.asarray(spacing, dtype=np.float64), bool(plausibility)
+        self.reach = float(reach)
         self.coarse_decoder, self.fine_decoder = coarse_decoder, fine_decoder
         self.batch_size, self.pad_value = int(batch_size), float(pad_value)
 
@@ -136,8 +141,9 @@ class CoarseToFineInferer(Inferer):
         points, distance, replaced = self._find(image, network)
         crops = [self._crop(image, point) for point in points]
         logits = self._fine_logits(crops, network)
-        local, confidence = self.fine_decoder(logits)
-        origins = torch.tensor(np.stack([origin for _, origin in crops]), device=local.device, dtype=torch.float32)
+        origins = torch.tensor(np.stack([origin for _, origin in crops]), device=logits.device, dtype=torch.float32)
+        around = torch.as_tensor(points, device=logits.device, dtype=torch.float32) - origins
+        local, confidence = self.fine_decoder(logits, self._log_prior(around))
         return make_peaks(
             local + origins,
             confidence,
@@ -160,6 +166,16 @@ class CoarseToFineInferer(Inferer):
             replaced = np.zeros_like(replaced)
         limit = np.asarray(image.shape[1:]) - 1
         return np.clip(points, 0, limit), distance, replaced
+
+    def _log_prior(self, points: torch.Tensor) -> torch.Tensor:
+        """Log of a Gaussian ``(L, *crop_size)`` about the coarse points ``(L, D)``, voxels of the crops."""
+        total = torch.zeros((), device=points.device)
+        for axis, offset in enumerate(axis_offsets(points[None], self.crop_size)):
+            shape = [1] * len(self.crop_size)
+            shape[axis] = -1
+            scaled = offset[0] * (float(self.spacing[axis]) / self.reach)
+            total = total - 0.5 * scaled.square().reshape(len(points), *shape)
+        return total
 
     def _crop(self, image: torch.Tensor, point: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
         """The crop ``(C, *crop_size)`` around a point, air outside of the image, and its origin in planned voxels."""

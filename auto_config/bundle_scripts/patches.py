@@ -17,7 +17,7 @@ from torch.nn import functional
 from .grids import apply_affine, embed_affine, world_to_voxel
 from .landmarks import PRESENT
 
-ANYWHERE, CENTER = "anywhere", "center"
+ANYWHERE, CENTER = "anywhere", "centre"
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class Placement:
 
     Args:
         foreground: share of the patches that hold a random present landmark.
-        where: ``anywhere`` puts that landmark at a random place in the patch, ``center`` in its middle (stock nnU-Net).
+        where: ``anywhere`` puts that landmark at a random place in the patch, ``centre`` in its middle (stock nnU-Net).
         margin: share of the patch's edge that such a landmark keeps away from, on each side.
         every: None chooses by chance; a batch size makes the last samples of each batch the ones with a landmark, as stock
             nnU-Net does.

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from ignite.engine import Engine, Events
 from torch import nn
 
 MIN_LANDMARKS = 6  # a similarity in 3D has 7 unknowns; with fewer points than 6 an outlier bends the fit itself
@@ -142,3 +143,25 @@ class ShapeModel(nn.Module):
             return silent
         distance = np.where(known, distance, np.nan)
         return fitted, distance, known & (distance > limit)
+
+
+class FitShape:
+    """Handler that learns the shape of the training cases when a training starts.
+
+    Attach it after the handler that restores weights: the shape of the labels as they are now is the one that counts.
+
+    Args:
+        network: has the `ShapeModel` as ``shape``; not wrapped.
+        shapes: ``(N, L, D)`` world mm, NaN where a landmark is not present.
+    """
+
+    def __init__(self, network: nn.Module, shapes: np.ndarray) -> None:
+        self.network, self.shapes = network, shapes
+
+    def attach(self, engine: Engine) -> None:
+        """Fit when this trainer starts."""
+        engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, _: Engine) -> None:
+        """Fit now."""
+        self.network.shape.fit(self.shapes)

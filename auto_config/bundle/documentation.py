@@ -1,0 +1,76 @@
+"""``docs/README.md`` of a bundle, in the order of the model zoo's template."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from auto_config.planning import Plan, Split
+
+_TEXT = """# {name}
+
+## Model Description
+Finds {count} landmarks in {dims}D images: network `{network}`, recipe `{recipe}`, {stages}. Every choice and its reason stand in `configs/plan.json`.
+Nothing is known about its accuracy until it is trained and evaluated; see *Performance*.
+
+## Data
+{training} training cases in {folds} folds, {test} test cases held out. `data/datalist.json` lists them; it stays with whoever made this bundle.
+
+## Performance
+`auto_config predict` and `auto_config evaluate` write the numbers of the test cases, beside those of always predicting the mean shape.
+Put them here before you share the bundle.
+
+## Usage
+Inside the bundle's folder, or from anywhere with `--bundle_root FOLDER`:
+```
+python -m monai.bundle run training --config_file configs/train.json
+python -m monai.bundle run evaluating --config_file "['configs/train.json','configs/evaluate.json']"
+python -m monai.bundle run --config_file configs/inference.json --dataset_dir /path/to/images
+torchrun --nproc_per_node=2 -m monai.bundle run training --config_file "['configs/train.json','configs/multi_gpu_train.json']"
+```
+Any name at the top of a config can be set on the command line, such as `--fold 1`, `--batch_size 4`, `--split test` (evaluating) or
+`--train#trainer#max_epochs 20`.
+`auto_config train FOLDER --time_budget 15m` fits the whole schedule to a time.
+
+Results are points in world millimetres: `CASE.mrk.json` for 3D Slicer (LPS) and `predictions.csv` (RAS).
+
+## System Configuration
+Python packages and their versions are in `configs/metadata.json`.
+
+## Limitations
+Research only. A landmark is always predicted, also where it is not in the image. Images unlike the training images give wrong points.
+
+## Decisions
+{decisions}
+
+## Citation
+Ertl et al., nnLandmark, MIDL 2026; Isensee et al., nnU-Net, Nature Methods 18, 2021; Cardoso et al., MONAI, arXiv 2211.02701.
+"""
+
+
+def readme(name: str, plan: Plan, landmarks: dict[str, Any], split: Split) -> str:
+    """The text.
+
+    Args:
+        name: of the bundle.
+        plan: all decisions.
+        landmarks: content of ``configs/landmarks.json``.
+        split: which case is where; only counts are told.
+    """
+    rows = [
+        f"- **{key}** `{json.dumps(decision.value, ensure_ascii=False)}`: {decision.reason}"
+        for key, decision in plan.decisions.items()
+    ]
+    stages = len(plan.value("stages"))
+    return _TEXT.format(
+        name=name,
+        count=len(landmarks["landmarks"]),
+        dims=plan.value("spatial_dims"),
+        network=plan.value("network"),
+        recipe=plan.value("recipe"),
+        stages="one stage" if stages == 1 else "coarse to fine in two stages",
+        training=len(split.folds),
+        folds=len(set(split.folds.values())),
+        test=len(split.test),
+        decisions="\n".join(rows),
+    )

@@ -1,0 +1,61 @@
+"""``configs/landmarks.json``: names and what is known of each landmark. Names are data and never stand in an expression."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from auto_config.bundle_scripts.grids import apply_affine
+from auto_config.bundle_scripts.landmarks import unique_slugs
+from auto_config.datasets.images import read_header
+from auto_config.datasets.model import Case
+
+
+def landmark_table(
+    names: Sequence[str], pairs: Sequence[Sequence[int]], training: Sequence[Case], spatial_dims: int
+) -> dict[str, Any]:
+    """The content of ``configs/landmarks.json``.
+
+    Args:
+        names: in channel order.
+        pairs: left-right pairs of indices.
+        training: the training cases.
+        spatial_dims: 2 or 3.
+
+    Returns:
+        ``{"spatial_dims", "landmarks": [{"name", "slug", "pair", "mean_offset_mm"}]}``; ``mean_offset_mm`` (D,) is the mean
+        over the training cases of point minus centre of the image, world mm, or null where no case has the landmark.
+    """
+    partner = {i: j for pair in pairs for i, j in (tuple(pair), tuple(pair)[::-1])}
+    offsets = mean_offsets(names, training, spatial_dims)
+    slugs = unique_slugs(names)
+    return {
+        "spatial_dims": spatial_dims,
+        "landmarks": [
+            {
+                "name": name,
+                "slug": slugs[i],
+                "pair": names[partner[i]] if i in partner else None,
+                "mean_offset_mm": [round(float(x), 4) for x in offsets[i]] if np.isfinite(offsets[i]).all() else None,
+            }
+            for i, name in enumerate(names)
+        ],
+    }
+
+
+def mean_offsets(names: Sequence[str], training: Sequence[Case], spatial_dims: int) -> np.ndarray:
+    """Mean of point minus image centre over cases, ``(L, D)`` mm, NaN where no case has the landmark."""
+    total = np.zeros((len(names), spatial_dims))
+    count = np.zeros((len(names), 1))
+    for case in training:
+        if case.landmarks is None:
+            continue
+        header = read_header(case.image[0])
+        center = apply_affine(header.affine, (np.asarray(header.shape) - 1) / 2)
+        points = case.landmarks.ordered(names).points - center
+        known = np.isfinite(points).all(axis=1, keepdims=True)
+        total += np.where(known, points, 0.0)
+        count += known
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

@@ -1,0 +1,105 @@
+"""``configs/metadata.json``, as the specification of MONAI bundles and the model zoo want it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from auto_config import __version__
+from auto_config.planning.plan import Plan
+
+SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
+REQUIRED = ("nibabel", "itk", "scipy", "pytorch-ignite", "tensorboard", "rich")
+MODALITY = {"ct": "CT", "zscore": "MR"}
+
+
+def metadata(plan: Plan, name: str, landmarks: dict[str, Any], cases: int) -> dict[str, Any]:
+    """The content of ``configs/metadata.json``.
+
+    Args:
+        plan: all decisions.
+        name: of the bundle.
+        landmarks: content of ``configs/landmarks.json``.
+        cases: number of training cases.
+    """
+    items = landmarks["landmarks"]
+    packages = [*REQUIRED]
+    if any(stage.get("blocks") for stage in plan.value("stages")):
+        packages.append("dynamic-network-architectures")
+    channels = plan.value("channels")
+    size = list(plan.stage("fine")["patch_size"])
+    return {
+        "schema": SCHEMA,
+        "version": "0.1.0",
+        "changelog": {"0.1.0": "planned from the data"},
+        "monai_version": installed("monai"),
+        "pytorch_version": installed("torch"),
+        "numpy_version": installed("numpy"),
+        "required_packages_version": {package: installed(package) for package in packages},
+        "name": name,
+        "task": "Anatomical landmark detection",
+        "description": f"Finds {len(items)} landmarks. Planned by landmark-bundles {__version__} from {cases} cases.",
+        "authors": "made with landmark-bundles",
+        "copyright": "of whoever trained it",
+        "data_source": "see docs/README.md",
+        "data_type": "images with landmark points",
+        "intended_use": "Research. Not a medical device; check every point before you use it.",
+        "references": [
+            "Ertl et al., nnLandmark: A Self-Configuring Method for 3D Medical Landmark Detection, MIDL 2026",
+            "Isensee et al., nnU-Net, Nature Methods 18, 2021",
+        ],
+        "network_data_format": {
+            "inputs": {
+                "image": {
+                    "type": "image",
+                    "format": "intensity",
+                    "modality": MODALITY[plan.value("normalization")[0]["kind"]],
+                    "num_channels": channels,
+                    "spatial_shape": size,
+                    "dtype": "float32",
+                    "value_range": [-10, 10],
+                    "is_patch_data": True,
+                    "channel_def": {str(i): f"image {i}" if channels > 1 else "image" for i in range(channels)},
+                }
+            },
+            "outputs": {
+                "pred": {
+                    "type": "image",
+                    "format": "heatmap",
+                    "num_channels": len(items),
+                    "spatial_shape": size,
+                    "dtype": "float32",
+                    "value_range": [],
+                    "is_patch_data": True,
+                    # Values of the label map of balls: clients drop the background and use the index as the value.
+                    "channel_def": channel_def([item["slug"] for item in items]),
+                }
+            },
+            "post_processed_outputs": {
+                "result": {
+                    "type": "tuples",
+                    "format": "points",
+                    "num_channels": len(items),
+                    "spatial_shape": [len(items), plan.value("spatial_dims")],
+                    "dtype": "float32",
+                    "value_range": [],
+                    "is_patch_data": False,
+                    "channel_def": {},
+                }
+            },
+        },
+    }
+
+
+def channel_def(slugs: Sequence[str]) -> dict[str, str]:
+    """``{"0": "background", "1": slug, ...}``."""
+    return {"0": "background", **{str(i + 1): slug for i, slug in enumerate(slugs)}}
+
+
+def installed(package: str) -> str:
+    """Installed version without a local part such as ``+cpu``: the zoo installs exactly this one."""
+    try:
+        return version(package).split("+")[0]
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,193 @@
+"""Parts of a config that several files share: transforms, networks, losses, inferers. Plan in, plain JSON out."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from auto_config.planning.plan import Plan
+
+Json = dict[str, Any]
+
+LEAKY_RELU = ["leakyrelu", {"inplace": True, "negative_slope": 0.01}]
+INSTANCE_NORM = ["INSTANCE", {"affine": True}]
+
+
+def two_stages(plan: Plan) -> bool:
+    """Whether there is a coarse stage."""
+    return len(plan.value("stages")) == 2
+
+
+def stage_names(plan: Plan) -> list[str]:
+    """Names of the stages in order."""
+    return [stage["name"] for stage in plan.value("stages")]
+
+
+def image_transforms(plan: Plan) -> list[Json]:
+    """From the file to the planned grid, points untouched."""
+    transforms: list[Json] = [
+        {
+            "_target_": "LoadImaged",
+            "keys": "image",
+            "reader": ["ITKReader", "NibabelReader"],
+            "ensure_channel_first": True,
+        }
+    ]
+    if plan.value("orientation"):
+        transforms.append({"_target_": "Orientationd", "keys": "image", "axcodes": plan.value("orientation")})
+    return [
+        *transforms,
+        {"_target_": "scripts.transforms.CropBackgroundd", "keys": "image"},
+        {"_target_": "scripts.transforms.LowPassd", "keys": "image", "spacing": "@spacing"},
+        {
+            "_target_": "Spacingd",
+            "keys": "image",
+            "pixdim": "@spacing",
+            "mode": "bilinear",
+            "padding_mode": "border",
+        },
+        {
+            "_target_": "scripts.transforms.NormalizeChannelsd",
+            "keys": "image",
+            "channels": plan.value("normalization"),
+        },
+    ]
+
+
+def network_def(plan: Plan, landmarks: int) -> Json:
+    """The network of all stages."""
+    return {
+        "_target_": "scripts.networks.LandmarkNetwork",
+        "stages": {stage["name"]: _unet(plan, stage, landmarks) for stage in plan.value("stages")},
+        "landmarks": landmarks,
+        "spatial_dims": plan.value("spatial_dims"),
+        "output_bias": plan.value("loss")["output_bias"],
+    }
+
+
+def _unet(plan: Plan, stage: Json, landmarks: int) -> Json:
+    common = {
+        "spatial_dims": plan.value("spatial_dims"),
+        "in_channels": plan.value("channels"),
+        "out_channels": landmarks,
+        "kernel_size": stage["kernel_sizes"],
+        "strides": stage["strides"],
+        "filters": stage["filters"],
+    }
+    if stage.get("blocks"):
+        return {"_target_": "scripts.networks.residual_encoder_unet", **common, "blocks": stage["blocks"]}
+    return {
+        "_target_": "DynUNet",
+        **common,
+        "upsample_kernel_size": stage["strides"][1:],
+        "norm_name": INSTANCE_NORM,
+        "act_name": LEAKY_RELU,
+    }
+
+
+def heatmap(plan: Plan, stage: Json) -> Json:
+    """The cone of a stage: the same millimetres on every grid and axis."""
+    radius = [round(plan.value("heatmap_radius_mm") / step, 4) for step in stage["spacing"]]
+    return {"_target_": "scripts.targets.ConeTarget", "radius": radius}
+
+
+def loss(plan: Plan) -> Json:
+    """Sum over the stages of the recipe's loss."""
+    rule = plan.value("loss")
+    stages: Json = {}
+    for name in stage_names(plan):
+        bce = {
+            "_target_": "scripts.losses.TopKBCELoss",
+            "target": f"@heatmap#{name}",
+            "fraction": rule["top_percent"] / 100,
+        }
+        if not rule["cross_entropy"]:
+            stages[name] = bce
+            continue
+        gaussian = {"_target_": "scripts.targets.GaussianTarget", "sigma": rule["sigma_voxels"]}
+        stages[name] = {
+            "_target_": "scripts.losses.WeightedLoss",
+            "losses": [bce, {"_target_": "scripts.losses.SpatialCrossEntropyLoss", "target": gaussian}],
+            "weights": [rule["bce_topk"], rule["cross_entropy"]],
+        }
+    return {"_target_": "scripts.losses.StagesLoss", "stages": stages}
+
+
+def decoder(plan: Plan, stage: Json) -> Json:
+    """The decoder of a stage, for the peak that its loss makes."""
+    if plan.value("loss")["cross_entropy"]:
+        return {"_target_": "scripts.decoding.PeakDecoder", "link": "softmax"}
+    radius = max(plan.value("heatmap_radius_mm") / step for step in stage["spacing"])
+    return {"_target_": "scripts.decoding.PeakDecoder", "link": "sigmoid", "sharpness": round(radius, 2)}
+
+
+def numbers(plan: Plan) -> Json:
+    """The grid and patch numbers that training and inference share, as top-level ids."""
+    coarse = {}
+    if two_stages(plan):
+        stage = plan.stage("coarse")
+        coarse = {"coarse_factor": stage["factor"], "coarse_patch_size": stage["patch_size"]}
+    return {
+        "spacing": plan.value("spacing"),
+        "pad_value": plan.value("pad_value"),
+        **coarse,
+        "patch_size": plan.stage("fine")["patch_size"],
+        "overlap": plan.value("overlap"),
+    }
+
+
+def decoders(plan: Plan) -> Json:
+    """``decoder``, and ``coarse_decoder`` where there are two stages, as top-level ids."""
+    out = {"coarse_decoder": decoder(plan, plan.stage("coarse"))} if two_stages(plan) else {}
+    return {**out, "decoder": decoder(plan, plan.stage("fine"))}
+
+
+def inferer(plan: Plan) -> Json:
+    """MONAI's sliding window, or coarse to fine with that window on the coarse grid."""
+    window = {
+        "_target_": "SlidingWindowInferer",
+        "roi_size": "@coarse_patch_size" if two_stages(plan) else "@patch_size",
+        "sw_batch_size": 1,
+        "overlap": "@overlap",
+        "mode": "gaussian",
+        "padding_mode": "constant",
+        "cval": "@pad_value",
+    }
+    if not two_stages(plan):
+        return window
+    return {
+        "_target_": "scripts.inferers.CoarseToFineInferer",
+        "coarse": window,
+        "factor": "@coarse_factor",
+        "crop_size": "@patch_size",
+        "spacing": "@spacing",
+        "coarse_decoder": "@coarse_decoder",
+        "fine_decoder": "@decoder",
+        # Twice the jitter that the fine stage was trained with.
+        "reach": round(2 * plan.value("jitter_mm"), 4),
+        "plausibility": True,
+        "pad_value": "@pad_value",
+    }
+
+
+def to_world(plan: Plan) -> list[Json]:
+    """Post-processing that every workflow needs: from the inferer's output to peaks in world mm."""
+    world = {"_target_": "scripts.results.PeaksToWorldd", "keys": "pred", "ref_image": "image"}
+    if two_stages(plan):
+        return [world]
+    return [{"_target_": "scripts.decoding.DecodeHeatmapd", "keys": "pred", "decoder": "@decoder"}, world]
+
+
+def result() -> Json:
+    """Post-processing that names the points."""
+    return {
+        "_target_": "scripts.results.LandmarkResultd",
+        "keys": "pred",
+        "ref_image": "image",
+        "landmarks": "@landmarks",
+    }
+
+
+def ball_radius_mm(plan: Plan) -> float:
+    """Radius of the balls of the label map: three voxels, but never so small that a viewer shows nothing."""
+    return round(3 * math.prod(plan.value("spacing")) ** (1 / len(plan.value("spacing"))), 3)

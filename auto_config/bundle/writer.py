@@ -1,0 +1,127 @@
+"""Writes a bundle: the one place that knows which files it has."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from auto_config.bundle import configs
+from auto_config.bundle.documentation import readme
+from auto_config.bundle.landmark_table import landmark_table
+from auto_config.bundle.metadata import metadata
+from auto_config.datasets.model import Case, Dataset
+from auto_config.errors import UserError
+from auto_config.fingerprint import Fingerprint
+from auto_config.planning import Plan, Split
+
+SCRIPTS = Path(__file__).parent.parent / "bundle_scripts"
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write_bundle(
+    path: Path,
+    dataset: Dataset,
+    plan: Plan,
+    split: Split,
+    fingerprint: Fingerprint,
+    *,
+    seed: int = 0,
+    weights: Path | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a bundle, whole or not at all.
+
+    Args:
+        path: folder to write; its name is the bundle's name.
+        dataset: cases and names.
+        plan: all decisions.
+        split: which case is where.
+        fingerprint: numbers that the plan came from.
+        seed: of the training.
+        weights: a state dict that the training starts from; copied to ``models/pretrained.pt``.
+        overwrite: replace what is there.
+
+    Raises:
+        UserError: if the folder exists and is not to be replaced, or is something else than a bundle.
+    """
+    path = Path(os.path.abspath(path))
+    check_target(path, overwrite)
+    training = [case for case in dataset.cases if case.name in split.folds]
+    landmarks = landmark_table(dataset.names, plan.value("pairs"), training, plan.value("spatial_dims"))
+    dataset_dir, datalist = data_list(dataset, split)
+    files: dict[str, Any] = {
+        "configs/landmarks.json": landmarks,
+        "configs/plan.json": {"fingerprint": fingerprint.to_dict(), "decisions": plan.to_dict()},
+        "configs/train.json": configs.train_config(
+            plan, len(dataset.names), str(dataset_dir), seed, pretrained=weights is not None
+        ),
+        "configs/evaluate.json": configs.evaluate_config(),
+        "configs/inference.json": configs.inference_config(plan, len(dataset.names)),
+        "configs/multi_gpu_train.json": configs.multi_gpu_config(plan),
+        "configs/metadata.json": metadata(plan, path.name, landmarks, len(training)),
+        "data/datalist.json": datalist,
+    }
+    working = path.with_name(f".{path.name}.tmp")
+    shutil.rmtree(working, ignore_errors=True)
+    for name, content in files.items():
+        target = working / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(content, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
+    shutil.copytree(SCRIPTS, working / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(TEMPLATES / "logging.conf", working / "configs" / "logging.conf")
+    shutil.copy(TEMPLATES / "LICENSE", working / "LICENSE")
+    (working / "models").mkdir()
+    if weights is not None:
+        shutil.copy(weights, working / "models" / "pretrained.pt")
+    (working / "docs").mkdir()
+    (working / "docs" / "README.md").write_text(readme(path.name, plan, landmarks, split), encoding="utf-8")
+    if path.exists():
+        old = path.with_name(f".{path.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        path.rename(old)
+        working.rename(path)
+        shutil.rmtree(old)
+    else:
+        working.rename(path)
+
+
+def check_target(path: Path, overwrite: bool) -> None:
+    """Refuse to write over something that is not a bundle, or over a bundle without being told to.
+
+    Raises:
+        UserError: in these cases.
+    """
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if not (path / "configs" / "train.json").is_file():
+        raise UserError(f"{path}: exists and is no bundle; give a folder that does not exist yet")
+    if not overwrite:
+        raise UserError(f"{path}: is a bundle already; give --overwrite to replace it with its weights, or another name")
+
+
+def data_list(dataset: Dataset, split: Split) -> tuple[Path, dict[str, Any]]:
+    """The folder that image paths start from, and the content of ``data/datalist.json``.
+
+    Points are inline, in world mm by name, so a bundle trains also when the landmark files have moved away.
+    """
+    images = [part for case in dataset.cases for part in case.image]
+    root = Path(os.path.commonpath([str(Path(os.path.abspath(part)).parent) for part in images]))
+    training = [_item(case, dataset.names, root, split.folds) for case in dataset.cases if case.name in split.folds]
+    test = [_item(case, dataset.names, root, {}) for case in dataset.cases if case.name in set(split.test)]
+    return root, {"training": training, "test": test}
+
+
+def _item(case: Case, names: Sequence[str], root: Path, folds: Mapping[str, int]) -> dict[str, Any]:
+    paths = [os.path.relpath(os.path.abspath(part), root) for part in case.image]
+    item: dict[str, Any] = {"case": case.name, "image": paths[0] if len(paths) == 1 else paths}
+    if case.landmarks is not None:
+        item["label"] = case.landmarks.ordered(names).to_inline()
+    if case.name in folds:
+        item["fold"] = folds[case.name]
+    if case.group is not None:
+        item["group"] = case.group
+    return item
