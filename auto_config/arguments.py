@@ -52,7 +52,7 @@ def canonical(command: Command, words: Sequence[str]) -> list[str]:
     `true` or `false` after such a switch is its value.
 
     Args:
-        command: Its parameters without a default are the words without a name, in order; the others are options.
+        command: Its keyword-only parameters are options, the others are the words without a name, in their order.
         words: What stands on the command line after the command's name.
 
     Returns:
@@ -62,7 +62,7 @@ def canonical(command: Command, words: Sequence[str]) -> list[str]:
         UserError: As `call`, types apart.
     """
     parameters = inspect.signature(command).parameters
-    required = [name for name, p in parameters.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+    places = [name for name, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
     options = [name for name, p in parameters.items() if p.kind is not p.VAR_KEYWORD]
     open_ended = len(options) < len(parameters)
     values: dict[str, str] = {}
@@ -87,10 +87,11 @@ def canonical(command: Command, words: Sequence[str]) -> list[str]:
         if name in values:
             raise UserError(f"--{name} is given twice: {values[name]!r} and {value!r}; give it once")
         values[name] = value
-    for name in [name for name in required if name not in values]:
-        if not unnamed:
+    for name in [name for name in places if name not in values]:
+        if unnamed:
+            values[name] = unnamed.pop(0)
+        elif parameters[name].default is inspect.Parameter.empty:
             raise UserError(f"{name.upper()} is missing; usage: {usage(command)}")
-        values[name] = unnamed.pop(0)
     if unnamed:
         raise UserError(
             f"{unnamed[0]!r} is one word too many; usage: {usage(command)}; lists are written with commas: a,b,c"
@@ -110,9 +111,9 @@ def choose(name: str, commands: dict[str, Command]) -> Command:
 
 
 def usage(command: Command) -> str:
-    """One line: `auto_config NAME WORDS [options]`."""
-    parameters = inspect.signature(command).parameters.values()
-    words = [p.name.upper() for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+    """One line: `auto_config NAME WORDS [options]`, with brackets around words that may be left out."""
+    places = [p for p in inspect.signature(command).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    words = [p.name.upper() if p.default is p.empty else f"[{p.name.upper()}]" for p in places]
     return " ".join(["auto_config", command.__name__, *words, "[options]"])
 
 
@@ -142,7 +143,7 @@ def help_text(command: Command) -> str:
         description = descriptions.get(name, "")
         if parameter.kind is parameter.VAR_KEYWORD:
             options.append(("--ID=VALUE", description))
-        elif parameter.default is parameter.empty:
+        elif parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
             words.append((name.upper(), description))
         else:
             shown = parameter.default is not None and parameter.default is not False

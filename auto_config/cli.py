@@ -42,7 +42,7 @@ def inspect(
         missing: what a name that one case's file lacks means: unknown or absent
         outside: what a point outside its image is: error or absent
         landmarks: names to keep, in this order: AC,PC
-        workers: processes to read with, all cores if not given
+        workers: processes to read with, one on each core if not given
 
     Returns:
         The exit status: 0, or 2 if errors were found.
@@ -89,6 +89,7 @@ def create(
     pretrained: str | None = None,
     overwrite: bool = False,
     seed: int = 0,
+    workers: int | None = None,
 ) -> int | None:
     """Read a data set, choose everything that training needs, and write a MONAI Bundle.
 
@@ -115,7 +116,8 @@ def create(
         outside: what a point outside its image is: error or absent
         pretrained: bundle to take the first weights from
         overwrite: replace BUNDLE if it is there
-        seed: of the split into folds
+        seed: of the split and of the training
+        workers: processes to read with, one on each core if not given
 
     Examples:
         auto_config create scans brain_landmarks
@@ -146,6 +148,7 @@ def create(
         pretrained=pretrained,
         overwrite=overwrite,
         seed=seed,
+        workers=workers,
     )
 
 

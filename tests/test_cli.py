@@ -123,6 +123,21 @@ def test_overrides_reach_the_command() -> None:
     ]
 
 
+def test_a_word_may_be_left_out() -> None:
+    def command(directory: str | None = None, *, folds: int = 5) -> int | None:
+        """Note."""
+        calls.append({"directory": directory, "folds": folds})
+        return None
+
+    for words in (["new"], [], ["--folds", "3", "new"], ["--directory", "new"]):
+        call(command, words)
+    assert [called["directory"] for called in calls] == ["new", None, "new", "new"]
+    with pytest.raises(
+        UserError, match=r"'b' is one word too many; usage: auto_config command \[DIRECTORY\] \[options\]"
+    ):
+        call(command, ["a", "b"])
+
+
 def test_every_word_is_named_before_fire_sees_it() -> None:
     assert canonical(sketch, ["s", "--test-file", "x=y"]) == ["--test_file=x=y", "--source=s"]
 
@@ -135,7 +150,7 @@ def test_help_tells_all_options_and_runs_nothing(name: str, capsys: pytest.Captu
     for parameter in inspect.signature(command).parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD:
             assert "--ID=VALUE" in text
-        elif parameter.default is parameter.empty:
+        elif parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
             assert f"\n  {parameter.name.upper()} " in text
         else:
             line = next(line for line in text.splitlines() if line.startswith(f"  --{parameter.name} "))
