@@ -19,6 +19,7 @@ _BORDER_SLACK_VOXELS = 0.01
 _LARGEST_LIKELY_SPACING_MM = 20.0
 _SHEAR_COSINE = 1e-3
 _SINGULAR_VOLUME = 1e-6
+_SMALLEST_SPREAD = 0.02
 _SAME_POINT_MM = 1e-6
 
 
@@ -233,9 +234,15 @@ def outside_hint(landmarks: LandmarkSet, header: Header) -> str | None:
         A remedy, or None when no other reading brings all points inside.
     """
     points = landmarks.points[landmarks.present]
+    if header.second_affine is not None and abs(np.linalg.det(header.second_affine)) > 0:
+        other = replace(header, affine=header.second_affine)
+        if _inside(points, other).all():
+            return "they would lie inside with the header's qform: sform and qform differ, make both equal"
     flipped = points * np.array([-1.0, -1.0, 1.0])
     readings = [
         (flipped, "they would lie inside if read as LPS: x and y have the wrong sign, correct the coordinate system"),
+        (points * np.array([-1.0, 1.0, 1.0]), "they would lie inside if x had the other sign: the points are mirrored"),
+        (points * np.array([1.0, -1.0, 1.0]), "they would lie inside if y had the other sign: the points are mirrored"),
         (points * 1e-3, "they would lie inside if read as micrometres: give the points in mm"),
         (flipped * 1e-3, "they would lie inside if read as micrometres in LPS: give the points in mm, in RAS"),
         (
@@ -246,11 +253,14 @@ def outside_hint(landmarks: LandmarkSet, header: Header) -> str | None:
         (_from_voxels(points, header), "they would lie inside if read as voxel indices: give them in mm"),
         (_from_voxels(flipped, header), "they would lie inside if read as voxel indices: give them in mm"),
     ]
-    if header.second_affine is not None and abs(np.linalg.det(header.second_affine)) > 0:
-        other = replace(header, affine=header.second_affine)
-        if _inside(points, other).all():
-            return "they would lie inside with the header's qform: sform and qform differ, make both equal"
-    return next((hint for candidate, hint in readings if _inside(candidate, header).all()), None)
+    return next((hint for candidate, hint in readings if _fits(candidate, header)), None)
+
+
+def _fits(points: np.ndarray, header: Header) -> bool:
+    """Whether all points lie inside, and not merely because they were shrunk into one place."""
+    image_size = np.linalg.norm(np.array(header.shape) * header.spacing)
+    spread = np.linalg.norm(np.ptp(points, axis=0))
+    return bool(_inside(points, header).all()) and (len(points) == 1 or spread > _SMALLEST_SPREAD * image_size)
 
 
 def _from_voxels(points: np.ndarray, header: Header) -> np.ndarray:

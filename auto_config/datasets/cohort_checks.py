@@ -25,6 +25,8 @@ def check_headers(headers: Mapping[str, Header]) -> list[Problem]:
     Args:
         headers: Name of the case to its header.
     """
+    # A 4D image is an error of its own.
+    headers = {name: header for name, header in headers.items() if header.volumes == 1}
     if not headers:
         return []
     problems: list[Problem] = []

@@ -6,6 +6,7 @@ ensure_channel_first=True)`` gives. A test holds array and affine against it. MO
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.spatialimages import HeaderDataError
 
 from auto_config.errors import UserError
 
@@ -180,10 +182,12 @@ def _nifti_header(nifti: Any, path: Path) -> Header:
     second_affine = None
     oriented = True
     if isinstance(nifti, nib.Nifti1Pair):  # also NIfTI-2; not the older Analyze
-        qform, qform_code = nifti.get_qform(coded=True)
-        sform_code = int(nifti.header["sform_code"])
+        qform_code, sform_code = int(nifti.header["qform_code"]), int(nifti.header["sform_code"])
         unit = nifti.header.get_xyzt_units()[0]
-        second_affine = qform if sform_code and qform_code and qform is not None else None
+        if sform_code and qform_code:
+            # A qform that cannot be decoded does no harm where the sform is used.
+            with contextlib.suppress(HeaderDataError, ValueError):
+                second_affine = np.asarray(nifti.get_qform(), dtype=np.float64)
         oriented = bool(sform_code or qform_code)
     return Header(
         shape=shape[:3],

@@ -134,6 +134,8 @@ def test_outside_absent_warns_and_makes_the_change():
     ("change", "hint"),
     [
         (lambda point: point * [-1, -1, 1], "if read as LPS"),
+        (lambda point: point * [-1, 1, 1], "if x had the other sign"),
+        (lambda point: point * [1, -1, 1], "if y had the other sign"),
         (lambda point: point * 1000, "read as micrometres:"),
         (lambda point: point * [-1000, -1000, 1000], "micrometres in LPS"),
         (lambda point: point / 1000, "in metres"),
@@ -143,6 +145,12 @@ def test_outside_absent_warns_and_makes_the_change():
 def test_the_hint_says_how_points_would_lie_inside(change, hint):
     points = {name: change(np.array(point)).tolist() for name, point in INSIDE.items()}
     the_one(found(points), "error", hint, "2 more of the 3")
+
+
+def test_no_hint_at_a_unit_that_would_only_shrink_the_points_into_one_place():
+    header = replace(HEADER, affine=np.diag([1.0, 1, 1, 1]))
+    problem = the_one(found({"AC": [3.0, 4, 50], "PC": [-20.0, 4, 5]}, header=header), "error", "1 more of the 2")
+    assert "would lie inside" not in problem.message
 
 
 def test_a_hint_at_the_other_form():
@@ -171,6 +179,7 @@ def test_channels_and_voxel_sizes_are_compared_between_cases():
     headers = dict.fromkeys("bcd", HEADER)
     assert check_headers(headers) == []
     the_one(check_headers({**headers, "a": replace(HEADER, channels=2)}), "error", "2 channels", "most cases have 1")
+    assert check_headers({**headers, "a": replace(HEADER, channels=3, volumes=3)}) == []  # an error of the case
     other = replace(HEADER, affine=AFFINE @ np.diag([1000, 1000, 1000, 1.0]))
     the_one(check_headers({**headers, "a": other}), "warning", "unit of length")
     assert check_headers({}) == []

@@ -121,3 +121,31 @@ def test_units_and_forms_of_a_nifti_header(tmp_path):
     image.set_qform(None, 0)
     nib.save(image, tmp_path / "none.nii.gz")
     assert not read_header(tmp_path / "none.nii.gz").oriented
+
+
+def patched(path, offset, *floats):
+    """Save a NIfTI with both forms and overwrite numbers of its header, which nibabel would not write."""
+    image = nib.Nifti1Image(VOXELS, PIR)
+    image.set_sform(PIR, 1)
+    image.set_qform(PIR, 1)
+    nib.save(image, path)
+    content = bytearray(path.read_bytes())
+    content[offset : offset + 4 * len(floats)] = np.array(floats, dtype="<f4").tobytes()
+    path.write_bytes(content)
+    return path
+
+
+def test_a_broken_qform_does_no_harm_beside_an_sform(tmp_path):
+    quatern_b = 256
+    path = patched(tmp_path / "a.nii", quatern_b, 3.0)
+    header = read_header(path)
+    assert header.second_affine is None
+    np.testing.assert_allclose(header.affine, PIR, atol=1e-5)
+    expected = LoadImage(reader=["ITKReader", "NibabelReader"], ensure_channel_first=True)(str(path))
+    np.testing.assert_array_equal(read_image(path).array, expected.numpy())
+
+
+def test_a_singular_sform_is_read_so_that_it_can_be_named(tmp_path):
+    srow_x = 280
+    path = patched(tmp_path / "a.nii", srow_x, 0, 0, 0, 0)
+    assert np.linalg.det(read_image(path).affine) == 0
