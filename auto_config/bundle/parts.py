@@ -9,6 +9,8 @@ from auto_config.planning.plan import Plan
 
 Json = dict[str, Any]
 
+# MONAI warns when it has to choose these itself.
+LABELS = [["L", "R"], ["P", "A"], ["I", "S"]]
 LEAKY_RELU = ["leakyrelu", {"inplace": True, "negative_slope": 0.01}]
 INSTANCE_NORM = ["INSTANCE", {"affine": True}]
 
@@ -34,7 +36,7 @@ def image_transforms(plan: Plan) -> list[Json]:
         }
     ]
     if plan.value("orientation"):
-        transforms.append({"_target_": "Orientationd", "keys": "image", "axcodes": plan.value("orientation")})
+        transforms.append({"_target_": "Orientationd", "keys": "image", "axcodes": plan.value("orientation"), "labels": LABELS})
     return [
         *transforms,
         {"_target_": "scripts.transforms.CropBackgroundd", "keys": "image"},

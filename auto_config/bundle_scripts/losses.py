@@ -7,12 +7,75 @@ Every loss takes ``logits (B, L, *size)``, ``points (B, L, D)`` in voxels of the
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from .targets import ConeTarget, GaussianTarget
+
+
+class _TopKBCE(torch.autograd.Function):
+    """Mean binary cross-entropy of the hardest voxels of each row, with its gradient made in the same pass.
+
+    Autograd would keep five maps of the size of the logits and scatter through the selection; on a CPU that takes longer
+    than the network. Voxels that tie for the last place share it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, target: torch.Tensor, keep: int) -> torch.Tensor:
+        """``logits`` and ``target`` (rows, voxels); ``target`` is used up."""
+        loss = functional.softplus(logits).addcmul_(logits, target, value=-1)
+        gradient = torch.sigmoid(logits).sub_(target)
+        rows, voxels = loss.shape
+        if keep == voxels:
+            ctx.save_for_backward(gradient.mul_(1 / loss.numel()))
+            return loss.mean()
+        hardest = torch.topk(loss, keep, dim=1, sorted=False).values
+        threshold = hardest.amin(dim=1, keepdim=True)
+        above = (hardest > threshold).sum(dim=1, keepdim=True)
+        tied = loss == threshold
+        share = (keep - above) / tied.sum(dim=1, keepdim=True)
+        gradient.mul_((loss > threshold).to(gradient).addcmul_(tied.to(gradient), share.to(gradient)))
+        ctx.save_for_backward(gradient.mul_(1 / (rows * keep)))
+        return hardest.mean()
+
+    @staticmethod
+    def backward(ctx: Any, scale: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        """Gradient of the logits."""
+        (gradient,) = ctx.saved_tensors
+        return gradient * scale, None, None
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """Mean of ``logsumexp(row) - <target, row>`` for a target that is an outer product, with its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, *factors: torch.Tensor) -> torch.Tensor:
+        """``logits`` (rows, *size) and one factor (rows, n) for each axis."""
+        target = factors[0]
+        for factor in factors[1:]:
+            target = target.unsqueeze(-1) * factor.reshape(len(factor), *[1] * (target.ndim - 1), -1)
+        target, flat = target.flatten(1), logits.flatten(1)
+        gradient = torch.softmax(flat, dim=1)
+        # The logarithm of the sum, from the one softmax: logit - log softmax at the highest voxel of each row.
+        highest, where = flat.max(dim=1)
+        log_sum = highest - gradient.gather(1, where[:, None])[:, 0].log()
+        loss = log_sum - torch.linalg.vecdot(target, flat)
+        ctx.save_for_backward(gradient.sub_(target).mul_(1 / len(flat)).reshape(logits.shape))
+        return loss.mean()
+
+    @staticmethod
+    def backward(ctx: Any, scale: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Gradient of the logits; the target has none."""
+        (gradient,) = ctx.saved_tensors
+        return gradient * scale, *[None] * (len(ctx.needs_input_grad) - 1)
+
+
+def _rows(logits: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """``(rows, *size)`` float logits of the chosen channels ``(B, L)``; not copied when all are chosen."""
+    return (logits.flatten(0, 1) if bool(chosen.all()) else logits[chosen]).float()
 
 
 def inside_patch(points: torch.Tensor, size: tuple[int, ...] | torch.Size) -> torch.Tensor:
@@ -47,22 +110,17 @@ class TopKBCELoss(nn.Module):
         size = logits.shape[2:]
         known = status >= 0
         points = torch.where((status == 1).unsqueeze(-1), points, torch.full_like(points, float("nan")))
-        chosen = logits[known].unsqueeze(0).float()
-        if chosen.shape[1] == 0:
+        if not known.any():
             return logits.sum() * 0.0
-        heatmap = self.target(points[known].unsqueeze(0).float(), size)
-        loss = functional.binary_cross_entropy_with_logits(chosen, heatmap, reduction="none").flatten(2)
-        keep = max(1, round(self.fraction * loss.shape[-1]))
-        if keep < loss.shape[-1]:
-            loss = torch.topk(loss, keep, dim=-1, sorted=False).values
-        return loss.mean()
+        heatmap = self.target(points[known].unsqueeze(0).float(), size)[0].flatten(1)
+        keep = max(1, round(self.fraction * heatmap.shape[1]))
+        return _TopKBCE.apply(_rows(logits, known).flatten(1), heatmap, keep)
 
 
 class SpatialCrossEntropyLoss(nn.Module):
     """Cross-entropy of the softmax over all voxels of a channel against a sub-voxel Gaussian.
 
-    Only for landmarks that are present and inside the patch. The Gaussian stays a product of one vector for each axis, so no
-    dense target is made: ``CE = logsumexp(logits) - <target, logits>``.
+    Only for landmarks that are present and inside the patch: ``CE = logsumexp(logits) - <target, logits>``.
 
     Source: the one-hot softmax of McCouat and Voiculescu (contour-hugging, 2022), with a Gaussian in place of the voxel.
 
@@ -78,14 +136,10 @@ class SpatialCrossEntropyLoss(nn.Module):
         """Mean over landmarks that are present and inside; 0 (with a gradient of 0) when there is none."""
         size = logits.shape[2:]
         used = (status == 1) & inside_patch(points, size)
-        chosen = logits[used].unsqueeze(0).float()
-        if chosen.shape[1] == 0:
+        if not used.any():
             return logits.sum() * 0.0
-        expected = chosen
-        for factor in reversed(self.target.factors(points[used].unsqueeze(0).float(), size)):
-            shape = [*factor.shape[:2], *[1] * (expected.ndim - 3), factor.shape[-1]]
-            expected = (expected * factor.reshape(shape)).sum(-1)
-        return (torch.logsumexp(chosen.flatten(2), dim=-1) - expected).mean()
+        factors = self.target.factors(points[used].unsqueeze(0).float(), size)
+        return _CrossEntropy.apply(_rows(logits, used), *[factor[0] for factor in factors])
 
 
 class WeightedLoss(nn.Module):

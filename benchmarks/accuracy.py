@@ -1,0 +1,55 @@
+"""The whole way by command on a real data set: create, train, predict the test cases, evaluate; prints times and errors.
+
+Example, the numbers of docs/performance.md:
+    python benchmarks/accuracy.py mouse_skull_ct runs/mouse_15m --every 5 --tests 8 --time_budget 15m
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+
+def main() -> int:
+    """Run it; exit status of the first command that fails."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, help="data set with images/ and landmarks/")
+    parser.add_argument("out", type=Path, help="folder for the bundle and the predictions; must not exist")
+    parser.add_argument("--every", type=int, default=5, help="every n-th case by name is a test case ...")
+    parser.add_argument("--tests", type=int, default=8, help="... up to this number")
+    parser.add_argument("--time_budget", default="15m")
+    parser.add_argument("--create", nargs=argparse.REMAINDER, default=[], help="further options of create, last")
+    given = parser.parse_args()
+    images = sorted((given.source / "images").iterdir())
+    tests = images[:: given.every][: given.tests]
+    given.out.mkdir(parents=True)
+    names = given.out / "test_cases.txt"
+    names.write_text("\n".join(path.name.split(".nii")[0] for path in tests) + "\n", encoding="utf-8")
+    bundle, predictions = given.out / "bundle", given.out / "predictions"
+    times = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for path in tests:
+            (Path(folder) / path.name).symlink_to(path.resolve())
+        for name, arguments in {
+            "create": ["create", given.source, bundle, "--test", names, *given.create],
+            "train": ["train", bundle, "--time_budget", given.time_budget],
+            "predict": ["predict", bundle, folder, predictions],
+            "evaluate": ["evaluate", predictions, given.source],
+        }.items():
+            start = time.perf_counter()
+            done = subprocess.run([sys.executable, "-m", "auto_config", *map(str, arguments)], check=False)
+            times[name] = round(time.perf_counter() - start, 1)
+            if done.returncode:
+                return done.returncode
+    metrics = json.loads((predictions / "metrics.json").read_text(encoding="utf-8"))
+    print(json.dumps({"seconds": times, "mre_mm": metrics["mre_mm"], "baseline": metrics["mean_shape_baseline"]}, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
