@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from monai.data import MetaTensor
+from monai.utils import convert_to_numpy
 
 from .grids import apply_affine, embed_affine
 
@@ -43,4 +44,4 @@ def _meta(image: MetaTensor, key: str) -> np.ndarray:
     """One entry of an image's meta data, with an error that says who should have put it there."""
     if not isinstance(image, MetaTensor) or key not in image.meta:
         raise ValueError(f"the image carries no '{key}'; load it with MONAI's LoadImaged and keep its MetaTensor")
-    return np.asarray(image.meta[key])
+    return np.asarray(convert_to_numpy(image.meta[key]))
