@@ -35,7 +35,9 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[demo]'
 	@touch $@
 
+# Starts anew each time; `.venv/bin/auto_config demo FOLDER` keeps what it made.
 demo: $(VENV)/.demo
+	rm -rf demo_run
 	$(BIN)/auto_config demo
 
 lint: $(VENV)/.dev
