@@ -10,6 +10,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import torch
@@ -163,24 +164,36 @@ def kill_before_file_is_renamed(count):
     os.fsync = last
 
 
+def train_until_killed(folder, way, count):
+    """Train, resuming, and be killed in the given way."""
+    if way == "half":
+        kill_in_half_written_file(count)
+    elif way == "renamed":
+        kill_before_file_is_renamed(count)
+    training = Training(folder, resume=True)
+    if way == "step":
+        steps = []
+
+        def count_step():
+            steps.append(1)
+            if len(steps) == count:
+                kill_self()
+
+        training.trainer.add_event_handler(Events.ITERATION_COMPLETED, count_step)
+    training.run()
+
+
 def train_in_child(folder, way, count):
     """Train, resuming, in a forked process that is killed; give back whether it was killed."""
     child = os.fork()
     if child == 0:
-        before = []
-        if way == "half":
-            kill_in_half_written_file(count)
-        elif way == "renamed":
-            kill_before_file_is_renamed(count)
-        training = Training(folder, resume=True, before=before)
-        if way == "step":
-            training.trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: calls.append(1))
-            training.trainer.add_event_handler(
-                Events.ITERATION_COMPLETED, lambda: kill_self() if len(calls) == count else None
-            )
-            calls = []
-        training.run()
-        os._exit(0)
+        try:
+            train_until_killed(folder, way, count)
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(1)  # nothing of the parent may run on in the child
     if way == "time":
         time.sleep(count / 1000)
         os.kill(child, signal.SIGKILL)
