@@ -36,7 +36,9 @@ def image_transforms(plan: Plan) -> list[Json]:
         }
     ]
     if plan.value("orientation"):
-        transforms.append({"_target_": "Orientationd", "keys": "image", "axcodes": plan.value("orientation"), "labels": LABELS})
+        transforms.append(
+            {"_target_": "Orientationd", "keys": "image", "axcodes": plan.value("orientation"), "labels": LABELS}
+        )
     return [
         *transforms,
         {"_target_": "scripts.transforms.CropBackgroundd", "keys": "image"},
@@ -119,8 +121,7 @@ def decoder(plan: Plan, stage: Json) -> Json:
     """The decoder of a stage, for the peak that its loss makes."""
     if plan.value("loss")["cross_entropy"]:
         return {"_target_": "scripts.decoding.PeakDecoder", "link": "softmax"}
-    radius = max(plan.value("heatmap_radius_mm") / step for step in stage["spacing"])
-    return {"_target_": "scripts.decoding.PeakDecoder", "link": "sigmoid", "sharpness": round(radius, 2)}
+    return {"_target_": "scripts.decoding.PeakDecoder", "link": "sigmoid", "sharpness": heatmap(plan, stage)["radius"]}
 
 
 def numbers(plan: Plan) -> Json:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -19,22 +21,29 @@ FORMAT = 1  # raise it when the files or the meaning of a transform change
 def describe(thing: Any) -> Any:
     """A transform and its parameters as plain data, the same in every process: what a cache key needs.
 
-    Objects become their class and public-or-private attributes, recursively; random states, functions and other things that
-    are no parameters become their name only.
+    Objects become their class and public-or-private attributes, recursively; classes and functions become their name,
+    random states nothing.
     """
     if thing is None or isinstance(thing, (bool, int, float, str)):
         return thing
-    if isinstance(thing, (np.ndarray, torch.Tensor)):
+    if isinstance(thing, (os.PathLike, torch.dtype, np.dtype)):
+        return str(thing)
+    if isinstance(thing, (np.ndarray, np.generic, torch.Tensor)):
         return np.asarray(thing).tolist()
     if isinstance(thing, Mapping):
         return {str(k): describe(v) for k, v in sorted(thing.items(), key=lambda kv: str(kv[0]))}
     if isinstance(thing, (list, tuple)):
         return [describe(x) for x in thing]
-    # The package name differs between bundles in one process ("scripts" or an app's own name for it); the class does not.
+    if isinstance(thing, (set, frozenset)):
+        return sorted(json.dumps(describe(x)) for x in thing)
+    # The package name differs between bundles in one process ("scripts" or an app's own name for it); the class does
+    # not.
+    if isinstance(thing, (type, FunctionType, BuiltinFunctionType)):
+        return thing.__qualname__
     name = type(thing).__name__
-    if isinstance(thing, (type, np.random.RandomState)) or callable(getattr(thing, "__code__", None)):
+    if isinstance(thing, (np.random.RandomState, np.random.Generator)) or not hasattr(thing, "__dict__"):
         return name
-    return [name, describe({k: v for k, v in vars(thing).items() if k != "R"})] if hasattr(thing, "__dict__") else name
+    return [name, describe(vars(thing))]
 
 
 def cache_key(image: str | Sequence[str], transform: Callable, keys: Sequence[str]) -> str:
@@ -48,8 +57,9 @@ def cache_key(image: str | Sequence[str], transform: Callable, keys: Sequence[st
 class CachedTransformd:
     """Runs image transforms once and keeps what they make on disk.
 
-    A cache file is written under a temporary name and renamed, so a killed process leaves no half file and several workers
-    may make the same one. It is keyed by the image's path, size and time of change and by the transforms' parameters.
+    A cache file is written under a temporary name and renamed, so a killed process leaves no half file and several
+    workers may make the same one. It is keyed by the image's path, size and time of change and by the transforms'
+    parameters.
 
     Args:
         keys: image keys that the transform leaves in its output; the first is the one whose file is loaded.
@@ -75,22 +85,26 @@ class CachedTransformd:
 
     def _make(self, source: Any, folder: Path) -> None:
         made = self.transform({self.keys[0]: source})
-        working = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
-        working.mkdir(parents=True, exist_ok=True)
-        for key in self.keys:
-            image = made[key]
-            np.save(working / f"{key}.npy", np.ascontiguousarray(image.as_tensor().numpy(), dtype=np.float32))
-            meta = {"affine": image.affine.tolist(), "filename_or_obj": str(image.meta.get("filename_or_obj", source))}
-            for name in ("original_affine", "spatial_shape"):
-                meta[name] = np.asarray(image.meta[name]).tolist()
-            (working / f"{key}.json").write_text(json.dumps(meta), encoding="utf-8")
-        try:
-            working.rename(folder)
-        except OSError:
-            # Another worker was first; its files are the same.
-            for file in working.iterdir():
-                file.unlink()
-            working.rmdir()
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as unfinished:
+            working = Path(unfinished) / folder.name
+            working.mkdir()
+            for key in self.keys:
+                image = made[key]
+                np.save(working / f"{key}.npy", np.ascontiguousarray(image.as_tensor().numpy(), dtype=np.float32))
+                meta = {
+                    "affine": image.affine.tolist(),
+                    "filename_or_obj": str(image.meta.get("filename_or_obj", source)),
+                }
+                for name in ("original_affine", "spatial_shape"):
+                    meta[name] = np.asarray(image.meta[name]).tolist()
+                (working / f"{key}.json").write_text(json.dumps(meta), encoding="utf-8")
+            try:
+                working.rename(folder)
+            except OSError:
+                # Another worker was first; its files are the same.
+                if not folder.is_dir():
+                    raise
 
     @staticmethod
     def _read(folder: Path, key: str) -> MetaTensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import torch
 from torch.nn import functional
@@ -13,17 +14,19 @@ LINKS = ("softmax", "sigmoid")
 class PeakDecoder:
     """Argmax, then a mean shift to the centre of the peak.
 
-    Around the highest voxel, weights ``w = exp(sharpness * (f - max f))`` are averaged under a Gaussian window that moves to its
-    own centre of mass until it rests. For a peak that is symmetric about its centre the fixed point is that centre, whatever
-    the profile, so there is no bias of the kind a parabola has on a cone (0.25 becomes 0.17 voxel).
+    Around the highest voxel, weights ``w = exp(sharpness * (f - max f))`` are averaged under a Gaussian window that
+    moves to its own centre of mass until it rests. For a peak that is symmetric about its centre the fixed point is
+    that centre, whatever the profile, so there is no bias of the kind a parabola has on a cone (0.25 becomes 0.17
+    voxel).
 
-    ``link`` says what the logits were trained to be: ``softmax`` (``f`` = logit, for the spatial cross-entropy, whose peak is
-    a Gaussian) or ``sigmoid`` (``f`` = log sigmoid of the logit, for cones; sharpness = radius in voxels makes ``w`` about
-    ``exp(-d)``).
+    ``link`` says what the logits were trained to be: ``softmax`` (``f`` = logit, for the spatial cross-entropy, whose
+    peak is a Gaussian) or ``sigmoid`` (``f`` = log sigmoid of the logit, for cones; sharpness = radius in voxels makes
+    ``w`` about ``exp(-d)``).
 
     Args:
         link: ``softmax`` or ``sigmoid``.
-        sharpness: factor on ``f``.
+        sharpness: factor on ``f``, one number, or one for each axis: on an anisotropic grid a cone has another radius
+            along each axis, and the weights that find the centre along an axis are those that are ``exp(-d)`` along it.
         window: standard deviation of the moving window in voxels.
         radius: half width in voxels of the box around the argmax that is looked at.
         rounds: number of shifts.
@@ -33,11 +36,17 @@ class PeakDecoder:
     """
 
     def __init__(
-        self, link: str = "softmax", sharpness: float = 1.0, window: float = 1.5, radius: int = 5, rounds: int = 12
+        self,
+        link: str = "softmax",
+        sharpness: float | Sequence[float] = 1.0,
+        window: float = 1.5,
+        radius: int = 5,
+        rounds: int = 12,
     ) -> None:
         if link not in LINKS:
             raise ValueError(f"the decoder's link is {link!r}; allowed are {', '.join(LINKS)}")
-        self.link, self.sharpness, self.window = link, float(sharpness), float(window)
+        self.link, self.window = link, float(window)
+        self.sharpness = [float(s) for s in sharpness] if isinstance(sharpness, Sequence) else float(sharpness)
         self.radius, self.rounds = int(radius), int(rounds)
 
     def __call__(
@@ -47,8 +56,8 @@ class PeakDecoder:
 
         Args:
             logits: ``(L, *size)``, any float type; computed in float32.
-            log_prior: ``(L, *size)`` or a shape that broadcasts to it: added where the highest voxel is chosen, and only
-                there, so that it draws no point to its own centre.
+            log_prior: ``(L, *size)`` or a shape that broadcasts to it: added where the highest voxel is chosen, and
+                only there, so that it draws no point to its own centre.
 
         Returns:
             ``(L, D)`` voxel coordinates, float32, and ``(L,)`` confidence, the sigmoid of the logit there.
@@ -73,12 +82,14 @@ class PeakDecoder:
 
         value = values if self.link == "softmax" else functional.logsigmoid(values)
         value = value - value.masked_fill(~valid, -torch.inf).amax(dim=1, keepdim=True)
-        weight = torch.exp(self.sharpness * value) * valid
+        # (L, box, D): the weights for each axis of the centre.
+        weight = torch.exp(torch.as_tensor(self.sharpness, device=value.device) * value[..., None]) * valid[..., None]
         voxels = voxels.to(torch.float32)
         centre = peak.to(torch.float32)
         for _ in range(self.rounds):
-            near = torch.exp(-0.5 * ((voxels - centre[:, None]) / self.window).square().sum(-1)) * weight
-            centre = (near[..., None] * voxels).sum(1) / near.sum(1, keepdim=True)
+            window = torch.exp(-0.5 * ((voxels - centre[:, None]) / self.window).square().sum(-1, keepdim=True))
+            near = window * weight
+            centre = (near * voxels).sum(1) / near.sum(1)
         return centre, torch.sigmoid(highest.float())
 
 

@@ -1,7 +1,7 @@
 """Training patches: where they lie, how they are turned and scaled, and one resampling that makes them.
 
-A patch is an affine map from patch voxels to image voxels. Rotation, scaling, mirroring and the choice of the place are all
-in that one matrix, so an image is interpolated once and points follow in closed form.
+A patch is an affine map from patch voxels to image voxels. Rotation, scaling, mirroring and the choice of the place
+are all in that one matrix, so an image is interpolated once and points follow in closed form.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional
 
 from .grids import apply_affine, embed_affine, world_to_voxel
-from .landmarks import PRESENT
+from .landmarks import PRESENT, UNKNOWN
 
 ANYWHERE, CENTER = "anywhere", "centre"
 
@@ -29,7 +29,8 @@ class SpatialAugmentation:
         scale: (low, high) zoom of the patch's content, log-uniform, the same for all axes.
         rotation_probability: share of the patches that are rotated.
         scale_probability: share of the patches that are scaled.
-        mirror_pairs: for each landmark the landmark that takes its place in the mirror (itself on the midline); None never
+        mirror_pairs: for each landmark the landmark that takes its place in the mirror (itself on the midline); None
+        never
             mirrors. Mirroring is along the first axis of the planned grid, left to right.
     """
 
@@ -90,7 +91,7 @@ def rotation_matrix(angles: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def patch_affine(matrix: np.ndarray, center: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """The ``(D+1, D+1)`` map from patch voxels to image voxels that puts the patch's centre on ``center`` (image voxels)."""
+    """The ``(D+1, D+1)`` map from patch voxels to image voxels that puts the patch's middle on ``center``."""
     dims = len(size)
     out = np.eye(dims + 1)
     out[:dims, :dims] = matrix
@@ -127,9 +128,10 @@ def resample(image: torch.Tensor, affines: Sequence[np.ndarray], size: Sequence[
         part = image[(slice(None), *(slice(a, b) for a, b in zip(low, high, strict=True)))].float() - pad_value
         where = grid @ torch.from_numpy(affine[:dims, :dims].T).float()
         where = where + torch.from_numpy(affine[:dims, -1] - low).float()
-        # grid_sample counts from -1 to 1 between the outermost voxel centres, last axis first.
-        where = where * (2.0 / torch.from_numpy(np.maximum(high - low - 1, 1)).float()) - 1.0
-        sampled = functional.grid_sample(part[None], where.flip(-1)[None], padding_mode="zeros", align_corners=True)
+        # grid_sample counts from -1 to 1 between the outer borders of the voxels, last axis first. (Between their
+        # centres, as with align_corners, a part of one voxel would fill everything before and behind it.)
+        where = (2.0 * where + 1.0) / torch.from_numpy(high - low).float() - 1.0
+        sampled = functional.grid_sample(part[None], where.flip(-1)[None], padding_mode="zeros", align_corners=False)
         out.append(sampled[0] + pad_value)
     return torch.stack(out)
 
@@ -142,7 +144,8 @@ class Placement:
         foreground: share of the patches that hold a random present landmark.
         where: ``anywhere`` puts that landmark at a random place in the patch, ``centre`` in its middle (stock nnU-Net).
         margin: share of the patch's edge that such a landmark keeps away from, on each side.
-        every: None chooses by chance; a batch size makes the last samples of each batch the ones with a landmark, as stock
+        every: None chooses by chance; a batch size makes the last samples of each batch the ones with a landmark, as
+        stock
             nnU-Net does.
     """
 
@@ -156,7 +159,14 @@ class Placement:
             raise ValueError(f"placement is {self.where!r}; allowed are {ANYWHERE!r} and {CENTER!r}")
 
     def center(
-        self, rng: np.random.Generator, index: int, points: np.ndarray, matrix: np.ndarray, size: np.ndarray, shape: np.ndarray
+        self,
+        rng: np.random.Generator,
+        index: int,
+        *,
+        points: np.ndarray,
+        matrix: np.ndarray,
+        size: np.ndarray,
+        shape: np.ndarray,
     ) -> np.ndarray:
         """Centre of a patch in image voxels.
 
@@ -194,8 +204,8 @@ class Placement:
 class RandPatchd:
     """One patch of an image, augmented: the only or the coarse stage.
 
-    Adds ``data[name] = {"image" (1, C, *size), "points" (1, L, D) voxels of the patch, "status" (1, L)}``. Random numbers come
-    from ``data["seed"]`` and ``data["index"]`` alone, so a sample is a pure function of them.
+    Adds ``data[name] = {"image" (1, C, *size), "points" (1, L, D) voxels of the patch, "status" (1, L)}``. Random
+    numbers come from ``data["seed"]`` and ``data["index"]`` alone, so a sample is a pure function of them.
 
     Args:
         key: key of the image, a MetaTensor ``(C, *image size)`` on its grid.
@@ -220,7 +230,9 @@ class RandPatchd:
         matrix = self.augmentation.matrix(rng, frame.spacing)
         points, status = self.augmentation.swap(matrix, frame.points, data["status"])
         size = np.asarray(self.size)
-        center = self.placement.center(rng, data["index"], points[status == PRESENT], matrix, size, frame.shape)
+        center = self.placement.center(
+            rng, data["index"], points=points[status == PRESENT], matrix=matrix, size=size, shape=frame.shape
+        )
         return {**data, self.name: frame.cut([matrix], [center], [(points, status)], self.size, self.pad_value)}
 
 
@@ -228,15 +240,17 @@ class RandPatchd:
 class RandCropsd:
     """Crops around jittered landmarks, augmented: the fine stage of two.
 
-    Adds ``data[name]`` as `RandPatchd` does, with ``count`` crops. Landmarks outside of a crop become unknown there: the fine
-    stage answers only for what lies in front of it.
+    Adds ``data[name]`` as `RandPatchd` does, with ``count`` crops. Present landmarks outside of a crop become unknown
+    there: the fine stage answers only for what lies in front of it. Absent ones stay absent: wherever it looks, they
+    are not there.
 
     Args:
         key: key of the image on the planned grid.
         name: name of the stage.
         size: crop shape in voxels.
         count: crops for each sample.
-        jitter: standard deviation in mm, for each axis, of the crop's centre about its landmark: what the coarse stage errs.
+        jitter: standard deviation in mm, for each axis, of the crop's centre about its landmark: what the coarse
+        stage errs.
         augmentation: how crops are turned and scaled.
         pad_value: value of air.
     """
@@ -265,7 +279,7 @@ class RandCropsd:
             outside = ~((local >= -0.5) & (local <= np.asarray(self.size) - 0.5)).all(-1)
             matrices.append(matrix)
             centers.append(center)
-            labels.append((points, np.where(outside, np.int8(-1), status)))
+            labels.append((points, np.where(outside & (status == PRESENT), np.int8(UNKNOWN), status)))
         return {**data, self.name: frame.cut(matrices, centers, labels, self.size, self.pad_value)}
 
 

@@ -1,86 +1,30 @@
 """A shape model of the landmarks that finds coarse points which cannot be right.
 
-The mean shape of the training cases (generalised Procrustes alignment), fitted to a case's points by a similarity with robust
-weights; a point much farther from the fit than that landmark ever strays is replaced by the fit. All scales come from the
-training shapes and the voxel. The model is silent where the shape says little: few landmarks, few cases, or anatomy that
-varies too freely to point at anything.
+The mean shape of the training cases (generalised Procrustes alignment), fitted to a case's points by a similarity
+with robust weights; a point much farther from the fit than that landmark ever strays is replaced by the fit. All
+scales come from the training shapes and the voxel. The model is silent where the shape says little: few landmarks,
+few cases, or anatomy that varies too freely to point at anything.
 
-Source of the procedure and of its constants: the project's trials on mouse skulls (docs/method.md); Procrustes alignment after
-Gower (1975), the weights are those of Geman and McClure (1985).
+Source of the procedure and of its constants: the project's trials on mouse skulls (docs/method.md); Procrustes
+alignment after Gower (1975), the weights are those of Geman and McClure (1985).
 """
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
+from .procrustes import procrustes, similarity, size_of
+
 MIN_LANDMARKS = 6  # a similarity in 3D has 7 unknowns; with fewer points than 6 an outlier bends the fit itself
 MIN_CASES = 5  # the spread of a landmark over fewer cases means nothing
 FAR = 5.0  # times the spread: nothing in the training data comes near it
 FREE = 0.08  # median spread over size of the shape: above this, the anatomy varies freely and the shape is no judge
 TRUSTED_SHARE = 0.6  # of the landmarks must agree with the fit before it may overrule the others
-
-
-def similarity(source: np.ndarray, target: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Weighted least-squares similarity without reflection (Umeyama, 1991).
-
-    Args:
-        source: ``(N, D)``.
-        target: ``(N, D)``.
-        weight: ``(N,)``, not negative, not all zero.
-
-    Returns:
-        ``(D+1, D+1)`` matrix that maps source to target.
-    """
-    dims = source.shape[1]
-    weight = weight / weight.sum()
-    mean_s, mean_t = weight @ source, weight @ target
-    cs, ct = source - mean_s, target - mean_t
-    u, s, vt = np.linalg.svd((ct * weight[:, None]).T @ cs)
-    sign = np.ones(dims)
-    sign[-1] = np.sign(np.linalg.det(u @ vt)) or 1.0
-    rotation = (u * sign) @ vt
-    scale = float((s * sign).sum() / max(float((weight * (cs**2).sum(1)).sum()), 1e-12))
-    out = np.eye(dims + 1)
-    out[:dims, :dims] = scale * rotation
-    out[:dims, -1] = mean_t - scale * rotation @ mean_s
-    return out
-
-
-def procrustes(shapes: np.ndarray, rounds: int = 10) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Generalised Procrustes alignment with missing landmarks.
-
-    Args:
-        shapes: ``(N, L, D)`` mm, NaN where a landmark is not present.
-        rounds: alignments to the mean.
-
-    Returns:
-        Mean shape ``(L, D)`` mm (NaN for landmarks that no case has), the spread of each landmark about it after alignment
-        ``(L,)`` mm (root mean square over cases, corrected for the small sample; NaN where fewer than 2 cases have it), and
-        the number of cases that have it ``(L,)``.
-    """
-    mean = shapes[int(np.argmax(np.isfinite(shapes[..., 0]).sum(1)))].copy()
-    aligned = shapes.copy()
-    for _ in range(rounds):
-        for i, shape in enumerate(shapes):
-            both = np.isfinite(shape[:, 0]) & np.isfinite(mean[:, 0])
-            if both.sum() > shape.shape[1]:
-                matrix = similarity(shape[both], mean[both], np.ones(int(both.sum())))
-                aligned[i] = shape @ matrix[:-1, :-1].T + matrix[:-1, -1]
-        count = np.isfinite(aligned[..., 0]).sum(0)
-        new = np.where(count[:, None] > 0, np.nansum(aligned, 0) / np.maximum(count, 1)[:, None], np.nan)
-        size = _size(mean) / max(_size(new), 1e-12)
-        mean = (new - np.nanmean(new, 0)) * size + np.nanmean(mean, 0)
-    squared = np.nansum(((aligned - mean) ** 2).sum(-1), 0)
-    spread = np.sqrt(squared / np.maximum(count - 1, 1))
-    return mean, np.where(count > 1, spread, np.nan), count
-
-
-def _size(shape: np.ndarray) -> float:
-    """Root mean square distance from the centre, mm."""
-    return float(np.sqrt(np.nanmean(((shape - np.nanmean(shape, 0)) ** 2).sum(-1))))
 
 
 class ShapeModel(nn.Module):
@@ -90,6 +34,10 @@ class ShapeModel(nn.Module):
         landmarks: number of landmarks L.
         spatial_dims: D.
     """
+
+    mean: torch.Tensor
+    spread: torch.Tensor
+    cases: torch.Tensor
 
     def __init__(self, landmarks: int, spatial_dims: int) -> None:
         super().__init__()
@@ -118,20 +66,20 @@ class ShapeModel(nn.Module):
             tolerance: mm that a good coarse point may be off, a coarse voxel.
 
         Returns:
-            Fitted shape ``(L, D)`` mm, distance of each point from it ``(L,)`` mm, and which points to replace ``(L,)`` bool.
-            Where the shape does not judge, the first two are NaN and the last is False.
+            Fitted shape ``(L, D)`` mm, distance of each point from it ``(L,)`` mm, and which points to replace
+            ``(L,)`` bool. Where the shape does not judge, the first two are NaN and the last is False.
         """
         mean, spread, cases = (b.detach().cpu().numpy() for b in (self.mean, self.spread, self.cases))
         known = (cases >= MIN_CASES) & np.isfinite(spread)
         silent = (np.full_like(points, np.nan), np.full(len(points), np.nan), np.zeros(len(points), dtype=bool))
-        if known.sum() < MIN_LANDMARKS or np.median(spread[known]) > FREE * _size(mean[known]):
+        if known.sum() < MIN_LANDMARKS or np.median(spread[known]) > FREE * size_of(mean[known]):
             return silent
         scale = max(float(np.median(spread[known])), tolerance)
         fit = mean[known]
         target = points[known]
         weight = np.ones(len(target))
         # Start wide, so that a few far points cannot trap the fit, and narrow down to the scale of the data.
-        for width in np.geomspace(max(_size(target), scale), scale, 12).tolist() + [scale] * 8:
+        for width in np.geomspace(max(size_of(target), scale), scale, 12).tolist() + [scale] * 8:
             matrix = similarity(fit, target, weight)
             residual = np.linalg.norm(fit @ matrix[:-1, :-1].T + matrix[:-1, -1] - target, axis=1)
             weight = 1.0 / (1.0 + (residual / width) ** 2) ** 2
@@ -145,6 +93,12 @@ class ShapeModel(nn.Module):
         return fitted, distance, known & (distance > limit)
 
 
+class HasShape(Protocol):
+    """Anything with a shape model, such as a `LandmarkNetwork`."""
+
+    shape: ShapeModel
+
+
 class FitShape:
     """Handler that learns the shape of the training cases when a training starts.
 
@@ -155,7 +109,7 @@ class FitShape:
         shapes: ``(N, L, D)`` world mm, NaN where a landmark is not present.
     """
 
-    def __init__(self, network: nn.Module, shapes: np.ndarray) -> None:
+    def __init__(self, network: HasShape, shapes: np.ndarray) -> None:
         self.network, self.shapes = network, shapes
 
     def attach(self, engine: Engine) -> None:

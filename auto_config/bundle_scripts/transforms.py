@@ -1,7 +1,7 @@
-"""Preprocessing: from an image file to the planned grid. MONAI transforms where they are right, and what is missing there.
+"""Preprocessing: from an image file to the planned grid, where MONAI has no transform or not the right one.
 
-All are deterministic dictionary transforms on MetaTensors ``(C, *size)`` whose affine stays right, so a point in world mm
-needs no transform of its own.
+All are deterministic dictionary transforms on MetaTensors ``(C, *size)`` whose affine stays right, so a point in
+world mm needs no transform of its own.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from monai.transforms import MapTransform, SpatialCrop
 from scipy import ndimage
 from torch.nn import functional
 
+from .background import MARGIN_VOXELS, background_box
 from .grids import coarse_affine, embed_affine
 
 
@@ -31,34 +32,6 @@ def _replace(image: MetaTensor, array: torch.Tensor, affine: np.ndarray | None =
     return out
 
 
-def background_box(array: np.ndarray, margin: int = 2) -> tuple[slice, ...]:
-    """The box that is not constant background.
-
-    Background is the value that all corners of the image share; if they do not share one, or nothing else is there, the box
-    is the whole image. Padding that a scanner or a defacing tool left goes away; noisy air and skin stay.
-
-    Args:
-        array: ``(C, *size)``.
-        margin: voxels kept around.
-
-    Returns:
-        One slice for each spatial axis.
-    """
-    size = array.shape[1:]
-    corners = array[(slice(None), *np.ix_(*[[0, n - 1] for n in size]))].reshape(len(array), -1)
-    whole = tuple(slice(0, n) for n in size)
-    if not (corners == corners[:, :1]).all():
-        return whole
-    differs = (array != corners[:, 0].reshape(-1, *[1] * len(size))).any(axis=0)
-    if not differs.any():
-        return whole
-    box = []
-    for axis, n in enumerate(size):
-        used = np.flatnonzero(differs.any(axis=tuple(a for a in range(len(size)) if a != axis)))
-        box.append(slice(max(0, int(used[0]) - margin), min(n, int(used[-1]) + 1 + margin)))
-    return tuple(box)
-
-
 class CropBackgroundd(MapTransform):
     """Crop to `background_box`. Unlike a threshold, it cannot cut off fat or skin of a CT.
 
@@ -67,7 +40,7 @@ class CropBackgroundd(MapTransform):
         margin: voxels kept around the box.
     """
 
-    def __init__(self, keys: str | Sequence[str], margin: int = 2) -> None:
+    def __init__(self, keys: str | Sequence[str], margin: int = MARGIN_VOXELS) -> None:
         super().__init__(keys)
         self.margin = int(margin)
 
@@ -110,7 +83,8 @@ class LowPassd(MapTransform):
 class NormalizeChannelsd(MapTransform):
     """Intensity normalisation, one rule for each channel.
 
-    ``{"kind": "ct", "low", "high", "mean", "std"}``: clip to [low, high], subtract mean, divide by std; numbers of the cohort.
+    ``{"kind": "ct", "low", "high", "mean", "std"}``: clip to [low, high], subtract mean, divide by std; numbers of
+    the cohort.
     ``{"kind": "zscore"}``: of this image's own voxels that are not the constant background.
 
     Args:
@@ -153,7 +127,7 @@ def _normalize(channel: torch.Tensor, rule: Mapping[str, Any]) -> torch.Tensor:
 
 
 def block_mean(image: torch.Tensor, factor: Sequence[int]) -> torch.Tensor:
-    """Mean over blocks of voxels: the coarse grid. The last block of an axis repeats the border voxel where it sticks out.
+    """Mean over blocks of voxels: the coarse grid. A block that sticks out repeats the voxel at the border.
 
     Args:
         image: ``(B, C, *size)``.
