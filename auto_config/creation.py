@@ -125,7 +125,9 @@ def report(problems: Sequence[Problem], console: Console) -> None:
             console.print(f"{kind}: ... and {len(group) - _SHOWN} more; `auto_config inspect` groups them")
     if errors:
         noun = "problem" if len(errors) == 1 else "problems"
-        raise UserError(f"no bundle was written: {len(errors)} {noun} above would train wrongly; correct the data first")
+        raise UserError(
+            f"no bundle was written: {len(errors)} {noun} above would train wrongly; correct the data first"
+        )
 
 
 def with_groups(dataset: Dataset, path: Path) -> Dataset:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from auto_config.bundle_scripts.procrustes import procrustes
 from auto_config.datasets.names import left_right_pairs
 
 MIN_CASES = 3
@@ -95,9 +96,6 @@ def symmetry_from_geometry(points: np.ndarray) -> Symmetry:
         Iterated closest points (Besl and McKay 1992) with optimal assignment (Kuhn 1955); object symmetry of a labelled
         configuration as in Klingenberg et al. 2002.
     """
-    # Late: this alone needs torch (the shape model of the bundles), which takes a second to import.
-    from auto_config.bundle_scripts.shape import procrustes
-
     if points.shape[0] < MIN_CASES or points.shape[1] < MIN_LANDMARKS:
         return _none(f"fewer than {MIN_CASES} cases or {MIN_LANDMARKS} landmarks tell nothing about symmetry")
     mean, spreads, _ = procrustes(points)

@@ -1,4 +1,4 @@
-"""The whole way by command on a real data set: create, train, predict the test cases, evaluate; prints times and errors.
+"""The whole way by command on a real data set: create, train, predict the test cases, evaluate; prints the numbers.
 
 Example, the numbers of docs/performance.md:
     python benchmarks/accuracy.py mouse_skull_ct runs/mouse_15m --every 5 --tests 8 --time_budget 15m
@@ -47,7 +47,11 @@ def main() -> int:
             if done.returncode:
                 return done.returncode
     metrics = json.loads((predictions / "metrics.json").read_text(encoding="utf-8"))
-    print(json.dumps({"seconds": times, "mre_mm": metrics["mre_mm"], "baseline": metrics["mean_shape_baseline"]}, indent=1))
+    print(
+        json.dumps(
+            {"seconds": times, "mre_mm": metrics["mre_mm"], "baseline": metrics["mean_shape_baseline"]}, indent=1
+        )
+    )
     return 0
 
 

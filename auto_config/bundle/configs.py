@@ -9,8 +9,13 @@ from auto_config.bundle.parts import Json
 from auto_config.planning.plan import Plan
 
 IMPORTS = ["$import os", "$import sys", "$import torch", "$import monai"]
-# First of all, and not in `run`: MONAI instantiates before it adds the bundle to the path (docs/bundle.md).
-FIND_SCRIPTS = "$sys.path.insert(0, os.path.abspath(@bundle_root))"
+# First of all, and not in `run`: MONAI instantiates before it adds the bundle to the path (docs/bundle.md). What another
+# bundle in this process left under the name `scripts` must go first.
+FIND_SCRIPTS = [
+    "$[sys.modules.pop(name) for name in list(sys.modules) if name.split('.')[0] == 'scripts' and "
+    "os.path.abspath(@bundle_root + '/scripts') not in getattr(sys.modules.get('scripts'), '__path__', [])]",
+    "$sys.path.insert(0, os.path.abspath(@bundle_root))",
+]
 DEVICE = "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')"
 WEIGHTS = "$@bundle_root + '/models/model.pt'"
 
@@ -105,14 +110,14 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
                 "spatial_dims": plan.value("spatial_dims"),
             },
         },
-        "initialize": [FIND_SCRIPTS, "$monai.utils.set_determinism(@seed)"],
+        "initialize": [*FIND_SCRIPTS, "$monai.utils.set_determinism(@seed)"],
         "run": run,
         "training": "%run",
     }
 
 
 def evaluate_config() -> Json:
-    """``configs/evaluate.json``, read on top of train.json: the best weights on the fold's validation or the test cases."""
+    """``configs/evaluate.json``, read on top of train.json: the best weights on validation or test cases."""
     return {
         "split": "validation",
         "validate#dataset#data#split": "@split",
@@ -133,7 +138,7 @@ def evaluate_config() -> Json:
             },
             {"_target_": "scripts.outputs.PredictionWriter", "output_dir": "@output_dir", "landmarks": "@landmarks"},
         ],
-        "initialize": [FIND_SCRIPTS],
+        "initialize": FIND_SCRIPTS,
         "run": ["$@validate#evaluator.run()"],
         "evaluating": "%run",
     }
@@ -192,7 +197,7 @@ def inference_config(plan: Plan, landmarks: int) -> Json:
             "postprocessing": "@postprocessing",
             "val_handlers": "@handlers",
         },
-        "initialize": [FIND_SCRIPTS],
+        "initialize": FIND_SCRIPTS,
         "run": ["$@evaluator.run()"],
         "evaluating": "%run",
     }
@@ -220,7 +225,7 @@ def multi_gpu_config(plan: Plan) -> Json:
             "world_size": "$torch.distributed.get_world_size()",
         },
         "initialize": [
-            FIND_SCRIPTS,
+            *FIND_SCRIPTS,
             "$monai.utils.set_determinism(@seed)",
             "$torch.cuda.set_device(@device) if torch.cuda.is_available() else None",
             "$torch.distributed.init_process_group('nccl' if torch.cuda.is_available() else 'gloo')",

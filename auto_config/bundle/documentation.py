@@ -10,14 +10,17 @@ from auto_config.planning import Plan, Split
 _TEXT = """# {name}
 
 ## Model Description
-Finds {count} landmarks in {dims}D images: network `{network}`, recipe `{recipe}`, {stages}. Every choice and its reason stand in `configs/plan.json`.
+Finds {count} landmarks in {dims}D images: network `{network}`, recipe `{recipe}`, {stages}. Every choice and its
+reason stand in `configs/plan.json`.
 Nothing is known about its accuracy until it is trained and evaluated; see *Performance*.
 
 ## Data
-{training} training cases in {folds} folds, {test} test cases held out. `data/datalist.json` lists them; it stays with whoever made this bundle.
+{training} training cases in {folds} folds, {test} test cases held out. `data/datalist.json` lists them; it stays with
+whoever made this bundle.
 
 ## Performance
-`auto_config predict` and `auto_config evaluate` write the numbers of the test cases, beside those of always predicting the mean shape.
+`auto_config predict` and `auto_config evaluate` write the numbers of the test cases, beside those of always
+predicting the mean shape.
 Put them here before you share the bundle.
 
 ## Usage
@@ -26,9 +29,11 @@ Inside the bundle's folder, or from anywhere with `--bundle_root FOLDER`:
 python -m monai.bundle run training --config_file configs/train.json
 python -m monai.bundle run evaluating --config_file "['configs/train.json','configs/evaluate.json']"
 python -m monai.bundle run --config_file configs/inference.json --dataset_dir /path/to/images
-torchrun --nproc_per_node=2 -m monai.bundle run training --config_file "['configs/train.json','configs/multi_gpu_train.json']"
+torchrun --nproc_per_node=2 -m monai.bundle run training \\
+    --config_file "['configs/train.json','configs/multi_gpu_train.json']"
 ```
-Any name at the top of a config can be set on the command line, such as `--fold 1`, `--batch_size 4`, `--split test` (evaluating) or
+Any name at the top of a config can be set on the command line, such as `--fold 1`, `--batch_size 4`, `--split test`
+(evaluating) or
 `--train#trainer#max_epochs 20`.
 `auto_config train FOLDER --time_budget 15m` fits the whole schedule to a time.
 
@@ -38,13 +43,15 @@ Results are points in world millimetres: `CASE.mrk.json` for 3D Slicer (LPS) and
 Python packages and their versions are in `configs/metadata.json`.
 
 ## Limitations
-Research only. A landmark is always predicted, also where it is not in the image. Images unlike the training images give wrong points.
+Research only. A landmark is always predicted, also where it is not in the image. Images unlike the training images
+give wrong points.
 
 ## Decisions
 {decisions}
 
 ## Citation
-Ertl et al., nnLandmark, MIDL 2026; Isensee et al., nnU-Net, Nature Methods 18, 2021; Cardoso et al., MONAI, arXiv 2211.02701.
+Ertl et al., nnLandmark, MIDL 2026; Isensee et al., nnU-Net, Nature Methods 18, 2021; Cardoso et al., MONAI, arXiv
+2211.02701.
 """
 
 

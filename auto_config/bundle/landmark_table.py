@@ -1,4 +1,4 @@
-"""``configs/landmarks.json``: names and what is known of each landmark. Names are data and never stand in an expression."""
+"""``configs/landmarks.json``: names, and what is known of each landmark. Names never stand in an expression."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ def landmark_table(
         spatial_dims: 2 or 3.
 
     Returns:
-        ``{"spatial_dims", "landmarks": [{"name", "slug", "pair", "mean_offset_mm"}]}``; ``mean_offset_mm`` (D,) is the mean
-        over the training cases of point minus centre of the image, world mm, or null where no case has the landmark.
+        ``{"spatial_dims", "landmarks": [{"name", "slug", "pair", "mean_offset_mm"}]}``; ``mean_offset_mm`` (D,) is
+        the mean over the training cases of point minus centre of the image, world mm, or null where no case has the
+        landmark.
     """
     partner = {i: j for pair in pairs for i, j in (tuple(pair), tuple(pair)[::-1])}
     offsets = mean_offsets(names, training, spatial_dims)

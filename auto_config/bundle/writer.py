@@ -48,7 +48,7 @@ def write_bundle(
     Raises:
         UserError: if the folder exists and is not to be replaced, or is something else than a bundle.
     """
-    path = Path(os.path.abspath(path))
+    path = path.absolute()
     check_target(path, overwrite)
     training = [case for case in dataset.cases if case.name in split.folds]
     landmarks = landmark_table(dataset.names, plan.value("pairs"), training, plan.value("spatial_dims"))
@@ -100,7 +100,9 @@ def check_target(path: Path, overwrite: bool) -> None:
     if not (path / "configs" / "train.json").is_file():
         raise UserError(f"{path}: exists and is no bundle; give a folder that does not exist yet")
     if not overwrite:
-        raise UserError(f"{path}: is a bundle already; give --overwrite to replace it with its weights, or another name")
+        raise UserError(
+            f"{path}: is a bundle already; give --overwrite to replace it with its weights, or another name"
+        )
 
 
 def data_list(dataset: Dataset, split: Split) -> tuple[Path, dict[str, Any]]:
@@ -109,14 +111,16 @@ def data_list(dataset: Dataset, split: Split) -> tuple[Path, dict[str, Any]]:
     Points are inline, in world mm by name, so a bundle trains also when the landmark files have moved away.
     """
     images = [part for case in dataset.cases for part in case.image]
-    root = Path(os.path.commonpath([str(Path(os.path.abspath(part)).parent) for part in images]))
-    training = [_item(case, dataset.names, root, split.folds) for case in dataset.cases if case.name in split.folds]
+    root = Path(os.path.commonpath([str(part.absolute().parent) for part in images]))
+    # Where there is one fold only, nothing would be left to train on: then no case validates.
+    folds = split.folds if len(set(split.folds.values())) > 1 else {}
+    training = [_item(case, dataset.names, root, folds) for case in dataset.cases if case.name in split.folds]
     test = [_item(case, dataset.names, root, {}) for case in dataset.cases if case.name in set(split.test)]
     return root, {"training": training, "test": test}
 
 
 def _item(case: Case, names: Sequence[str], root: Path, folds: Mapping[str, int]) -> dict[str, Any]:
-    paths = [os.path.relpath(os.path.abspath(part), root) for part in case.image]
+    paths = [os.path.relpath(part.absolute(), root) for part in case.image]
     item: dict[str, Any] = {"case": case.name, "image": paths[0] if len(paths) == 1 else paths}
     if case.landmarks is not None:
         item["label"] = case.landmarks.ordered(names).to_inline()

@@ -13,15 +13,16 @@ from torch.nn import functional
 class IntensityAugmentation:
     """Noise, blur, brightness, contrast and gamma. Every effect is drawn for each patch on its own.
 
-    The ranges are those of nnU-Net's data augmentation (Isensee et al., 2021); a probability of 0 switches an effect off.
+    The ranges are those of nnU-Net's data augmentation (Isensee et al., 2021); a probability of 0 switches an effect
+    off.
 
     Args:
         noise: (probability, largest standard deviation).
         blur: (probability, lowest sigma, highest sigma) in voxels.
         brightness: (probability, low, high) factor.
         contrast: (probability, low, high) factor about the mean; the range of values is kept.
-        low_resolution: (probability, low, high) factor of the number of voxels along each axis: the patch is sampled down
-            (nearest) and up (linear) about its centre, so points stay where they are.
+        low_resolution: (probability, low, high) factor of the number of voxels along each axis: the patch is sampled
+            down (nearest) and up (linear) about its centre, so points stay where they are.
         gamma: (probability, low, high) exponent on values scaled to [0, 1]; mean and deviation are restored.
         gamma_inverted: the same on the negative of the image.
     """

@@ -47,10 +47,11 @@ def read_cases(datalist: str, dataset_dir: str, split: str, fold: int | str | No
         fold: number of the fold that validates; "none" trains on every training case and validates on none.
 
     Returns:
-        ``[{"image": path or list of paths, "label": inline landmarks or a path}, ...]``.
+        ``[{"image": path or list of paths, "label": inline landmarks or a path}, ...]``; cases without landmarks are
+        left out.
 
     Raises:
-        ValueError: if the split or the fold does not exist, or the data list is missing.
+        ValueError: if the split or the fold does not exist, the data list is missing, or there is nothing to train on.
     """
     if split not in (TRAINING, VALIDATION, TEST):
         raise ValueError(f"split is {split!r}; allowed are {TRAINING!r}, {VALIDATION!r} and {TEST!r}")
@@ -71,7 +72,13 @@ def read_cases(datalist: str, dataset_dir: str, split: str, fold: int | str | No
             raise ValueError(f"fold is {fold!r}; {path} has the folds {folds}, and 'none' trains on all cases")
         held = [not whole and item.get("fold") == fold for item in items]
         items = [item for item, out in zip(items, held, strict=True) if out == (split == VALIDATION)]
-    return [{"image": _locate(item["image"], dataset_dir), "label": item["label"]} for item in items]
+    labelled = [item for item in items if item.get("label") is not None]
+    if split == TRAINING and not labelled:
+        raise ValueError(
+            f"{path} has no case with landmarks to train on (fold {fold!r}): annotate images and create the bundle "
+            "again, or give train#dataset#data"
+        )
+    return [{"image": _locate(item["image"], dataset_dir), "label": item["label"]} for item in labelled]
 
 
 def find_images(dataset_dir: str) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ def apply_affine(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def world_to_voxel(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """World millimetres to voxel coordinates of the grid with this (voxel to world) affine. Shapes as `apply_affine`."""
+    """World millimetres to voxels of the grid with this (voxel to world) affine; shapes as `apply_affine`."""
     return apply_affine(np.linalg.inv(np.asarray(affine, dtype=np.float64)), points)
 
 
@@ -45,7 +45,8 @@ def embed_affine(affine: np.ndarray, dims: int) -> np.ndarray:
 def coarse_to_planned(points: np.ndarray, factor: Sequence[int]) -> np.ndarray:
     """Voxel coordinates on the coarse grid to those on the planned grid.
 
-    A coarse voxel is the mean of a block of ``factor`` planned voxels, so its centre ``c`` is ``(c + 0.5) * factor - 0.5``.
+    A coarse voxel is the mean of a block of ``factor`` planned voxels, so its centre ``c`` is ``(c + 0.5) * factor -
+    0.5``.
 
     Args:
         points: ``(..., D)`` voxels.

@@ -63,8 +63,8 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 class TrainingInferer(Inferer):
     """Calls the network on a training batch, in bfloat16 where asked for and where the device is made for it.
 
-    bfloat16 needs no loss scaling and works on CPUs too. Logits go to the loss in float32; whole volumes are always computed
-    in full precision, because half-precision logits lose the peak.
+    bfloat16 needs no loss scaling and works on CPUs too. Logits go to the loss in float32; whole volumes are always
+    computed in full precision, because half-precision logits lose the peak.
 
     Args:
         amp: use mixed precision where it is fast.
@@ -85,8 +85,8 @@ class TrainingInferer(Inferer):
 class CoarseToFineInferer(Inferer):
     """Finds every landmark on the coarse grid, checks the shape, and looks again in crops of the planned grid.
 
-    Crops lie on whole voxels, so where they overlap, the logits of a landmark are averaged with Gaussian weights, as in a
-    sliding window, but only near where it is: no heatmap of the whole volume is made.
+    Crops lie on whole voxels, so where they overlap, the logits of a landmark are averaged with Gaussian weights, as
+    in a sliding window, but only near where it is: no heatmap of the whole volume is made.
 
     Args:
         coarse: MONAI's ``SlidingWindowInferer`` with the coarse patch size, for the coarse grid.
@@ -95,8 +95,8 @@ class CoarseToFineInferer(Inferer):
         spacing: mm of the planned grid.
         coarse_decoder: from coarse logits to points.
         fine_decoder: from fine logits to points.
-        reach: standard deviation in mm, for each axis, of where a landmark may lie about its coarse point. Between two places
-            of a crop that look alike, the nearer one wins; training jitters crops by half as much.
+        reach: standard deviation in mm, for each axis, of where a landmark may lie about its coarse point. Between
+            two places of a crop that look alike, the nearer one wins; training jitters crops by half as much.
         plausibility: replace coarse points that the shape rules out.
         batch_size: crops in one call of the network.
         pad_value: value of air.
@@ -104,6 +104,7 @@ class CoarseToFineInferer(Inferer):
 
     def __init__(
         self,
+        *,
         coarse: Inferer,
         factor: Sequence[int],
         crop_size: Sequence[int],
@@ -122,9 +123,7 @@ class CoarseToFineInferer(Inferer):
         self.coarse_decoder, self.fine_decoder = coarse_decoder, fine_decoder
         self.batch_size, self.pad_value = int(batch_size), float(pad_value)
 
-    def __call__(
-        self, inputs: torch.Tensor, network: Callable[..., Any], *_: Any, **__: Any
-    ) -> torch.Tensor:
+    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *_: Any, **__: Any) -> torch.Tensor:
         """Peaks of a batch of whole images.
 
         Args:
@@ -204,13 +203,13 @@ class CoarseToFineInferer(Inferer):
                 for mark in np.flatnonzero((np.abs(shift) <= size // 2).all(-1)):
                     here = tuple(slice(max(0, s), n + min(0, s)) for s, n in zip(shift[mark], size, strict=True))
                     there = tuple(slice(max(0, -s), n + min(0, -s)) for s, n in zip(shift[mark], size, strict=True))
-                    total[(mark, *there)] += (found[mark] * weight)[here]
-                    weights[(mark, *there)] += weight[here]
+                    total[mark][there] += (found[mark] * weight)[here]
+                    weights[mark][there] += weight[here]
         return total / weights
 
 
 def gaussian_window(size: Sequence[int], device: torch.device) -> torch.Tensor:
-    """Weights ``(*size)`` that fall towards the border, sigma = size / 8, never below 1e-3 (MONAI's and nnU-Net's window)."""
+    """Weights ``(*size)`` that fall towards the border: sigma = size / 8, never below 1e-3, as in sliding windows."""
     out = torch.ones((), device=device)
     for n in size:
         steps = torch.arange(n, device=device, dtype=torch.float32) - (n - 1) / 2

@@ -19,8 +19,8 @@ from .targets import ConeTarget, GaussianTarget
 class _TopKBCE(torch.autograd.Function):
     """Mean binary cross-entropy of the hardest voxels of each row, with its gradient made in the same pass.
 
-    Autograd would keep five maps of the size of the logits and scatter through the selection; on a CPU that takes longer
-    than the network. Voxels that tie for the last place share it.
+    Autograd would keep five maps of the size of the logits and scatter through the selection; on a CPU that takes
+    longer than the network. Voxels that tie for the last place share it.
     """
 
     @staticmethod
@@ -87,9 +87,10 @@ def inside_patch(points: torch.Tensor, size: tuple[int, ...] | torch.Size) -> to
 class TopKBCELoss(nn.Module):
     """Binary cross-entropy on cones, mean over the hardest ``fraction`` of the voxels of each channel.
 
-    Source: nnLandmark (Ertl et al., MIDL 2026), ``fraction`` 0.2. Absent landmarks have an empty target and unknown ones do
-    not count. A landmark outside of the patch whose cone reaches in has its part of the cone as target (the reference has an
-    empty channel there).
+    Source: nnLandmark (Ertl et al., MIDL 2026), ``fraction`` 0.2. Absent landmarks have an empty target and unknown
+        ones do
+    not count. A landmark outside of the patch whose cone reaches in has its part of the cone as target (the reference
+    has an empty channel there).
 
     Args:
         target: makes the heatmap in [0, 1].
@@ -122,7 +123,8 @@ class SpatialCrossEntropyLoss(nn.Module):
 
     Only for landmarks that are present and inside the patch: ``CE = logsumexp(logits) - <target, logits>``.
 
-    Source: the one-hot softmax of McCouat and Voiculescu (contour-hugging, 2022), with a Gaussian in place of the voxel.
+    Source: the one-hot softmax of McCouat and Voiculescu (contour-hugging, 2022), with a Gaussian in place of the
+        voxel.
 
     Args:
         target: the Gaussian.
@@ -177,7 +179,9 @@ class StagesLoss(nn.Module):
         super().__init__()
         self.stages = nn.ModuleDict(dict(stages))
 
-    def forward(self, logits: Mapping[str, torch.Tensor], targets: Mapping[str, dict[str, torch.Tensor]]) -> torch.Tensor:
+    def forward(
+        self, logits: Mapping[str, torch.Tensor], targets: Mapping[str, dict[str, torch.Tensor]]
+    ) -> torch.Tensor:
         """Sum over stages.
 
         Args:

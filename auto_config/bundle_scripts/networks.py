@@ -1,7 +1,7 @@
 """Networks: a bundle's network is one module for each stage, one channel for each landmark.
 
-`plain` and `tiny` are MONAI's DynUNet, written into the config with its arguments; the residual-encoder U-Nets of nnU-Net
-come from the package dynamic-network-architectures.
+`plain` and `tiny` are MONAI's DynUNet, written into the config with its arguments; the residual-encoder U-Nets of
+nnU-Net come from the package dynamic-network-architectures.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def residual_encoder_unet(
 class LandmarkNetwork(nn.Module):
     """One network for each stage, and the shape model that stands between them.
 
-    A tensor goes through the last stage, so that the module looks like any network to tools that know nothing of stages; a
-    dictionary goes through the stages that it names.
+    A tensor goes through the last stage, so that the module looks like any network to tools that know nothing of
+    stages; a dictionary goes through the stages that it names.
 
     Args:
         stages: network of each stage by name, in order; each maps ``(B, C, *size)`` to logits ``(B, L, *size)``.

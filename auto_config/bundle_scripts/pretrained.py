@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 from torch import nn
 
 
 class LoadPretrained:
-    """Handler that loads, when a training starts, every tensor whose name and shape are the same in both networks.
+    """Handler that loads every tensor whose name and shape are the same in both networks, before a training starts.
 
-    The output layers of a bundle with other landmarks differ and stay as they are; so does the shape model.
+    The output layers of a bundle with other landmarks differ and stay as they are; so does the shape model. Handlers
+    that load when the training starts come later: weights that are resumed from, or continued from, count more.
 
     Args:
         network: to load into; not wrapped.
         path: a plain state dict.
 
     Raises:
-        ValueError: when the training starts, if nothing fits.
+        ValueError: when it is attached, if nothing fits.
     """
 
     def __init__(self, network: nn.Module, path: str) -> None:
         self.network, self.path = network, path
 
-    def attach(self, engine: Engine) -> None:
-        """Load when this trainer starts."""
-        engine.add_event_handler(Events.STARTED, self)
-
-    def __call__(self, _: Engine) -> None:
+    def attach(self, _: Engine) -> None:
         """Load now."""
         found = torch.load(self.path, map_location="cpu", weights_only=True)
         own = self.network.state_dict()

@@ -1,7 +1,7 @@
 """Heatmap targets in closed form from sub-voxel points, on the device that holds the points.
 
-Points are voxel coordinates ``(B, L, D)`` of the patch. A point may lie outside of the patch: the part of its heatmap that
-reaches in is made all the same. Channels are separate, so heatmaps of neighbours may overlap.
+Points are voxel coordinates ``(B, L, D)`` of the patch. A point may lie outside of the patch: the part of its heatmap
+that reaches in is made all the same. Channels are separate, so heatmaps of neighbours may overlap.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 
 
 def axis_offsets(points: torch.Tensor, size: Sequence[int]) -> list[torch.Tensor]:
-    """Signed distance in voxels of each plane of the patch from each point, one ``(B, L, size[d])`` tensor for each axis."""
+    """Signed distance in voxels of each plane of the patch from each point: ``(B, L, size[d])`` for each axis."""
     return [
         torch.arange(n, device=points.device, dtype=points.dtype) - points[..., d : d + 1] for d, n in enumerate(size)
     ]
@@ -28,8 +28,9 @@ def _along(values: torch.Tensor, axis: int, dims: int) -> torch.Tensor:
 class ConeTarget:
     """Truncated Euclidean distance cone: ``max(0, 1 - d / sqrt(radius^2 + 1))``.
 
-    At radius 15 and isotropic voxels this has exactly the 14 147 positive voxels of nnLandmark's template (the normalised
-    Euclidean distance transform of a ball of radius 15; Ertl et al., MIDL 2026), but at the sub-voxel position of the point.
+    At radius 15 and isotropic voxels this has exactly the 14 147 positive voxels of nnLandmark's template (the
+    normalised Euclidean distance transform of a ball of radius 15; Ertl et al., MIDL 2026), but at the sub-voxel
+    position of the point.
 
     Args:
         radius: ``(D,)`` radius in voxels of each axis (the same millimetres on every axis of an anisotropic grid). The
@@ -84,12 +85,10 @@ class GaussianTarget:
         self.sigma = float(sigma)
 
     def factors(self, points: torch.Tensor, size: Sequence[int]) -> list[torch.Tensor]:
-        """One ``(B, L, size[d])`` vector for each axis, each with sum 1 (over the patch); their outer product is the target.
+        """One ``(B, L, size[d])`` vector for each axis, each with sum 1; their outer product is the target.
 
         Args:
             points: ``(B, L, D)`` voxels, finite.
             size: patch shape in voxels.
         """
-        return [
-            torch.softmax(-0.5 * (offset / self.sigma) ** 2, dim=-1) for offset in axis_offsets(points, size)
-        ]
+        return [torch.softmax(-0.5 * (offset / self.sigma) ** 2, dim=-1) for offset in axis_offsets(points, size)]

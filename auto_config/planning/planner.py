@@ -68,7 +68,9 @@ def make_plan(fingerprint: Fingerprint, options: PlanOptions, split: Mapping[str
         "stages": Decision(stages, why_stages),
         "jitter_mm": Decision(
             jitter_mm(stages),
-            "there is no coarse stage" if len(stages) == 1 else "one coarse voxel: what the coarse stage may be off by",
+            "there is no coarse stage"
+            if len(stages) == 1
+            else "two thirds of a coarse voxel: what the coarse stage is off by, with room",
         ),
         "heatmap_radius_mm": Decision(
             round(CONE_RADIUS_VOXELS * min(spacing.value), 6),

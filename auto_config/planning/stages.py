@@ -137,13 +137,13 @@ def plan_stages(
 def jitter_mm(stages: Sequence[dict[str, Any]]) -> float | None:
     """Standard deviation along each axis of the points around which fine crops are cut in training; None for one stage.
 
-    One coarse voxel: the coarse stage finds nearly every point within one, and crops must see what it misses. In the
-    trials on mouse skulls 0.5 mm at coarse voxels of 0.4 mm.
+    Two thirds of a coarse voxel: on the mouse skulls the coarse stage is off by a third of a voxel on average and by
+    less than two at worst, which is three deviations here. Wider crops make the fine stage search more than it has to.
     """
     if len(stages) == 1:
         return None
     spacing = stages[0]["spacing"]
-    return round(prod(spacing) ** (1 / len(spacing)), 4)
+    return round(prod(spacing) ** (1 / len(spacing)) * 2 / 3, 4)
 
 
 def _one_or_two(recipe: str, wanted: int | None, held: Sequence[float]) -> tuple[int, str]:

@@ -86,7 +86,7 @@ def test_lengths_follow_the_spacing():
     assert plan.value("spacing") == [0.17, 0.16, 0.16]
     assert plan.value("heatmap_radius_mm") == pytest.approx(15 * 0.16)
     coarse = plan.stage("coarse")["spacing"]
-    assert plan.value("jitter_mm") == pytest.approx((coarse[0] * coarse[1] * coarse[2]) ** (1 / 3), abs=1e-4)
+    assert plan.value("jitter_mm") == pytest.approx((coarse[0] * coarse[1] * coarse[2]) ** (1 / 3) * 2 / 3, abs=1e-4)
     other = _plan(spacing=(0.3, 0.3, 0.6))
     assert other.value("spacing") == [0.3, 0.3, 0.6]
     assert other.reason("spacing") == "given by the user"
@@ -152,7 +152,7 @@ def test_reference_recipe_to_the_letter():
 
 def test_default_recipe():
     decisions = recipe_decisions("default", "tiny", 2, 3)
-    assert decisions["loss"].value["cross_entropy"] == 0.1
+    assert decisions["loss"].value["cross_entropy"] == 1.0
     assert decisions["loss"].value["output_bias"] == -4
     assert decisions["optimizer"].value["lr"] == 2e-3
     assert decisions["schedule"].value["warmup_steps"] == 20

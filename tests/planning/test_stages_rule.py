@@ -61,7 +61,7 @@ def test_skull_on_a_cpu():
     assert fine["filters"] == [16, 32, 64, 128]
     assert len(fine["strides"]) == 4
     assert fine["crops_per_image"] == 4
-    assert jitter_mm(stages) == pytest.approx(np.prod(coarse["spacing"]) ** (1 / 3), abs=1e-4)
+    assert jitter_mm(stages) == pytest.approx(np.prod(coarse["spacing"]) ** (1 / 3) * 2 / 3, abs=1e-4)
     assert "neighbours" in reason
 
 
