@@ -16,6 +16,7 @@ FIND_SCRIPTS = [
     "os.path.abspath(@bundle_root + '/scripts') not in getattr(sys.modules.get('scripts'), '__path__', [])]",
     "$sys.path.insert(0, os.path.abspath(@bundle_root))",
 ]
+KEEP_MEMORY = {"_target_": "scripts.cpu_memory.keep_freed_memory"}
 DEVICE = "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')"
 WEIGHTS = "$@bundle_root + '/models/model.pt'"
 
@@ -110,7 +111,7 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
                 "spatial_dims": plan.value("spatial_dims"),
             },
         },
-        "initialize": [*FIND_SCRIPTS, "$monai.utils.set_determinism(@seed)"],
+        "initialize": [*FIND_SCRIPTS, KEEP_MEMORY, "$monai.utils.set_determinism(@seed)"],
         "run": run,
         "training": "%run",
     }
@@ -226,6 +227,7 @@ def multi_gpu_config(plan: Plan) -> Json:
         },
         "initialize": [
             *FIND_SCRIPTS,
+            KEEP_MEMORY,
             "$monai.utils.set_determinism(@seed)",
             "$torch.cuda.set_device(@device) if torch.cuda.is_available() else None",
             "$torch.distributed.init_process_group('nccl' if torch.cuda.is_available() else 'gloo')",
