@@ -41,8 +41,10 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
         seed: of samples and of the first weights.
         pretrained: start from ``models/pretrained.pt``.
     """
-    fine, optimizer, schedule = plan.stage("fine"), plan.value("optimizer"), plan.value("schedule")
-    crops = {"crops_per_image": fine["crops_per_image"], "jitter_mm": plan.value("jitter_mm")}
+    optimizer, schedule = plan.value("optimizer"), plan.value("schedule")
+    crops: Json = {}
+    if parts.two_stages(plan):
+        crops = {"crops_per_image": plan.stage("fine")["crops_per_image"], "jitter_mm": plan.value("jitter_mm")}
     run = [
         "$@schedule.attach(@train#trainer)",
         "$@checkpoints.attach(@train#trainer)",
@@ -61,7 +63,7 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
         "keep_ensemble": False,
         **parts.numbers(plan),
         "batch_size": plan.value("stages")[0]["batch_size"],
-        **(crops if parts.two_stages(plan) else {}),
+        **crops,
         "iterations_per_epoch": plan.value("iterations_per_epoch"),
         "val_interval": plan.value("val_interval"),
         "learning_rate": optimizer["lr"],
