@@ -9,20 +9,18 @@ import os
 import re
 import shlex
 import shutil
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from auto_config import child
 from auto_config.bundle_scripts.landmark_files import atomic_write_text
 from auto_config.errors import UserError
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([smh])")
 _BUDGET = re.compile(rf"(?:{_AMOUNT.pattern}\s*)+")
-_STOPPED_BY_CTRL_C = 130
 # Arguments of `monai.bundle run` itself that make sense here; all other names are ids of train.json.
 _RUN_ARGUMENTS = ("tracking", "tracking_uri", "experiment_name", "run_name", "logging_file")
 
@@ -52,11 +50,11 @@ def train(
         time_budget: Time for everything, such as ``"90s"``, ``"15m"``, ``"1h30m"``, or a number of seconds.
         resume: Go on from the last epoch of an earlier training.
         gpus: Number of GPUs; with more than one, ``multi_gpu_train.json`` runs under torchrun. None means one process.
-        debug: Print the command that is run.
+        debug: Print the command that is run, and its traceback if it fails.
         **overrides: Values of ids of ``train.json``, such as ``batch_size=4`` or ``train#trainer#amp=False``.
 
     Returns:
-        Exit status of the training: 0 if it ended well, 130 after Ctrl-C.
+        Exit status of the training: 0 if it ended well, 2 after an error, 130 after Ctrl-C.
 
     Raises:
         UserError: If an argument is wrong, or the bundle cannot be trained.
@@ -89,7 +87,10 @@ def train(
             begin = started if position == 0 else time.time()
             arguments["time_budget"] = max(1.0, (started + seconds - begin) / (len(folds) - position))
             arguments["started"] = begin
-        status = _run(command(folder, arguments, processes), debug=debug)
+        line = command(folder, arguments, processes)
+        if debug:
+            print(shlex.join(line), flush=True)
+        status = child.run(line, log=folder / "eval" / "train_error.log", debug=debug)
         if status != 0:
             return status
     if trains_all:
@@ -198,22 +199,6 @@ def use_all_folds(models: Path, folds: list[int | str]) -> None:
 def _error_of(path: Path) -> float:
     value = json.loads(path.read_text(encoding="utf-8"))["value"]
     return math.inf if value is None else float(value)
-
-
-def _run(arguments: list[str], *, debug: bool) -> int:
-    if debug:
-        print(shlex.join(arguments), flush=True)
-    with subprocess.Popen(arguments) as process:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            # A terminal sends Ctrl-C to both processes. If only this one got it, the other has to be told.
-            try:
-                process.wait(timeout=3)
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGINT)
-                process.wait()
-            return _STOPPED_BY_CTRL_C
 
 
 def _read_config(folder: Path, name: str) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from auto_config.bundle.parts import Json
 from auto_config.planning.plan import Plan
 
 IMPORTS = ["$import os", "$import sys", "$import torch", "$import monai"]
-# First of all, and not in `run`: MONAI instantiates before it adds the bundle to the path (docs/bundle.md). What another
-# bundle in this process left under the name `scripts` must go first.
+# First of all, and not in `run`: MONAI instantiates before it adds the bundle to the path (docs/bundle.md). What
+# another bundle in this process left under the name `scripts` must go first.
 FIND_SCRIPTS = [
     "$[sys.modules.pop(name) for name in list(sys.modules) if name.split('.')[0] == 'scripts' and "
     "os.path.abspath(@bundle_root + '/scripts') not in getattr(sys.modules.get('scripts'), '__path__', [])]",
@@ -391,6 +391,13 @@ def _train(plan: Plan, pretrained: bool) -> Json:
         "inferer": {"_target_": "scripts.inferers.TrainingInferer", "amp": "@amp"},
         "handlers": [
             *([loading] if pretrained else []),
+            {
+                "_target_": "scripts.cache.FillCache",
+                "images": "@images",
+                "data": "$list(@train#dataset#data) + list(@validate#dataset#data)",
+                # Before training the cores are idle.
+                "num_workers": "$max(@num_workers, 2)",
+            },
             {
                 "_target_": "scripts.validation.Validation",
                 "validator": "@validate#evaluator",

@@ -114,7 +114,7 @@ class ProgressReport:
 
     def _after_step(self, trainer: Engine) -> None:
         output = trainer.state.output
-        self._loss += float((output[0] if isinstance(output, list) else output)["loss"])
+        self._loss += (output[0] if isinstance(output, list) else output)["loss"].item()
         self._losses += 1
         if self._bar is not None and time.time() - self._shown_at >= _REFRESH_SECONDS:
             self._draw(self._bar, trainer)

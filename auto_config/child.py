@@ -1,0 +1,92 @@
+"""Run a command in a process of its own: signals are passed on, and a traceback becomes one line."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from threading import Thread
+from types import FrameType
+from typing import IO
+
+STOPPED_BY_CTRL_C = 130
+_TRACEBACK = "Traceback (most recent call last)"
+_CHAINED = ("The above exception was the direct cause", "During handling of the above exception")
+
+
+def run(arguments: Sequence[str], *, log: Path, debug: bool = False) -> int:
+    """Run a command; its output goes where this process' output goes.
+
+    When it fails, its traceback is written to `log` and only the message of the first error is printed.
+
+    Args:
+        arguments: the command.
+        log: file for the traceback of a failure.
+        debug: print tracebacks as they come.
+
+    Returns:
+        Exit status; 2 for an error with a traceback, 130 after Ctrl-C.
+    """
+    held: list[str] = []
+    with subprocess.Popen(arguments, stderr=None if debug else subprocess.PIPE, text=True) as process:
+        reader = Thread(target=_pass_on, args=(process.stderr, held), daemon=True)
+        if not debug:
+            reader.start()
+        before = signal.signal(signal.SIGTERM, _forward_to(process))
+        try:
+            status = process.wait()
+        except KeyboardInterrupt:
+            # A terminal sends Ctrl-C to both processes. If only this one got it, the other has to be told.
+            try:
+                process.wait(timeout=3)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGINT)
+                process.wait()
+            return STOPPED_BY_CTRL_C
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        if not debug:
+            reader.join()
+    if status <= 0 or not held:
+        return status
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("".join(held), encoding="utf-8")
+    print(f"error: {first_message(held)}\nThe whole traceback is in {log}.", file=sys.stderr)
+    return 2
+
+
+def first_message(lines: Sequence[str]) -> str:
+    """The message of the first exception of a traceback with its chain: the cause, not what was made of it.
+
+    Args:
+        lines: of standard error, from the first traceback on.
+    """
+    message = ""
+    for line in lines:
+        text = line.rstrip("\n")
+        if any(mark in text for mark in _CHAINED):
+            break
+        if text and not text.startswith((" ", _TRACEBACK)):
+            message = text
+    name, _, said = message.partition(": ")
+    return said if said and name.replace(".", "").isidentifier() else message
+
+
+def _pass_on(stream: IO[str] | None, held: list[str]) -> None:
+    """Pass lines on, and hold everything from the first traceback on."""
+    assert stream is not None
+    for line in stream:
+        if held or line.startswith(_TRACEBACK):
+            held.append(line)
+        else:
+            sys.stderr.write(line)
+            sys.stderr.flush()
+
+
+def _forward_to(process: subprocess.Popen[str]) -> Callable[[int, FrameType | None], None]:
+    def forward(number: int, _: FrameType | None) -> None:
+        process.send_signal(number)
+
+    return forward
