@@ -1,0 +1,85 @@
+"""``inference.json`` and ``evaluate.json``: the workflows that use weights."""
+
+from __future__ import annotations
+
+from auto_config.bundle import parts
+from auto_config.bundle.configs.common import DEVICE, FIND_SCRIPTS, load_weights, paths
+from auto_config.bundle.parts import Json
+from auto_config.planning.plan import Plan
+
+
+def inference_config(plan: Plan, landmarks: int) -> Json:
+    """``configs/inference.json``: a folder of images to points; also what MONAI Label and `predict` open.
+
+    Args:
+        plan: all decisions.
+        landmarks: number of landmarks.
+    """
+    return {
+        **paths("/path/to/images"),
+        **parts.numbers(plan),
+        "device": DEVICE,
+        "network_def": parts.network_def(plan, landmarks),
+        "network": "$@network_def.to(@device)",
+        "inferer": parts.inferer(plan),
+        **parts.decoders(plan),
+        "preprocessing": {"_target_": "Compose", "transforms": parts.image_transforms(plan)},
+        "dataset": {
+            "_target_": "Dataset",
+            "data": {"_target_": "scripts.dataset.find_images", "dataset_dir": "@dataset_dir"},
+            "transform": "@preprocessing",
+        },
+        "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
+        "postprocessing": {
+            "_target_": "Compose",
+            "transforms": [
+                *parts.to_world(plan),
+                parts.result(),
+                {
+                    "_target_": "scripts.results.BallLabelMapd",
+                    "keys": "pred",
+                    "ref_image": "image",
+                    "radius_mm": parts.ball_radius_mm(plan),
+                },
+            ],
+        },
+        "handlers": [
+            load_weights(),
+            {"_target_": "scripts.outputs.PredictionWriter", "output_dir": "@output_dir", "landmarks": "@landmarks"},
+        ],
+        "evaluator": {
+            "_target_": "SupervisedEvaluator",
+            "device": "@device",
+            "val_data_loader": "@dataloader",
+            "network": "@network",
+            "inferer": "@inferer",
+            "postprocessing": "@postprocessing",
+            "val_handlers": "@handlers",
+        },
+        "initialize": FIND_SCRIPTS,
+        "run": ["$@evaluator.run()"],
+        "evaluating": "%run",
+    }
+
+
+def evaluate_config() -> Json:
+    """``configs/evaluate.json``, read on top of train.json: the best weights on validation or test cases."""
+    return {
+        "split": "validation",
+        "validate#dataset#data#split": "@split",
+        "validate#handlers": [
+            load_weights(),
+            {"_target_": "StatsHandler", "iteration_log": False},
+            {
+                "_target_": "MetricsSaver",
+                "save_dir": "@output_dir",
+                "metrics": ["mre_mm", "sdr_2mm"],
+                "metric_details": ["mre_mm"],
+                "summary_ops": "*",
+            },
+            {"_target_": "scripts.outputs.PredictionWriter", "output_dir": "@output_dir", "landmarks": "@landmarks"},
+        ],
+        "initialize": FIND_SCRIPTS,
+        "run": ["$@validate#evaluator.run()"],
+        "evaluating": "%run",
+    }
