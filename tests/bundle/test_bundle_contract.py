@@ -62,7 +62,9 @@ def test_all_properties_are_there(bundles, server, tmp_path):
             ("train", ["train", "multi_gpu_train"]),
             ("infer", ["inference"]),
         ):
-            overrides = {"dataset_dir": config(root, "train")["dataset_dir"]} if kind == "infer" else {}
+            overrides = {"output_dir": str(tmp_path)}
+            if kind == "infer":
+                overrides["dataset_dir"] = config(root, "train")["dataset_dir"]
             checks.append({"bundle": str(root), "type": kind, "configs": configs, "overrides": overrides})
     assert ask(server, tmp_path, "workflow_checks", "properties", checks) == [[]] * 8
 
@@ -153,8 +155,8 @@ def test_the_tool_trains_through_the_command_line_of_monai(bundles, copy_of):
 # Each top-level number with another value, and where that must arrive.
 WINDOW = "get('inferer').coarse"
 EFFECTS = {
-    "output_dir": ("/elsewhere", "get('train#handlers')[2].log_dir"),
-    "cache_dir": ("/elsewhere", "str(get('images').cache_dir)"),
+    "output_dir": ("OTHER", "[h for h in get('train#handlers') if hasattr(h, '_writer')][0]._writer.log_dir"),
+    "cache_dir": ("OTHER", "str(get('images').cache_dir)"),
     "fold": (1, "str(get('checkpoints')._fold_folder)[-6:]", "fold_1"),
     "seed": (5, "get('train#dataset').seed"),
     "resume": (True, "get('checkpoints')._resume"),
@@ -187,12 +189,14 @@ PARTS = {
 
 def test_every_number_at_the_top_can_be_overridden(bundles, server, tmp_path):
     assert set(config(bundles["two"], "train")) - PARTS == set(EFFECTS) - {"train#trainer#max_epochs"}
-    checks = [
-        {"bundle": str(bundles["two"]), "overrides": {name: rule[0]}, "expression": rule[1]}
-        for name, rule in EFFECTS.items()
-    ]
-    found = dict(zip(EFFECTS, ask(server, tmp_path, "workflow_checks", "effects", checks), strict=True))
-    assert found == {name: rule[-1] if len(rule) == 3 else rule[0] for name, rule in EFFECTS.items()}
+    # What the objects write goes elsewhere.
+    other = str(tmp_path / "other")
+    rules = {name: [other if part == "OTHER" else part for part in rule] for name, rule in EFFECTS.items()}
+    usual = {"output_dir": str(tmp_path), "cache_dir": None}
+    root = str(bundles["two"])
+    checks = [{"bundle": root, "overrides": {**usual, name: r[0]}, "expression": r[1]} for name, r in rules.items()]
+    found = dict(zip(rules, ask(server, tmp_path, "workflow_checks", "effects", checks), strict=True))
+    assert found == {name: rule[2] if len(rule) == 3 else rule[0] for name, rule in rules.items()}
 
 
 def test_numbers_of_a_real_training_are_overridden(bundles, server, copy_of):
@@ -211,10 +215,11 @@ def test_numbers_of_a_real_training_are_overridden(bundles, server, copy_of):
 def test_every_part_can_be_built(bundles, server, tmp_path):
     parts = [name for name in config(bundles["one"], "train") if name not in ("run", "training", "initialize")]
     root = str(bundles["one"])
-    checks = [{"bundle": root, "overrides": {}, "expression": f"get({name!r}) is None"} for name in parts]
+    usual = {"output_dir": str(tmp_path), "cache_dir": None}
+    checks = [{"bundle": root, "overrides": usual, "expression": f"get({name!r}) is None"} for name in parts]
     found = ask(server, tmp_path, "workflow_checks", "effects", checks)
     absent = {name for name, nothing in zip(parts, found, strict=True) if nothing}
-    assert absent == {"time_budget", "started"}
+    assert absent == {"time_budget", "started", "cache_dir"}
 
 
 def test_files_are_pretty_and_hold_no_name_and_no_import_of_scripts(bundles):
