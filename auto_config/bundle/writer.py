@@ -53,18 +53,17 @@ def write_bundle(
     training = [case for case in dataset.cases if case.name in split.folds]
     landmarks = landmark_table(dataset.names, plan.value("pairs"), training, plan.value("spatial_dims"))
     dataset_dir, datalist = data_list(dataset, split)
-    files: dict[str, Any] = {
-        "configs/landmarks.json": landmarks,
-        "configs/plan.json": {"fingerprint": fingerprint.to_dict(), "decisions": plan.to_dict()},
-        "configs/train.json": configs.train_config(
-            plan, len(dataset.names), str(dataset_dir), seed, pretrained=weights is not None
-        ),
-        "configs/evaluate.json": configs.evaluate_config(),
-        "configs/inference.json": configs.inference_config(plan, len(dataset.names)),
-        "configs/multi_gpu_train.json": configs.multi_gpu_config(plan),
-        "configs/metadata.json": metadata(plan, path.name, landmarks, len(training)),
-        "data/datalist.json": datalist,
-    }
+    files = config_files(
+        path.name,
+        plan,
+        landmarks,
+        cases=len(training),
+        dataset_dir=str(dataset_dir),
+        seed=seed,
+        pretrained=weights is not None,
+    )
+    files["configs/plan.json"] = {"fingerprint": fingerprint.to_dict(), "decisions": plan.to_dict()}
+    files["data/datalist.json"] = datalist
     working = path.with_name(f".{path.name}.tmp")
     shutil.rmtree(working, ignore_errors=True)
     for name, content in files.items():
@@ -87,6 +86,38 @@ def write_bundle(
         shutil.rmtree(old)
     else:
         working.rename(path)
+
+
+def config_files(
+    name: str,
+    plan: Plan,
+    landmarks: dict[str, Any],
+    *,
+    cases: int,
+    dataset_dir: str,
+    seed: int,
+    pretrained: bool = False,
+) -> dict[str, Any]:
+    """The config files that follow from a plan, by their path in the bundle.
+
+    Args:
+        name: of the bundle.
+        plan: all decisions.
+        landmarks: content of ``configs/landmarks.json``.
+        cases: number of training cases.
+        dataset_dir: folder that the image paths of the data list start from.
+        seed: of the training.
+        pretrained: the training starts from ``models/pretrained.pt``.
+    """
+    count = len(landmarks["landmarks"])
+    return {
+        "configs/landmarks.json": landmarks,
+        "configs/train.json": configs.train_config(plan, count, dataset_dir, seed, pretrained=pretrained),
+        "configs/evaluate.json": configs.evaluate_config(),
+        "configs/inference.json": configs.inference_config(plan, count),
+        "configs/multi_gpu_train.json": configs.multi_gpu_config(plan),
+        "configs/metadata.json": metadata(plan, name, landmarks, cases),
+    }
 
 
 def check_target(path: Path, overwrite: bool) -> None:
