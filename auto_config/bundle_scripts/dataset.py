@@ -141,7 +141,7 @@ class LoadLandmarksd(MapTransform):
             out[key] = np.full((len(self.names), self.spatial_dims), np.nan)
             out["status"] = np.full(len(self.names), -1, dtype=np.int8)
             return out
-        found = read_label(out[key], self.names)
+        found = read_label(out[key], self.names, spatial_dims=self.spatial_dims)
         out[key], out["status"] = np.array(found.points), np.array(found.status)
         return out
 
@@ -166,6 +166,7 @@ def training_shapes(
 ) -> np.ndarray:
     """Points of all cases, ``(N, L, D)`` world mm, NaN where a landmark is not present; for the shape model."""
     names = read_names(landmarks)
-    sets = [read_label(case["label"], names) for case in data if case.get("label") is not None]
+    labels = [case["label"] for case in data if case.get("label") is not None]
+    sets = [read_label(label, names, spatial_dims=spatial_dims) for label in labels]
     shapes = [np.where((s.status == PRESENT)[:, None], s.points, np.nan) for s in sets]
     return np.stack(shapes) if shapes else np.zeros((0, len(names), spatial_dims))
