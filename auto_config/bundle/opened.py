@@ -91,9 +91,9 @@ def open_bundle(root: str | Path, *, device: str | None = None, plausibility: bo
     if device is not None:
         config["device"] = _device(device)
     if plausibility is not None:
-        if "plausibility" not in config.get("inferer", {}):
+        if "plausibility" not in config:
             raise UserError(f"{root}: has no plausibility step, because it has one stage; leave --plausibility away")
-        config["inferer"]["plausibility"] = plausibility
+        config["plausibility"] = plausibility
     parser = ConfigParser(_with_package(config, _import_scripts(root / "scripts")))
     parser.read_meta(str(root / "configs" / "metadata.json"))
     chosen = torch.device(parser.get_parsed_content("device"))

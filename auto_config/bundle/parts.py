@@ -11,6 +11,7 @@ Json = dict[str, Any]
 
 # MONAI warns when it has to choose these itself.
 LABELS = [["L", "R"], ["P", "A"], ["I", "S"]]
+MIRROR_PAIRS = {"_target_": "scripts.dataset.read_mirror", "landmarks": "@landmarks"}
 LEAKY_RELU = ["leakyrelu", {"inplace": True, "negative_slope": 0.01}]
 INSTANCE_NORM = ["INSTANCE", {"affine": True}]
 
@@ -129,7 +130,11 @@ def numbers(plan: Plan) -> Json:
     coarse = {}
     if two_stages(plan):
         stage = plan.stage("coarse")
-        coarse = {"coarse_factor": stage["factor"], "coarse_patch_size": stage["patch_size"]}
+        coarse = {
+            "coarse_factor": stage["factor"],
+            "coarse_patch_size": stage["patch_size"],
+            "plausibility": True,
+        }
     return {
         "spacing": plan.value("spacing"),
         "pad_value": plan.value("pad_value"),
@@ -146,7 +151,7 @@ def decoders(plan: Plan) -> Json:
 
 
 def inferer(plan: Plan) -> Json:
-    """MONAI's sliding window, or coarse to fine with that window on the coarse grid."""
+    """MONAI's sliding window, or coarse to fine with that window on the coarse grid; mirrored where training is."""
     window = {
         "_target_": "SlidingWindowInferer",
         "roi_size": "@coarse_patch_size" if two_stages(plan) else "@patch_size",
@@ -156,8 +161,18 @@ def inferer(plan: Plan) -> Json:
         "padding_mode": "constant",
         "cval": "@pad_value",
     }
-    if not two_stages(plan):
-        return window
+    return mirrored(plan, coarse_to_fine(plan, window) if two_stages(plan) else window)
+
+
+def mirrored(plan: Plan, inferer: Json) -> Json:
+    """The inferer, looking in the mirror as well where training mirrors."""
+    if not plan.value("mirror"):
+        return inferer
+    return {"_target_": "scripts.inferers.MirroredInferer", "inferer": inferer, "mirror_pairs": MIRROR_PAIRS}
+
+
+def coarse_to_fine(plan: Plan, window: Json) -> Json:
+    """The inferer of two stages, with a sliding window on the coarse grid."""
     return {
         "_target_": "scripts.inferers.CoarseToFineInferer",
         "coarse": window,
@@ -168,7 +183,7 @@ def inferer(plan: Plan) -> Json:
         "fine_decoder": "@decoder",
         # Twice the jitter that the fine stage was trained with.
         "reach": round(2 * plan.value("jitter_mm"), 4),
-        "plausibility": True,
+        "plausibility": "@plausibility",
         "pad_value": "@pad_value",
     }
 

@@ -208,6 +208,48 @@ class CoarseToFineInferer(Inferer):
         return total / weights
 
 
+class MirroredInferer(Inferer):
+    """Another inferer, with a network that also looks in the mirror.
+
+    Logits of the image and of its mirror image, back in place and with paired landmarks exchanged, are averaged. Only
+    for networks that were trained on mirrored images.
+
+    Args:
+        inferer: calls the network, on tensors or on one tensor for each stage.
+        mirror_pairs: for each landmark the one that takes its place in the mirror, itself on the midline.
+    """
+
+    def __init__(self, inferer: Inferer, mirror_pairs: Sequence[int]) -> None:
+        super().__init__()
+        self.inferer, self.mirror_pairs = inferer, list(mirror_pairs)
+
+    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        """What the other inferer gives; mirroring is along the first spatial axis, left to right."""
+        return self.inferer(inputs, _Mirrored(network, self.mirror_pairs), *args, **kwargs)
+
+
+class _Mirrored:
+    """A network that averages over an image and its mirror image."""
+
+    def __init__(self, network: Callable[..., Any], pairs: list[int]) -> None:
+        self.network, self.pairs = network, pairs
+        self.shape = shape_of(network)
+
+    def __call__(self, image: Any) -> Any:
+        plain, mirrored = self.network(image), self.network(_each(image, lambda x: x.flip(2)))
+        if isinstance(plain, dict):
+            return {name: self._mean(plain[name], mirrored[name]) for name in plain}
+        return self._mean(plain, mirrored)
+
+    def _mean(self, plain: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
+        return (plain + mirrored[:, self.pairs].flip(2)) / 2
+
+
+def _each(image: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """Change a tensor, or each tensor of a dictionary."""
+    return {name: change(x) for name, x in image.items()} if isinstance(image, dict) else change(image)
+
+
 def gaussian_window(size: Sequence[int], device: torch.device) -> torch.Tensor:
     """Weights ``(*size)`` that fall towards the border: sigma = size / 8, never below 1e-3, as in sliding windows."""
     out = torch.ones((), device=device)
@@ -218,5 +260,5 @@ def gaussian_window(size: Sequence[int], device: torch.device) -> torch.Tensor:
 
 
 def shape_of(network: Any) -> Any:
-    """The shape model of a network, also inside of a wrapper for several GPUs."""
-    return network.shape if hasattr(network, "shape") else network.module.shape
+    """The shape model of a network, also inside of a wrapper for several GPUs; None for other networks."""
+    return getattr(network, "shape", None) or getattr(getattr(network, "module", None), "shape", None)

@@ -149,9 +149,7 @@ def _spatial_augmentation(plan: Plan) -> Json:
         "rotation_probability": rule["rotation"]["prob"],
         "scale": [rule["scale"]["low"], rule["scale"]["high"]],
         "scale_probability": rule["scale"]["prob"],
-        "mirror_pairs": {"_target_": "scripts.dataset.read_mirror", "landmarks": "@landmarks"}
-        if plan.value("mirror")
-        else None,
+        "mirror_pairs": parts.MIRROR_PAIRS if plan.value("mirror") else None,
     }
 
 
