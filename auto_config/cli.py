@@ -274,7 +274,7 @@ def evaluate(
         cases: only these cases: anna,ben
 
     Returns:
-        The exit status: 0, or 1 if cases are missing because they could not be predicted.
+        The exit status: 0 once predictions and truth could be compared.
 
     Examples:
         auto_config evaluate results scans

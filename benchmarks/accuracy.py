@@ -23,6 +23,7 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=5, help="every n-th case by name is a test case ...")
     parser.add_argument("--tests", type=int, default=8, help="... up to this number")
     parser.add_argument("--time_budget", default="15m")
+    parser.add_argument("--fold", default="0", help="a fold, all or none")
     parser.add_argument("--create", nargs=argparse.REMAINDER, default=[], help="further options of create, last")
     given = parser.parse_args()
     images = sorted((given.source / "images").iterdir())
@@ -37,7 +38,7 @@ def main() -> int:
             (Path(folder) / path.name).symlink_to(path.resolve())
         for name, arguments in {
             "create": ["create", given.source, bundle, "--test", names, *given.create],
-            "train": ["train", bundle, "--time_budget", given.time_budget],
+            "train": ["train", bundle, "--time_budget", given.time_budget, "--fold", given.fold],
             "predict": ["predict", bundle, folder, predictions],
             "evaluate": ["evaluate", predictions, given.source],
         }.items():
