@@ -77,7 +77,8 @@ def label(bundle: Path, metrics: dict[str, Any], cases: int, minutes: float) -> 
         f"**Synthetic data.** {cases} training and 10 test cases are all warps of one template (MNI152 2009a "
         "symmetric, skull-stripped) with its 32 AFID points; nothing is known about real scans.\n"
         f"After {minutes:g} minutes on two CPU cores: mean error {error['mean']:.2f} mm, median "
-        f"{error['median']:.2f} mm, worst {error['max']:.2f} mm on the test cases; always predicting the mean shape gives {baseline['mean']:.2f} mm.\n"
+        f"{error['median']:.2f} mm, worst {error['max']:.2f} mm on the test cases; always predicting the mean shape "
+        f"gives {baseline['mean']:.2f} mm.\n"
     )
     rest = after[after.index("\n## ") :]
     atomic_write_text(readme, f"{before}## Performance\n{measured}{rest}")
