@@ -35,8 +35,6 @@ def properties(checks):
         workflow.initialize()
         wrong.append(workflow.check_properties())
         workflow.finalize()
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
     return wrong
 
 

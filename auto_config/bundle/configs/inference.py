@@ -75,6 +75,7 @@ def evaluate_config() -> Json:
                 "save_dir": "@output_dir",
                 "metrics": ["mre_mm", "sdr_2mm"],
                 "metric_details": ["mre_mm"],
+                "batch_transform": "$lambda batch: [item['image'].meta for item in batch]",
                 "summary_ops": "*",
             },
             {"_target_": "scripts.outputs.PredictionWriter", "output_dir": "@output_dir", "landmarks": "@landmarks"},
