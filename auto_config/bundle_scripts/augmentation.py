@@ -22,7 +22,7 @@ class IntensityAugmentation:
         brightness: (probability, low, high) factor.
         contrast: (probability, low, high) factor about the mean; the range of values is kept.
         low_resolution: (probability, low, high) factor of the number of voxels along each axis: the patch is sampled
-            down (nearest) and up (linear) about its centre, so points stay where they are.
+            down and up again about its centre, so points stay where they are.
         gamma: (probability, low, high) exponent on values scaled to [0, 1]; mean and deviation are restored.
         gamma_inverted: the same on the negative of the image.
     """
@@ -83,7 +83,9 @@ def _gamma(image: torch.Tensor, exponent: float) -> torch.Tensor:
 
 
 def low_resolution(image: torch.Tensor, factor: float) -> torch.Tensor:
-    """Sample down (nearest) and up again (linear), both aligned at the borders of the patch, so nothing moves.
+    """Sample down and up again, both linear and aligned at the borders of the patch, so nothing moves.
+
+    The reference takes the nearest voxel on the way down, which moves the image by up to half a voxel.
 
     Args:
         image: ``(C, *size)``.
@@ -92,7 +94,7 @@ def low_resolution(image: torch.Tensor, factor: float) -> torch.Tensor:
     size = image.shape[1:]
     small = [max(1, round(n * factor)) for n in size]
     mode = "trilinear" if len(size) == 3 else "bilinear"
-    low = functional.interpolate(image[None], size=small, mode="nearest-exact")
+    low = functional.interpolate(image[None], size=small, mode=mode, align_corners=False)
     return functional.interpolate(low, size=size, mode=mode, align_corners=False)[0]
 
 

@@ -145,8 +145,7 @@ class Placement:
         where: ``anywhere`` puts that landmark at a random place in the patch, ``centre`` in its middle (stock nnU-Net).
         margin: share of the patch's edge that such a landmark keeps away from, on each side.
         every: None chooses by chance; a batch size makes the last samples of each batch the ones with a landmark, as
-        stock
-            nnU-Net does.
+            stock nnU-Net does.
     """
 
     foreground: float = 0.67

@@ -66,7 +66,8 @@ class ConeTarget:
         squared = torch.zeros((), device=points.device, dtype=points.dtype)
         for axis, offset in enumerate(axis_offsets(points, size)):
             squared = squared + _along((offset * (finest / self.radius[axis])) ** 2, axis, dims)
-        return squared.sqrt_().mul_(-1.0 / (finest**2 + 1.0) ** 0.5).add_(1.0).clamp_(min=0.0)
+        # Divided before the root: at a distance of exactly sqrt(radius^2 + 1) the cone is 0, and not 1e-8.
+        return squared.div_(finest**2 + 1.0).sqrt_().neg_().add_(1.0).clamp_(min=0.0)
 
 
 class GaussianTarget:
