@@ -19,12 +19,18 @@ import torch
 from monai.engines import SupervisedTrainer
 
 
-def die(*_args, **_kwargs):
-    """Be killed, as by a power cut."""
-    os.kill(os.getpid(), signal.SIGKILL)
+class Death:
+    """Kills the process that made it, also when one of its workers calls."""
+
+    def __init__(self):
+        self.main = os.getpid()
+
+    def __call__(self, *_args, **_kwargs):
+        os.kill(self.main, signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
-def half_written(save):
+def half_written(save, die):
     """A writer that is killed when half of its bytes are in the file."""
 
     def half(first, second):
@@ -38,7 +44,7 @@ def half_written(save):
     return half
 
 
-def half_cached(save):
+def half_cached(save, die):
     """``numpy.save`` to a path, killed in the middle of the file."""
 
     def half(path, array):
@@ -68,14 +74,15 @@ def die_at(way, count):
     A file of weights is written ``half``, or is ``complete`` but not yet renamed; a ``step`` of training begins; half a
     file of the image ``cache`` is written.
     """
+    die = Death()
     if way == "half":
-        torch.save = nth(torch.save, count, half_written(torch.save))
+        torch.save = nth(torch.save, count, half_written(torch.save, die))
     elif way == "complete":
         os.fsync = nth(os.fsync, count, die)
     elif way == "step":
         SupervisedTrainer._iteration = nth(SupervisedTrainer._iteration, count, die)
     elif way == "cache":
-        np.save = nth(np.save, count, half_cached(np.save))
+        np.save = nth(np.save, count, half_cached(np.save, die))
 
 
 def run(request):

@@ -1,0 +1,82 @@
+"""Every bundle in bundles/ is what the tool writes today from its plan; it is labelled, small, and predicts."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from auto_config.bundle.opened import open_bundle
+from auto_config.bundle.writer import SCRIPTS, config_files
+from auto_config.demo.afids import NAMES
+from auto_config.demo.brains import load_template, make_brain
+from auto_config.fingerprint import Fingerprint
+from auto_config.planning import Plan, PlanOptions, make_plan
+
+BUNDLES = sorted(path.parent.parent for path in Path(__file__).parents[2].glob("bundles/*/configs/plan.json"))
+DEMO = next(path for path in BUNDLES if path.name == "brain_mri_afids32_demo")
+MEGABYTES = 2**20
+
+
+def read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def without_versions(metadata):
+    text = json.dumps({k: v for k, v in metadata.items() if not k.endswith(("_version", "version"))})
+    return re.sub(r"landmark-bundles \d+\.\d+\.\d+", "landmark-bundles", text)
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
+def test_plan_and_configs_are_those_of_today(bundle):
+    kept = read(bundle / "configs/plan.json")
+    decided = Plan.from_dict(kept["decisions"])
+    split = {name: decided.decisions[name] for name in ("test", "folds")}
+    fingerprint = Fingerprint.from_dict(kept["fingerprint"])
+    plan = make_plan(fingerprint, PlanOptions(network=decided.value("network")), split)
+    assert plan.to_dict() == kept["decisions"]
+    train = read(bundle / "configs/train.json")
+    files = config_files(
+        bundle.name,
+        plan,
+        read(bundle / "configs/landmarks.json"),
+        cases=fingerprint.cases,
+        dataset_dir=train["dataset_dir"],
+        seed=train["seed"],
+    )
+    metadata = files.pop("configs/metadata.json")
+    for name, content in files.items():
+        assert json.loads(json.dumps(content)) == read(bundle / name), name
+    said = read(bundle / "configs/metadata.json")
+    assert said["description"] == f"SYNTHETIC training data, for demonstration only. {metadata['description']}"
+    said["description"] = metadata["description"]
+    assert without_versions(said) == without_versions(metadata)
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
+def test_scripts_are_those_of_today(bundle):
+    ours = {path.relative_to(SCRIPTS): path.read_bytes() for path in SCRIPTS.rglob("*.py")}
+    theirs = {path.relative_to(bundle / "scripts"): path.read_bytes() for path in (bundle / "scripts").rglob("*.py")}
+    assert ours == theirs, "run: python benchmarks/refresh_bundles.py"
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
+def test_a_bundle_is_small_and_carries_no_data_and_no_path(bundle):
+    assert {path.name for path in bundle.iterdir()} <= {"LICENSE", "configs", "docs", "models", "scripts"}
+    assert (bundle / "models/model.pt").stat().st_size < 5 * MEGABYTES
+    assert read(bundle / "configs/train.json")["dataset_dir"] == "/path/to/dataset"
+    assert "Synthetic data" in (bundle / "docs/README.md").read_text(encoding="utf-8")
+
+
+def test_the_demo_bundle_finds_the_landmarks_of_a_new_synthetic_brain(tmp_path):
+    brain = make_brain(load_template(), seed=7, index=0)
+    truth = dict(zip(NAMES, brain.points, strict=True))
+    image = tmp_path / "brain.nii.gz"
+    brain.image.to_filename(image)
+    torch.manual_seed(0)
+    opened = open_bundle(DEMO, device="cpu")
+    found = opened.predict(opened.preprocess(image))["result"]["landmarks"]
+    errors = [np.linalg.norm(np.asarray(item["world"]) - truth[item["name"]]) for item in found]
+    assert np.mean(errors) < 2.5
