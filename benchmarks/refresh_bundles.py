@@ -1,0 +1,49 @@
+"""Bring code and configs of bundles/* up to date with the tool; weights, landmarks and descriptions stay.
+
+python benchmarks/refresh_bundles.py bundles
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from auto_config.bundle.writer import SCRIPTS, config_files
+from auto_config.bundle_scripts.landmark_files import atomic_write_text
+from auto_config.fingerprint import Fingerprint
+from auto_config.planning import Plan, PlanOptions, make_plan
+
+
+def main() -> int:
+    """Refresh every bundle of a folder."""
+    for bundle in sorted(path.parent.parent for path in Path(sys.argv[1]).glob("*/configs/plan.json")):
+        kept, train, meta, landmarks = (
+            json.loads((bundle / "configs" / f"{name}.json").read_text(encoding="utf-8"))
+            for name in ("plan", "train", "metadata", "landmarks")
+        )
+        decided = Plan.from_dict(kept["decisions"])
+        split = {name: decided.decisions[name] for name in ("test", "folds")}
+        fingerprint = Fingerprint.from_dict(kept["fingerprint"])
+        plan = make_plan(fingerprint, PlanOptions(network=decided.value("network")), split)
+        files = config_files(
+            bundle.name,
+            plan,
+            landmarks,
+            cases=fingerprint.cases,
+            dataset_dir=train["dataset_dir"],
+            seed=train["seed"],
+        )
+        files["configs/metadata.json"]["description"] = meta["description"]
+        files["configs/plan.json"] = {"fingerprint": fingerprint.to_dict(), "decisions": plan.to_dict()}
+        for name, content in files.items():
+            atomic_write_text(bundle / name, json.dumps(content, indent=4, ensure_ascii=False) + "\n")
+        shutil.rmtree(bundle / "scripts")
+        shutil.copytree(SCRIPTS, bundle / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+        print(f"{bundle}: up to date")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
