@@ -1,0 +1,215 @@
+"""The cache of preprocessed images: when it is used, when it is not, and what a killed process leaves."""
+
+import importlib.util
+import multiprocessing
+import os
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Compose, LoadImaged
+
+from auto_config.bundle_scripts import cache as cache_module
+from auto_config.bundle_scripts.cache import CachedTransformd, cache_key, describe
+from auto_config.bundle_scripts.transforms import CoarseViewd, LowPassd
+
+
+def write(path, value=0.0):
+    array = np.random.default_rng(0).normal(size=(6, 5, 4)).astype(np.float32) + value
+    nib.save(nib.Nifti1Image(array, np.diag([1.0, 2, 3, 1])), path)
+    return str(path)
+
+
+class Counting(Compose):
+    """The transforms of a bundle, and how often they ran."""
+
+    runs = 0
+
+    def __call__(self, data, *args, **kwargs):
+        type(self).runs += 1
+        return super().__call__(data, *args, **kwargs)
+
+
+def transform(spacing=(1.0, 2.0, 6.0), kind=Counting):
+    return kind(
+        [
+            LoadImaged("image", ensure_channel_first=True),
+            LowPassd("image", spacing=spacing),
+            CoarseViewd("image", name="coarse_image", factor=[2, 2, 2]),
+        ]
+    )
+
+
+def cached(folder, **numbers):
+    return CachedTransformd(["image", "coarse_image"], transform(**numbers), str(folder))
+
+
+def entries(folder):
+    return sorted(p.name for p in folder.iterdir()) if folder.exists() else []
+
+
+def test_made_once_and_the_same_from_disk(tmp_path):
+    image = write(tmp_path / "a.nii.gz")
+    direct = CachedTransformd(["image", "coarse_image"], transform(), None)({"image": image})
+    Counting.runs = 0
+    for _ in range(3):
+        data = cached(tmp_path / "cache")({"image": image, "label": {"tip": [1, 2, 3]}})
+        assert data["label"] == {"tip": [1, 2, 3]}
+        for key in ("image", "coarse_image"):
+            torch.testing.assert_close(data[key].as_tensor(), direct[key].as_tensor())
+            torch.testing.assert_close(data[key].affine, direct[key].affine)
+            np.testing.assert_array_equal(data[key].meta["original_affine"], direct[key].meta["original_affine"])
+    assert Counting.runs == 1
+    assert len(entries(tmp_path / "cache")) == 1
+    # What a caller does to the image does not reach the disk.
+    data["image"][:] = 7
+    assert not (cached(tmp_path / "cache")({"image": image})["image"] == 7).any()
+
+
+def test_points_are_never_cached(tmp_path):
+    image = write(tmp_path / "a.nii.gz")
+    cached(tmp_path / "cache")({"image": image, "label": {"tip": [1.0, 2.0, 3.0]}})
+    again = cached(tmp_path / "cache")({"image": image, "label": {"tip": "absent"}})
+    assert again["label"] == {"tip": "absent"}
+    text = b"".join(p.read_bytes() for p in (tmp_path / "cache").rglob("*.json"))
+    assert b"tip" not in text
+
+
+def test_a_changed_file_is_made_again(tmp_path):
+    image = write(tmp_path / "a.nii.gz")
+    first = cached(tmp_path / "cache")({"image": image})["image"].clone()
+    write(tmp_path / "a.nii.gz", value=5.0)
+    os.utime(image, ns=(1, 1))
+    second = cached(tmp_path / "cache")({"image": image})["image"]
+    assert float((second - first).mean()) == pytest.approx(5.0, abs=1e-3)
+    assert len(entries(tmp_path / "cache")) == 2
+
+
+def test_a_changed_parameter_is_another_entry(tmp_path):
+    image = write(tmp_path / "a.nii.gz")
+    keys = ["image"]
+    same = cache_key(image, transform(), keys)
+    assert cache_key(image, transform(), keys) == same
+    assert cache_key(image, transform((1.0, 2.0, 6.1)), keys) != same
+    assert cache_key(image, transform(), ["image", "coarse_image"]) != same
+    assert cache_key(image, LoadImaged("image", dtype=np.float32), keys) != cache_key(
+        image, LoadImaged("image", dtype=np.float64), keys
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (np.float32, np.float64),
+        (torch.float32, torch.float64),
+        (np.dtype("f4"), np.dtype("f8")),
+        (Path("a"), Path("b")),
+        (np.int64(1), np.int64(2)),
+        ({1, 2}, {1, 3}),
+        (np.sum, np.mean),
+        ([1, 2], [2, 1]),
+        (torch.ones(2), torch.zeros(2)),
+        ({"a": None}, {"a": 0}),
+    ],
+)
+def test_a_description_tells_parameters_apart(one, other):
+    assert describe(one) == describe(one)
+    assert describe(one) != describe(other)
+
+
+def test_the_name_of_the_package_does_not_matter(tmp_path):
+    """Two bundles, or a bundle and an app, share a cache: the same transforms under another package name."""
+    image = write(tmp_path / "a.nii.gz")
+    folder = Path(cache_module.__file__).parent
+    spec = importlib.util.spec_from_file_location(
+        "other_name", folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    sys.modules["other_name"] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(sys.modules["other_name"])
+        other = importlib.import_module("other_name.transforms").LowPassd("image", spacing=[1, 2, 6])
+        assert type(other) is not LowPassd
+        assert cache_key(image, other, ["image"]) == cache_key(image, LowPassd("image", spacing=[1, 2, 6]), ["image"])
+    finally:
+        for name in [name for name in sys.modules if name.split(".")[0] == "other_name"]:
+            del sys.modules[name]
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
+    image = write(tmp_path / "a.nii.gz")
+    saves = []
+
+    def fail_at_the_second(path, array):
+        saves.append(path)
+        if len(saves) == 2:
+            raise OSError("no space left on device")
+        Path(path).write_bytes(b"half")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache_module.np, "save", fail_at_the_second)
+        with pytest.raises(OSError, match="no space left"):
+            cached(tmp_path / "cache")({"image": image})
+    assert entries(tmp_path / "cache") == []
+    assert cached(tmp_path / "cache")({"image": image})["image"].shape == (1, 6, 5, 4)
+
+
+class Light:
+    """A transform without threads: those of MONAI's readers and of torch are not there in a forked process."""
+
+    def __call__(self, data):
+        meta = {"original_affine": np.eye(4), "spatial_shape": np.array([2, 2, 2]), "filename_or_obj": data["image"]}
+        return {"image": MetaTensor(torch.ones(1, 2, 2, 2), affine=torch.eye(4), meta=meta)}
+
+
+def _killed_while_writing(folder, image):
+    cache_module.np.save = lambda *_: os._exit(9)
+    CachedTransformd("image", Light(), str(folder))({"image": image})
+
+
+def _make(folder, image, start, results):
+    start.wait()
+    results.put(float(CachedTransformd("image", Light(), str(folder))({"image": image})["image"].sum()))
+
+
+def test_a_process_that_is_killed_while_it_writes_leaves_no_entry(tmp_path):
+    image = write(tmp_path / "a.nii.gz")
+    process = multiprocessing.get_context("fork").Process(
+        target=_killed_while_writing, args=(tmp_path / "cache", image)
+    )
+    process.start()
+    process.join(60)
+    assert process.exitcode == 9
+    assert len(entries(tmp_path / "cache")) == 1  # what it was about to write, under another name
+    for _ in range(2):
+        made = CachedTransformd("image", Light(), str(tmp_path / "cache"))({"image": image})
+        assert made["image"].sum() == 8
+    assert len([name for name in entries(tmp_path / "cache") if not name.startswith(".")]) == 1
+
+
+def test_processes_at_once_make_one_entry(tmp_path):
+    image = write(tmp_path / "a.nii.gz")
+    context = multiprocessing.get_context("fork")
+    start, results = context.Event(), context.Queue()
+    processes = [context.Process(target=_make, args=(tmp_path / "cache", image, start, results)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    start.set()
+    assert [results.get(timeout=60) for _ in processes] == [8.0] * 3
+    for process in processes:
+        process.join(60)
+    assert len(entries(tmp_path / "cache")) == 1
+
+
+def test_a_rename_that_fails_for_another_reason_is_told(tmp_path, monkeypatch):
+    image = write(tmp_path / "a.nii.gz")
+
+    def refuse(self, target):
+        raise PermissionError("not here")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(PermissionError, match="not here"):
+        cached(tmp_path / "cache")({"image": image})
