@@ -44,13 +44,7 @@ def image_transforms(plan: Plan) -> list[Json]:
         *transforms,
         {"_target_": "scripts.transforms.CropBackgroundd", "keys": "image"},
         {"_target_": "scripts.transforms.LowPassd", "keys": "image", "spacing": "@spacing"},
-        {
-            "_target_": "Spacingd",
-            "keys": "image",
-            "pixdim": "@spacing",
-            "mode": "bilinear",
-            "padding_mode": "border",
-        },
+        {"_target_": "scripts.transforms.ResampleGridd", "keys": "image", "spacing": "@spacing"},
         {
             "_target_": "scripts.transforms.NormalizeChannelsd",
             "keys": "image",

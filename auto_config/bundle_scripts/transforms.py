@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, SpatialCrop
+from monai.transforms import MapTransform, Spacing, SpatialCrop
 from scipy import ndimage
 from torch.nn import functional
 
@@ -77,6 +77,29 @@ class LowPassd(MapTransform):
             if (sigma > 0.05).any():
                 smooth = ndimage.gaussian_filter(np.asarray(image), (0.0, *sigma), mode="nearest", truncate=3.0)
                 out[key] = _replace(image, torch.from_numpy(smooth))
+        return out
+
+
+class ResampleGridd(MapTransform):
+    """Bring images to a spacing with MONAI's `Spacing`: trilinear, the border voxel outside.
+
+    MONAI 1.6.1's `Spacingd` does the same and then writes to every other entry whose key begins with the image's, which
+    in MONAI Label is the path of a NIfTI file (``image_path``): it fails there.
+
+    Args:
+        keys: keys of images.
+        spacing: mm of the new grid, in the axis order of the image now.
+    """
+
+    def __init__(self, keys: str | Sequence[str], spacing: Sequence[float]) -> None:
+        super().__init__(keys)
+        self.resample = Spacing([float(s) for s in spacing], mode="bilinear", padding_mode="border")
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Resample every key."""
+        out = dict(data)
+        for key in self.key_iterator(out):
+            out[key] = self.resample(out[key])
         return out
 
 

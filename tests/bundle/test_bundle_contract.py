@@ -223,6 +223,21 @@ def test_every_part_can_be_built(bundles, server, tmp_path):
     assert absent == {"time_budget", "started", "cache_dir"}
 
 
+def test_preprocessing_takes_what_monai_label_adds(bundles, server, tmp_path):
+    # Its server puts the path beside the image, under a key that MONAI's Spacingd takes for meta data.
+    root = bundles["two"]
+    image = str(min(Path(config(root, "train")["dataset_dir"]).iterdir()))
+    alone, beside = ({"image": image}, {"image": image, "image_path": image})
+    checks = [
+        {"bundle": str(root), "config": "inference", "overrides": {}, "expression": expression}
+        for expression in (
+            f"torch.equal(get('preprocessing')({alone})['image'], get('preprocessing')({beside})['image'])",
+            f"get('preprocessing')({beside})['image_path']",
+        )
+    ]
+    assert ask(server, tmp_path, "workflow_checks", "effects", checks) == [True, image]
+
+
 def test_files_are_pretty_and_hold_no_name_and_no_import_of_scripts(bundles):
     for key, root in bundles.items():
         for name in CONFIGS:
