@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import ignite.distributed as idist
+import torch
 from ignite.engine import Engine, Events
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
@@ -114,7 +115,8 @@ class ProgressReport:
 
     def _after_step(self, trainer: Engine) -> None:
         output = trainer.state.output
-        self._loss += (output[0] if isinstance(output, list) else output)["loss"].item()
+        # A number already where something else has detached it.
+        self._loss += torch.as_tensor((output[0] if isinstance(output, list) else output)["loss"]).item()
         self._losses += 1
         if self._bar is not None and time.time() - self._shown_at >= _REFRESH_SECONDS:
             self._draw(self._bar, trainer)
