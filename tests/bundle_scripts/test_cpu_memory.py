@@ -27,5 +27,5 @@ def test_blocks_are_used_again_without_new_pages():
         int(subprocess.run([sys.executable, "-c", GROWTH, *more], capture_output=True, text=True, check=True).stdout)
         for more in ([], ["keep"])
     ]
-    # 80 MB five times: each page anew without, next to none with.
-    assert faults[1] * 10 < faults[0]
+    # 80 MB five times: each page anew without; with, at most one block that found no place where another had been.
+    assert faults[1] * 3 < faults[0]
