@@ -153,7 +153,8 @@ def test_the_tool_trains_through_the_command_line_of_monai(bundles, copy_of):
 
 
 # Each top-level number with another value, and where that must arrive.
-WINDOW = "get('inferer').coarse"
+INFERER = "get('inferer').inferer"  # inside of the one that looks in the mirror
+WINDOW = f"{INFERER}.coarse"
 EFFECTS = {
     "output_dir": ("OTHER", "[h for h in get('train#handlers') if hasattr(h, '_writer')][0]._writer.log_dir"),
     "cache_dir": ("OTHER", "str(get('images').cache_dir)"),
@@ -161,13 +162,13 @@ EFFECTS = {
     "seed": (5, "get('train#dataset').seed"),
     "resume": (True, "get('checkpoints')._resume"),
     "keep_ensemble": (True, "get('checkpoints')._keep_ensemble"),
-    "spacing": ([3.0, 3.0, 3.0], "list(get('inferer').spacing)"),
-    "pad_value": (-7.0, "get('inferer').pad_value"),
-    "coarse_factor": ([3, 3, 3], "get('inferer').factor"),
+    "spacing": ([3.0, 3.0, 3.0], f"list({INFERER}.spacing)"),
+    "pad_value": (-7.0, f"{INFERER}.pad_value"),
+    "coarse_factor": ([3, 3, 3], f"{INFERER}.factor"),
     "coarse_patch_size": ([8, 8, 8], f"list({WINDOW}.roi_size)"),
-    "patch_size": ([8, 8, 8], "get('inferer').crop_size"),
+    "patch_size": ([8, 8, 8], f"{INFERER}.crop_size"),
     "overlap": (0.25, f"{WINDOW}.overlap"),
-    "plausibility": (False, "get('inferer').plausibility"),
+    "plausibility": (False, f"{INFERER}.plausibility"),
     "batch_size": (3, "get('train#dataloader').batch_size"),
     "crops_per_image": (2, "get('train#dataset')[9]['fine']['image'].shape[0]"),
     "jitter_mm": (0.125, "[t for t in get('train#preprocessing').transforms if hasattr(t, 'jitter')][0].jitter"),
