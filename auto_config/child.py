@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from types import FrameType
 from typing import IO
 
 STOPPED_BY_CTRL_C = 130
+_RANK = re.compile(r"^\[rank\d+\]:\s?")
 _TRACEBACK = "Traceback (most recent call last)"
 _CHAINED = ("The above exception was the direct cause", "During handling of the above exception")
 
@@ -27,7 +29,7 @@ def run(arguments: Sequence[str], *, log: Path, debug: bool = False) -> int:
         debug: print tracebacks as they come.
 
     Returns:
-        Exit status; 2 for an error with a traceback, 130 after Ctrl-C.
+        Exit status; 2 for an error with a traceback or an end by a signal, 130 after Ctrl-C.
     """
     held: list[str] = []
     with subprocess.Popen(arguments, stderr=None if debug else subprocess.PIPE, text=True) as process:
@@ -49,12 +51,23 @@ def run(arguments: Sequence[str], *, log: Path, debug: bool = False) -> int:
             signal.signal(signal.SIGTERM, before)
         if not debug:
             reader.join()
-    if status <= 0 or not held:
+    if status < 0:
+        print(_ended_by(-status), file=sys.stderr)
+        return 2
+    if status == 0 or not held:
+        # Not the end of the command, so not held back either.
+        sys.stderr.writelines(held)
         return status
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("".join(held), encoding="utf-8")
     print(f"error: {first_message(held)}\nThe whole traceback is in {log}.", file=sys.stderr)
     return 2
+
+
+def _ended_by(number: int) -> str:
+    name = signal.Signals(number).name if number in list(signal.Signals) else f"signal {number}"
+    why = ", mostly for want of memory" if number == signal.SIGKILL else ""
+    return f"error: the training was ended by {name}{why}; go on with --resume"
 
 
 def first_message(lines: Sequence[str]) -> str:
@@ -78,8 +91,10 @@ def _pass_on(stream: IO[str] | None, held: list[str]) -> None:
     """Pass lines on, and hold everything from the first traceback on."""
     assert stream is not None
     for line in stream:
-        if held or line.startswith(_TRACEBACK):
-            held.append(line)
+        # torchrun puts the process before each line.
+        text = _RANK.sub("", line)
+        if held or text.startswith(_TRACEBACK):
+            held.append(text)
         else:
             sys.stderr.write(line)
             sys.stderr.flush()

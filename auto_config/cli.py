@@ -337,6 +337,13 @@ def main(words: Sequence[str] | None = None) -> int:
             raise
         print("error:", " ".join(str(error).split()), file=sys.stderr)
         return WRONG_INPUT
+    except Exception as error:
+        if debug:
+            raise
+        # Not foreseen, so it may be a fault of ours: its kind is said, and how to see where it comes from.
+        message = " ".join(str(error.__cause__ or error).split())
+        print(f"error: {type(error).__name__}: {message} (--debug shows the traceback)", file=sys.stderr)
+        return WRONG_INPUT
 
 
 def _run(words: list[str], *, debug: bool) -> int:

@@ -45,6 +45,24 @@ def test_what_succeeds_or_fails_without_a_traceback_keeps_its_status(tmp_path, c
     assert "error" not in capfd.readouterr().err
 
 
+def test_an_end_by_a_signal_is_said(tmp_path, capfd):
+    assert run("import os; os.kill(os.getpid(), 9)", tmp_path) == 2
+    assert "ended by SIGKILL, mostly for want of memory; go on with --resume" in capfd.readouterr().err
+
+
+def test_a_traceback_that_was_handled_is_shown_where_the_command_succeeds(tmp_path, capfd):
+    code = "import traceback\ntry:\n    1 / 0\nexcept ZeroDivisionError:\n    traceback.print_exc()"
+    assert run(code, tmp_path) == 0
+    assert "ZeroDivisionError" in capfd.readouterr().err
+
+
+def test_torchrun_names_the_process_before_each_line(tmp_path, capfd):
+    code = "import sys\nfor t in ('Traceback (most recent call last):', '  File', 'ValueError: no scan'):\n"
+    code += "    print('[rank1]: ' + t, file=sys.stderr)\nsys.exit(1)"
+    assert run(code, tmp_path) == 2
+    assert capfd.readouterr().err.startswith("error: no scan\n")
+
+
 def test_messages_with_several_parts():
     lines = ["Traceback (most recent call last):\n", '  File "x.py", line 1\n', "some.pkg.MyError: what: where\n"]
     assert child.first_message(lines) == "what: where"

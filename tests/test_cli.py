@@ -295,3 +295,18 @@ def test_commands_pass_on_what_their_function_takes(name: str, monkeypatch: pyte
     named = {k: v for k, v in values.items() if ours[k].kind is ours[k].KEYWORD_ONLY}
     assert command(*positional, **named) == 7
     assert {key: received[key] for key in values} == values
+
+
+def test_what_nobody_foresaw_is_one_line_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The kind of error is said, and where to see more; --debug lets it through."""
+
+    def broken(words: list[str], *, debug: bool) -> int:  # noqa: ARG001
+        raise RuntimeError("half\nway") from KeyError("the cause")
+
+    monkeypatch.setattr(cli, "_run", broken)
+    assert cli.main(["inspect", "scans"]) == 2
+    assert capsys.readouterr().err == "error: RuntimeError: 'the cause' (--debug shows the traceback)\n"
+    with pytest.raises(RuntimeError):
+        cli.main(["inspect", "scans", "--debug"])
