@@ -47,7 +47,8 @@ def make_split(
 
     Marks of the source are kept: its test cases are the test (unless `test_names` says otherwise), its folds the folds.
     Else the split is stratified by the folder of the image and by which landmarks are annotated, and cases of one group
-    stay together.
+    stay together. Where the source marks one validation list only (fold 0), that list is exactly fold 0: the other cases
+    make the test and the other folds.
 
     Args:
         cases: of the data set.
@@ -126,7 +127,8 @@ def _test_cases(
     test = {case.name for case in cases if case.split == "test"}
     if test:
         return test, Decision({"from": "source", "cases": len(test)}, "the data set marks its test cases")
-    test = _drawn_test(annotated, fraction, rng)
+    # Cases that the source gives a fold stay in it, as long as there are others to draw from.
+    test = _drawn_test([case for case in annotated if case.fold is None] or annotated, fraction, rng)
     reason = f"{fraction:.0%} held out, stratified by folder and by annotated landmarks, groups kept together"
     return test, Decision({"from": "fraction", "fraction": fraction, "cases": len(test)}, reason)
 
@@ -177,18 +179,22 @@ def _folds(
         return marked, Decision({"from": "source", "count": count}, "the data set says which fold each case is in")
     strata = _strata([case for case in training if case.fold is None], rng)
     units = sum(len(stratum) for stratum in strata.values())
-    count = max(marked.values()) + 1 if marked else max(1, min(folds, units))
+    # A lone fold 0 is a validation list: with others in it there would be nothing left to train on.
+    first = 1 if marked and max(marked.values()) == 0 else 0
+    count = max(marked.values()) + 1 if marked and not first else first + max(1, min(folds - first, units))
     assigned = dict(marked)
     total = Counter(marked.values())
     for stratum in strata.values():
         here: Counter[int] = Counter()
         for unit in stratum:
-            fold = min(range(count), key=lambda number: (here[number], total[number], number))
+            fold = min(range(first, count), key=lambda number: (here[number], total[number], number))
             assigned.update({case.name: fold for case in unit})
             here[fold] += len(unit)
             total[fold] += len(unit)
     reason = f"{count} folds, stratified by folder and by annotated landmarks, groups kept together, seed {seed}"
-    if marked:
+    if first:
+        reason = f"fold 0 is the validation list of the data set, the others are drawn: {reason}"
+    elif marked:
         reason = f"folds of the data set; cases without one: {reason}"
     elif count < folds:
         reason += f"; {folds} were wanted, there are only {units} cases or groups"

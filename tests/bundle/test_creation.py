@@ -10,6 +10,7 @@ import torch
 from blobs import HEAD, landmark_set
 from bundle_tools import ask, config, edit, same, shrink, weights
 
+from auto_config.bundle_scripts.dataset import read_cases
 from auto_config.bundle_scripts.landmark_files import read_markups, write_markups
 from auto_config.cli import main
 from auto_config.creation import create
@@ -107,6 +108,17 @@ def test_cases_of_one_group_stay_together(data, tmp_path):
         assert len({place[name] for name in names if groups[name] == group}) == 1
     table.write_text("case,group\nnobody,1\n")
     assert main(["create", str(data), str(tmp_path / "again"), "--groups", str(table)]) == 2
+
+
+def test_the_validation_list_of_a_datalist_is_what_fold_0_validates_on(data, tmp_path):
+    stems = sorted(path.name[:-7] for path in (data / "images").iterdir())
+    items = [{"image": f"images/{stem}.nii.gz", "label": f"landmarks/{stem}.mrk.json"} for stem in stems]
+    (data / "datalist.json").write_text(json.dumps({"training": items[:5], "validation": items[5:7], "test": items[7:]}))
+    assert create(data / "datalist.json", tmp_path / "bundle", **SMALL) == 0
+    datalist = str(tmp_path / "bundle" / "data" / "datalist.json")
+    for split, expected in (("training", stems[:5]), ("validation", stems[5:7]), ("test", stems[7:])):
+        cases = read_cases(datalist, str(data), split, 0)
+        assert sorted(Path(case["image"]).name[:-7] for case in cases) == expected
 
 
 def test_a_folder_of_images_makes_a_bundle_to_start_annotating_with(data, heads, server, tmp_path):

@@ -84,6 +84,22 @@ def test_cases_without_a_fold_join_those_of_the_source():
     assert all(split.folds[f"c{n}"] == n % 3 for n in range(6))
 
 
+@pytest.mark.parametrize(("training", "count"), [(12, 5), (2, 3), (1, 2)])
+def test_a_validation_list_is_exactly_fold_0_and_the_others_spread(training, count):
+    listed = [_case(f"v{n}", fold=0) for n in range(4)]
+    split = make_split([*_cases(training), *listed], test_fraction=0)
+    assert {name for name, fold in split.folds.items() if fold == 0} == {"v0", "v1", "v2", "v3"}
+    assert set(split.folds.values()) == set(range(count))
+    assert split.decisions["folds"].value["count"] == count
+    assert "validation list" in split.decisions["folds"].reason
+
+
+def test_no_test_case_is_drawn_from_the_validation_list():
+    split = make_split([*_cases(10), *[_case(f"v{n}", fold=0) for n in range(10)]], test_fraction=0.5)
+    assert len(split.test) == 5
+    assert not [name for name in split.test if name.startswith("v")]
+
+
 def test_given_test_cases():
     split = make_split(_cases(10), test_names=["c03", "c01"])
     assert split.test == ("c01", "c03")
