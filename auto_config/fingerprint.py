@@ -10,15 +10,12 @@ import numpy as np
 
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN
 from auto_config.datasets.checks import Outside
-from auto_config.datasets.cohort_checks import check_configurations, check_headers
-from auto_config.datasets.model import Case, Dataset, Problem
-from auto_config.datasets.names import left_right_pairs
+from auto_config.datasets.cohort_checks import cohort_problems
+from auto_config.datasets.model import Case, Dataset, Problem, present_points
 from auto_config.errors import UserError
 from auto_config.intensity import ChannelIntensity
-from auto_config.measuring import MeasuredCase, measure_cases, present_points
+from auto_config.measuring import MeasuredCase, measure_cases
 from auto_config.symmetry import find_symmetry
-
-_SWAPPED_SHARE = 0.75
 
 
 @dataclass(frozen=True)
@@ -107,9 +104,8 @@ def fingerprint(
 def all_problems(dataset: Dataset, measured: Sequence[MeasuredCase]) -> list[Problem]:
     """Problems of the cases in their order, then those that only the cohort shows."""
     problems = [problem for one in measured for problem in one.problems]
-    problems += check_headers({one.case.name: one.header for one in measured if one.header is not None})
-    problems += check_configurations([one.case for one in measured])
-    return problems + _swapped_sides(dataset, [one.case for one in measured])
+    headers = {one.case.name: one.header for one in measured if one.header is not None}
+    return problems + cohort_problems(dataset, [one.case for one in measured], headers)
 
 
 def summarise(dataset: Dataset, measured: Sequence[MeasuredCase], *, without: Collection[str] = ()) -> Fingerprint:
@@ -198,20 +194,3 @@ def _nearest(points: np.ndarray) -> dict[str, float]:
             np.fill_diagonal(distance, np.inf)
             nearest += distance.min(axis=1).tolist()
     return {"min": round(min(nearest), 4), "median": round(float(np.median(nearest)), 4)} if nearest else {}
-
-
-def _swapped_sides(dataset: Dataset, cases: Sequence[Case]) -> list[Problem]:
-    """Say if landmarks called left lie on the right in nearly the whole data set: a sign of x that all cases share."""
-    pairs = left_right_pairs(dataset.names)
-    if not pairs or dataset.spatial_dims != 3 or not cases:
-        return []
-    left, right = np.array(pairs).T
-    x = np.stack([present_points(case, dataset.names, dataset.spatial_dims)[:, 0] for case in cases])
-    known = np.isfinite(x[:, left]) & np.isfinite(x[:, right])
-    if not known.any() or np.mean((x[:, left] > x[:, right])[known]) < _SWAPPED_SHARE:
-        return []
-    message = (
-        f"{dataset.source}: landmarks called left, such as {dataset.names[pairs[0][0]]!r}, lie right of their partners "
-        "in nearly all cases; check if images or points are mirrored, or left means the observer's left"
-    )
-    return [Problem("warning", message)]

@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN
 from auto_config.datasets import Case, Dataset, Problem, read_dataset
 from auto_config.datasets.checks import Outside, check_case, outside_absent
-from auto_config.datasets.cohort_checks import check_configurations, check_headers
+from auto_config.datasets.cohort_checks import cohort_problems
 from auto_config.datasets.detect import Missing
 from auto_config.datasets.images import Header, read_header, read_image
 from auto_config.datasets.names import left_right_pairs
@@ -93,8 +93,8 @@ def inspect(
         dataset, outside=outside, headers_only=headers_only, pictures=report is not None, workers=workers
     )
     problems += [problem for found in reports for problem in found.problems]
-    problems += check_headers({found.case.name: found.header for found in reports if found.header is not None})
-    problems += check_configurations([found.case for found in reports])
+    headers = {found.case.name: found.header for found in reports if found.header is not None}
+    problems += cohort_problems(dataset, [found.case for found in reports], headers)
     summary = summarize(dataset, reports)
     for title, text in summary:
         console.print(f"[bold]{title:>18}[/bold]  {escape(text)}")

@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from auto_config.bundle_scripts.background import background_box, background_value
-from auto_config.bundle_scripts.landmarks import PRESENT
 from auto_config.datasets.checks import Outside, check_case, outside_absent
 from auto_config.datasets.images import Header, Image, read_image
 from auto_config.datasets.model import Case, Dataset, Problem
@@ -96,27 +95,16 @@ def measure_case(case: Case, names: Sequence[str], outside: Outside = "error") -
     except UserError as error:
         return MeasuredCase(case, None, None, (Problem("error", str(error), case.name),))
     problems = check_case(case, image, names, outside)
-    if _has_errors(problems):
+    if any(problem.severity == "error" for problem in problems):
         return MeasuredCase(case, image.header, None, tuple(problems))
     if outside == "absent":
         case = outside_absent(case, image.header)
-    box = background_box(image.array)
-    problems += _cropped_landmarks(case, names, image, box)
-    numbers = None if _has_errors(problems) else _measure(image, box)
-    return MeasuredCase(case, image.header, numbers, tuple(problems))
+    return MeasuredCase(case, image.header, _measure(image), tuple(problems))
 
 
-def present_points(case: Case, names: Sequence[str], spatial_dims: int) -> np.ndarray:
-    """The present landmarks of a case in the order of `names`: ``(L, D)`` RAS mm, NaN where not present."""
-    if case.landmarks is None:
-        return np.full((len(names), spatial_dims), np.nan)
-    ordered = case.landmarks.ordered(names)
-    return np.where((ordered.status == PRESENT)[:, None], ordered.points, np.nan)
-
-
-def _measure(image: Image, box: Sequence[slice]) -> CaseNumbers:
+def _measure(image: Image) -> CaseNumbers:
     background = background_value(image.array)
-    array = image.array[(slice(None), *box)]
+    array = image.array[(slice(None), *background_box(image.array))]
     order = np.argsort(nib.orientations.io_orientation(image.affine)[:, 0])
     spacing = np.linalg.norm(image.affine[:-1, :-1], axis=0)
     return CaseNumbers(
@@ -127,32 +115,6 @@ def _measure(image: Image, box: Sequence[slice]) -> CaseNumbers:
             for index, channel in enumerate(array)
         ),
     )
-
-
-def _has_errors(problems: Sequence[Problem]) -> bool:
-    return any(problem.severity == "error" for problem in problems)
-
-
-def _cropped_landmarks(case: Case, names: Sequence[str], image: Image, box: Sequence[slice]) -> list[Problem]:
-    """No present landmark may lie in the constant background that is cropped away."""
-    points = present_points(case, names, image.array.ndim - 1)
-    inverse = np.linalg.inv(image.affine)
-    voxels = points @ inverse[:-1, :-1].T + inverse[:-1, -1]
-    # Half a voxel is the border of the outermost voxel; a hundredth takes up rounding in files.
-    low = np.array([part.start for part in box]) - 0.51
-    high = np.array([part.stop for part in box]) - 0.49
-    lost = np.isfinite(voxels[:, 0]) & ((voxels < low) | (voxels > high)).any(axis=1)
-    size = image.array.shape[1:]
-    return [
-        Problem(
-            "error",
-            f"{image.path}: landmark {names[index]!r} lies in constant background that is cropped away (box "
-            f"{[[part.start, part.stop] for part in box]} of {list(size)} voxels); correct the point or mark it absent",
-            case.name,
-            names[index],
-        )
-        for index in map(int, np.flatnonzero(lost))
-    ]
 
 
 def _cores() -> int:

@@ -101,6 +101,31 @@ def test_points_outside_are_an_error_or_absent_by_choice(source, capsys):
     assert "7 present, 2 absent" in printed
 
 
+def test_what_create_would_refuse_is_found(source, capsys):
+    path = source / "images" / "a.nii.gz"
+    image = nib.load(path)
+    voxels = np.zeros(SHAPE, dtype=np.float32)
+    voxels[8:12, 8:16, 5:11] = np.asarray(image.dataobj)[8:12, 8:16, 5:11]
+    nib.save(nib.Nifti1Image(voxels, image.affine), path)
+    write_markups(source / "landmarks" / "a.mrk.json", LandmarkSet.from_inline({**POINTS, "AC": [9.0, 0, 0]}))
+    assert inspect(source, headers_only=True, workers=1) == 0
+    capsys.readouterr()
+    assert inspect(source, workers=1) == 2
+    printed = capsys.readouterr().out
+    assert "a.nii.gz: landmark 'AC' lies in constant background that is cropped away" in printed
+    assert "1 errors" in printed
+
+
+def test_sides_swapped_in_all_cases_are_a_warning(source, capsys):
+    for case in "abc":
+        points = {"left eye": POINTS["right eye"], "right eye": POINTS["left eye"]}
+        write_markups(source / "landmarks" / f"{case}.mrk.json", LandmarkSet.from_inline(points))
+    assert inspect(source, workers=1) == 0
+    printed = capsys.readouterr().out
+    assert "landmarks called left, such as 'left eye', lie right of their partners" in printed
+    assert "0 errors (would train wrongly), 1 warnings" in printed
+
+
 def test_names_with_markup_are_printed_as_they_are(source, capsys):
     for case in "abc":
         points = {"[bold]x[/bold]": [1, 2, 3], "[/y]": [2, 2, 3]}

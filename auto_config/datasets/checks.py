@@ -8,6 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from auto_config.bundle_scripts.background import background_box
+from auto_config.bundle_scripts.grids import apply_affine, world_to_voxel
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, LandmarkSet
 from auto_config.datasets.images import Header, Image
 from auto_config.datasets.model import Case, Problem, Severity
@@ -44,6 +46,8 @@ def check_case(case: Case, image: Image | Header, names: Sequence[str], outside:
     if case.landmarks is not None:
         landmarks = case.landmarks.ordered([name for name in names if name in case.landmarks.names])
         problems += _check_points(case.name, landmarks, header, outside, grid_is_usable)
+        if isinstance(image, Image) and grid_is_usable and landmarks.spatial_dims == len(header.shape):
+            problems += _check_cropped(case.name, landmarks, image)
     return problems
 
 
@@ -172,15 +176,9 @@ def outside_absent(case: Case, header: Header) -> Case:
     return replace(case, landmarks=LandmarkSet(case.landmarks.names, case.landmarks.points, status))
 
 
-def _voxels(points: np.ndarray, header: Header) -> np.ndarray:
-    """(N, 3) RAS mm to (N, 3) voxel coordinates."""
-    inverse = np.linalg.inv(header.affine)
-    return points @ inverse[:-1, :-1].T + inverse[:-1, -1]
-
-
 def _inside(points: np.ndarray, header: Header) -> np.ndarray:
     """(N,) bool for (N, 3) RAS mm."""
-    voxels = _voxels(points, header)
+    voxels = world_to_voxel(header.affine, points)
     border = 0.5 + _BORDER_SLACK_VOXELS
     return np.all((voxels >= -border) & (voxels <= np.array(header.shape) - 1 + border), axis=1)
 
@@ -211,7 +209,7 @@ def _check_outside(case: str, landmarks: LandmarkSet, header: Header, outside: O
         return []
     first = int(np.flatnonzero(mask)[0])
     name = landmarks.names[first]
-    voxel = _voxels(landmarks.points[first][None], header)[0]
+    voxel = world_to_voxel(header.affine, landmarks.points[first])
     where = ", ".join(f"{value:.1f}" for value in landmarks.points[first])
     subject = f"landmark {name!r} at ({where}) mm RAS, voxel {np.round(voxel, 1).tolist()} of {list(header.shape)}"
     what = f"{header.path}: {subject}, lies outside the image"
@@ -221,6 +219,30 @@ def _check_outside(case: str, landmarks: LandmarkSet, header: Header, outside: O
         return [Problem("warning", f"{what}; taken as absent", case, name)]
     remedy = outside_hint(landmarks, header) or "correct the point, or use --outside absent"
     return [Problem("error", f"{what}; {remedy}", case, name)]
+
+
+def _check_cropped(case: str, landmarks: LandmarkSet, image: Image) -> list[Problem]:
+    """No present landmark inside the image may lie in the constant background that is cropped away."""
+    judged = landmarks.present & ~outside_mask(landmarks, image.header)
+    if not judged.any():
+        return []
+    box = background_box(image.array)
+    voxels = world_to_voxel(image.affine, landmarks.points)
+    border = 0.5 + _BORDER_SLACK_VOXELS
+    low = np.array([part.start for part in box]) - border
+    high = np.array([part.stop for part in box]) - 1 + border
+    lost = judged & ((voxels < low) | (voxels > high)).any(axis=1)
+    size = image.array.shape[1:]
+    return [
+        Problem(
+            "error",
+            f"{image.path}: landmark {landmarks.names[index]!r} lies in constant background that is cropped away (box "
+            f"{[[part.start, part.stop] for part in box]} of {list(size)} voxels); correct the point or mark it absent",
+            case,
+            landmarks.names[index],
+        )
+        for index in map(int, np.flatnonzero(lost))
+    ]
 
 
 def outside_hint(landmarks: LandmarkSet, header: Header) -> str | None:
@@ -250,8 +272,8 @@ def outside_hint(landmarks: LandmarkSet, header: Header) -> str | None:
             "they would lie inside if the points were in metres or the image in micrometres: use mm in both",
         ),
         (flipped * 1e3, "they would lie inside if read as LPS, with the image in micrometres: use RAS and mm in both"),
-        (_from_voxels(points, header), "they would lie inside if read as voxel indices: give them in mm"),
-        (_from_voxels(flipped, header), "they would lie inside if read as voxel indices: give them in mm"),
+        (apply_affine(header.affine, points), "they would lie inside if read as voxel indices: give them in mm"),
+        (apply_affine(header.affine, flipped), "they would lie inside if read as voxel indices: give them in mm"),
     ]
     return next((hint for candidate, hint in readings if _fits(candidate, header)), None)
 
@@ -261,7 +283,3 @@ def _fits(points: np.ndarray, header: Header) -> bool:
     image_size = np.linalg.norm(np.array(header.shape) * header.spacing)
     spread = np.linalg.norm(np.ptp(points, axis=0))
     return bool(_inside(points, header).all()) and (len(points) == 1 or spread > _SMALLEST_SPREAD * image_size)
-
-
-def _from_voxels(points: np.ndarray, header: Header) -> np.ndarray:
-    return points @ header.affine[:-1, :-1].T + header.affine[:-1, -1]

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from auto_config.datasets.images import Header
-from auto_config.datasets.model import Case, Problem
+from auto_config.datasets.model import Case, Dataset, Problem, present_points
+from auto_config.datasets.names import left_right_pairs
 
 _SPACING_RATIO = 10.0
 _FEWEST_POINTS = 4
@@ -17,6 +18,18 @@ _MOST_REFERENCES = 15
 _MIRROR_RATIO = 0.5
 _TURNED_DEGREES = 120.0
 _ALIGNED_DEGREES = 60.0
+_SWAPPED_SHARE = 0.75
+
+
+def cohort_problems(dataset: Dataset, cases: Sequence[Case], headers: Mapping[str, Header]) -> list[Problem]:
+    """Everything that only the cohort shows; `inspect` and `create` ask the same.
+
+    Args:
+        dataset: For its names and axes.
+        cases: Its cases, with landmarks outside their images turned absent where that was asked for.
+        headers: Name of the case to its header, for those that could be read.
+    """
+    return check_headers(headers) + check_configurations(cases) + check_sides(dataset, cases)
 
 
 def check_headers(headers: Mapping[str, Header]) -> list[Problem]:
@@ -91,6 +104,30 @@ def check_configurations(cases: Sequence[Case]) -> list[Problem]:
             )
             problems.append(Problem("warning", message, case.name))
     return problems
+
+
+def check_sides(dataset: Dataset, cases: Sequence[Case]) -> list[Problem]:
+    """Find landmarks called left that lie right of their partners in nearly the whole data set.
+
+    This is the mistake that all cases share, such as the sign of x, which `check_configurations` cannot see.
+
+    Args:
+        dataset: For its names and axes.
+        cases: Its cases.
+    """
+    pairs = left_right_pairs(dataset.names)
+    if not pairs or dataset.spatial_dims != 3 or not cases:
+        return []
+    left, right = np.array(pairs).T
+    x = np.stack([present_points(case, dataset.names, dataset.spatial_dims)[:, 0] for case in cases])
+    known = np.isfinite(x[:, left]) & np.isfinite(x[:, right])
+    if not known.any() or np.mean((x[:, left] > x[:, right])[known]) < _SWAPPED_SHARE:
+        return []
+    message = (
+        f"{dataset.source}: landmarks called left, such as {dataset.names[pairs[0][0]]!r}, lie right of their partners "
+        "in nearly all cases; check if images or points are mirrored, or left means the observer's left"
+    )
+    return [Problem("warning", message)]
 
 
 def _compare(case: Case, reference: Case) -> str | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from auto_config.bundle_scripts.landmarks import LandmarkSet
+import numpy as np
+
+from auto_config.bundle_scripts.landmarks import PRESENT, LandmarkSet
 
 Severity = Literal["error", "warning"]
 """An error would train wrongly; a warning should be looked at."""
@@ -67,3 +70,11 @@ class Problem:
     message: str
     case: str | None = None
     landmark: str | None = None
+
+
+def present_points(case: Case, names: Sequence[str], spatial_dims: int) -> np.ndarray:
+    """The present landmarks of a case in the order of `names`: ``(L, D)`` world mm, NaN where not present."""
+    if case.landmarks is None:
+        return np.full((len(names), spatial_dims), np.nan)
+    ordered = case.landmarks.ordered(names)
+    return np.where((ordered.status == PRESENT)[:, None], ordered.points, np.nan)

@@ -47,7 +47,7 @@ def make_split(
 
     Marks of the source are kept: its test cases are the test (unless `test_names` says otherwise), its folds the folds.
     Else the split is stratified by the folder of the image and by which landmarks are annotated, and cases of one group
-    stay together. Where the source marks one validation list only (fold 0), that list is exactly fold 0: the other cases
+    stay together. Where the source marks a validation list only (fold 0), that list is exactly fold 0; the other cases
     make the test and the other folds.
 
     Args:

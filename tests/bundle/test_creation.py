@@ -113,7 +113,8 @@ def test_cases_of_one_group_stay_together(data, tmp_path):
 def test_the_validation_list_of_a_datalist_is_what_fold_0_validates_on(data, tmp_path):
     stems = sorted(path.name[:-7] for path in (data / "images").iterdir())
     items = [{"image": f"images/{stem}.nii.gz", "label": f"landmarks/{stem}.mrk.json"} for stem in stems]
-    (data / "datalist.json").write_text(json.dumps({"training": items[:5], "validation": items[5:7], "test": items[7:]}))
+    lists = {"training": items[:5], "validation": items[5:7], "test": items[7:]}
+    (data / "datalist.json").write_text(json.dumps(lists))
     assert create(data / "datalist.json", tmp_path / "bundle", **SMALL) == 0
     datalist = str(tmp_path / "bundle" / "data" / "datalist.json")
     for split, expected in (("training", stems[:5]), ("validation", stems[5:7]), ("test", stems[7:])):

@@ -175,6 +175,26 @@ def test_only_the_wanted_names_are_judged():
     assert check_case(a_case({**INSIDE, "far": [999.0, 0, 0]}), HEADER, ["AC", "PC"]) == []
 
 
+@pytest.mark.parametrize(("x", "lost"), [(24.0, False), (24.99, False), (25.2, True), (27.0, True)])
+def test_a_landmark_in_background_that_is_cropped_is_an_error(x, lost):
+    # The block ends with voxel 5, the box with voxel 7; its border is at 7.5 * 2 + 10 = 25 mm.
+    array = np.zeros((1, *HEADER.shape), dtype=np.float32)
+    array[:, 3:6, 2:10, 2:12] = np.random.default_rng(0).normal(5, 1, (1, 3, 8, 10))
+    problems = found({"AC": [x, 25.0, 35.0]}, array=array)
+    if lost:
+        assert the_one(problems, "error", "'AC' lies in constant background", "[1, 8]").landmark == "AC"
+    else:
+        assert problems == []
+
+
+def test_a_point_outside_the_image_is_not_called_cropped_as_well():
+    array = np.zeros((1, *HEADER.shape), dtype=np.float32)
+    array[:, 3:6, 2:10, 2:12] = 5
+    array[:, 4, 4, 4] = 6
+    the_one(found({"AC": [99.0, 25.0, 35.0]}, array=array), "error", "outside the image")
+    the_one(found({"AC": [99.0, 25.0, 35.0]}, array=array, outside="absent"), "warning", "taken as absent")
+
+
 def test_channels_and_voxel_sizes_are_compared_between_cases():
     headers = dict.fromkeys("bcd", HEADER)
     assert check_headers(headers) == []
