@@ -59,6 +59,8 @@ class Checkpoints:
     `folder` itself ``model.pt`` is the same file again, for ``inference.json`` and the clients, and ``ensemble.json``
     says that it is used alone.
 
+    A training that does not resume removes ``latest.pt`` and ``score.json`` of an earlier one when it starts.
+
     When there is nothing to validate, the weights are written after each epoch. When the training starts from the
     weights in ``folder/model.pt`` (a client loaded them), these are validated first, and only better ones replace them.
     Only process 0 writes. Attach it to the trainer last: after `Validation` and `Schedule`.
@@ -125,11 +127,22 @@ class Checkpoints:
         if self._resume and latest.is_file():
             self._restore(trainer, latest)
         else:
-            if self._resume:
+            if not self._resume:
+                self._forget_earlier_training(latest)
+            else:
                 self._logger.warning("There is no %s to resume from: the training starts from its beginning.", latest)
             if self._holds_saved_weights() and self._evaluator.state.epoch_length != 0:
                 self._logger.info("Continuing from %s: its weights are validated first.", self._folder / WEIGHTS)
                 self._evaluator.run(trainer.state.epoch)
+
+    def _forget_earlier_training(self, latest: Path) -> None:
+        """Or a resume after a kill in the first epoch would go on with it. Its weights stay until there are others."""
+        if idist.get_rank() > 0:
+            return
+        if latest.is_file():
+            self._logger.warning("A new training replaces the earlier one in %s, without resume.", latest.parent)
+        for name in (LATEST, SCORE):
+            (self._fold_folder / name).unlink(missing_ok=True)
 
     def _after_step(self) -> None:
         self._is_saved = False

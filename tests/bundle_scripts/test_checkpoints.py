@@ -170,6 +170,43 @@ def test_a_new_training_does_not_compete_with_old_weights(tmp_path):
     assert same(load(tmp_path / "model.pt"), training.weights())
 
 
+class KilledError(Exception):
+    """Stands for a kill."""
+
+
+def killed_at_once(**options):
+    training = Training(**options)
+
+    def kill():
+        raise KilledError
+
+    training.trainer.add_event_handler(Events.ITERATION_STARTED, kill)
+    with pytest.raises(KilledError):
+        training.run()
+
+
+def test_a_resume_never_goes_on_with_a_training_that_was_replaced(tmp_path, caplog):
+    Training(tmp_path, epochs=2).run()
+    assert "replaces the earlier one" not in caplog.text
+    before = load(tmp_path / "model.pt")
+    killed_at_once(folder=tmp_path, epochs=3)
+    assert [line.getMessage() for line in caplog.records if line.levelname == "WARNING"] == [
+        f"A new training replaces the earlier one in {tmp_path / 'fold_0'}, without resume."
+    ]
+    assert {path.name for path in (tmp_path / "fold_0").iterdir()} == {"model.pt"}
+    assert same(load(tmp_path / "model.pt"), before)
+    again = Training(tmp_path, epochs=3, resume=True).run()
+    assert again.trainer.state.iteration == again.trainer.state.epoch_length * 3
+    fresh = Training(tmp_path / "fresh", epochs=3).run()
+    assert same(again.weights(), fresh.weights())
+
+
+def test_a_kill_of_a_resumed_training_costs_no_state(tmp_path):
+    Training(tmp_path, epochs=2).run()
+    killed_at_once(folder=tmp_path, epochs=3, resume=True)
+    assert {path.name for path in (tmp_path / "fold_0").iterdir()} == {"model.pt", "latest.pt", "score.json"}
+
+
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
 def test_a_foreign_model_file_does_not_stop_a_new_training(tmp_path, content):
     (tmp_path / "model.pt").write_bytes(content)
