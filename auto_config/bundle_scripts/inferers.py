@@ -151,9 +151,17 @@ class CoarseToFineInferer(Inferer):
         )
 
     def _find(self, image: torch.Tensor, network: Callable[..., Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Coarse points ``(L, D)`` in planned voxels, distance from the shape ``(L,)`` mm, replaced ``(L,)``."""
+        """Coarse points ``(L, D)`` in planned voxels, distance from the shape ``(L,)`` mm, replaced ``(L,)``.
+
+        Raises:
+            ValueError: if the network gives numbers that are not finite, as after a training that diverged.
+        """
         logits = self.coarse(block_mean(image[None], self.factor), lambda x: network({"coarse": x})["coarse"])
         coarse, _ = self.coarse_decoder(logits[0])
+        if not torch.isfinite(coarse).all():
+            raise ValueError(
+                "the network gave no finite coordinates; lower learning_rate or resume from an earlier state"
+            )
         points = coarse_to_planned(coarse.double().cpu().numpy(), self.factor)
         # Axes of the planned grid times spacing are a right-handed frame in mm, as the world of the shape is.
         fitted, distance, replaced = shape_of(network).judge(

@@ -129,6 +129,16 @@ def test_points_are_found_everywhere_also_at_the_border():
     assert sum(n for name, n in network.calls if name == "fine") == len(POINTS)
 
 
+@pytest.mark.parametrize("link", ["softmax", "sigmoid"])
+def test_a_network_that_diverged_is_told(link):
+    class Diverged(Peaks):
+        def _peaks(self, image, name):
+            return torch.full_like(super()._peaks(image, name), float("nan"))
+
+    with pytest.raises(ValueError, match="no finite coordinates; lower learning_rate"):
+        inferer(coarse_decoder=PeakDecoder(link))(coordinates(), Diverged(POINTS))
+
+
 def test_the_fine_stage_corrects_the_coarse_one():
     off = POINTS + np.array([1.5, -1.0, 1.2])
     peaks = inferer()(coordinates(), Peaks(POINTS[:2], off[:2]))
