@@ -16,12 +16,12 @@ from auto_config.bundle_scripts.prediction_files import (
     PREDICTIONS_FILE,
     RUN_FILE,
     PredictionFolder,
-    case_name,
     foreign_file,
     previous_cases,
 )
-from auto_config.datasets.images import image_suffix, read_image
+from auto_config.datasets.images import read_image
 from auto_config.errors import UserError
+from auto_config.prediction_input import find_images
 
 DONE, SOME_FAILED, ALL_FAILED = 0, 1, 2
 
@@ -46,7 +46,7 @@ def predict(
 
     Args:
         bundle: folder of a trained bundle.
-        input: an image, or a folder: its images, or those of its ``images`` folder if it has none itself.
+        input: an image, or a folder of images as `find_images` reads it.
         output: folder for the results.
         device: such as ``cpu`` or ``cuda:1``; None for a GPU if there is one.
         fcsv: also write ``CASE.fcsv``.
@@ -75,16 +75,16 @@ def predict(
     failed: dict[str, str] = {}
     with _progress() as progress:
         task = progress.add_task("predict", total=len(images))
-        for case, path in images.items():
+        for case, paths in images.items():
             start = time.perf_counter()
             try:
-                done, center = _predict_case(opened, path)
+                done, center = _predict_case(opened, paths)
             except Exception as error:
                 if debug:
                     raise
                 failed[case] = _one_line(error)
                 progress.console.print(
-                    f"error: {_named(failed[case], path)}", markup=False, highlight=False, soft_wrap=True
+                    f"error: {_named(failed[case], paths[0])}", markup=False, highlight=False, soft_wrap=True
                 )
             else:
                 seconds = time.perf_counter() - start
@@ -105,43 +105,6 @@ def predict(
     if not failed:
         return DONE
     return SOME_FAILED if len(failed) < len(images) else ALL_FAILED
-
-
-def find_images(source: Path) -> dict[str, Path]:
-    """The images to predict by name of their case, sorted by name.
-
-    Args:
-        source: an image file, or a folder: its images, or those of its ``images`` folder if it has none itself.
-
-    Returns:
-        Path of each case.
-
-    Raises:
-        UserError: nothing there, a file of another kind, no image in the folder, or two images of one name.
-    """
-    if not source.exists():
-        raise UserError(f"{source}: is not there; give an image or a folder of images")
-    if source.is_file():
-        if image_suffix(source) is None:
-            raise UserError(
-                f"{source}: not an image that can be read; allowed are .nii, .nii.gz, .nrrd, .nhdr, .mha and .mhd"
-            )
-        return {case_name(source): source}
-    for folder in (source, source / "images"):
-        found = sorted(p for p in folder.glob("*") if p.is_file() and image_suffix(p) and not p.name.startswith("."))
-        if found:
-            break
-    else:
-        raise UserError(
-            f"{source}: holds no image (.nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd), nor does its folder images"
-        )
-    images: dict[str, Path] = {}
-    for path in found:
-        case = case_name(path)
-        if case in images:
-            raise UserError(f"{path}: has the same name as {images[case].name}; rename one of them or move it away")
-        images[case] = path
-    return images
 
 
 def _check_output(folder: Path, cases: list[str], overwrite: bool) -> set[str]:
@@ -171,20 +134,20 @@ def _remove_previous(folder: Path, previous: set[str]) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _predict_case(opened: Any, path: Path) -> tuple[dict[str, Any], np.ndarray]:
-    """What the bundle gives for an image, and the world position of the image's middle."""
+def _predict_case(opened: Any, paths: tuple[Path, ...]) -> tuple[dict[str, Any], np.ndarray]:
+    """What the bundle gives for the files of an image, and the world position of the image's middle."""
     from auto_config.bundle_scripts.image_frame import original_center
 
     try:
-        data = opened.preprocess(path)
+        data = opened.preprocess(paths)
     except Exception:
-        read_image(path)  # says in one line what is wrong with the file, if it is the file
+        read_image(paths)  # says in one line what is wrong with the file, if it is the file
         raise
     image = data["image"]
     if not bool(image.isfinite().all()):
-        raise UserError(f"{path}: holds voxels that are not numbers (NaN or infinite); repair the image")
+        raise UserError(f"{paths[0]}: holds voxels that are not numbers (NaN or infinite); repair the image")
     if bool((image == image.flatten()[0]).all()):
-        raise UserError(f"{path}: has the same grey value everywhere; replace the image")
+        raise UserError(f"{paths[0]}: has the same grey value everywhere; replace the image")
     return opened.predict(data), original_center(image, opened.spatial_dims)
 
 

@@ -12,7 +12,7 @@ from toy_bundle import NAMES, save_values, write_toy_bundle, write_toy_image
 from auto_config.bundle.opened import open_bundle, weight_files
 from auto_config.bundle_scripts.landmark_files import read_fcsv, read_markups
 from auto_config.errors import UserError
-from auto_config.prediction import find_images, predict
+from auto_config.prediction import predict
 
 VOXELS = [(2, 3, 4), (9, 1, 6)]
 PIR = np.array([[0, 0, 1.0, -10], [-0.5, 0, 0, 20], [0, -2.0, 0, 30], [0, 0, 0, 1]])
@@ -175,21 +175,3 @@ def test_what_is_wrong_with_a_bundle_is_said_in_one_line(tmp_path, bundle):
             predict(root, image, tmp_path / "out", **options)
         assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
-
-
-def test_images_are_found_in_a_folder_or_in_its_images_folder(tmp_path):
-    with pytest.raises(UserError, match="is not there"):
-        find_images(tmp_path / "none")
-    with pytest.raises(UserError, match="holds no image"):
-        find_images(tmp_path)
-    (tmp_path / "text.txt").write_text("")
-    with pytest.raises(UserError, match="not an image that can be read"):
-        find_images(tmp_path / "text.txt")
-    (tmp_path / "images").mkdir()
-    for name in ("b.nrrd", "a.nii.gz", ".hidden.nii.gz"):
-        (tmp_path / "images" / name).write_text("")
-    assert list(find_images(tmp_path)) == ["a", "b"]
-    assert find_images(tmp_path / "images/b.nrrd") == {"b": tmp_path / "images/b.nrrd"}
-    (tmp_path / "images/a.mha").write_text("")
-    with pytest.raises(UserError, match="has the same name as"):
-        find_images(tmp_path)

@@ -7,7 +7,7 @@ import importlib.util
 import json
 import pickle
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,9 +45,13 @@ class OpenBundle:
     postprocessing: Compose
     device: torch.device
 
-    def preprocess(self, image: Path) -> dict[str, Any]:
-        """Read an image file and bring it to the planned grid; raises what MONAI's transforms raise."""
-        data = self.preprocessing({"image": str(image)})
+    def preprocess(self, image: str | Path | Sequence[Path]) -> dict[str, Any]:
+        """Read an image, one file or one for each channel, and bring it to the planned grid.
+
+        Raises what MONAI's transforms raise.
+        """
+        files = [str(path) for path in ([image] if isinstance(image, (str, Path)) else image)]
+        data = self.preprocessing({"image": files[0] if len(files) == 1 else files})
         if not isinstance(data, dict):
             raise TypeError(f"{self.root}: 'preprocessing' of configs/inference.json gave a {type(data).__name__}")
         return data

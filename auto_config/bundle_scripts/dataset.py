@@ -11,20 +11,13 @@ import numpy as np
 from monai.data import Dataset
 from monai.transforms import MapTransform
 
+from .image_files import images_by_case
 from .landmark_files import read_label
+from .landmark_names import read_landmark_names
 from .landmarks import PRESENT
 from .sampler import case_of
 
-IMAGE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 TRAINING, VALIDATION, TEST = "training", "validation", "test"
-
-
-def read_names(landmarks: str | Sequence[str]) -> tuple[str, ...]:
-    """Landmark names in channel order, from ``configs/landmarks.json`` or given as they are."""
-    if isinstance(landmarks, str):
-        parsed = json.loads(Path(landmarks).read_text(encoding="utf-8"))
-        return tuple(item["name"] for item in parsed["landmarks"])
-    return tuple(landmarks)
 
 
 def read_mirror(landmarks: str) -> tuple[int, ...]:
@@ -82,16 +75,12 @@ def read_cases(datalist: str, dataset_dir: str, split: str, fold: int | str | No
 
 
 def find_images(dataset_dir: str) -> list[dict[str, Any]]:
-    """Images of a folder, or of its ``images`` folder if it has none itself, sorted by name, for inference.
+    """Images of a folder, as `images_by_case` finds them, for inference: ``[{"image": path, "case": name}, ...]``.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: no image, or two images of one case.
     """
-    for folder in (Path(dataset_dir), Path(dataset_dir) / "images"):
-        found = sorted(str(p) for p in folder.glob("*") if p.name.lower().endswith(IMAGE_SUFFIXES))
-        if found:
-            return [{"image": path} for path in found]
-    raise ValueError(f"{dataset_dir} holds no image ({', '.join(IMAGE_SUFFIXES)}); give --dataset_dir FOLDER")
+    return [{"image": str(path), "case": case} for case, path in images_by_case(dataset_dir).items()]
 
 
 def _locate(image: str | list[str], dataset_dir: str) -> str | list[str]:
@@ -131,7 +120,7 @@ class LoadLandmarksd(MapTransform):
 
     def __init__(self, keys: str | Sequence[str], landmarks: str | Sequence[str], spatial_dims: int = 3) -> None:
         super().__init__(keys, allow_missing_keys=True)
-        self.names, self.spatial_dims = read_names(landmarks), int(spatial_dims)
+        self.names, self.spatial_dims = read_landmark_names(landmarks), int(spatial_dims)
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Read the label."""
@@ -165,7 +154,7 @@ def training_shapes(
     data: Sequence[Mapping[str, Any]], landmarks: str | Sequence[str], spatial_dims: int = 3
 ) -> np.ndarray:
     """Points of all cases, ``(N, L, D)`` world mm, NaN where a landmark is not present; for the shape model."""
-    names = read_names(landmarks)
+    names = read_landmark_names(landmarks)
     labels = [case["label"] for case in data if case.get("label") is not None]
     sets = [read_label(label, names, spatial_dims=spatial_dims) for label in labels]
     shapes = [np.where((s.status == PRESENT)[:, None], s.points, np.nan) for s in sets]

@@ -8,8 +8,9 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
+from .image_files import case_name
 from .image_frame import original_center
-from .prediction_files import PredictionFolder, case_name, foreign_file, previous_cases
+from .prediction_files import PredictionFolder, foreign_file, previous_cases
 
 
 class PredictionWriter:

@@ -21,15 +21,7 @@ RUN_FILE = "run.json"
 CASE_ENDINGS = (".mrk.json", ".fcsv", ".json", ".labels.nii.gz", ".heatmaps.nii.gz")
 """What the file of one case may end with, after the name of the case."""
 
-_IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _DECIMALS = 6  # of a millimetre or pixel: far below any error, and short enough to read
-
-
-def case_name(image: str | Path) -> str:
-    """Name of a case: the image's file name without its ending (``sub.1.nii.gz`` is ``sub.1``)."""
-    name = Path(image).name
-    ending = next((ending for ending in _IMAGE_ENDINGS if name.lower().endswith(ending)), "")
-    return name.removesuffix(name[len(name) - len(ending) :]) or name
 
 
 def prediction_columns(spatial_dims: int) -> list[str]:

@@ -6,7 +6,6 @@ and the affine and shape of the original file, is in the MetaTensor that the pre
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -22,32 +21,9 @@ from monai.utils import convert_to_tensor
 from .grids import apply_affine, embed_affine
 from .image_frame import original_affine, original_shape
 from .label_map import draw_balls
+from .landmark_names import read_landmark_names
 
 EXTRA_COLUMNS = 3  # confidence, shape_distance_mm, replaced
-
-
-def read_landmark_names(landmarks: str | Path | Sequence[str]) -> tuple[str, ...]:
-    """Landmark names in the order of the network's channels.
-
-    Args:
-        landmarks: path of a bundle's ``configs/landmarks.json``, or the names themselves.
-
-    Returns:
-        The names.
-
-    Raises:
-        ValueError: the file is missing or is not a ``landmarks.json``.
-    """
-    if not isinstance(landmarks, (str, Path)):
-        return tuple(landmarks)
-    try:
-        return tuple(str(item["name"]) for item in json.loads(Path(landmarks).read_text(encoding="utf-8"))["landmarks"])
-    except OSError as error:
-        raise ValueError(
-            f"{landmarks}: cannot be read ({error.strerror}); give the bundle's configs/landmarks.json"
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{landmarks}: not a landmarks.json with a list 'landmarks' of items with a 'name'") from error
 
 
 class PeaksToWorldd(MapTransform):

@@ -14,12 +14,11 @@ from auto_config.bundle_scripts.dataset import (
     LoadLandmarksd,
     SampledDataset,
     SelectStagesd,
-    find_images,
     read_cases,
     read_mirror,
-    read_names,
     training_shapes,
 )
+from auto_config.bundle_scripts.landmark_names import read_landmark_names
 from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet
 from auto_config.bundle_scripts.results import LandmarkResultd
 from auto_config.bundle_scripts.sampler import GlobalIndexSampler
@@ -90,19 +89,6 @@ def test_what_does_not_exist_is_said_in_one_line(tmp_path):
         read_cases(path, ".", "train")
     with pytest.raises(ValueError, match="travelled without its data list"):
         read_cases(str(tmp_path / "gone.json"), ".", "training")
-    with pytest.raises(ValueError, match="holds no image"):
-        find_images(str(tmp_path))
-
-
-def test_images_of_a_folder_or_of_its_images(tmp_path):
-    (tmp_path / "images").mkdir()
-    for name in ("b.nii.gz", "a.NRRD", "note.txt"):
-        (tmp_path / "images" / name).touch()
-    assert [item["image"] for item in find_images(str(tmp_path))] == [
-        str(tmp_path / "images" / name) for name in ("a.NRRD", "b.nii.gz")
-    ]
-    (tmp_path / "top.mha").touch()
-    assert [item["image"] for item in find_images(str(tmp_path))] == [str(tmp_path / "top.mha")]
 
 
 def test_labels_are_read_in_the_order_of_the_channels_and_again_each_time(tmp_path):
@@ -166,7 +152,7 @@ def test_odd_names_and_many_names_pass_through_unharmed(tmp_path, names):
     assert all(item["slug"].isascii() for item in table["landmarks"])
     path = tmp_path / "table.json"
     path.write_text(json.dumps(table, ensure_ascii=False), encoding="utf-8")
-    assert read_names(str(path)) == tuple(names)
+    assert read_landmark_names(str(path)) == tuple(names)
     assert read_mirror(str(path)) == (1, 0, *range(2, len(names)))
 
     inline = json.loads(json.dumps(LandmarkSet.from_inline(points).to_inline()))

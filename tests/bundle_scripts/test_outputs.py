@@ -15,28 +15,12 @@ from auto_config.bundle_scripts.landmark_files import read_fcsv, read_markups
 from auto_config.bundle_scripts.outputs import PredictionWriter
 from auto_config.bundle_scripts.prediction_files import (
     PredictionFolder,
-    case_name,
     foreign_file,
     prediction_columns,
     prediction_rows,
     previous_cases,
 )
 from auto_config.bundle_scripts.results import LandmarkResultd, PeaksToWorldd
-
-
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [
-        ("/a/b/sub-01_T1w.nii.gz", "sub-01_T1w"),
-        ("x.nrrd", "x"),
-        ("sub.1.NII.GZ", "sub.1"),
-        ("v1.5.mha", "v1.5"),
-        ("pic.png", "pic"),
-        ("1.2.840.113", "1.2.840.113"),
-    ],
-)
-def test_case_name(path, name):
-    assert case_name(path) == name
 
 
 def landmark(name, world, present=1, radius=None, voxel=(1.0, 2.0)):

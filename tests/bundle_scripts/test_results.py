@@ -12,7 +12,8 @@ from monai.data import MetaTensor
 from auto_config.bundle_scripts.grids import apply_affine
 from auto_config.bundle_scripts.image_frame import image_center
 from auto_config.bundle_scripts.label_map import draw_balls
-from auto_config.bundle_scripts.results import BallLabelMapd, LandmarkResultd, PeaksToWorldd, read_landmark_names
+from auto_config.bundle_scripts.landmark_names import read_landmark_names
+from auto_config.bundle_scripts.results import BallLabelMapd, LandmarkResultd, PeaksToWorldd
 
 
 def image(planned, original, shape, dims=3):
