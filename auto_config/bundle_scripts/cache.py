@@ -5,20 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import ignite.distributed as idist
+import monai
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.data import Dataset, MetaTensor
 from torch.utils.data import DataLoader
 
-FORMAT = 1  # raise it when the files or the meaning of a transform change
+CODE = ("transforms.py", "background.py", "grids.py")
+"""The package's own files that decide what preprocessing makes."""
+
+LEFTOVER_SECONDS = 24 * 3600
+"""After this time nobody can still be writing an unfinished entry."""
 
 
 def describe(thing: Any) -> Any:
@@ -49,12 +56,43 @@ def describe(thing: Any) -> Any:
     return [name, describe(vars(thing))]
 
 
-def cache_key(image: str | Sequence[str], transform: Callable, keys: Sequence[str]) -> str:
-    """Key of an image file in a state (path, size, time of change) under a transform with its parameters."""
+def code_digest(folder: Path) -> str:
+    """Hash of the code that preprocesses: a person may edit the transforms, which change no parameter then.
+
+    Args:
+        folder: where the files of `CODE` are.
+    """
+    digest = hashlib.sha256(monai.__version__.encode())
+    for name in CODE:
+        digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def cache_key(image: str | Sequence[str], transform: Callable, keys: Sequence[str], code: str) -> str:
+    """Key of an image file in a state (path, size, time of change) under a transform with its parameters and code.
+
+    Args:
+        image: path, or a path for each channel.
+        transform: see `describe`.
+        keys: what is kept of the transform's output.
+        code: see `code_digest`.
+    """
     paths = [image] if isinstance(image, (str, os.PathLike)) else list(image)
     files = [(str(Path(p).absolute()), Path(p).stat().st_size, Path(p).stat().st_mtime_ns) for p in paths]
-    text = json.dumps([FORMAT, files, describe(transform), list(keys)], sort_keys=True)
+    text = json.dumps([code, files, describe(transform), list(keys)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def remove_leftovers(cache_dir: Path, before: float) -> None:
+    """Remove unfinished entries.
+
+    Args:
+        cache_dir: need not exist.
+        before: only those that were last changed before this time, in seconds since the epoch.
+    """
+    for leftover in cache_dir.glob(".*"):
+        if leftover.is_dir() and leftover.stat().st_mtime < before:
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _nothing(_: Any) -> None:
@@ -65,7 +103,7 @@ class FillCache:
     """Handler that preprocesses every image before the first step, several at a time.
 
     Steps then take the time they always take, which a time budget measures. Of several processes each does its share;
-    what is missing at the first step is made there.
+    what is missing at the first step is made there. Unfinished entries that killed processes left are removed.
 
     Args:
         images: fills the cache when it is called.
@@ -84,6 +122,8 @@ class FillCache:
         """Fill now."""
         if self.images.cache_dir is None:
             return
+        if idist.get_rank() == 0:
+            remove_leftovers(self.images.cache_dir, time.time() - LEFTOVER_SECONDS)
         missing = [case for case in self.data if not self.images.is_cached(case)]
         share = missing[idist.get_rank() :: idist.get_world_size()]
         if not share:
@@ -100,7 +140,7 @@ class CachedTransformd:
 
     A cache file is written under a temporary name and renamed, so a killed process leaves no half file and several
     workers may make the same one. It is keyed by the image's path, size and time of change and by the transforms'
-    parameters.
+    parameters and code.
 
     Args:
         keys: image keys that the transform leaves in its output; the first is the one whose file is loaded.
@@ -112,6 +152,8 @@ class CachedTransformd:
         self.keys = [keys] if isinstance(keys, str) else list(keys)
         self.transform = transform
         self.cache_dir = Path(cache_dir) if cache_dir else None
+        # Once: an edit while a training runs changes nothing of what this process makes.
+        self._code = code_digest(Path(__file__).parent)
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Replace the image's path by preprocessed images; everything else in ``data`` passes through."""
@@ -130,7 +172,7 @@ class CachedTransformd:
 
     def _folder(self, source: Any) -> Path:
         assert self.cache_dir is not None
-        return self.cache_dir / cache_key(source, self.transform, self.keys)
+        return self.cache_dir / cache_key(source, self.transform, self.keys, self._code)
 
     def _make(self, source: Any, folder: Path) -> None:
         made = self.transform({self.keys[0]: source})

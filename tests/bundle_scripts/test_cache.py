@@ -3,7 +3,9 @@
 import importlib.util
 import multiprocessing
 import os
+import shutil
 import sys
+import time
 from pathlib import Path
 
 import nibabel as nib
@@ -14,7 +16,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, LoadImaged
 
 from auto_config.bundle_scripts import cache as cache_module
-from auto_config.bundle_scripts.cache import CachedTransformd, cache_key, describe
+from auto_config.bundle_scripts.cache import CachedTransformd, FillCache, cache_key, code_digest, describe
 from auto_config.bundle_scripts.transforms import CoarseViewd, LowPassd
 
 
@@ -92,13 +94,39 @@ def test_a_changed_file_is_made_again(tmp_path):
 def test_a_changed_parameter_is_another_entry(tmp_path):
     image = write(tmp_path / "a.nii.gz")
     keys = ["image"]
-    same = cache_key(image, transform(), keys)
-    assert cache_key(image, transform(), keys) == same
-    assert cache_key(image, transform((1.0, 2.0, 6.1)), keys) != same
-    assert cache_key(image, transform(), ["image", "coarse_image"]) != same
-    assert cache_key(image, LoadImaged("image", dtype=np.float32), keys) != cache_key(
-        image, LoadImaged("image", dtype=np.float64), keys
+    same = cache_key(image, transform(), keys, "code")
+    assert cache_key(image, transform(), keys, "code") == same
+    assert cache_key(image, transform((1.0, 2.0, 6.1)), keys, "code") != same
+    assert cache_key(image, transform(), ["image", "coarse_image"], "code") != same
+    assert cache_key(image, transform(), keys, "other code") != same
+    assert cache_key(image, LoadImaged("image", dtype=np.float32), keys, "code") != cache_key(
+        image, LoadImaged("image", dtype=np.float64), keys, "code"
     )
+
+
+@pytest.mark.parametrize("name", ["transforms.py", "background.py", "grids.py"])
+def test_edited_code_makes_another_entry(tmp_path, name):
+    """As a person edits the copy of a bundle: the same parameters, other voxels."""
+    package = tmp_path / "edited"
+    shutil.copytree(Path(cache_module.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    assert code_digest(package) == code_digest(Path(cache_module.__file__).parent)
+    (package / name).write_text((package / name).read_text() + "\n# edited\n")
+    assert code_digest(package) != code_digest(Path(cache_module.__file__).parent)
+
+
+def test_the_version_of_monai_makes_another_entry(monkeypatch):
+    folder = Path(cache_module.__file__).parent
+    before = code_digest(folder)
+    monkeypatch.setattr("monai.__version__", "0.0.1")
+    assert code_digest(folder) != before
+
+
+def test_the_code_is_part_of_what_is_looked_up(tmp_path, monkeypatch):
+    image = write(tmp_path / "a.nii.gz")
+    cached(tmp_path / "cache")({"image": image})
+    assert cached(tmp_path / "cache").is_cached({"image": image})
+    monkeypatch.setattr(cache_module, "code_digest", lambda _: "edited")
+    assert not cached(tmp_path / "cache").is_cached({"image": image})
 
 
 @pytest.mark.parametrize(
@@ -133,7 +161,8 @@ def test_the_name_of_the_package_does_not_matter(tmp_path):
         spec.loader.exec_module(sys.modules["other_name"])
         other = importlib.import_module("other_name.transforms").LowPassd("image", spacing=[1, 2, 6])
         assert type(other) is not LowPassd
-        assert cache_key(image, other, ["image"]) == cache_key(image, LowPassd("image", spacing=[1, 2, 6]), ["image"])
+        mine = LowPassd("image", spacing=[1, 2, 6])
+        assert cache_key(image, other, ["image"], "code") == cache_key(image, mine, ["image"], "code")
     finally:
         for name in [name for name in sys.modules if name.split(".")[0] == "other_name"]:
             del sys.modules[name]
@@ -168,6 +197,22 @@ class Light:
 def _killed_while_writing(folder, image):
     cache_module.np.save = lambda *_: os._exit(9)
     CachedTransformd("image", Light(), str(folder))({"image": image})
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_what_killed_processes_left_long_ago_is_removed_by_one_process(tmp_path, monkeypatch, rank):
+    image = write(tmp_path / "a.nii.gz")
+    images = CachedTransformd("image", Light(), str(tmp_path / "cache"))
+    images({"image": image})
+    (finished,) = entries(tmp_path / "cache")
+    day = 24 * 3600
+    for name, age in ((".old", day + 60), (".new", day - 60)):
+        (tmp_path / "cache" / name / "half").mkdir(parents=True)
+        os.utime(tmp_path / "cache" / name, (time.time() - age,) * 2)
+    os.utime(tmp_path / "cache" / finished, (1, 1))
+    monkeypatch.setattr(cache_module.idist, "get_rank", lambda: rank)
+    FillCache(images, [{"image": image}], num_workers=0)(None)
+    assert entries(tmp_path / "cache") == sorted([".new", finished, *([".old"] if rank else [])])
 
 
 def _make(folder, image, start, results):
