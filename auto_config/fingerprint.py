@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN
-from auto_config.datasets.checks import Outside
 from auto_config.datasets.cohort_checks import cohort_problems
 from auto_config.datasets.model import Case, Dataset, Problem, present_points
 from auto_config.errors import UserError
 from auto_config.intensity import ChannelIntensity
-from auto_config.measuring import MeasuredCase, measure_cases
+from auto_config.measuring import MeasuredCase
 from auto_config.symmetry import find_symmetry
 
 
@@ -72,33 +71,6 @@ class Fingerprint:
     def from_dict(cls, mapping: Mapping[str, Any]) -> Fingerprint:
         """The fingerprint that `to_dict` gave."""
         return cls(**mapping)
-
-
-def fingerprint(
-    dataset: Dataset,
-    *,
-    without: Collection[str] = (),
-    outside: Outside = "error",
-    workers: int | None = None,
-    progress: bool = True,
-) -> tuple[Fingerprint, list[Problem]]:
-    """Read every image once, check it, and measure the data set: `measure_cases`, then `summarise`.
-
-    Args:
-        dataset: cases with images and landmarks.
-        without: names of cases that are checked but not measured, such as test cases.
-        outside: what a landmark outside its image is, ``"error"`` or ``"absent"``.
-        workers: processes; None for one on each core.
-        progress: show a bar on standard error.
-
-    Returns:
-        The fingerprint of the cases without errors, and all problems: of the cases in their order, then of the cohort.
-
-    Raises:
-        UserError: no case can be measured; the message holds the first problem.
-    """
-    measured = measure_cases(dataset, outside=outside, workers=workers, progress=progress)
-    return summarise(dataset, measured, without=without), all_problems(dataset, measured)
 
 
 def all_problems(dataset: Dataset, measured: Sequence[MeasuredCase]) -> list[Problem]:

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import re
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +12,6 @@ import nibabel as nib
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN
 from auto_config.datasets import Case, Dataset, Problem, read_dataset
@@ -27,6 +21,7 @@ from auto_config.datasets.detect import Missing
 from auto_config.datasets.images import Header, read_header, read_image
 from auto_config.datasets.names import left_right_pairs
 from auto_config.errors import UserError
+from auto_config.parallel import map_cases
 
 PROBLEMS_FOUND = 2
 _SHOWN_PER_GROUP = 3
@@ -71,7 +66,7 @@ def inspect(
         missing: Status of a name that one case's file lacks.
         outside: What a point outside its image is.
         landmarks: Names to keep, in this order.
-        workers: Processes; as many as there are cores if None.
+        workers: Processes, see `parallel.map_cases`.
 
     Returns:
         0, or 2 when errors were found.
@@ -81,8 +76,6 @@ def inspect(
     """
     if outside not in ("error", "absent"):
         raise UserError(f"--outside is {outside!r}; allowed are error and absent")
-    if workers is not None and workers < 1:
-        raise UserError(f"--workers is {workers}; give 1 or more, or leave it out to use every core")
     if report is not None and headers_only:
         raise UserError("--report shows voxels, --headers_only reads none; leave one of them out")
     if report is not None and not Path(report).absolute().parent.is_dir():
@@ -116,29 +109,12 @@ def inspect_cases(
         One report for each case, in the order of the data set.
 
     Raises:
-        UserError: A process was killed, which is mostly for want of memory.
+        UserError: `workers` is below 1, or a process was killed.
     """
     check = partial(inspect_case, names=dataset.names, outside=outside, headers_only=headers_only, pictures=pictures)
-    workers = min(workers or _cores(), len(dataset.cases))
-    with _progress(len(dataset.cases)) as advance:
-        if workers <= 1:
-            reports = []
-            for case in dataset.cases:
-                reports.append(check(case))
-                advance()
-            return reports
-        # Spawned processes are the same on every system, and safe beside the thread of the progress bar.
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            futures = [pool.submit(check, case) for case in dataset.cases]
-            try:
-                for future in as_completed(futures):
-                    future.result()
-                    advance()
-            except BrokenProcessPool as error:
-                raise UserError(
-                    f"{dataset.source}: a reading process was killed, mostly for want of memory; use --workers 1"
-                ) from error
-            return [future.result() for future in futures]
+    return map_cases(
+        check, dataset.cases, workers=workers, label="reading headers" if headers_only else "reading images"
+    )
 
 
 def inspect_case(
@@ -249,19 +225,6 @@ def _print_problems(console: Console, problems: Sequence[Problem]) -> None:
             cases = _shortened(list(dict.fromkeys(problem.case or problem.landmark or "-" for problem in rest)))
             console.print(f"  and {len(rest)} more of this kind: {escape(cases)}")
     console.print(f"{errors} errors (would train wrongly), {len(problems) - errors} warnings")
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[partial[None]]:
-    """A progress bar on stderr, so that what is printed can be piped; gives the function that moves it on by one."""
-    columns = (TextColumn("reading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        yield partial(progress.advance, progress.add_task("reading", total=total))
 
 
 def _shortened(texts: Sequence[str]) -> str:

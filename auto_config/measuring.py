@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import partial
 
 import nibabel as nib
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from auto_config.bundle_scripts.background import background_box, background_value
 from auto_config.datasets.checks import Outside, check_case, outside_absent
@@ -19,8 +15,7 @@ from auto_config.datasets.images import Header, Image, read_image
 from auto_config.datasets.model import Case, Dataset, Problem
 from auto_config.errors import UserError
 from auto_config.intensity import ChannelIntensity, measure_channel
-
-_FEWEST_FOR_PROCESSES = 8
+from auto_config.parallel import map_cases
 
 
 @dataclass(frozen=True)
@@ -49,37 +44,22 @@ class MeasuredCase:
     problems: tuple[Problem, ...]
 
 
-def measure_cases(
-    dataset: Dataset, *, outside: Outside = "error", workers: int | None = None, progress: bool = True
-) -> list[MeasuredCase]:
+def measure_cases(dataset: Dataset, *, outside: Outside = "error", workers: int | None = None) -> list[MeasuredCase]:
     """Read, check and measure every case once, in parallel, with a progress bar.
 
     Args:
         dataset: cases with images and landmarks.
         outside: what a landmark outside its image is, ``"error"`` or ``"absent"``.
-        workers: processes; None for one on each core. A few cases are read in this process.
-        progress: show a bar on standard error.
+        workers: processes, see `parallel.map_cases`.
 
     Returns:
         One for each case, in the order of the data set.
+
+    Raises:
+        UserError: `workers` is below 1, or a process was killed.
     """
-    count = len(dataset.cases)
-    processes = min(workers or _cores(), count)
-    columns = (TextColumn("reading images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    measured = []
-    with Progress(*columns, console=Console(stderr=True), disable=not progress, transient=True) as bar:
-        task = bar.add_task("", total=count)
-        if processes <= 1 or count < _FEWEST_FOR_PROCESSES:
-            for case in dataset.cases:
-                measured.append(measure_case(case, dataset.names, outside))
-                bar.advance(task)
-            return measured
-        # Spawned, not forked: a caller may have torch's threads or a GPU open.
-        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-            for future in [pool.submit(measure_case, case, dataset.names, outside) for case in dataset.cases]:
-                measured.append(future.result())
-                bar.advance(task)
-    return measured
+    measure = partial(measure_case, names=dataset.names, outside=outside)
+    return map_cases(measure, dataset.cases, workers=workers, label="reading images")
 
 
 def measure_case(case: Case, names: Sequence[str], outside: Outside = "error") -> MeasuredCase:
@@ -115,8 +95,3 @@ def _measure(image: Image) -> CaseNumbers:
             for index, channel in enumerate(array)
         ),
     )
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

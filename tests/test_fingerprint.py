@@ -15,7 +15,7 @@ from auto_config.bundle_scripts.background import background_box
 from auto_config.bundle_scripts.landmarks import LandmarkSet
 from auto_config.datasets.model import Case, Dataset
 from auto_config.errors import UserError
-from auto_config.fingerprint import Fingerprint, fingerprint
+from auto_config.fingerprint import Fingerprint, all_problems, summarise
 from auto_config.measuring import measure_case, measure_cases
 
 NAMES = ("left eye", "right eye", "nose")
@@ -44,6 +44,12 @@ def _dataset(folder, cases):
     return Dataset(Path(folder), "folder", NAMES, tuple(cases), 3)
 
 
+def fingerprint(dataset, *, without=(), **options):
+    """As `create` does: one reading, then numbers and problems."""
+    measured = measure_cases(dataset, **options)
+    return summarise(dataset, measured, without=without), all_problems(dataset, measured)
+
+
 @pytest.mark.parametrize("codes", ["RAS", "LPS", "PIR", "ASL"])
 def test_shape_and_spacing_in_ras_order_whatever_the_file(tmp_path, codes):
     measured = measure_case(_case(tmp_path, "a", codes=codes), NAMES)
@@ -62,7 +68,7 @@ def test_numbers_of_the_cohort(tmp_path):
     points = {"left eye": [-3.0, 0.0, 0.0], "right eye": [3.0, 4.0, 0.0], "nose": "absent"}
     cases = [_case(tmp_path, f"c{n}", seed=n) for n in range(3)] + [_case(tmp_path, "d", points)]
     cases.append(Case("e", (_image(tmp_path, "e", spacing=(2, 2, 2)),), None))
-    found, problems = fingerprint(_dataset(tmp_path, cases), workers=1, progress=False)
+    found, problems = fingerprint(_dataset(tmp_path, cases), workers=1)
     assert (found.cases, found.spatial_dims, found.channels, found.landmarks) == (5, 3, 1, 3)
     assert found.shapes == [[20, 24, 16]] * 5
     assert found.spacings[-1] == [2.0, 2.0, 2.0]
@@ -82,7 +88,7 @@ def test_numbers_of_the_cohort(tmp_path):
 
 
 def test_no_case_names_and_json(tmp_path):
-    found, _ = fingerprint(_dataset(tmp_path, [_case(tmp_path, "secret1"), _case(tmp_path, "secret2")]), progress=False)
+    found, _ = fingerprint(_dataset(tmp_path, [_case(tmp_path, "secret1"), _case(tmp_path, "secret2")]))
     text = json.dumps(found.to_dict())
     assert "secret" not in text and str(tmp_path) not in text
     assert Fingerprint.from_dict(json.loads(text)) == found
@@ -91,7 +97,7 @@ def test_no_case_names_and_json(tmp_path):
 def test_test_cases_are_checked_but_not_measured(tmp_path):
     cases = [_case(tmp_path, "a"), _case(tmp_path, "b", spacing=(3, 3, 3))]
     cases.append(_case(tmp_path, "t", {**POINTS, "nose": [0.0, 500.0, 0.0]}))
-    found, problems = fingerprint(_dataset(tmp_path, cases), without=("b", "t"), progress=False)
+    found, problems = fingerprint(_dataset(tmp_path, cases), without=("b", "t"))
     assert found.spacings == [[1.0, 1.5, 2.0]]
     assert [(problem.case, problem.severity) for problem in problems] == [("t", "error")]
 
@@ -143,7 +149,7 @@ def test_same_box_as_the_bundles_transform():
 
 def test_outside_may_be_absent(tmp_path):
     case = _case(tmp_path, "a", {**POINTS, "nose": [0.0, 500.0, 0.0]})
-    found, problems = fingerprint(_dataset(tmp_path, [case]), outside="absent", progress=False)
+    found, problems = fingerprint(_dataset(tmp_path, [case]), outside="absent")
     assert found.absent == [0, 0, 1]
     assert [problem.severity for problem in problems] == ["warning"]
 
@@ -152,17 +158,17 @@ def test_unreadable_case_is_named_and_the_rest_is_measured(tmp_path):
     bad = tmp_path / "bad.nii.gz"
     bad.write_bytes(b"no image")
     cases = [_case(tmp_path, "a"), Case("bad", (bad,), LandmarkSet.from_inline(POINTS, NAMES))]
-    found, problems = fingerprint(_dataset(tmp_path, cases), progress=False)
+    found, problems = fingerprint(_dataset(tmp_path, cases))
     assert found.cases == 1
     assert [(problem.case, problem.severity) for problem in problems] == [("bad", "error")]
     with pytest.raises(UserError, match=r"none of the 1 cases can be used: .*bad\.nii\.gz"):
-        fingerprint(_dataset(tmp_path, cases[1:]), progress=False)
+        fingerprint(_dataset(tmp_path, cases[1:]))
 
 
 def test_sides_that_are_swapped_everywhere(tmp_path):
     swapped = {"left eye": POINTS["right eye"], "right eye": POINTS["left eye"], "nose": POINTS["nose"]}
     cases = [_case(tmp_path, f"c{n}", swapped) for n in range(3)]
-    _, problems = fingerprint(_dataset(tmp_path, cases), progress=False)
+    _, problems = fingerprint(_dataset(tmp_path, cases))
     assert [(problem.severity, problem.case) for problem in problems] == [("warning", None)]
     assert "left eye" in problems[0].message
 
@@ -176,7 +182,7 @@ def test_hounsfield_units_are_recognised(tmp_path):
     affine[:3, 3] = -9.5
     nib.save(nib.Nifti1Image(array, affine), path)
     case = Case("ct", (path,), LandmarkSet.from_inline(POINTS, NAMES))
-    found, _ = fingerprint(_dataset(tmp_path, [case]), progress=False)
+    found, _ = fingerprint(_dataset(tmp_path, [case]))
     assert (found.modality_guess, found.is_integer) == ("ct", True)
     assert found.intensity[0]["mean"] == found.intensity[0]["p00_5"] == 60
     assert found.intensity[0]["air"] == pytest.approx(-1000, abs=3)
@@ -184,12 +190,10 @@ def test_hounsfield_units_are_recognised(tmp_path):
 
 def test_processes_give_the_same_as_one(tmp_path):
     dataset = _dataset(tmp_path, [_case(tmp_path, f"c{n}", seed=n) for n in range(8)])
-    one, _ = fingerprint(dataset, workers=1, progress=False)
-    two, _ = fingerprint(dataset, workers=2, progress=False)
+    one, _ = fingerprint(dataset, workers=1)
+    two, _ = fingerprint(dataset, workers=2)
     assert one == two
-    assert [measured.case.name for measured in measure_cases(dataset, workers=2, progress=False)] == [
-        f"c{n}" for n in range(8)
-    ]
+    assert [measured.case.name for measured in measure_cases(dataset, workers=2)] == [f"c{n}" for n in range(8)]
 
 
 def test_reading_imports_neither_torch_nor_monai():
