@@ -7,7 +7,6 @@ from typing import Any
 
 from auto_config.planning.plan import Decision
 
-AIR_HU = -1000.0
 MIN_STD = 1e-6
 
 

@@ -23,7 +23,6 @@ class PlanOptions:
         found_gpu_memory_gb: memory of the GPU of this machine, if it has one (`hardware.gpu_memory_gb`).
         spacing: mm of the planned grid, RAS order; one number or none for all axes at once is the caller's business.
         patch_size: voxels of the patch (two stages: of the fine crops), RAS order.
-        batch_size: patches (two stages: images) in a batch.
         stages: 1 or 2.
         modality: ``"ct"`` or ``"mr"``.
     """
@@ -35,7 +34,6 @@ class PlanOptions:
     found_gpu_memory_gb: float | None = None
     spacing: tuple[float, ...] | None = None
     patch_size: tuple[int, ...] | None = None
-    batch_size: int | None = None
     stages: int | None = None
     modality: str | None = None
 
@@ -59,8 +57,6 @@ class PlanOptions:
             raise UserError(f"--gpu_memory_gb must be between 1 and 1000 GB, got {self.gpu_memory_gb:g}")
         if self.stages not in (None, 1, 2):
             raise UserError(f"--stages must be 1 or 2, got {self.stages}")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise UserError(f"--batch_size must be 1 or more, got {self.batch_size}")
         _axes("spacing", self.spacing, spatial_dims, "millimetres above 0, such as 0.5")
         _axes("patch_size", self.patch_size, spatial_dims, "whole numbers of voxels above 0, such as 96")
 

@@ -46,7 +46,6 @@ def plan_patch(
     landmarks: int,
     cases: int,
     memory_gb: float | None = None,
-    budget_share: float = 1.0,
 ) -> PatchPlan:
     """Our rule: nnU-Net's with an honest count of memory and the cap of the batch for every network.
 
@@ -57,12 +56,11 @@ def plan_patch(
         landmarks: channels of the output.
         cases: number of training cases.
         memory_gb: GPU memory; None for the network's own.
-        budget_share: the part of the memory that this network may take.
     """
     if network.memory_gb is None:
-        patch = fit_patch(spacing, median_shape, voxels, TINY_VOXELS * budget_share, network.max_pools)
+        patch = fit_patch(spacing, median_shape, voxels, float(TINY_VOXELS), network.max_pools)
         return PatchPlan(patch, MIN_BATCH, voxels(patch))
-    budget = memory_budget(network, len(spacing), memory_gb) * budget_share
+    budget = memory_budget(network, len(spacing), memory_gb)
     return _fit(
         network,
         spacing,

@@ -47,7 +47,6 @@ def make_plan(fingerprint: Fingerprint, options: PlanOptions, split: Mapping[str
         memory_gb=memory.value,
         wanted=options.stages,
         patch_size=options.patch_size,
-        batch_size=options.batch_size,
     )
     decisions = {
         "network": network_name,

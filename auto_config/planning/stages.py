@@ -87,7 +87,6 @@ def plan_stages(
     memory_gb: float | None = None,
     wanted: int | None = None,
     patch_size: Sequence[int] | None = None,
-    batch_size: int | None = None,
 ) -> tuple[list[dict[str, Any]], str]:
     """The stages with their grids, patches, batches and networks.
 
@@ -98,7 +97,6 @@ def plan_stages(
         memory_gb: GPU memory; None for the network's own.
         wanted: 1 or 2 if the user says so.
         patch_size: voxels, if the user says so: of the patch, or of the fine crops where there are two stages.
-        batch_size: patches (two stages: images), if the user says so.
 
     Returns:
         One stage (``fine``) or two (``coarse``, ``fine``) as in ``docs/ARCHITECTURE.md``, and the reason.
@@ -106,7 +104,8 @@ def plan_stages(
     Raises:
         UserError: the given patch does not fit the strides.
     """
-    single = _single(network, anatomy, memory_gb, patch_size, batch_size)
+    # Where the user wants two stages, a given patch is that of the fine crops and must fit the fine network's strides.
+    single = _single(network, anatomy, memory_gb, None if wanted == 2 else patch_size)
     held = [
         edge * step / whole
         for edge, step, whole in zip(single.topology.patch_size, anatomy.spacing, anatomy.extent_mm, strict=True)
@@ -114,8 +113,6 @@ def plan_stages(
     count, reason = _one_or_two(recipe, wanted, held)
     if patch_size is not None:
         reason += "; patch given by the user"
-    if batch_size is not None:
-        reason += "; batch given by the user"
     if count == 1:
         factor = [1] * len(anatomy.spacing)
         return [_stage("fine", network, anatomy.spacing, factor, single.topology, batch_size=single.batch_size)], reason
@@ -123,12 +120,11 @@ def plan_stages(
     coarse_spacing = [step * times for step, times in zip(anatomy.spacing, factor, strict=True)]
     fine_network = replace(network, features=_FINE_FEATURES_TINY, max_pools=3) if network.memory_gb is None else network
     fine = _given(anatomy.spacing, patch_size, fine_network) or _fine(fine_network, anatomy.spacing)
-    images = batch_size or MIN_BATCH
-    crops = _crops_per_image(fine_network, fine, anatomy.landmarks, images, memory_gb)
+    crops = _crops_per_image(fine_network, fine, anatomy.landmarks, memory_gb)
     return [
-        _stage("coarse", network, coarse_spacing, factor, coarse, batch_size=images),
+        _stage("coarse", network, coarse_spacing, factor, coarse, batch_size=MIN_BATCH),
         {
-            **_stage("fine", fine_network, anatomy.spacing, [1] * len(factor), fine, batch_size=images),
+            **_stage("fine", fine_network, anatomy.spacing, [1] * len(factor), fine, batch_size=MIN_BATCH),
             "crops_per_image": crops,
         },
     ], reason
@@ -165,7 +161,6 @@ def _single(
     anatomy: Anatomy,
     memory_gb: float | None,
     patch_size: Sequence[int] | None,
-    batch_size: int | None,
 ) -> PatchPlan:
     planned = plan_patch(
         network,
@@ -176,9 +171,7 @@ def _single(
         memory_gb=memory_gb,
     )
     given = _given(anatomy.spacing, patch_size, network)
-    if given is not None:
-        planned = replace(planned, topology=given, batch_size=MIN_BATCH)
-    return planned if batch_size is None else replace(planned, batch_size=batch_size)
+    return planned if given is None else replace(planned, topology=given, batch_size=MIN_BATCH)
 
 
 def _given(spacing: Sequence[float], patch_size: Sequence[int] | None, network: Network) -> Topology | None:
@@ -238,11 +231,11 @@ def _fine(network: Network, spacing: Sequence[float]) -> Topology:
     return plan_topology(spacing, [ceil(round(length / step, 6)) for step in spacing], network.max_pools)
 
 
-def _crops_per_image(network: Network, fine: Topology, landmarks: int, images: int, memory_gb: float | None) -> int:
+def _crops_per_image(network: Network, fine: Topology, landmarks: int, memory_gb: float | None) -> int:
     if network.memory_gb is None:
         return _CROPS_TINY
     budget = memory_budget(network, len(fine.patch_size), memory_gb) * _TWO_STAGE_SHARE
-    return int(min(max(budget // (memory_values(network, fine, landmarks) * images), 1), _CROPS_MOST))
+    return int(min(max(budget // (memory_values(network, fine, landmarks) * MIN_BATCH), 1), _CROPS_MOST))
 
 
 def _stage(

@@ -168,7 +168,6 @@ def test_default_recipe():
         ({"modality": "pet"}, r"--modality must be one of ct, mr"),
         ({"gpu_memory_gb": 0}, r"--gpu_memory_gb must be between 1 and 1000 GB, got 0"),
         ({"stages": 3}, r"--stages must be 1 or 2, got 3"),
-        ({"batch_size": 0}, r"--batch_size must be 1 or more"),
         ({"spacing": (1.0, 1.0)}, r"--spacing needs 3 numbers .*; got 1,1"),
         ({"spacing": (1.0, 1.0, float("nan"))}, r"--spacing needs 3 numbers .*nan"),
         ({"patch_size": (0, 32, 32)}, r"--patch_size needs 3 numbers .*; got 0,32,32"),

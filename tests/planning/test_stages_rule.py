@@ -93,10 +93,10 @@ def test_reference_recipe_has_one_stage_unless_told():
     assert reason.startswith("given by the user")
 
 
-def test_given_patch_and_batch():
-    stages, reason = plan_stages(NETWORKS["plain"], "default", LARGE, patch_size=(64, 64, 32), batch_size=3, wanted=1)
+def test_given_patch():
+    stages, reason = plan_stages(NETWORKS["plain"], "default", LARGE, patch_size=(64, 64, 32), wanted=1)
     assert stages[0]["patch_size"] == [64, 64, 32]
-    assert stages[0]["batch_size"] == 3
+    assert stages[0]["batch_size"] == 2
     assert "patch given by the user" in reason
     coarse, fine = plan_stages(NETWORKS["plain"], "default", LARGE, patch_size=(48, 48, 48))[0]
     assert fine["patch_size"] == [48, 48, 48]
@@ -106,6 +106,16 @@ def test_given_patch_and_batch():
 def test_patch_that_does_not_fit_names_the_next_that_does():
     with pytest.raises(UserError, match=r"--patch_size 60,64,64 .* multiple of 16,16,16, such as 64,64,64"):
         plan_stages(NETWORKS["plain"], "default", LARGE, patch_size=(60, 64, 64))
+
+
+def test_given_patch_of_two_stages_fits_the_fine_network_alone():
+    # One stage of the tiny network halves this axis four times, a fine stage three times.
+    with pytest.raises(UserError, match="multiple of"):
+        plan_stages(NETWORKS["tiny"], "default", LARGE, patch_size=(72, 72, 72), wanted=1)
+    _, fine = plan_stages(NETWORKS["tiny"], "default", LARGE, patch_size=(72, 72, 72), wanted=2)[0]
+    assert fine["patch_size"] == [72, 72, 72]
+    with pytest.raises(UserError, match=r"multiple of 8,8,8, such as 48,48,48"):
+        plan_stages(NETWORKS["tiny"], "default", LARGE, patch_size=(44, 44, 44), wanted=2)
 
 
 def test_2d():
