@@ -24,6 +24,8 @@ from auto_config.errors import UserError
 from auto_config.prediction_input import find_images
 
 DONE, SOME_FAILED, ALL_FAILED = 0, 1, 2
+EVALUATION_FILES = ("metrics.json", "per_landmark.csv", "per_case.csv", "report.html")
+"""What `evaluate` writes beside predictions; it says nothing of those that replace them."""
 
 
 def predict(
@@ -126,12 +128,13 @@ def _check_output(folder: Path, cases: list[str], overwrite: bool) -> set[str]:
 
 
 def _remove_previous(folder: Path, previous: set[str]) -> None:
-    """Take away the files of an earlier prediction, so that its cases do not mix with those of this one."""
+    """Take away the files of an earlier prediction and of its evaluation, so that nothing mixes with this one."""
     for case in previous:
         for ending in CASE_ENDINGS:
             (folder / f"{case}{ending}").unlink(missing_ok=True)
-    for name in (PREDICTIONS_FILE, RUN_FILE):
-        (folder / name).unlink(missing_ok=True)
+    if any((folder / name).exists() for name in (PREDICTIONS_FILE, RUN_FILE)):
+        for name in (PREDICTIONS_FILE, RUN_FILE, *EVALUATION_FILES):
+            (folder / name).unlink(missing_ok=True)
 
 
 def _predict_case(opened: Any, paths: tuple[Path, ...]) -> tuple[dict[str, Any], np.ndarray]:

@@ -10,8 +10,10 @@ import pytest
 from toy_bundle import NAMES, save_values, write_toy_bundle, write_toy_image
 
 from auto_config.bundle.opened import open_bundle, weight_files
-from auto_config.bundle_scripts.landmark_files import read_fcsv, read_markups
+from auto_config.bundle_scripts.landmark_files import read_fcsv, read_markups, write_markups
+from auto_config.bundle_scripts.landmarks import LandmarkSet
 from auto_config.errors import UserError
+from auto_config.evaluation import evaluate
 from auto_config.prediction import predict
 
 VOXELS = [(2, 3, 4), (9, 1, 6)]
@@ -99,6 +101,22 @@ def test_an_earlier_prediction_stays_unless_overwritten(bundle, tmp_path):
     assert (out / "predictions.csv").read_bytes() == before
     assert predict(bundle, tmp_path / "second", out, overwrite=True) == 0
     assert sorted(p.name for p in out.iterdir()) == ["my_notes.txt", "new.mrk.json", "predictions.csv", "run.json"]
+
+
+def test_the_evaluation_of_an_earlier_prediction_goes_with_it(bundle, tmp_path):
+    out = tmp_path / "out"
+    points = write_toy_image(tmp_path / "scans/images/a.nii.gz", VOXELS)
+    (tmp_path / "scans/landmarks").mkdir()
+    write_markups(tmp_path / "scans/landmarks/a.mrk.json", LandmarkSet(NAMES, points, np.ones(len(NAMES))))
+    out.mkdir()
+    (out / "metrics.json").write_text("{}")  # nobody predicted here before, so this is not ours
+    predict(bundle, tmp_path / "scans", out)
+    assert (out / "metrics.json").read_text() == "{}"
+    predicted = {path.name for path in out.iterdir()} - {"metrics.json"}
+    evaluate(out, tmp_path / "scans")
+    (out / "report_of_mine.html").write_text("kept")
+    predict(bundle, tmp_path / "scans", out, overwrite=True)
+    assert {path.name for path in out.iterdir()} == predicted | {"report_of_mine.html"}
 
 
 def test_expert_points_are_never_written_over(bundle, tmp_path):
