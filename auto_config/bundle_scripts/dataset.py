@@ -11,7 +11,7 @@ import numpy as np
 from monai.data import Dataset
 from monai.transforms import MapTransform
 
-from .image_files import images_by_case
+from .image_files import images_by_case, listed_case
 from .landmark_files import read_label
 from .landmark_names import read_landmark_names
 from .landmarks import PRESENT
@@ -40,8 +40,8 @@ def read_cases(datalist: str, dataset_dir: str, split: str, fold: int | str | No
         fold: number of the fold that validates; "none" trains on every training case and validates on none.
 
     Returns:
-        ``[{"image": path or list of paths, "label": inline landmarks or a path}, ...]``; cases without landmarks are
-        left out.
+        ``[{"case": name, "image": path or list of paths, "label": inline landmarks or a path}, ...]``; cases without
+        landmarks are left out. The name can be a file name: a ``/`` in it becomes ``_``.
 
     Raises:
         ValueError: if the split or the fold does not exist, the data list is missing, or there is nothing to train on.
@@ -71,7 +71,10 @@ def read_cases(datalist: str, dataset_dir: str, split: str, fold: int | str | No
             f"{path} has no case with landmarks to train on (fold {fold!r}): annotate images and create the bundle "
             "again, or give train#dataset#data"
         )
-    return [{"image": _locate(item["image"], dataset_dir), "label": item["label"]} for item in labelled]
+    return [
+        {"case": listed_case(item), "image": _locate(item["image"], dataset_dir), "label": item["label"]}
+        for item in labelled
+    ]
 
 
 def find_images(dataset_dir: str) -> list[dict[str, Any]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 """Endings of the images of a folder."""
@@ -15,6 +17,14 @@ def case_name(image: str | Path) -> str:
     name = Path(image).name
     ending = next((ending for ending in _ALL_SUFFIXES if name.lower().endswith(ending)), "")
     return name[: len(name) - len(ending)] or name
+
+
+def listed_case(item: Mapping[str, Any]) -> str:
+    """Name of the case of an item of a data list: its ``case``, with ``_`` for ``/``, else that of its first image."""
+    if item.get("case"):
+        return str(item["case"]).replace("/", "_")
+    image = item["image"]
+    return case_name(image[0] if isinstance(image, (list, tuple)) else image)
 
 
 def images_by_case(folder: str | Path) -> dict[str, Path]:

@@ -17,7 +17,8 @@ class PredictionWriter:
     """Write the predictions of a MONAI evaluator as ``auto_config predict`` writes them.
 
     Attach it as a handler of an evaluator whose post-processing leaves ``result``. Each image's ``CASE.mrk.json`` is
-    written after its iteration, ``predictions.csv`` and ``run.json`` at the end of the epoch.
+    written after its iteration, ``predictions.csv`` and ``run.json`` at the end of the epoch. The name of a case is the
+    item's ``case``; where it has none, the file name of its image.
 
     Args:
         output_dir: folder of the predictions.
@@ -50,11 +51,20 @@ class PredictionWriter:
         seconds = (time.perf_counter() - self._clock) / len(items)
         for batch_item, item in zip(engine.state.batch, items, strict=True):
             image = batch_item[self.image_key]
-            case = case_name(image.meta["filename_or_obj"])
-            if (path := foreign_file(self.output_dir, case, self._previous)) is not None:
+            case = self._name(batch_item)
+            own = self._previous | self._folder.cases.keys()
+            if (path := foreign_file(self.output_dir, case, own)) is not None:
                 raise ValueError(f"{path}: exists and is no earlier prediction; choose another output_dir")
             dims = len(item["result"]["landmarks"][0]["world"])
             self._folder.write(case, item["result"], image_center=original_center(image, dims), seconds=seconds)
+
+    def _name(self, item: dict[str, Any]) -> str:
+        """Name of the item's case: its ``case``, else its file's name, with the folder's in front if it is taken."""
+        if item.get("case"):
+            return str(item["case"])
+        path = Path(str(item[self.image_key].meta["filename_or_obj"]))
+        case = case_name(path)
+        return f"{path.parent.name}_{case}" if case in self._folder.cases else case
 
     def _finish(self, engine: Engine) -> None:  # noqa: ARG002
         self._folder.finish(options={"command": "monai.bundle"})

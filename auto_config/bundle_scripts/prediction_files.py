@@ -98,7 +98,7 @@ class PredictionFolder:
         self._spatial_dims = int(landmarks["spatial_dims"])
         self._mean_shape = {item["name"]: item.get("mean_offset_mm") for item in landmarks["landmarks"]}
         self._rows: list[list[str]] = []
-        self._cases: dict[str, dict[str, Any]] = {}
+        self.cases: dict[str, dict[str, Any]] = {}
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def write(
@@ -120,7 +120,16 @@ class PredictionFolder:
             seconds: time that the case took.
             fcsv: also write ``CASE.fcsv``.
             inline_json: also write ``CASE.json``, the whole ``result``.
+
+        Raises:
+            ValueError: the case was written before, or its name cannot be that of a file.
         """
+        if case in self.cases:
+            raise ValueError(
+                f"{self.folder}: two images are called '{case}'; rename one of them, or give each a 'case'"
+            )
+        if Path(case).name != case:
+            raise ValueError(f"case '{case}' cannot be the name of a file; give the case a name without '/'")
         self._rows += prediction_rows(case, result)
         self._write_table()
         landmarks = result_landmarks(result)
@@ -131,7 +140,7 @@ class PredictionFolder:
         if inline_json:
             text = json.dumps({"case": case, **result}, indent=1, ensure_ascii=False, allow_nan=False)
             atomic_write_text(self.folder / f"{case}.json", text + "\n")
-        self._cases[case] = {
+        self.cases[case] = {
             "image_center": [round(float(x), _DECIMALS) for x in image_center],
             "seconds": round(seconds, 3),
             "replaced": [item["name"] for item in result["landmarks"] if item["replaced"]],
@@ -150,10 +159,10 @@ class PredictionFolder:
             "options": dict(options),
             "packages": {"python": platform.python_version()} | {p: version(p) for p in ("monai", "numpy", "torch")},
             "failed": dict(failed or {}),
-            "seconds": {case: entry["seconds"] for case, entry in self._cases.items()},
-            "replaced_by_shape": {case: entry["replaced"] for case, entry in self._cases.items() if entry["replaced"]},
+            "seconds": {case: entry["seconds"] for case, entry in self.cases.items()},
+            "replaced_by_shape": {case: entry["replaced"] for case, entry in self.cases.items() if entry["replaced"]},
             "mean_shape": self._mean_shape,
-            "image_centers": {case: entry["image_center"] for case, entry in self._cases.items()},
+            "image_centers": {case: entry["image_center"] for case, entry in self.cases.items()},
         }
         text = json.dumps(run, indent=1, ensure_ascii=False, allow_nan=False)
         atomic_write_text(self.folder / RUN_FILE, text + "\n")

@@ -81,6 +81,16 @@ def test_splits(tmp_path):
     assert read_cases(path, "/data", "test")[0]["image"] == ["/data/x_0.nii", "/data/x_1.nii"]
 
 
+def test_a_case_keeps_the_name_that_the_data_list_gives_it(tmp_path):
+    images = [f"sub-0{i}/image.nii" for i in range(4)]
+    names = [{"case": "one"}, {"case": "two/image"}, {}, {"case": None}]
+    items = [{"image": image, "label": {}, **name} for image, name in zip(images, names, strict=True)]
+    items[3]["image"] = ["x_0.nii", "x_1.nii"]
+    path = write_list(tmp_path, items)
+    found = read_cases(path, "/data", "training", "none")
+    assert [case["case"] for case in found] == ["one", "two_image", "image", "x_0"]
+
+
 def test_what_does_not_exist_is_said_in_one_line(tmp_path):
     path = write_list(tmp_path, [{"image": "a.nii", "label": {}, "fold": 0}])
     with pytest.raises(ValueError, match=r"fold is 4; .* has the folds \[0\]"):

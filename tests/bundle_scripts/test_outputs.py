@@ -104,7 +104,7 @@ class ConstantPeaks(torch.nn.Module):
         return peaks.repeat(len(x), 1, 1)
 
 
-def evaluator(tmp_path, out):
+def evaluator(tmp_path, out, files=("/x/zebra.nii.gz", "/x/ant.nii.gz", "/x/bee.nii.gz"), cases=None):
     affine = torch.diag(torch.tensor([2.0, 2, 2, 1], dtype=torch.float64))
     original = np.diag([0.5, 1, 1, 1.0])
     items = [
@@ -115,12 +115,14 @@ def evaluator(tmp_path, out):
                 meta={
                     "original_affine": original,
                     "spatial_shape": np.array([21, 7, 5]),
-                    "filename_or_obj": f"/x/{n}.nii.gz",
+                    "filename_or_obj": file,
                 },
             )
         }
-        for n in ("zebra", "ant", "bee")
+        for file in files
     ]
+    if cases is not None:
+        items = [{**item, "case": case} for item, case in zip(items, cases, strict=True)]
     root = tmp_path / "bundle"
     landmarks = root / "configs/landmarks.json"
     if not root.exists():
@@ -154,3 +156,21 @@ def test_the_handler_never_writes_over_other_peoples_points(tmp_path):
     with pytest.raises(ValueError, match="no earlier prediction"):
         evaluator(tmp_path, out).run()
     assert (out / "ant.mrk.json").read_text() == "expert points"
+
+
+def test_a_case_has_the_name_that_the_data_list_gives_it(tmp_path):
+    files = [f"/data/sub-0{i}/image.nii.gz" for i in (1, 2, 3)]
+    named, unnamed = tmp_path / "named", tmp_path / "unnamed"
+    evaluator(tmp_path, named, files, cases=["a_image", "b", "c"]).run()
+    evaluator(tmp_path, unnamed, files).run()
+    for out, names in ((named, ["a_image", "b", "c"]), (unnamed, ["image", "sub-02_image", "sub-03_image"])):
+        rows = list(csv.DictReader((out / "predictions.csv").open()))
+        assert list(dict.fromkeys(r["case"] for r in rows)) == names
+        assert len(rows) == 2 * len(files)
+        assert sorted(p.name for p in out.glob("*.mrk.json")) == sorted(f"{name}.mrk.json" for name in names)
+
+
+@pytest.mark.parametrize(("cases", "message"), [("aba", "two images are called 'a'"), (["a", "../b", "c"], "'../b'")])
+def test_a_name_that_is_taken_or_no_file_name_is_refused(tmp_path, cases, message):
+    with pytest.raises(ValueError, match=message):
+        evaluator(tmp_path, tmp_path / "out", cases=list(cases)).run()
