@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from auto_config.bundle_scripts.landmark_files import atomic_write_text
-from auto_config.datasets import read_dataset
+from auto_config.datasets import Case, Problem, read_dataset
+from auto_config.datasets.checks import Outside, check_header, outside_absent
+from auto_config.datasets.detect import Missing
+from auto_config.datasets.images import read_header
 from auto_config.errors import UserError
 from auto_config.evaluation.baseline import verdict
 from auto_config.evaluation.comparison import compare
@@ -32,11 +36,13 @@ def evaluate(
     format: str | None = None,
     split: str | None = None,
     cases: Sequence[str] | None = None,
+    missing: Missing = "unknown",
+    outside: Outside = "error",
 ) -> int:
     """Compare predicted landmarks with true ones.
 
     Writes ``metrics.json``, ``per_landmark.csv``, ``per_case.csv`` and ``report.html``. Cases and landmarks are matched
-    by name; what only one side has is said and counts nowhere.
+    by name; what only one side has is said and counts nowhere, and so are errors in the files of ``source``.
 
     Args:
         predictions: folder that `predict` wrote, or its ``predictions.csv``.
@@ -46,6 +52,8 @@ def evaluate(
         format: read ``source`` as this format instead of detecting it.
         split: only the cases that ``source`` puts into ``training`` or ``test``.
         cases: only these cases.
+        missing: what a name that a case lacks means, as for `create`.
+        outside: ``"absent"`` takes true points outside their image as absent, as `create` does when told so.
 
     Returns:
         0.
@@ -57,7 +65,12 @@ def evaluate(
     if split is not None and split not in SPLITS:
         raise UserError(f"--split {split}: allowed are {' and '.join(SPLITS)}")
     predicted = read_predictions(Path(predictions))
-    dataset, _ = read_dataset(source, format=format)
+    if outside not in ("error", "absent"):
+        raise UserError(f"--outside is {outside!r}; allowed are error and absent")
+    dataset, problems = read_dataset(source, format=format, missing=missing)
+    _tell_errors(problems)
+    if outside == "absent":
+        dataset = replace(dataset, cases=tuple(_outside_absent(case) for case in dataset.cases))
     comparison = compare(predicted, dataset, split=split, cases=cases)
     numbers = metrics(comparison, limits)
 
@@ -78,6 +91,20 @@ def evaluate(
     for line in [*lines, f"Report: {folder / 'report.html'}"]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
+
+
+def _tell_errors(problems: Sequence[Problem]) -> None:
+    """One line on standard error for each case of the truth that cannot be read, and so is not evaluated."""
+    console = Console(stderr=True)
+    for problem in problems:
+        if problem.severity == "error":
+            console.print(f"error: {problem.message}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _outside_absent(case: Case) -> Case:
+    header = read_header(case.image)
+    usable = not any(problem.severity == "error" for problem in check_header(case.name, header))
+    return outside_absent(case, header) if usable else case
 
 
 def _checked(thresholds: Sequence[float]) -> tuple[float, ...]:

@@ -130,6 +130,28 @@ def test_tables_hold_a_row_for_each_landmark_and_case(predictions, truth, tmp_pa
     assert not (predictions / "metrics.json").exists()
 
 
+def test_a_truth_that_cannot_be_read_is_said(predictions, truth, capsys):
+    (truth / "landmarks/two.mrk.json").write_text("{")
+    assert evaluate(predictions, truth) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert re.match(r"error: .*two\.mrk\.json: is not valid JSON", lines[0])
+    assert list(json.loads((predictions / "metrics.json").read_text())["per_case"]) == ["one"]
+
+
+def test_missing_and_outside_mean_what_they_mean_for_create(predictions, truth):
+    points = {"a": TRUTH["one"][0], "b": [99.0, 4, 4]}
+    write_markups(truth / "landmarks/one.mrk.json", LandmarkSet.from_inline(points))
+    counts = {}
+    for options in ({}, {"missing": "absent"}, {"outside": "absent"}):
+        evaluate(predictions, truth, cases=["one"], **options)
+        presence = json.loads((predictions / "metrics.json").read_text())["presence"]
+        counts[tuple(options)] = [presence[status] for status in ("present", "absent", "unknown")]
+    assert counts == {(): [2, 0, 1], ("missing",): [2, 1, 0], ("outside",): [1, 1, 1]}
+    with pytest.raises(UserError, match="--outside is 'gone'"):
+        evaluate(predictions, truth, outside="gone")
+
+
 def test_a_model_that_learned_nothing_is_named(tmp_path, truth, capsys):
     middle = {case: [[5, 10, 15]] * 3 for case in ("one", "two")}
     out = write_predictions(tmp_path / "out", tmp_path, middle)
