@@ -11,7 +11,8 @@ from auto_config.planning.plan import Plan
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 REQUIRED = ("nibabel", "itk", "scipy", "pytorch-ignite", "tensorboard", "rich")
-MODALITY = {"ct": "CT", "zscore": "MR"}
+# A plan knows Hounsfield units; images of any other kind are normalised by their own grey values.
+MODALITY = {"ct": "CT", "zscore": "unknown"}
 
 
 def metadata(plan: Plan, name: str, landmarks: dict[str, Any], cases: int) -> dict[str, Any]:

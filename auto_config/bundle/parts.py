@@ -201,5 +201,5 @@ def result() -> Json:
 
 
 def ball_radius_mm(plan: Plan) -> float:
-    """Radius of the balls of the label map: three voxels, but never so small that a viewer shows nothing."""
+    """Radius in mm of the balls of the label map: three voxels of the planned grid (geometric mean of its axes)."""
     return round(3 * math.prod(plan.value("spacing")) ** (1 / len(plan.value("spacing"))), 3)

@@ -50,6 +50,37 @@ def is_better(value: float, best: float | None) -> bool:
     return math.isfinite(value) and (best is None or value < best)
 
 
+def weights_to_evaluate(folder: str | os.PathLike[str], fold: int | str, split: str) -> str:
+    """The weights that never saw the cases they are about to be judged on.
+
+    ``folder/model.pt`` comes from the newest training, whatever its fold, so it may have been trained on the
+    validation cases of this one.
+
+    Args:
+        folder: The folder of weights, ``models`` of the bundle.
+        fold: The fold whose cases are read, or "none".
+        split: ``validation`` or ``test``.
+
+    Returns:
+        ``folder/fold_<fold>/model.pt`` for validation, ``folder/model.pt`` for tests. A bundle that was handed on
+        without the folders of its folds has only the latter.
+
+    Raises:
+        ValueError: If other folds were trained and this one was not.
+    """
+    folder = Path(folder)
+    mine = folder / f"fold_{fold}" / WEIGHTS
+    if split != "validation":
+        return str(folder / WEIGHTS)
+    trained = sorted(path.parent.name.removeprefix("fold_") for path in folder.glob(f"fold_*/{WEIGHTS}"))
+    if trained and not mine.is_file():
+        raise ValueError(
+            f"fold {fold} was not trained, and the weights in {folder} may have seen its cases; trained: "
+            f"{', '.join(trained)}. Give --fold with one of these, or --split test."
+        )
+    return str(mine if trained else folder / WEIGHTS)
+
+
 class Checkpoints:
     """Keeps the best weights and the state of a training in files, and continues from them.
 

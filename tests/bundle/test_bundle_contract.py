@@ -112,6 +112,19 @@ def test_evaluating_reads_the_validation_or_the_test_cases(trained, server, tmp_
     assert names_of(trained, "test")
 
 
+def test_evaluating_never_judges_weights_on_their_own_training_cases(bundles, server, copy_of, tmp_path):
+    bundle = copy_of(bundles["one"])
+    # What `train --fold all` leaves at the top are the weights of one fold; these would show if they were loaded.
+    server.monai(bundle, *TRAIN, "--train#trainer#max_epochs", 1, "--fold", 1)
+    (bundle / "models" / "model.pt").write_bytes(b"weights that saw the validation cases")
+    server.monai(bundle, *EVALUATE, "--fold", 1, "--output_dir", tmp_path / "one")
+    assert cases_of(tmp_path / "one") == names_of(bundle, "training", fold=1)
+    status, output = server.run("monai.bundle", *EVALUATE, "--output_dir", tmp_path / "zero", cwd=bundle)
+    assert status != 0
+    assert "fold 0 was not trained" in output
+    assert not (tmp_path / "zero" / "predictions.csv").exists()
+
+
 def test_two_processes_train_one_network(bundles, copy_of):
     bundle = copy_of(bundles["two"])
     (bundle / "configs" / "save_ranks.json").write_text(
@@ -272,6 +285,8 @@ def test_metadata_is_what_clients_and_the_zoo_read(bundles):
         versions += metadata["required_packages_version"].values()
         assert all(re.fullmatch(r"\d+(\.\w+)+", version) for version in versions), versions
         assert metadata["name"] == root.name
+        # The blobs have no Hounsfield units, and nobody has said that they are MR.
+        assert metadata["network_data_format"]["inputs"]["image"]["modality"] == "unknown"
         assert metadata["version"] in metadata["changelog"]
 
 

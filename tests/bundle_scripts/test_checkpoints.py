@@ -15,7 +15,7 @@ from monai.handlers import CheckpointLoader
 from toy_training import EPOCHS, Training
 
 from auto_config.bundle_scripts import checkpoints
-from auto_config.bundle_scripts.checkpoints import atomic_save, is_better
+from auto_config.bundle_scripts.checkpoints import atomic_save, is_better, weights_to_evaluate
 from auto_config.bundle_scripts.random_state import random_state, restore_random_state
 
 
@@ -168,6 +168,22 @@ def test_a_new_training_does_not_compete_with_old_weights(tmp_path):
     training = Training(tmp_path, epochs=2, metric=errors([5.0])).run()
     assert training.checkpoints.best == 5.0
     assert same(load(tmp_path / "model.pt"), training.weights())
+
+
+def test_weights_are_evaluated_on_cases_they_never_saw(tmp_path):
+    newest = tmp_path / "model.pt"
+    newest.write_bytes(b"")
+    # A bundle that was handed on without its folds.
+    assert weights_to_evaluate(tmp_path, 0, "validation") == str(newest)
+    for fold in (1, 3):
+        (tmp_path / f"fold_{fold}").mkdir()
+        (tmp_path / f"fold_{fold}" / "model.pt").write_bytes(b"")
+    (tmp_path / "fold_0").mkdir()  # killed before its first validation
+    assert weights_to_evaluate(tmp_path, 3, "validation") == str(tmp_path / "fold_3" / "model.pt")
+    assert weights_to_evaluate(tmp_path, 3, "test") == str(newest)
+    assert weights_to_evaluate(tmp_path, 0, "test") == str(newest)
+    with pytest.raises(ValueError, match=r"fold 0 was not trained.*trained: 1, 3\. Give --fold"):
+        weights_to_evaluate(tmp_path, 0, "validation")
 
 
 class KilledError(Exception):

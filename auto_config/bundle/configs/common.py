@@ -27,11 +27,15 @@ def paths(dataset_dir: str) -> Json:
     }
 
 
-def load_weights() -> Json:
-    """Handler that loads ``models/model.pt``."""
+def load_weights(path: str | Json = "$@bundle_root + '/models/model.pt'") -> Json:
+    """Handler that loads weights.
+
+    Args:
+        path: expression or part that gives their file.
+    """
     return {
         "_target_": "CheckpointLoader",
-        "load_path": "$@bundle_root + '/models/model.pt'",
+        "load_path": path,
         "load_dict": {"model": "@network"},
         "map_location": "@device",
     }

@@ -64,11 +64,17 @@ def inference_config(plan: Plan, landmarks: int) -> Json:
 
 def evaluate_config() -> Json:
     """``configs/evaluate.json``, read on top of train.json: the best weights on validation or test cases."""
+    weights = {
+        "_target_": "scripts.checkpoints.weights_to_evaluate",
+        "folder": "$@bundle_root + '/models'",
+        "fold": "@fold",
+        "split": "@split",
+    }
     return {
         "split": "validation",
         "validate#dataset#data#split": "@split",
         "validate#handlers": [
-            load_weights(),
+            load_weights(weights),
             {"_target_": "StatsHandler", "iteration_log": False},
             {
                 "_target_": "MetricsSaver",
