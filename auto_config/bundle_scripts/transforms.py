@@ -108,7 +108,8 @@ class NormalizeChannelsd(MapTransform):
 
     ``{"kind": "ct", "low", "high", "mean", "std"}``: clip to [low, high], subtract mean, divide by std; numbers of
     the cohort.
-    ``{"kind": "zscore"}``: of this image's own voxels that are not the constant background.
+    ``{"kind": "zscore"}``: mean and std of this image's own voxels above its lowest value, which leaves out a dark
+    constant background.
 
     Args:
         keys: keys of images.
