@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageDraw
 
+from auto_config.bundle_scripts.grids import world_to_voxel
 from auto_config.bundle_scripts.landmark_files import atomic_write_text
 from auto_config.bundle_scripts.landmarks import LandmarkSet
 from auto_config.datasets.images import Image
@@ -55,8 +56,7 @@ def case_picture(image: Image, landmarks: LandmarkSet | None) -> bytes:
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     points = np.empty((0, 3))
     if landmarks is not None and landmarks.present.any():
-        inverse = np.linalg.inv(affine)
-        points = landmarks.points[landmarks.present] @ inverse[:3, :3].T + inverse[:3, 3]
+        points = world_to_voxel(affine, landmarks.points[landmarks.present])
     low, high = np.percentile(volume[:: max(1, volume.shape[0] // 64)], (0.5, 99.5))
     panels = [_panel(volume, spacing, points, plane, (float(low), float(high))) for plane in _PLANES]
     picture = PillowImage.new("RGB", (PANEL_PIXELS * len(panels), PANEL_PIXELS))

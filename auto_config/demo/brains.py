@@ -17,6 +17,7 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
+from auto_config.bundle_scripts.grids import apply_affine, world_to_voxel
 from auto_config.bundle_scripts.landmark_files import write_markups
 from auto_config.bundle_scripts.landmarks import PRESENT, LandmarkSet
 from auto_config.demo.afids import NAMES, afid_points
@@ -50,7 +51,7 @@ class Template:
     def outline(self, step: int = 8) -> np.ndarray:
         """Points (N, 3) in RAS mm all over the brain, one in `step` voxels along each axis."""
         voxels = np.argwhere(self.t1[::step, ::step, ::step] > BRAIN_THRESHOLD) * step
-        return voxels @ self.affine[:3, :3].T + self.affine[:3, 3]
+        return apply_affine(self.affine, voxels)
 
 
 @dataclass(frozen=True)
@@ -119,9 +120,7 @@ def sample(
         affine: (4, 4) voxel of the result to case mm.
     """
     voxels = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1).reshape(-1, 3)
-    template_mm = warp.to_template(voxels @ affine[:3, :3].T + affine[:3, 3])
-    inverse = np.linalg.inv(volume_affine)
-    coordinates = template_mm @ inverse[:3, :3].T + inverse[:3, 3]
+    coordinates = world_to_voxel(volume_affine, warp.to_template(apply_affine(affine, voxels)))
     values: np.ndarray = map_coordinates(volume, coordinates.T, order=1, mode="constant", cval=0.0)
     return values.reshape(shape)
 

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from scipy.ndimage import map_coordinates
 
+from auto_config.bundle_scripts.grids import world_to_voxel
 from auto_config.bundle_scripts.landmarks import LandmarkSet
 
 TRUE_COLOUR, PREDICTED_COLOUR = "#4ade80", "#fb923c"
@@ -79,8 +80,7 @@ def _draw_slice(
     world[..., normal] = at[normal]
     world[..., right] = middle[right] + steps[None, :]
     world[..., up] = middle[up] + steps[:, None]
-    inverse = np.linalg.inv(image.affine)
-    voxels = world @ inverse[:3, :3].T + inverse[:3, 3]
+    voxels = world_to_voxel(image.affine, world)
     values = map_coordinates(np.asarray(image.dataobj, dtype=np.float32), np.moveaxis(voxels, -1, 0), order=1)
     extent = (world[0, 0, right], world[0, -1, right], world[0, 0, up], world[-1, 0, up])
     axes.imshow(values, cmap="gray", origin="lower", extent=extent, vmax=np.percentile(values, 99.7))

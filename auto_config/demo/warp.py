@@ -10,6 +10,8 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
+from auto_config.bundle_scripts.grids import apply_affine
+
 CONTROL_SPACING_MM = 40.0
 REACH_MM = 160.0
 # A cubic B-spline free-form deformation is one-to-one where no control point moves farther than 1 / 2.48 of the control
@@ -32,8 +34,7 @@ class Warp:
 
     def to_template(self, world: np.ndarray) -> np.ndarray:
         """Case mm (N, 3) to template mm (N, 3)."""
-        inverse = np.linalg.inv(self.pose)
-        posed = world @ inverse[:3, :3].T + inverse[:3, 3]
+        posed = apply_affine(np.linalg.inv(self.pose), world)
         return posed + self._displacement(posed)
 
     def from_template(self, points: np.ndarray, tolerance_mm: float = 1e-6) -> np.ndarray:
@@ -48,7 +49,7 @@ class Warp:
             change = float(np.abs(nearer - posed).max(initial=0.0))
             posed = nearer
             if change < tolerance_mm:
-                return posed @ self.pose[:3, :3].T + self.pose[:3, 3]
+                return apply_affine(self.pose, posed)
         raise RuntimeError(f"a warp is not inverted after 200 steps, the last one of {change:.2g} mm")
 
     def _displacement(self, points: np.ndarray) -> np.ndarray:
