@@ -45,7 +45,7 @@ def _default(network: str) -> dict[str, Decision]:
         "noise": {"prob": 0.5, "max_std": 0.1},
         "contrast": {"prob": 0.5, "low": 0.75, "high": 1.25},
         "brightness": {"prob": 0.3, "low": 0.9, "high": 1.1},
-        "gamma": {"prob": 0.2, "low": 0.8, "high": 1.25, "invert": False},
+        "gamma": {"prob": 0.2, "low": 0.8, "high": 1.25},
         "blur": {"prob": 0.1, "low_sigma": 0.5, "high_sigma": 1.0},
     }
     tiny = network == "tiny"
@@ -96,8 +96,8 @@ def _nnlandmark(batch_size: int, spatial_dims: int) -> dict[str, Decision]:
         "brightness": {"prob": 0.15, "low": 0.75, "high": 1.25},
         "contrast": {"prob": 0.15, "low": 0.75, "high": 1.25},
         "low_resolution": {"prob": 0.25, "low": 0.5, "high": 1.0},
-        "gamma": {"prob": 0.3, "low": 0.7, "high": 1.5, "invert": False},
-        "gamma_inverted": {"prob": 0.1, "low": 0.7, "high": 1.5, "invert": True},
+        "gamma": {"prob": 0.3, "low": 0.7, "high": 1.5},
+        "gamma_inverted": {"prob": 0.1, "low": 0.7, "high": 1.5},
     }
     return {
         "loss": Decision(
