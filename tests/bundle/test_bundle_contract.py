@@ -149,6 +149,8 @@ def test_two_processes_train_one_network(bundles, copy_of):
     for name in saved:
         assert torch.equal(one[f"module.{name}"], other[f"module.{name}"]), name
         assert torch.equal(one[f"module.{name}"], saved[name]), name
+    # Each handler writes a file of its own, the trainer's and the evaluator's, and only in process 0.
+    assert len(list((bundle / "eval").rglob("events.out.tfevents.*"))) == 2
 
 
 def test_mlflow_offline(bundles, server, copy_of):

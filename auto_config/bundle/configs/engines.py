@@ -8,6 +8,9 @@ from auto_config.bundle import parts
 from auto_config.bundle.parts import Json
 from auto_config.planning.plan import Plan
 
+# Curves are drawn once: every process validates all cases.
+NOT_FIRST_PROCESS = "$torch.distributed.is_initialized() and torch.distributed.get_rank() > 0"
+
 
 def train_section(plan: Plan, pretrained: bool) -> Json:
     """``train`` of train.json: data, handlers and trainer."""
@@ -70,6 +73,7 @@ def train_section(plan: Plan, pretrained: bool) -> Json:
             {"_target_": "scripts.progress.ProgressReport", "schedule": "@schedule", "checkpoints": "@checkpoints"},
             {
                 "_target_": "TensorBoardStatsHandler",
+                "_disabled_": NOT_FIRST_PROCESS,
                 "log_dir": "@output_dir",
                 "tag_name": "train_loss",
                 "output_transform": "$monai.handlers.from_engine(['loss'], first=True)",
@@ -111,6 +115,7 @@ def validate_section(plan: Plan) -> Json:
         "handlers": [
             {
                 "_target_": "TensorBoardStatsHandler",
+                "_disabled_": NOT_FIRST_PROCESS,
                 "log_dir": "@output_dir",
                 "iteration_log": False,
             }
