@@ -259,6 +259,8 @@ def evaluate(
     format: str | None = None,
     split: str | None = None,
     cases: Names | None = None,
+    missing: Missing = "unknown",
+    outside: Outside = "error",
 ) -> int | None:
     """Compare predicted landmarks with true ones: errors in mm, tables, a report with pictures.
 
@@ -272,6 +274,8 @@ def evaluate(
         format: read SOURCE as this format instead of detecting it
         split: training or test: only the cases that SOURCE puts there
         cases: only these cases: anna,ben
+        missing: what a name that one case's file lacks means, as for `create`
+        outside: what a point outside its image is, as for `create`
 
     Returns:
         The exit status: 0 once predictions and truth could be compared.
@@ -282,7 +286,17 @@ def evaluate(
     """
     from auto_config.evaluation import evaluate as run
 
-    return run(predictions, source, output=output, thresholds=thresholds, format=format, split=split, cases=cases)
+    return run(
+        predictions,
+        source,
+        output=output,
+        thresholds=thresholds,
+        format=format,
+        split=split,
+        cases=cases,
+        missing=missing,
+        outside=outside,
+    )
 
 
 def demo(directory: str | None = None, *, minutes: float = 5.0, cases: int = 30, seed: int = 0) -> int | None:
