@@ -21,7 +21,7 @@ from auto_config.bundle_scripts.prediction_files import (
 )
 from auto_config.datasets.images import read_image
 from auto_config.errors import UserError
-from auto_config.prediction_input import find_images
+from auto_config.prediction_input import find_images, training_cases
 
 DONE, SOME_FAILED, ALL_FAILED = 0, 1, 2
 EVALUATION_FILES = ("metrics.json", "per_landmark.csv", "per_case.csv", "report.html")
@@ -41,14 +41,14 @@ def predict(
     overwrite: bool = False,
     debug: bool = False,
 ) -> int:
-    """Predict the landmarks of one image or of a folder of images.
+    """Predict the landmarks of one image, of a folder of images or of the test images of a data list.
 
     Writes ``CASE.mrk.json`` (Slicer, LPS mm) for each image, ``predictions.csv`` and ``run.json``. An image that cannot
     be predicted is reported in one line and the others are predicted.
 
     Args:
         bundle: folder of a trained bundle.
-        input: an image, or a folder of images as `find_images` reads it.
+        input: an image, a folder of images, or a data list (.json) whose test images are predicted.
         output: folder for the results.
         device: such as ``cpu`` or ``cuda:1``; None for a GPU if there is one.
         fcsv: also write ``CASE.fcsv``.
@@ -72,6 +72,7 @@ def predict(
     from auto_config.bundle.opened import open_bundle
 
     opened = open_bundle(bundle, device=device, plausibility=plausibility)
+    seen = training_cases(opened.root, images)
     _remove_previous(folder, previous)
     writer = PredictionFolder(folder, opened.root)
     failed: dict[str, str] = {}
@@ -102,7 +103,7 @@ def predict(
         "json": json,
         "labelmap": labelmap,
     }
-    writer.finish(options=options, failed=failed)
+    writer.finish(options=options, failed=failed, training_cases=[case for case in seen if case not in failed])
     _say_what_was_done(folder, len(images) - len(failed), failed)
     if not failed:
         return DONE

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
-from auto_config.bundle_scripts.image_files import IMAGE_SUFFIXES, case_name, images_by_case
+from auto_config.bundle_scripts.image_files import IMAGE_SUFFIXES, case_name, images_by_case, listed_case
 from auto_config.datasets.images import image_suffix
 from auto_config.errors import UserError
+
+TRAINING, TEST = ("training", "validation"), ("test", "testing")
+"""Lists of a data list whose cases a bundle has seen, and those held out."""
 
 Images = dict[str, tuple[Path, ...]]
 """Files of each case by its name: one, or one for each channel."""
@@ -16,16 +21,23 @@ def find_images(source: Path) -> Images:
     """The images to predict by name of their case.
 
     Args:
-        source: an image file, or a folder whose images `images_by_case` finds.
+        source: an image file, a folder whose images `images_by_case` finds, or a data list (.json) whose test images
+            are meant.
 
     Returns:
         Files of each case.
 
     Raises:
-        UserError: nothing there, a file of another kind, no image in the folder, or two images of one name.
+        UserError: nothing there, a file of another kind, no image in the folder or under ``test``, or two images of
+            one name.
     """
     if not source.exists():
-        raise UserError(f"{source}: is not there; give an image or a folder of images")
+        raise UserError(f"{source}: is not there; give an image, a folder of images or a data list (.json)")
+    if source.is_file() and source.suffix.lower() == ".json":
+        images = listed_images(source, TEST)
+        if not images:
+            raise UserError(f"{source}: lists no image under 'test'; give a folder of images")
+        return images
     if source.is_file():
         if image_suffix(source) is None:
             raise UserError(f"{source}: not an image that can be read; allowed are {', '.join(IMAGE_SUFFIXES)}")
@@ -34,3 +46,45 @@ def find_images(source: Path) -> Images:
         return {case: (path,) for case, path in images_by_case(source).items()}
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def listed_images(datalist: Path, sections: tuple[str, ...]) -> Images:
+    """Images of a MONAI data list by name of their case, also of cases without landmarks.
+
+    Args:
+        datalist: the JSON file; its paths are relative to its ``dataset_dir``, else to its folder.
+        sections: names of the lists to read; those that are not there are empty.
+
+    Raises:
+        UserError: not a data list, or two images of one name.
+    """
+    try:
+        document = json.loads(datalist.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{datalist}: is no data list ({error}); give one in JSON, or a folder of images") from error
+    lists = [document.get(section, []) for section in sections] if isinstance(document, dict) else []
+    if not lists or not all(isinstance(items, list) for items in lists):
+        raise UserError(f"{datalist}: is no data list; it needs a list 'test' of items with an 'image'")
+    root = datalist.parent / str(document.get("dataset_dir", ""))
+    images: Images = {}
+    for item in [{"image": item} if isinstance(item, str) else item for items in lists for item in items]:
+        if not isinstance(item, Mapping) or not isinstance(item.get("image"), (str, list)) or not item["image"]:
+            raise UserError(f"{datalist}: {item!r:.80} has no 'image'; give the path of the image")
+        case = listed_case(item)
+        if case in images:
+            raise UserError(f"{datalist}: two images are called '{case}'; give each item its own 'case'")
+        paths = [item["image"]] if isinstance(item["image"], str) else item["image"]
+        images[case] = tuple(root / str(path) for path in paths)
+    return images
+
+
+def training_cases(bundle: Path, images: Images) -> list[str]:
+    """Names of those images that the data list of a bundle has among its training cases; none if it has no list.
+
+    They are known by their files, links resolved, so that no other name hides them.
+    """
+    datalist = bundle / "data" / "datalist.json"
+    if not datalist.is_file():
+        return []
+    seen = {path.resolve() for paths in listed_images(datalist, TRAINING).values() for path in paths}
+    return [case for case, paths in images.items() if any(path.resolve() in seen for path in paths)]

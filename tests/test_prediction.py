@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -10,10 +11,13 @@ import pytest
 from toy_bundle import NAMES, save_values, write_toy_bundle, write_toy_image
 
 from auto_config.bundle.opened import open_bundle, weight_files
+from auto_config.bundle.writer import data_list
 from auto_config.bundle_scripts.landmark_files import read_fcsv, read_markups, write_markups
 from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.datasets.detect import read_dataset
 from auto_config.errors import UserError
 from auto_config.evaluation import evaluate
+from auto_config.planning import Split
 from auto_config.prediction import predict
 
 VOXELS = [(2, 3, 4), (9, 1, 6)]
@@ -101,6 +105,64 @@ def test_an_earlier_prediction_stays_unless_overwritten(bundle, tmp_path):
     assert (out / "predictions.csv").read_bytes() == before
     assert predict(bundle, tmp_path / "second", out, overwrite=True) == 0
     assert sorted(p.name for p in out.iterdir()) == ["my_notes.txt", "new.mrk.json", "predictions.csv", "run.json"]
+
+
+@pytest.fixture
+def scans(bundle, tmp_path):
+    """A folder for each of three cases, of which the bundle's data list holds the last one out."""
+    folder = tmp_path / "scans"
+    for case in ("anna", "ben", "carl"):
+        points = write_toy_image(folder / f"images/{case}/image.nii.gz", VOXELS)
+        (folder / f"landmarks/{case}").mkdir(parents=True)
+        landmarks = LandmarkSet(NAMES, points, np.ones(len(NAMES)))
+        write_markups(folder / f"landmarks/{case}/image.mrk.json", landmarks)
+    dataset, _ = read_dataset(folder)
+    names = [case.name for case in dataset.cases]
+    _, content = data_list(dataset, Split((names[2],), {names[0]: 0, names[1]: 1}, (), {}))
+    (bundle / "data").mkdir()
+    (bundle / "data/datalist.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_the_test_cases_of_a_bundle_alone_are_predicted_and_evaluated(bundle, scans, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the data list leads to the images from anywhere
+    datalist = Path("toy/data/datalist.json")
+    assert predict(bundle, datalist, tmp_path / "out") == 0
+    assert {row["case"] for row in rows_of(tmp_path / "out")} == {"carl_image"}
+    assert (tmp_path / "out/carl_image.mrk.json").is_file()
+    assert evaluate(tmp_path / "out", datalist, split="test") == 0
+    numbers = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert list(numbers["per_case"]) == ["carl_image"] and numbers["mre_mm"]["max"] < 1e-4
+    assert numbers["cases"]["training"] == []
+    assert "NOT a test" not in capsys.readouterr().out
+    assert scans.is_dir()
+
+
+def test_training_cases_in_an_error_are_said(bundle, scans, tmp_path, capsys):
+    link = tmp_path / "link"
+    link.symlink_to(scans)
+    predict(bundle, link, tmp_path / "out")
+    run = json.loads((tmp_path / "out/run.json").read_text())
+    assert run["training_cases"] == ["anna_image", "ben_image"]
+    evaluate(tmp_path / "out", scans)
+    said = "NOT a test: 2 of the 3 cases are training cases of the bundle (anna_image, ben_image)"
+    lines = [line for line in capsys.readouterr().out.splitlines() if said in line]
+    assert len(lines) == 1 and "--split test" in lines[0]
+    assert said in (tmp_path / "out/report.html").read_text()
+    cases = json.loads((tmp_path / "out/metrics.json").read_text())["cases"]
+    assert cases["training"] == ["anna_image", "ben_image"]
+
+
+def test_an_image_predicted_alone_meets_its_truth_by_its_file_name(bundle, scans, tmp_path):
+    image = scans / "images/ben/image.nii.gz"
+    predict(bundle, image, tmp_path / "out")
+    with pytest.raises(UserError, match="none of its cases"):  # three images are called so
+        evaluate(tmp_path / "out", scans)
+    for other in ("anna", "carl"):
+        (scans / f"landmarks/{other}/image.mrk.json").unlink()
+    evaluate(tmp_path / "out", scans)
+    numbers = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert list(numbers["per_case"]) == numbers["cases"]["training"] == ["ben_image"]
 
 
 def test_the_evaluation_of_an_earlier_prediction_goes_with_it(bundle, tmp_path):

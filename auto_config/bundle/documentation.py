@@ -19,8 +19,12 @@ Nothing is known about its accuracy until it is trained and evaluated; see *Perf
 whoever made this bundle.
 
 ## Performance
-`auto_config predict` and `auto_config evaluate` write the numbers of the test cases, beside those of always
-predicting the mean shape.
+In the folder above this bundle, these give the errors on the test cases, beside those of always predicting the mean
+shape:
+```
+auto_config predict {name} {name}/data/datalist.json test_results
+auto_config evaluate test_results {name}/data/datalist.json --split test
+```
 Put them here before you share the bundle.
 
 ## Usage

@@ -139,7 +139,8 @@ def check_target(path: Path, overwrite: bool) -> None:
 def data_list(dataset: Dataset, split: Split) -> tuple[Path, dict[str, Any]]:
     """The folder that image paths start from, and the content of ``data/datalist.json``.
 
-    Points are inline, in world mm by name, so a bundle trains also when the landmark files have moved away.
+    Points are inline, in world mm by name, so a bundle trains also when the landmark files have moved away. The list
+    names the folder too, so that it can be read as a data set; training takes ``dataset_dir`` of ``train.json``.
     """
     images = [part for case in dataset.cases for part in case.image]
     root = Path(os.path.commonpath([str(part.absolute().parent) for part in images]))
@@ -147,7 +148,7 @@ def data_list(dataset: Dataset, split: Split) -> tuple[Path, dict[str, Any]]:
     folds = split.folds if len(set(split.folds.values())) > 1 else {}
     training = [_item(case, dataset.names, root, folds) for case in dataset.cases if case.name in split.folds]
     test = [_item(case, dataset.names, root, {}) for case in dataset.cases if case.name in set(split.test)]
-    return root, {"training": training, "test": test}
+    return root, {"dataset_dir": str(root), "training": training, "test": test}
 
 
 def _item(case: Case, names: Sequence[str], root: Path, folds: Mapping[str, int]) -> dict[str, Any]:

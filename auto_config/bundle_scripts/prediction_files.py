@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -146,12 +146,19 @@ class PredictionFolder:
             "replaced": [item["name"] for item in result["landmarks"] if item["replaced"]],
         }
 
-    def finish(self, *, options: Mapping[str, Any], failed: Mapping[str, str] | None = None) -> None:
+    def finish(
+        self,
+        *,
+        options: Mapping[str, Any],
+        failed: Mapping[str, str] | None = None,
+        training_cases: Sequence[str] = (),
+    ) -> None:
         """Write ``run.json``, and ``predictions.csv`` also where no case was predicted.
 
         Args:
             options: the options of the run, JSON-able.
             failed: reason for each case that could not be predicted.
+            training_cases: names of the cases that the bundle was trained on, where that is known.
         """
         self._write_table()
         run = {
@@ -159,6 +166,7 @@ class PredictionFolder:
             "options": dict(options),
             "packages": {"python": platform.python_version()} | {p: version(p) for p in ("monai", "numpy", "torch")},
             "failed": dict(failed or {}),
+            "training_cases": list(training_cases),
             "seconds": {case: entry["seconds"] for case, entry in self.cases.items()},
             "replaced_by_shape": {case: entry["replaced"] for case, entry in self.cases.items() if entry["replaced"]},
             "mean_shape": self._mean_shape,

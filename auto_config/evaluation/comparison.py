@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from auto_config.datasets import Case, Dataset
+from auto_config.datasets.images import image_stem
 from auto_config.errors import UserError
 from auto_config.evaluation.baseline import mean_shape_points
 from auto_config.evaluation.predictions import Predictions
@@ -29,6 +31,7 @@ class Comparison:
         baseline: (N, L, D) world mm of the mean shape, NaN where not known.
         without_prediction: names of cases of the truth that have no prediction.
         failed: reason for each of them that could not be predicted.
+        training_cases: names of those of ``cases`` that the bundle was trained on.
         without_truth: names of predicted cases that the truth does not have.
         names_without_prediction: landmarks that only the truth has.
         names_without_truth: landmarks that only the predictions have.
@@ -44,6 +47,7 @@ class Comparison:
     baseline: np.ndarray
     without_prediction: tuple[str, ...]
     failed: Mapping[str, str]
+    training_cases: tuple[str, ...]
     without_truth: tuple[str, ...]
     names_without_prediction: tuple[str, ...]
     names_without_truth: tuple[str, ...]
@@ -64,6 +68,8 @@ def compare(
 ) -> Comparison:
     """Match predictions and truth by the names of cases and landmarks.
 
+    A predicted case whose name the truth does not have is the one whose image file has that name, where only one has.
+
     Args:
         predictions: what was predicted.
         dataset: what is true.
@@ -77,6 +83,7 @@ def compare(
         UserError: a case that is asked for and not there, 2D against 3D, or no case or landmark that both have.
     """
     wanted = _wanted(dataset, split, cases)
+    predictions = renamed(predictions, dataset.cases)
     predicted = set(predictions.cases)
     both = [case for case in predictions.cases if case in wanted]
     if not both:
@@ -111,9 +118,36 @@ def compare(
         baseline=mean_shape_points(predictions.mean_shape[columns], predictions.centers[rows]),
         without_prediction=tuple(case for case in wanted if case not in predicted),
         failed={case: reason for case, reason in predictions.failed.items() if case in wanted},
+        training_cases=tuple(case for case in both if case in predictions.training_cases),
         without_truth=tuple(case for case in predictions.cases if case not in wanted),
         names_without_prediction=tuple(name for name in dataset.names if name not in predictions.names),
         names_without_truth=tuple(name for name in predictions.names if name not in dataset.names),
+    )
+
+
+def renamed(predictions: Predictions, cases: Sequence[Case]) -> Predictions:
+    """Predictions with the names of the truth for cases that are known by the name of their image file only.
+
+    Args:
+        predictions: what was predicted.
+        cases: the truth.
+
+    Returns:
+        The predictions; a name stays where the truth has it, where several images are called so, and where the case
+        that it would stand for is predicted under its own name.
+    """
+    own, taken = {case.name for case in cases}, {*predictions.cases, *predictions.failed}
+    others = {case.name: (case.name.replace("/", "_"), image_stem(case.image[0])) for case in cases}
+    count = Counter(other for both in others.values() for other in set(both))
+    names: dict[str, str] = {}
+    for case in own - taken:
+        found = [other for other in others[case] if other in taken - own and count[other] == 1]
+        names |= dict.fromkeys(found[:1], case)
+    return replace(
+        predictions,
+        cases=tuple(names.get(case, case) for case in predictions.cases),
+        failed={names.get(case, case): reason for case, reason in predictions.failed.items()},
+        training_cases=tuple(names.get(case, case) for case in predictions.training_cases),
     )
 
 

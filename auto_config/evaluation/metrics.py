@@ -77,7 +77,8 @@ def metrics(comparison: Comparison, thresholds: Sequence[float]) -> dict[str, An
 
     Returns:
         ``mre_mm``, ``sdr``, ``per_landmark``, ``per_case``, ``mean_shape_baseline`` (None where it is not known),
-        ``presence``, ``measures`` (empty: none is defined) and ``cases``, which says what was left out.
+        ``presence``, ``measures`` (empty: none is defined) and ``cases``, which says what was left out and which of the
+        evaluated cases the bundle was trained on.
     """
     errors, baseline = comparison.errors, comparison.baseline_errors
     knows_baseline = bool(np.isfinite(baseline).any())
@@ -90,6 +91,7 @@ def metrics(comparison: Comparison, thresholds: Sequence[float]) -> dict[str, An
         "measures": {},
         "cases": {
             "evaluated": len(comparison.cases),
+            "training": list(comparison.training_cases),
             "without_prediction": list(comparison.without_prediction),
             "without_truth": list(comparison.without_truth),
             "failed": dict(comparison.failed),

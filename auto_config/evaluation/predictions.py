@@ -27,6 +27,7 @@ class Predictions:
         points: (N, L, D) world mm.
         present: (N, L) whether the model calls the landmark present.
         failed: reason for each case that could not be predicted.
+        training_cases: names of cases that the bundle was trained on, as far as the run says so.
         mean_shape: (L, D) training mean of point minus image centre in mm, NaN where not known.
         centers: (N, D) image centres in world mm, NaN where not known.
         bundle: name and version of the bundle, ``""`` where not known.
@@ -37,6 +38,7 @@ class Predictions:
     points: np.ndarray
     present: np.ndarray
     failed: Mapping[str, str]
+    training_cases: tuple[str, ...]
     mean_shape: np.ndarray
     centers: np.ndarray
     bundle: str
@@ -98,6 +100,7 @@ def read_predictions(folder: Path) -> Predictions:
         points=points,
         present=present,
         failed=dict(run.get("failed") or {}),
+        training_cases=tuple(run.get("training_cases") or ()),
         mean_shape=_table(shape, names, dims),
         centers=_table(centers, cases, dims),
         bundle=f"{bundle.get('name', '')} {bundle.get('version', '')}".strip(),

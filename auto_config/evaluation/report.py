@@ -99,7 +99,7 @@ def counts(comparison: Comparison, metrics: Mapping[str, Any]) -> str:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """What was left out, one sentence for each reason; none where everything was compared."""
+    """What to know of the numbers: training cases among them, and what was left out; one sentence for each."""
     failed = [f"{case} ({reason})" for case, reason in comparison.failed.items()]
     not_tried = [case for case in comparison.without_prediction if case not in comparison.failed]
     found = [
@@ -108,6 +108,13 @@ def notes(comparison: Comparison) -> list[str]:
         ("Predicted, but without truth", comparison.without_truth),
     ]
     texts = [f"{what}: {_count(names)} ({_listed(names)})." for what, names in found if names]
+    if seen := comparison.training_cases:
+        texts.insert(
+            0,
+            f"NOT a test: {len(seen)} of the {_count(comparison.cases)} are training cases of the bundle "
+            f"({_listed(seen)}); for the error on its test cases, predict and evaluate the bundle's data/datalist.json "
+            "with --split test.",
+        )
     if comparison.names_without_prediction:
         texts.append(f"Landmarks that the model does not know: {_listed(comparison.names_without_prediction)}.")
     if comparison.names_without_truth:

@@ -102,7 +102,13 @@ def test_the_numbers_are_those_of_the_closed_form(predictions, truth, capsys):
         "absent_predicted_absent": 0,
     }
     assert numbers["measures"] == {}
-    assert numbers["cases"] == {"evaluated": 2, "without_prediction": ["three"], "failed": {}, "without_truth": []}
+    assert numbers["cases"] == {
+        "evaluated": 2,
+        "training": [],
+        "without_prediction": ["three"],
+        "failed": {},
+        "without_truth": [],
+    }
     said = capsys.readouterr().out
     assert "2.50 mm" in said and "mean shape" in said
     assert "not predicted: 1 case (three)" in said
