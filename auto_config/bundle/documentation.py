@@ -47,6 +47,7 @@ Results are points in world millimetres: `CASE.mrk.json` for 3D Slicer (LPS) and
 Python packages and their versions are in `configs/metadata.json`.
 
 ## Limitations
+TorchScript cannot script the network; `torch.jit.trace` on a tensor works and gives the last stage.
 Research only. A landmark is always predicted, also where it is not in the image. Images unlike the training images
 give wrong points.
 

@@ -1,0 +1,295 @@
+"""The files a training leaves: the best weights, and all that is needed to continue it exactly."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from .landmark_files import atomic_write_text
+from .random_state import random_state, restore_random_state
+from .schedule import Schedule
+
+WEIGHTS = "model.pt"
+LATEST = "latest.pt"
+SCORE = "score.json"
+ENSEMBLE = "ensemble.json"
+
+
+def atomic_save(obj: object, path: str | os.PathLike[str]) -> None:
+    """Write with `torch.save` so that a reader, or a kill at any moment, never sees half a file.
+
+    The temporary file lies beside the target with ``.tmp`` added to its name; a kill may leave it there.
+
+    Args:
+        obj: Tensors and primitives, in dictionaries and lists, so that ``torch.load(..., weights_only=True)`` reads it.
+        path: Where to write; its folder must exist.
+    """
+    path = Path(path)
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as stream:
+        torch.save(obj, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+
+
+def is_better(value: float, best: float | None) -> bool:
+    """Whether an error is finite and lower than the best one so far (None if there is none)."""
+    return math.isfinite(value) and (best is None or value < best)
+
+
+def weights_to_evaluate(folder: str | os.PathLike[str], fold: int | str, split: str) -> str:
+    """The weights that never saw the cases they are about to be judged on.
+
+    ``folder/model.pt`` comes from the newest training, whatever its fold, so it may have been trained on the
+    validation cases of this one.
+
+    Args:
+        folder: The folder of weights, ``models`` of the bundle.
+        fold: The fold whose cases are read, or "none".
+        split: ``validation`` or ``test``.
+
+    Returns:
+        ``folder/fold_<fold>/model.pt`` for validation, ``folder/model.pt`` for tests. A bundle that was handed on
+        without the folders of its folds has only the latter.
+
+    Raises:
+        ValueError: If other folds were trained and this one was not.
+    """
+    folder = Path(folder)
+    mine = folder / f"fold_{fold}" / WEIGHTS
+    if split != "validation":
+        return str(folder / WEIGHTS)
+    trained = sorted(path.parent.name.removeprefix("fold_") for path in folder.glob(f"fold_*/{WEIGHTS}"))
+    if trained and not mine.is_file():
+        raise ValueError(
+            f"fold {fold} was not trained, and the weights in {folder} may have seen its cases; trained: "
+            f"{', '.join(trained)}. Give --fold with one of these, or --split test."
+        )
+    return str(mine if trained else folder / WEIGHTS)
+
+
+class Checkpoints:
+    """Keeps the best weights and the state of a training in files, and continues from them.
+
+    In ``folder/fold_<fold>``: ``model.pt``, the plain state dict with the lowest `key_metric` so far; ``score.json``,
+    its value and epoch; and ``latest.pt``, the state after the last epoch, from which `resume` goes on so that the
+    final weights are those of a training that never stopped, bit for bit where the device computes reproducibly. In
+    `folder` itself ``model.pt`` is the same file again, for ``inference.json`` and the clients, and ``ensemble.json``
+    says that it is used alone.
+
+    A training that does not resume removes ``latest.pt`` and ``score.json`` of an earlier one when it starts.
+
+    When there is nothing to validate, the weights are written after each epoch. When the training starts from the
+    weights in ``folder/model.pt`` (a client loaded them), these are validated first, and only better ones replace them.
+    Only process 0 writes. Attach it to the trainer last: after `Validation` and `Schedule`.
+
+    Args:
+        network: The network, plain or wrapped for several processes.
+        optimizer: Its optimiser.
+        schedule: The schedule of its learning rate.
+        evaluator: The engine that validates.
+        key_metric: Name of the evaluator's metric, lower is better (mm).
+        folder: The folder of weights, ``models`` of the bundle.
+        fold: Names the subfolder: number of the fold that validates, or "none".
+        resume: Continue from ``latest.pt`` if it is there.
+        keep_ensemble: Leave ``folder/model.pt`` and ``folder/ensemble.json`` as they are, for one fold of several.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: nn.Module,
+        optimizer: Optimizer,
+        schedule: Schedule,
+        evaluator: Engine,
+        key_metric: str,
+        folder: str | os.PathLike[str],
+        fold: int | str,
+        resume: bool = False,
+        keep_ensemble: bool = False,
+    ) -> None:
+        self.best: float | None = None
+        self.best_epoch: int | None = None
+        self.last: float | None = None
+        self._network = network.module if isinstance(network, DistributedDataParallel) else network
+        self._optimizer = optimizer
+        self._schedule = schedule
+        self._evaluator = evaluator
+        self._key_metric = key_metric
+        self._folder = Path(folder)
+        self._fold_folder = self._folder / f"fold_{fold}"
+        self._resume = resume
+        self._keep_ensemble = keep_ensemble
+        self._is_saved = True  # nothing was trained since latest.pt was written
+        self._logger = logging.getLogger(__name__)
+
+    def attach(self, trainer: Engine) -> None:
+        """Write and read the files of a training.
+
+        Args:
+            trainer: The engine that trains.
+        """
+        trainer.add_event_handler(Events.STARTED, self._start)
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, self._after_step)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, self._after_epoch)
+        trainer.add_event_handler(Events.COMPLETED, self._at_end)
+        self._evaluator.add_event_handler(Events.COMPLETED, self._after_validation)
+
+    def _start(self, trainer: Engine) -> None:
+        if idist.get_rank() == 0:
+            self._fold_folder.mkdir(parents=True, exist_ok=True)
+            for folder in (self._folder, self._fold_folder):
+                for leftover in folder.glob("*.tmp"):
+                    leftover.unlink()
+        latest = self._fold_folder / LATEST
+        if self._resume and latest.is_file():
+            self._restore(trainer, latest)
+        else:
+            if not self._resume:
+                self._forget_earlier_training(latest)
+            else:
+                self._logger.warning("There is no %s to resume from: the training starts from its beginning.", latest)
+            if self._holds_saved_weights() and self._evaluator.state.epoch_length != 0:
+                self._logger.info("Continuing from %s: its weights are validated first.", self._folder / WEIGHTS)
+                self._evaluator.run(trainer.state.epoch)
+
+    def _forget_earlier_training(self, latest: Path) -> None:
+        """Or a resume after a kill in the first epoch would go on with it. Its weights stay until there are others."""
+        if idist.get_rank() > 0:
+            return
+        if latest.is_file():
+            self._logger.warning("A new training replaces the earlier one in %s, without resume.", latest.parent)
+        for name in (LATEST, SCORE):
+            (self._fold_folder / name).unlink(missing_ok=True)
+
+    def _after_step(self) -> None:
+        self._is_saved = False
+
+    def _after_validation(self, evaluator: Engine) -> None:
+        value = evaluator.state.metrics.get(self._key_metric)
+        self.last = None if value is None else float(value)
+        if self.last is not None and is_better(self.last, self.best):
+            self.best, self.best_epoch = self.last, int(evaluator.state.epoch)
+            self._save_weights()
+
+    def _after_epoch(self, trainer: Engine) -> None:
+        if self._has_nothing_to_validate:
+            self._save_weights()
+        self._save_latest(trainer, trainer.state.epoch)
+
+    def _at_end(self, trainer: Engine) -> None:
+        if self._is_saved:
+            return
+        if self._has_nothing_to_validate:
+            self._save_weights()
+        # A time budget ended the training within an epoch. Only whole epochs can be continued, so this one counts as
+        # not done: a resume with more epochs trains it again, from these weights.
+        self._save_latest(trainer, trainer.state.iteration // trainer.state.epoch_length)
+
+    @property
+    def _has_nothing_to_validate(self) -> bool:
+        """No validation cases, or a validation without a number. A number that came before stays the one to beat."""
+        has_no_cases = self._evaluator.state.epoch_length == 0
+        return self.best is None and (has_no_cases or (self.last is not None and not math.isfinite(self.last)))
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        return {name: tensor.detach().cpu() for name, tensor in self._network.state_dict().items()}
+
+    def _holds_saved_weights(self) -> bool:
+        path = self._folder / WEIGHTS
+        if not path.is_file():
+            return False
+        try:
+            saved = torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError):
+            return False  # not a file of ours, so nobody can have loaded it into the network
+        mine = self._weights()
+        # The shape model says NaN where it knows nothing.
+        return saved.keys() == mine.keys() and all(
+            torch.equal(saved[name].nan_to_num(), mine[name].nan_to_num()) for name in mine
+        )
+
+    def _save_weights(self) -> None:
+        if idist.get_rank() > 0:
+            return
+        weights = self._weights()
+        atomic_save(weights, self._fold_folder / WEIGHTS)
+        score = {"metric": self._key_metric, "value": self.best, "epoch": self.best_epoch}
+        atomic_write_text(self._fold_folder / SCORE, json.dumps(score, indent=4) + "\n")
+        if not self._keep_ensemble:
+            # First the list, so that no reader ever averages old folds with new weights.
+            atomic_write_text(self._folder / ENSEMBLE, json.dumps({"files": [WEIGHTS]}, indent=4) + "\n")
+            atomic_save(weights, self._folder / WEIGHTS)
+
+    def _save_latest(self, trainer: Engine, epoch: int) -> None:
+        self._is_saved = True
+        if idist.get_rank() > 0:
+            return
+        state = {
+            "network": self._weights(),
+            "optimizer_name": type(self._optimizer).__name__,
+            "optimizer": self._optimizer.state_dict(),
+            "scaler": None if trainer.scaler is None else trainer.scaler.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "epoch": epoch,
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "last": self.last,
+            "random": random_state(),
+        }
+        atomic_save(state, self._fold_folder / LATEST)
+
+    def _restore(self, trainer: Engine, path: Path) -> None:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        self._check_is_mine(state, path)
+        self._network.load_state_dict(state["network"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+        if trainer.scaler is not None and state["scaler"] is not None:
+            trainer.scaler.load_state_dict(state["scaler"])
+        self.best, self.best_epoch, self.last = state["best"], state["best_epoch"], state["last"]
+        if self.best is not None:
+            self._evaluator.state.best_metric = self.best
+            self._evaluator.state.best_metric_epoch = self.best_epoch
+        trainer.state.epoch = state["epoch"]
+        trainer.state.iteration = state["epoch"] * trainer.state.epoch_length
+        restore_random_state(state["random"])
+        is_out_of_time = self._schedule.budget is not None and self._schedule.progress >= 1.0
+        if is_out_of_time or trainer.state.epoch >= trainer.state.max_epochs:
+            self._logger.info(
+                "The training in %s has ended after %d epochs: nothing to resume. To train longer, give more epochs "
+                "(train#trainer#max_epochs).",
+                path,
+                trainer.state.epoch,
+            )
+            trainer.terminate()
+        else:
+            self._logger.info("Resuming from %s after epoch %d.", path, trainer.state.epoch)
+
+    def _check_is_mine(self, state: dict[str, Any], path: Path) -> None:
+        mine = {name: tensor.shape for name, tensor in self._network.state_dict().items()}
+        theirs = {name: tensor.shape for name, tensor in state["network"].items()}
+        differing = [name for name in [*mine, *theirs] if mine.get(name) != theirs.get(name)]
+        if differing:
+            raise ValueError(
+                f"{path} belongs to another network (it differs in {differing[0]!r}): resume with the configuration it "
+                "was trained with, or train without resume."
+            )
+        if state["optimizer_name"] != type(self._optimizer).__name__:
+            raise ValueError(
+                f"{path} belongs to the optimizer {state['optimizer_name']}, and this configuration has "
+                f"{type(self._optimizer).__name__}: resume with the same one, or train without resume."
+            )

@@ -1,0 +1,164 @@
+"""From the data list to training samples and whole volumes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.data import Dataset
+from monai.transforms import MapTransform
+
+from .image_files import images_by_case, listed_case
+from .landmark_files import read_label
+from .landmark_names import read_landmark_names
+from .landmarks import PRESENT
+from .sampler import case_of
+
+TRAINING, VALIDATION, TEST = "training", "validation", "test"
+
+
+def read_mirror(landmarks: str) -> tuple[int, ...]:
+    """For each landmark of ``configs/landmarks.json`` the index of the one that takes its place in the mirror.
+
+    A landmark without a pair lies on the midline and keeps its place.
+    """
+    items = json.loads(Path(landmarks).read_text(encoding="utf-8"))["landmarks"]
+    index = {item["name"]: i for i, item in enumerate(items)}
+    return tuple(index[item["pair"]] if item["pair"] else i for i, item in enumerate(items))
+
+
+def read_cases(datalist: str, dataset_dir: str, split: str, fold: int | str | None = 0) -> list[dict[str, Any]]:
+    """Cases of a split of ``data/datalist.json``.
+
+    Args:
+        datalist: path of the data list.
+        dataset_dir: folder that relative image paths start from.
+        split: ``training`` (the cases of the other folds), ``validation`` (of this fold) or ``test``.
+        fold: number of the fold that validates; "none" trains on every training case and validates on none.
+
+    Returns:
+        ``[{"case": name, "image": path or list of paths, "label": inline landmarks or a path}, ...]``; cases without
+        landmarks are left out. The name can be a file name: a ``/`` in it becomes ``_``.
+
+    Raises:
+        ValueError: if the split or the fold does not exist, the data list is missing, or there is nothing to train on.
+    """
+    if split not in (TRAINING, VALIDATION, TEST):
+        raise ValueError(f"split is {split!r}; allowed are {TRAINING!r}, {VALIDATION!r} and {TEST!r}")
+    path = Path(datalist)
+    if not path.is_file():
+        raise ValueError(
+            f"{path} does not exist: this bundle travelled without its data list; make one with "
+            "`auto_config create` or give train#dataset#data and validate#dataset#data"
+        )
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if split == TEST:
+        items = content.get("test", [])
+    else:
+        items = content["training"]
+        whole = fold in (None, "none")
+        folds = sorted({item["fold"] for item in items if item.get("fold") is not None})
+        if not whole and folds and fold not in folds:
+            raise ValueError(f"fold is {fold!r}; {path} has the folds {folds}, and 'none' trains on all cases")
+        held = [not whole and item.get("fold") == fold for item in items]
+        items = [item for item, out in zip(items, held, strict=True) if out == (split == VALIDATION)]
+    labelled = [item for item in items if item.get("label") is not None]
+    if split == TRAINING and not labelled:
+        raise ValueError(
+            f"{path} has no case with landmarks to train on (fold {fold!r}): annotate images and create the bundle "
+            "again, or give train#dataset#data"
+        )
+    return [
+        {"case": listed_case(item), "image": _locate(item["image"], dataset_dir), "label": item["label"]}
+        for item in labelled
+    ]
+
+
+def find_images(dataset_dir: str) -> list[dict[str, Any]]:
+    """Images of a folder, as `images_by_case` finds them, for inference: ``[{"image": path, "case": name}, ...]``.
+
+    Raises:
+        ValueError: no image, or two images of one case.
+    """
+    return [{"image": str(path), "case": case} for case, path in images_by_case(dataset_dir).items()]
+
+
+def _locate(image: str | list[str], dataset_dir: str) -> str | list[str]:
+    if isinstance(image, list):
+        return [str(Path(dataset_dir) / part) for part in image]
+    return str(Path(dataset_dir) / image)
+
+
+class SampledDataset(Dataset):
+    """Training samples by global index: each is a pure function of (seed, index), whatever process makes it.
+
+    Args:
+        data: cases ``{"image", "label"}``.
+        transform: from a case, with ``seed`` and ``index`` added, to a sample.
+        seed: seed of the run.
+    """
+
+    def __init__(self, data: Sequence[Mapping[str, Any]], transform: Callable, seed: int = 0) -> None:
+        super().__init__(data=list(data), transform=transform)
+        self.seed = int(seed)
+
+    def _transform(self, index: int) -> Any:
+        case = self.data[case_of(index, len(self.data), self.seed)]
+        return self.transform({**case, "seed": self.seed, "index": int(index)})
+
+
+class LoadLandmarksd(MapTransform):
+    """Reads the label of a case: inline landmarks or a landmark file, never cached.
+
+    ``data[key]`` becomes ``(L, D)`` float64 world mm, NaN where not present; ``data["status"]`` becomes ``(L,)``.
+
+    Args:
+        keys: key of the label; a case without the key gets unknown landmarks only.
+        landmarks: path of ``configs/landmarks.json``, or the names.
+        spatial_dims: D.
+    """
+
+    def __init__(self, keys: str | Sequence[str], landmarks: str | Sequence[str], spatial_dims: int = 3) -> None:
+        super().__init__(keys, allow_missing_keys=True)
+        self.names, self.spatial_dims = read_landmark_names(landmarks), int(spatial_dims)
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Read the label."""
+        out = dict(data)
+        key = self.keys[0]
+        if out.get(key) is None:
+            out[key] = np.full((len(self.names), self.spatial_dims), np.nan)
+            out["status"] = np.full(len(self.names), -1, dtype=np.int8)
+            return out
+        found = read_label(out[key], self.names, spatial_dims=self.spatial_dims)
+        out[key], out["status"] = np.array(found.points), np.array(found.status)
+        return out
+
+
+class SelectStagesd:
+    """Keeps what a batch needs of a sample: the stages and the numbers that seed it.
+
+    Args:
+        stages: names of the stages.
+    """
+
+    def __init__(self, stages: Sequence[str]) -> None:
+        self.stages = list(stages)
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Drop whole images and world points."""
+        return {**{name: dict(data[name]) for name in self.stages}, "seed": data["seed"], "index": data["index"]}
+
+
+def training_shapes(
+    data: Sequence[Mapping[str, Any]], landmarks: str | Sequence[str], spatial_dims: int = 3
+) -> np.ndarray:
+    """Points of all cases, ``(N, L, D)`` world mm, NaN where a landmark is not present; for the shape model."""
+    names = read_landmark_names(landmarks)
+    labels = [case["label"] for case in data if case.get("label") is not None]
+    sets = [read_label(label, names, spatial_dims=spatial_dims) for label in labels]
+    shapes = [np.where((s.status == PRESENT)[:, None], s.points, np.nan) for s in sets]
+    return np.stack(shapes) if shapes else np.zeros((0, len(names), spatial_dims))

@@ -1,0 +1,40 @@
+"""Several trained networks as one: the mean of their logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+
+class EnsembleNetwork(nn.Module):
+    """Mean of the logits of several networks of the same kind.
+
+    Heatmaps are averaged, not points, so that a network that is far off is outvoted instead of drawing the mean to the
+    side. The shape model is that of the first network.
+
+    Args:
+        members: the networks, at least one.
+
+    Raises:
+        ValueError: there is no network.
+    """
+
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        super().__init__()
+        if not members:
+            raise ValueError("an ensemble needs at least one network")
+        self.members = nn.ModuleList(members)
+        self.shape = getattr(members[0], "shape", None)
+
+    def forward(self, image: torch.Tensor | dict[str, torch.Tensor]) -> torch.Tensor | dict[str, torch.Tensor]:
+        """Mean logits (B, L, spatial...) for an image (B, C, spatial...), or a dictionary of both, name by name."""
+        first, *rest = self.members
+        mean = first(image)
+        # One sum that grows, so that memory holds two outputs and not one for each network.
+        for member in rest:
+            output = member(image)
+            mean = {k: mean[k] + output[k] for k in mean} if isinstance(mean, dict) else mean + output
+        count = len(self.members)
+        return {k: value / count for k, value in mean.items()} if isinstance(mean, dict) else mean / count

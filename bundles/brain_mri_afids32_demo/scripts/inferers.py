@@ -1,0 +1,272 @@
+"""How networks are called: on a training batch, and coarse to fine on a whole volume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.inferers import Inferer
+from torch import nn
+
+from .augmentation import IntensityAugmentation
+from .decoding import PeakDecoder, make_peaks
+from .grids import coarse_to_planned
+from .targets import axis_offsets
+from .transforms import block_mean
+
+
+class PrepareBatch:
+    """From a collated batch to ``(images, targets)`` on the device, with intensity augmentation there.
+
+    Args:
+        stages: names of the stages.
+        augmentation: of intensities; None leaves them alone.
+    """
+
+    def __init__(self, stages: Sequence[str], augmentation: IntensityAugmentation | None = None) -> None:
+        self.stages, self.augmentation = list(stages), augmentation
+
+    def __call__(
+        self, batch: Mapping[str, Any], device: torch.device | str | None = None, non_blocking: bool = False, **_: Any
+    ) -> tuple[dict[str, torch.Tensor], dict[str, dict[str, torch.Tensor]]]:
+        """Patches of all samples of a stage become one batch.
+
+        Returns:
+            ``{stage: (B * N, C, *size)}`` and ``{stage: {"points": (B * N, L, D), "status": (B * N, L)}}``.
+        """
+        images, targets = {}, {}
+        base = np.stack([np.asarray(batch["seed"]), np.asarray(batch["index"])], axis=-1)
+        for number, name in enumerate(self.stages):
+            stage = batch[name]
+            count = stage["image"].shape[1]
+            image = stage["image"].flatten(0, 1).to(device, non_blocking=non_blocking)
+            if self.augmentation is not None:
+                seeds = [[*row, number, i] for row in base for i in range(count)]
+                image = self.augmentation(image, np.asarray(seeds))
+            images[name] = image
+            targets[name] = {
+                key: stage[key].flatten(0, 1).to(device, non_blocking=non_blocking) for key in ("points", "status")
+            }
+        return images, targets
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether half precision pays on this device: bfloat16 units of GPUs since Ampere and of newer CPUs."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    flags = torch.cpu
+    return device.type == "cpu" and bool(flags._is_avx512_bf16_supported() or flags._is_amx_tile_supported())
+
+
+class TrainingInferer(Inferer):
+    """Calls the network on a training batch, in bfloat16 where asked for and where the device is made for it.
+
+    bfloat16 needs no loss scaling and works on CPUs too. Logits go to the loss in float32; whole volumes are always
+    computed in full precision, because half-precision logits lose the peak.
+
+    Args:
+        amp: use mixed precision where it is fast.
+    """
+
+    def __init__(self, amp: bool = True) -> None:
+        super().__init__()
+        self.amp = bool(amp)
+
+    def __call__(self, inputs: dict[str, torch.Tensor], network: nn.Module, *args: Any, **kwargs: Any) -> dict:
+        """Logits of each stage, float32."""
+        device = next(iter(inputs.values())).device
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.amp and has_fast_bfloat16(device)):
+            logits = network(inputs, *args, **kwargs)
+        return {name: x.float() for name, x in logits.items()}
+
+
+class CoarseToFineInferer(Inferer):
+    """Finds every landmark on the coarse grid, checks the shape, and looks again in crops of the planned grid.
+
+    Crops lie on whole voxels, so where they overlap, the logits of a landmark are averaged with Gaussian weights, as
+    in a sliding window, but only near where it is: no heatmap of the whole volume is made.
+
+    Args:
+        coarse: MONAI's ``SlidingWindowInferer`` with the coarse patch size, for the coarse grid.
+        factor: block size of the coarse grid in voxels for each axis.
+        crop_size: shape of the fine crops in voxels.
+        spacing: mm of the planned grid.
+        coarse_decoder: from coarse logits to points.
+        fine_decoder: from fine logits to points.
+        reach: standard deviation in mm, for each axis, of where a landmark may lie about its coarse point. Between
+            two places of a crop that look alike, the nearer one wins; training jitters crops by half as much.
+        plausibility: replace coarse points that the shape rules out.
+        batch_size: crops in one call of the network.
+        pad_value: value of air.
+    """
+
+    def __init__(
+        self,
+        *,
+        coarse: Inferer,
+        factor: Sequence[int],
+        crop_size: Sequence[int],
+        spacing: Sequence[float],
+        coarse_decoder: PeakDecoder,
+        fine_decoder: PeakDecoder,
+        reach: float,
+        plausibility: bool = True,
+        batch_size: int = 8,
+        pad_value: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.coarse, self.factor, self.crop_size = coarse, [int(f) for f in factor], [int(n) for n in crop_size]
+        self.spacing, self.plausibility = np.asarray(spacing, dtype=np.float64), bool(plausibility)
+        self.reach = float(reach)
+        self.coarse_decoder, self.fine_decoder = coarse_decoder, fine_decoder
+        self.batch_size, self.pad_value = int(batch_size), float(pad_value)
+
+    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *_: Any, **__: Any) -> torch.Tensor:
+        """Peaks of a batch of whole images.
+
+        Args:
+            inputs: ``(B, C, *size)`` on the planned grid.
+            network: a `LandmarkNetwork`, or anything that is called the same way and has its ``shape``.
+
+        Returns:
+            ``(B, L, D + 3)``; see `make_peaks`.
+        """
+        images = inputs.as_tensor() if hasattr(inputs, "as_tensor") else inputs
+        return torch.stack([self._case(image, network) for image in images])
+
+    def _case(self, image: torch.Tensor, network: Callable[..., Any]) -> torch.Tensor:
+        points, distance, replaced = self._find(image, network)
+        crops = [self._crop(image, point) for point in points]
+        logits = self._fine_logits(crops, network)
+        origins = torch.tensor(np.stack([origin for _, origin in crops]), device=logits.device, dtype=torch.float32)
+        around = torch.as_tensor(points, device=logits.device, dtype=torch.float32) - origins
+        local, confidence = self.fine_decoder(logits, self._log_prior(around))
+        return make_peaks(
+            local + origins,
+            confidence,
+            torch.from_numpy(distance).to(confidence),
+            torch.from_numpy(replaced).to(confidence),
+        )
+
+    def _find(self, image: torch.Tensor, network: Callable[..., Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Coarse points ``(L, D)`` in planned voxels, distance from the shape ``(L,)`` mm, replaced ``(L,)``.
+
+        Raises:
+            ValueError: if the network gives numbers that are not finite, as after a training that diverged.
+        """
+        logits = self.coarse(block_mean(image[None], self.factor), lambda x: network({"coarse": x})["coarse"])
+        coarse, _ = self.coarse_decoder(logits[0])
+        if not torch.isfinite(coarse).all():
+            raise ValueError(
+                "the network gave no finite coordinates; lower learning_rate or resume from an earlier state"
+            )
+        points = coarse_to_planned(coarse.double().cpu().numpy(), self.factor)
+        # Axes of the planned grid times spacing are a right-handed frame in mm, as the world of the shape is.
+        fitted, distance, replaced = shape_of(network).judge(
+            points * self.spacing, tolerance=float((self.spacing * self.factor).max())
+        )
+        if self.plausibility:
+            points = np.where(replaced[:, None], fitted / self.spacing, points)
+        else:
+            replaced = np.zeros_like(replaced)
+        limit = np.asarray(image.shape[1:]) - 1
+        return np.clip(points, 0, limit), distance, replaced
+
+    def _log_prior(self, points: torch.Tensor) -> torch.Tensor:
+        """Log of a Gaussian ``(L, *crop_size)`` about the coarse points ``(L, D)``, voxels of the crops."""
+        total = torch.zeros((), device=points.device)
+        for axis, offset in enumerate(axis_offsets(points[None], self.crop_size)):
+            shape = [1] * len(self.crop_size)
+            shape[axis] = -1
+            scaled = offset[0] * (float(self.spacing[axis]) / self.reach)
+            total = total - 0.5 * scaled.square().reshape(len(points), *shape)
+        return total
+
+    def _crop(self, image: torch.Tensor, point: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
+        """The crop ``(C, *crop_size)`` around a point, air outside of the image, and its origin in planned voxels."""
+        size = np.asarray(self.crop_size)
+        origin = np.round(point - (size - 1) / 2).astype(int)
+        low, high = np.maximum(origin, 0), np.minimum(origin + size, image.shape[1:])
+        out = image.new_full((image.shape[0], *self.crop_size), self.pad_value)
+        inner = tuple(slice(a, b) for a, b in zip(low - origin, high - origin, strict=True))
+        outer = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        out[(slice(None), *inner)] = image[(slice(None), *outer)]
+        return out, origin
+
+    def _fine_logits(self, crops: list[tuple[torch.Tensor, np.ndarray]], network: Callable[..., Any]) -> torch.Tensor:
+        """Logits ``(L, *crop_size)`` of each landmark in its own crop, averaged over all crops that see the place."""
+        size = np.asarray(self.crop_size)
+        origins = np.stack([origin for _, origin in crops])
+        weight = gaussian_window(self.crop_size, crops[0][0].device)
+        total = torch.zeros((len(crops), *self.crop_size), device=weight.device)
+        weights = torch.zeros_like(total)
+        for start in range(0, len(crops), self.batch_size):
+            batch = torch.stack([crop for crop, _ in crops[start : start + self.batch_size]])
+            logits = network({"fine": batch})["fine"].float()
+            for origin, found in zip(origins[start : start + self.batch_size], logits, strict=True):
+                shift = origins - origin
+                # Half an overlap on every axis, or the neighbour's view is all border.
+                for mark in np.flatnonzero((np.abs(shift) <= size // 2).all(-1)):
+                    here = tuple(slice(max(0, s), n + min(0, s)) for s, n in zip(shift[mark], size, strict=True))
+                    there = tuple(slice(max(0, -s), n + min(0, -s)) for s, n in zip(shift[mark], size, strict=True))
+                    total[mark][there] += (found[mark] * weight)[here]
+                    weights[mark][there] += weight[here]
+        return total / weights
+
+
+class MirroredInferer(Inferer):
+    """Another inferer, with a network that also looks in the mirror.
+
+    Logits of the image and of its mirror image, back in place and with paired landmarks exchanged, are averaged. Only
+    for networks that were trained on mirrored images.
+
+    Args:
+        inferer: calls the network, on tensors or on one tensor for each stage.
+        mirror_pairs: for each landmark the one that takes its place in the mirror, itself on the midline.
+    """
+
+    def __init__(self, inferer: Inferer, mirror_pairs: Sequence[int]) -> None:
+        super().__init__()
+        self.inferer, self.mirror_pairs = inferer, list(mirror_pairs)
+
+    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        """What the other inferer gives; mirroring is along the first spatial axis, left to right."""
+        return self.inferer(inputs, _Mirrored(network, self.mirror_pairs), *args, **kwargs)
+
+
+class _Mirrored:
+    """A network that averages over an image and its mirror image."""
+
+    def __init__(self, network: Callable[..., Any], pairs: list[int]) -> None:
+        self.network, self.pairs = network, pairs
+        self.shape = shape_of(network)
+
+    def __call__(self, image: Any) -> Any:
+        plain, mirrored = self.network(image), self.network(_each(image, lambda x: x.flip(2)))
+        if isinstance(plain, dict):
+            return {name: self._mean(plain[name], mirrored[name]) for name in plain}
+        return self._mean(plain, mirrored)
+
+    def _mean(self, plain: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
+        return (plain + mirrored[:, self.pairs].flip(2)) / 2
+
+
+def _each(image: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """Change a tensor, or each tensor of a dictionary."""
+    return {name: change(x) for name, x in image.items()} if isinstance(image, dict) else change(image)
+
+
+def gaussian_window(size: Sequence[int], device: torch.device) -> torch.Tensor:
+    """Weights ``(*size)`` that fall towards the border: sigma = size / 8, never below 1e-3, as in sliding windows."""
+    out = torch.ones((), device=device)
+    for n in size:
+        steps = torch.arange(n, device=device, dtype=torch.float32) - (n - 1) / 2
+        out = out[..., None] * torch.exp(-0.5 * (steps / (n / 8)) ** 2)
+    return out.clamp(min=1e-3)
+
+
+def shape_of(network: Any) -> Any:
+    """The shape model of a network, also inside of a wrapper for several GPUs; None for other networks."""
+    return getattr(network, "shape", None) or getattr(getattr(network, "module", None), "shape", None)

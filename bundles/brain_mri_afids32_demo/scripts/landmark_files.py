@@ -1,0 +1,356 @@
+"""Read and write landmark files: Slicer Markups (.mrk.json), Slicer fiducials (.fcsv) and inline JSON.
+
+Points in files keep the coordinate system that the file declares; in memory they are always world millimetres: RAS in
+3D, x right and y down in 2D. Slicer shows a 2D picture with x and y along its LPS axes, so the first two LPS
+coordinates of a file are the world coordinates of a 2D point.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .control_points import TO_RAS, ControlPoint, coordinate_system, landmark_set_of, millimetres_per_unit, to_world
+from .landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkFileError, LandmarkSet, duplicate_names
+
+MARKUPS_SCHEMA = (
+    "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
+    "markups-schema-v1.0.3.json#"
+)
+LANDMARK_SUFFIXES = (".mrk.json", ".fcsv", ".json")
+"""Endings of the files that `read_landmark_file` reads."""
+
+_POSITION_STATUS = {"defined": PRESENT, "missing": ABSENT, "undefined": UNKNOWN, "preview": UNKNOWN}
+# Slicer's enumeration, as the last columns of newer .fcsv files hold it.
+_FCSV_STATUS = {"0": UNKNOWN, "1": UNKNOWN, "2": PRESENT, "3": ABSENT}
+_FCSV_COLUMNS = ("id", "x", "y", "z", "ow", "ox", "oy", "oz", "vis", "sel", "lock", "label", "desc", "associatedNodeID")
+
+
+def read_label(
+    label: Mapping[str, Any] | str | os.PathLike[str], names: Sequence[str] | None = None, *, spatial_dims: int = 3
+) -> LandmarkSet:
+    """Read the label of a datalist item.
+
+    Args:
+        label: Inline mapping (see `LandmarkSet.from_inline`) or path of a landmark file.
+        names: The wanted names in their order; a name that the label does not have is unknown. All, if None.
+        spatial_dims: Number D of coordinates.
+
+    Returns:
+        The landmarks in world millimetres.
+
+    Raises:
+        LandmarkFileError: A wrong file or mapping, or one that has landmarks but none of `names`.
+    """
+    where = "inline landmarks" if isinstance(label, Mapping) else str(os.fspath(label))
+    if isinstance(label, Mapping):
+        landmark_set = LandmarkSet.from_inline(label, spatial_dims=spatial_dims, where=where)
+    else:
+        landmark_set = read_landmark_file(Path(label), spatial_dims=spatial_dims)
+    if names is None:
+        return landmark_set
+    if len(landmark_set) and not set(names) & set(landmark_set.names):
+        raise LandmarkFileError(
+            f"{where}: has landmarks {_shown(landmark_set.names)} but none of {_shown(names)}; "
+            "rename the landmarks or use the label of the right data set"
+        )
+    return landmark_set.ordered(names)
+
+
+def read_landmark_file(
+    path: str | os.PathLike[str], *, spatial_dims: int = 3, image_affine: np.ndarray | None = None
+) -> LandmarkSet:
+    """Read a landmark file of any supported format, chosen by its ending.
+
+    Args:
+        path: ``.mrk.json`` (Slicer Markups), ``.fcsv`` (Slicer fiducials) or ``.json`` (Markups or inline mapping).
+        spatial_dims: Number D of coordinates.
+        image_affine: (4, 4) voxel to RAS mm of the image; only an ``.fcsv`` in IJK needs it.
+
+    Raises:
+        LandmarkFileError: The file cannot be read, is of another format, or is wrong.
+    """
+    path = Path(path)
+    if path.name.lower().endswith(".fcsv"):
+        return read_fcsv(path, spatial_dims=spatial_dims, image_affine=image_affine)
+    if path.name.lower().endswith(".json"):
+        document = _read_json(path)
+        if "markups" in document:
+            return _markups_set(document, path, spatial_dims)
+        if path.name.lower().endswith(".mrk.json"):
+            raise LandmarkFileError(f"{path}: has no list 'markups'; save the point list again in Slicer as .mrk.json")
+        return LandmarkSet.from_inline(document, spatial_dims=spatial_dims, where=str(path))
+    raise LandmarkFileError(f"{path}: not a landmark file; allowed are {', '.join(LANDMARK_SUFFIXES)}")
+
+
+def read_markups(path: str | os.PathLike[str], *, spatial_dims: int = 3) -> LandmarkSet:
+    """Read the point lists of a Slicer Markups file; several nodes in one file are read as one set.
+
+    The coordinate system is the file's: ``LPS`` (also when the file says none, as in Slicer), ``RAS``, ``"0"`` (RAS)
+    or ``"1"`` (LPS). ``positionStatus`` defined is present, missing is absent, undefined and preview are unknown.
+
+    Args:
+        path: The ``.mrk.json`` file.
+        spatial_dims: Number D of coordinates.
+
+    Returns:
+        The landmarks in world millimetres, in the order of the file.
+
+    Raises:
+        LandmarkFileError: The file cannot be read or is wrong; the message names file, landmark and remedy.
+    """
+    path = Path(path)
+    document = _read_json(path)
+    if "markups" not in document:
+        raise LandmarkFileError(f"{path}: has no list 'markups'; save the point list again in Slicer as .mrk.json")
+    return _markups_set(document, path, spatial_dims)
+
+
+def read_fcsv(
+    path: str | os.PathLike[str], *, spatial_dims: int = 3, image_affine: np.ndarray | None = None
+) -> LandmarkSet:
+    """Read a Slicer ``.fcsv`` file.
+
+    The header must declare the coordinate system: ``# CoordinateSystem = RAS`` (or ``0``), ``LPS`` (``1``) or ``IJK``
+    (``2``). Columns come from the header line ``# columns = ...``.
+
+    Args:
+        path: The file.
+        spatial_dims: Number D of coordinates.
+        image_affine: (4, 4) voxel to RAS mm, needed for IJK.
+
+    Returns:
+        The landmarks in world millimetres, in the order of the file.
+
+    Raises:
+        LandmarkFileError: The file cannot be read, declares no coordinate system, is in IJK without `image_affine`, or
+            has a wrong line.
+    """
+    path = Path(path)
+    header: dict[str, str] = {}
+    lines: list[str] = []
+    for line in read_text(path).splitlines():
+        if line.startswith("#"):
+            key, _, value = line.lstrip("# ").partition("=")
+            header[key.strip().lower()] = value.strip()
+        elif line.strip():
+            lines.append(line)
+    if "coordinatesystem" not in header:
+        raise LandmarkFileError(
+            f"{path}: has no line '# CoordinateSystem = ...'; add '# CoordinateSystem = RAS' or '... = LPS', "
+            "whichever the points are in"
+        )
+    system = coordinate_system(header["coordinatesystem"], path)
+    columns = [name.strip() for name in header.get("columns", ",".join(_FCSV_COLUMNS)).split(",")]
+    absent_columns = [name for name in ("x", "y", "z", "label") if name not in columns]
+    if absent_columns:
+        raise LandmarkFileError(
+            f"{path}: the line '# columns' has no {_shown(absent_columns)}; save the list again in Slicer"
+        )
+    if system == "IJK" and image_affine is None:
+        raise LandmarkFileError(
+            f"{path}: the points are in IJK (voxels), which needs the image; save the list in Slicer as RAS or LPS, "
+            "or read it as part of a data set with its image"
+        )
+    to_ras = image_affine if system == "IJK" and image_affine is not None else TO_RAS[system]
+    return landmark_set_of(
+        [_fcsv_row(fields, columns, to_ras, path) for fields in csv.reader(lines)], path, spatial_dims
+    )
+
+
+def write_markups(
+    path: str | os.PathLike[str],
+    landmark_set: LandmarkSet,
+    *,
+    descriptions: Sequence[str] | None = None,
+    node_name: str | None = None,
+) -> None:
+    """Write a Slicer Markups file (LPS mm), atomically.
+
+    Absent landmarks get ``positionStatus`` ``missing``, unknown ones ``undefined``, both without a position.
+
+    Args:
+        path: Where to write (``.mrk.json``).
+        landmark_set: Points in world millimetres.
+        descriptions: One text for each landmark, shown in Slicer's table.
+        node_name: Name of the list in Slicer.
+    """
+    texts = [""] * len(landmark_set) if descriptions is None else list(descriptions)
+    words = {PRESENT: "defined", ABSENT: "missing", UNKNOWN: "undefined"}
+    control_points: list[dict[str, Any]] = []
+    for index, (name, point, status, text) in enumerate(
+        zip(landmark_set.names, _to_lps(landmark_set.points), landmark_set.status, texts, strict=True), start=1
+    ):
+        control_point: dict[str, Any] = {"id": str(index), "label": name, "description": text}
+        if status == PRESENT:
+            control_point["position"] = point.tolist()
+        control_point |= {"selected": True, "locked": False, "visibility": True, "positionStatus": words[int(status)]}
+        control_points.append(control_point)
+    node: dict[str, Any] = {
+        "type": "Fiducial",
+        "coordinateSystem": "LPS",
+        "coordinateUnits": "mm",
+        "locked": False,
+        "fixedNumberOfControlPoints": False,
+        "labelFormat": "%N-%d",
+        "lastUsedControlPointNumber": len(control_points),
+        "controlPoints": control_points,
+    }
+    if node_name is not None:
+        node = {"type": node["type"], "name": node_name, **node}
+    document = {"@schema": MARKUPS_SCHEMA, "markups": [node]}
+    atomic_write_text(path, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_fcsv(path: str | os.PathLike[str], landmark_set: LandmarkSet) -> None:
+    """Write a Slicer ``.fcsv`` file (LPS mm), atomically.
+
+    Landmarks that are not present are written at 0, 0, 0 with Slicer's position status (3 missing, 0 undefined) in the
+    column after ``associatedNodeID``, as Slicer 5 writes it.
+
+    Args:
+        path: Where to write.
+        landmark_set: Points in world millimetres.
+    """
+    numbers = {PRESENT: "2", ABSENT: "3", UNKNOWN: "0"}
+    stream = io.StringIO()
+    stream.write("# Markups fiducial file version = 5.0\n# CoordinateSystem = LPS\n")
+    stream.write(f"# columns = {','.join(_FCSV_COLUMNS)}\n")
+    writer = csv.writer(stream, lineterminator="\n")
+    for index, (name, point, status) in enumerate(
+        zip(landmark_set.names, _to_lps(landmark_set.points), landmark_set.status, strict=True), start=1
+    ):
+        xyz = [repr(float(value)) for value in (point if status == PRESENT else np.zeros(3))]
+        writer.writerow([index, *xyz, 0, 0, 0, 1, 1, 1, 0, name, "", "", numbers[int(status)], 0])
+    atomic_write_text(path, stream.getvalue())
+
+
+def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text file (UTF-8) so that a reader, or a kill, never sees half of it.
+
+    Args:
+        path: Where to write; its folder must exist.
+        text: The whole content.
+    """
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        # mkstemp makes files for the owner only; a written result is readable as any other new file is.
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            Path(temporary).unlink()
+        raise
+
+
+def read_text(path: Path) -> str:
+    """Read a UTF-8 text file, with or without byte order mark.
+
+    Raises:
+        LandmarkFileError: The file cannot be read or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise LandmarkFileError(f"{path}: cannot be read ({reason}); check the path and its permissions") from error
+    except UnicodeDecodeError as error:
+        raise LandmarkFileError(f"{path}: is not UTF-8 text; save it again as UTF-8") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object and refuse repeated keys, which ``json`` would drop silently."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if repeated := duplicate_names(key for key, _ in pairs):
+            raise LandmarkFileError(f"{path}: {repeated[0]!r} occurs more than once; rename or remove one of them")
+        return dict(pairs)
+
+    text = read_text(path)
+    try:
+        document = json.loads(text, object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        raise LandmarkFileError(
+            f"{path}: is not valid JSON (line {error.lineno}: {error.msg}); save the landmarks again"
+        ) from error
+    if not isinstance(document, dict):
+        raise LandmarkFileError(f"{path}: must hold a JSON object with landmarks, found a {type(document).__name__}")
+    return document
+
+
+def _markups_set(document: dict[str, Any], path: Path, spatial_dims: int) -> LandmarkSet:
+    nodes = document["markups"]
+    if not isinstance(nodes, list) or not all(isinstance(node, dict) for node in nodes):
+        raise LandmarkFileError(f"{path}: 'markups' must be a list of point lists; save the points again in Slicer")
+    rows: list[ControlPoint] = []
+    for node in nodes:
+        if node.get("type", "Fiducial") != "Fiducial":
+            raise LandmarkFileError(
+                f"{path}: holds a markup of type {node['type']!r}; only point lists ('Fiducial') are read, "
+                "save the landmarks as a point list"
+            )
+        system = coordinate_system(node.get("coordinateSystem", "LPS"), path)
+        if system == "IJK":
+            raise LandmarkFileError(f"{path}: coordinateSystem is IJK; save the point list in Slicer as LPS or RAS")
+        to_ras = TO_RAS[system] @ np.diag([*[millimetres_per_unit(node.get("coordinateUnits"), path)] * 3, 1.0])
+        points = node.get("controlPoints") or []
+        if not isinstance(points, list) or not all(isinstance(point, dict) for point in points):
+            raise LandmarkFileError(f"{path}: 'controlPoints' must be a list of points; save them again in Slicer")
+        rows += [_markups_row(point, to_ras, path) for point in points]
+    return landmark_set_of(rows, path, spatial_dims)
+
+
+def _markups_row(item: dict[str, Any], to_ras: np.ndarray, path: Path) -> ControlPoint:
+    label = str(item.get("label", "")).strip()
+    word = item.get("positionStatus", "defined")
+    if word not in _POSITION_STATUS:
+        raise LandmarkFileError(
+            f"{path}: landmark {label!r} has positionStatus {word!r}; allowed are {_shown(list(_POSITION_STATUS))}"
+        )
+    status = _POSITION_STATUS[word]
+    point = to_world(item.get("position"), to_ras, label, path) if status == PRESENT else None
+    return ControlPoint(label, str(item.get("description", "")).strip(), point, status)
+
+
+def _fcsv_row(fields: list[str], columns: list[str], to_ras: np.ndarray, path: Path) -> ControlPoint:
+    named = dict(zip(columns, fields, strict=False))
+    label = named.get("label", "").strip()
+    if not {"x", "y", "z"} <= set(named):
+        raise LandmarkFileError(f"{path}: line {','.join(fields)!r} has {len(fields)} of {len(columns)} columns")
+    # Slicer 5 writes position status and a flag behind the columns that its header names.
+    word = named.get("positionStatus") or (fields[len(columns)].strip() if len(fields) > len(columns) else "2")
+    if word not in _FCSV_STATUS:
+        raise LandmarkFileError(
+            f"{path}: landmark {label!r} has position status {word!r}; allowed are 0 (undefined), 1 (preview), "
+            "2 (defined) and 3 (missing)"
+        )
+    status = _FCSV_STATUS[word]
+    position = [named["x"].strip(), named["y"].strip(), named["z"].strip()]
+    point = to_world(position, to_ras, label, path) if status == PRESENT else None
+    return ControlPoint(label, named.get("desc", "").strip(), point, status)
+
+
+def _to_lps(points: np.ndarray) -> np.ndarray:
+    """(L, D) world mm to (L, 3) LPS mm; a 2D point lies in the plane z = 0 (see the module's docstring)."""
+    if points.shape[1] == 2:
+        return np.pad(points, ((0, 0), (0, 1)))
+    return points * np.array([-1.0, -1.0, 1.0])
+
+
+def _shown(names: Sequence[str], limit: int = 5) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(repr(name) for name in names[:limit]) + more

@@ -1,0 +1,31 @@
+"""The landmark names of a bundle, in the order of the network's channels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def read_landmark_names(landmarks: str | Path | Sequence[str]) -> tuple[str, ...]:
+    """Landmark names in the order of the network's channels.
+
+    Args:
+        landmarks: path of a bundle's ``configs/landmarks.json``, or the names themselves.
+
+    Returns:
+        The names.
+
+    Raises:
+        ValueError: the file is missing or is not a ``landmarks.json``.
+    """
+    if not isinstance(landmarks, (str, Path)):
+        return tuple(landmarks)
+    try:
+        return tuple(str(item["name"]) for item in json.loads(Path(landmarks).read_text(encoding="utf-8"))["landmarks"])
+    except OSError as error:
+        raise ValueError(
+            f"{landmarks}: cannot be read ({error.strerror}); give the bundle's configs/landmarks.json"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{landmarks}: not a landmarks.json with a list 'landmarks' of items with a 'name'") from error

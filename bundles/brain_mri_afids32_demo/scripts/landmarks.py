@@ -1,0 +1,243 @@
+"""A set of named landmarks: points in world millimetres, each present, absent or unknown."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+PRESENT = 1
+"""The landmark is there and its point is known."""
+ABSENT = 0
+"""Somebody looked for the landmark and it is not there."""
+UNKNOWN = -1
+"""Nobody annotated the landmark: it may be there or not."""
+
+STATUS_WORDS = {"absent": ABSENT, "unknown": UNKNOWN}
+# MONAI evaluates strings that begin with one of these.
+_CONFIG_MARKS = ("$", "@", "%")
+
+
+class LandmarkFileError(ValueError):
+    """A landmark file or an inline landmark mapping is wrong: one line with file, landmark and remedy."""
+
+
+def name_problem(name: object) -> str | None:
+    """Say what is wrong with a landmark name.
+
+    Args:
+        name: The name as it was read.
+
+    Returns:
+        One line with the remedy, or None when the name can be used.
+    """
+    if not isinstance(name, str) or not name.strip():
+        return f"landmark name {name!r} is empty or not text; give the landmark a name"
+    if name.startswith(_CONFIG_MARKS):
+        return f"landmark name {name!r} begins with {name[0]!r}, which MONAI would run as code; rename the landmark"
+    if name != name.strip() or not name.isprintable():
+        return f"landmark name {name!r} has a blank at an end or an unprintable character; rename the landmark"
+    return None
+
+
+def duplicate_names(names: Iterable[str]) -> list[str]:
+    """Names that occur more than once, in the order of their first repetition."""
+    seen: set[str] = set()
+    repeated: dict[str, None] = {}
+    for name in names:
+        if name in seen:
+            repeated[name] = None
+        seen.add(name)
+    return list(repeated)
+
+
+def unique_slugs(names: Sequence[str]) -> list[str]:
+    """Make a unique, lower-case ASCII slug for each name.
+
+    Names that differ only in case or in signs (``a`` and ``A``) get a number at the end, so no name has to be refused.
+
+    Args:
+        names: Landmark names in their order.
+
+    Returns:
+        As many slugs of the letters ``a-z``, digits and ``_``, in the same order. The same names give the same slugs.
+    """
+    slugs: list[str] = []
+    taken: set[str] = set()
+    for name in names:
+        ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+        base = re.sub(r"[^a-z0-9]+", "_", ascii_name).strip("_") or "landmark"
+        slug, number = base, 1
+        while slug in taken:
+            number += 1
+            slug = f"{base}_{number}"
+        taken.add(slug)
+        slugs.append(slug)
+    return slugs
+
+
+@dataclass(frozen=True, eq=False)
+class LandmarkSet:
+    """Landmarks of one image.
+
+    Args:
+        names: Unique names, L of them.
+        points: (L, D) float64, world millimetres (3D: RAS; 2D: x right, y down), NaN where not present.
+        status: (L,) int8, `PRESENT`, `ABSENT` or `UNKNOWN`.
+
+    Raises:
+        ValueError: Names that are not unique or cannot be used, shapes that do not fit, a status that does not exist,
+            or a present landmark whose point is not finite.
+    """
+
+    names: tuple[str, ...]
+    points: np.ndarray
+    status: np.ndarray
+
+    def __post_init__(self) -> None:
+        names = tuple(self.names)
+        points = np.array(self.points, dtype=np.float64)
+        status = np.array(self.status, dtype=np.int8)
+        for name in names:
+            problem = name_problem(name)
+            if problem:
+                raise ValueError(problem)
+        if repeated := duplicate_names(names):
+            raise ValueError(f"landmark name {repeated[0]!r} occurs more than once; rename one of them")
+        if status.shape != (len(names),) or points.ndim != 2 or points.shape[0] != len(names):
+            raise ValueError(f"{len(names)} names, points of shape {points.shape} and status of shape {status.shape}")
+        if not np.isin(status, (PRESENT, ABSENT, UNKNOWN)).all():
+            raise ValueError(f"status must be {PRESENT}, {ABSENT} or {UNKNOWN}, got {sorted(set(status.tolist()))}")
+        wrong = np.flatnonzero((status == PRESENT) & ~np.isfinite(points).all(axis=1))
+        if wrong.size:
+            raise ValueError(f"landmark {names[wrong[0]]!r} has coordinates that are not finite; place it again")
+        points[status != PRESENT] = np.nan
+        # Shared between threads and caches: nobody may change a set in place.
+        points.setflags(write=False)
+        status.setflags(write=False)
+        object.__setattr__(self, "names", names)
+        object.__setattr__(self, "points", points)
+        object.__setattr__(self, "status", status)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, LandmarkSet):
+            return NotImplemented
+        return (
+            self.names == other.names
+            and np.array_equal(self.status, other.status)
+            and np.array_equal(self.points, other.points, equal_nan=True)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def spatial_dims(self) -> int:
+        """Number D of coordinates of a point."""
+        return int(self.points.shape[1])
+
+    @property
+    def present(self) -> np.ndarray:
+        """(L,) bool: which landmarks are present."""
+        return self.status == PRESENT
+
+    def ordered(self, names: Sequence[str], missing: Literal["unknown", "absent"] = "unknown") -> LandmarkSet:
+        """Give the landmarks in the order of `names`.
+
+        Args:
+            names: The wanted names. Landmarks of this set that are not among them are left out.
+            missing: Status of a wanted landmark that this set does not have.
+
+        Returns:
+            A set with exactly `names`.
+        """
+        if missing not in STATUS_WORDS:
+            raise ValueError(f"missing must be 'unknown' or 'absent', got {missing!r}")
+        row = {name: index for index, name in enumerate(self.names)}
+        points = np.full((len(names), self.spatial_dims), np.nan)
+        status = np.full(len(names), STATUS_WORDS[missing], dtype=np.int8)
+        for index, name in enumerate(names):
+            if name in row:
+                points[index] = self.points[row[name]]
+                status[index] = self.status[row[name]]
+        return LandmarkSet(tuple(names), points, status)
+
+    def to_inline(self) -> dict[str, list[float] | str]:
+        """Give the set as JSON: ``{"AC": [x, y, z], "PC": "absent", "X": "unknown"}``, world millimetres."""
+        words = {status: word for word, status in STATUS_WORDS.items()}
+        return {
+            name: point.tolist() if status == PRESENT else words[int(status)]
+            for name, point, status in zip(self.names, self.points, self.status, strict=True)
+        }
+
+    @classmethod
+    def from_inline(
+        cls,
+        mapping: Mapping[str, Any],
+        names: Sequence[str] | None = None,
+        *,
+        spatial_dims: int | None = None,
+        where: str = "inline landmarks",
+    ) -> LandmarkSet:
+        """Read what `to_inline` writes.
+
+        Args:
+            mapping: Name to ``[x, y, z]`` or ``[x, y]`` in world millimetres, ``"absent"``, ``"unknown"`` or None
+                (unknown).
+            names: The wanted names in their order; names that are not in `mapping` are unknown. All, if None.
+            spatial_dims: Number of coordinates. From the points if None, and 3 where no landmark is present.
+            where: What to name in errors.
+
+        Raises:
+            LandmarkFileError: A value that is none of these, coordinates that are not finite or of another number, or
+                a name that cannot be used.
+        """
+        rows: list[list[float] | None] = []
+        status: list[int] = []
+        for name, value in mapping.items():
+            point, state = _inline_value(name, value, where)
+            if point is not None and spatial_dims is None:
+                spatial_dims = len(point)
+            if point is not None and len(point) != spatial_dims:
+                raise LandmarkFileError(
+                    f"{where}: landmark {name!r} has {len(point)} coordinates, expected {spatial_dims} "
+                    f"in mm; give {spatial_dims} for each landmark"
+                )
+            rows.append(point)
+            status.append(state)
+        dims = 3 if spatial_dims is None else spatial_dims
+        points = np.array([[math.nan] * dims if row is None else row for row in rows]).reshape(len(rows), dims)
+        try:
+            landmark_set = cls(tuple(mapping), points, np.array(status, dtype=np.int8))
+        except ValueError as error:
+            raise LandmarkFileError(f"{where}: {error}") from error
+        return landmark_set if names is None else landmark_set.ordered(names)
+
+
+def _inline_value(name: object, value: object, where: str) -> tuple[list[float] | None, int]:
+    """Read one value of an inline mapping: the point (or None) and the status."""
+    if value is None:
+        return None, UNKNOWN
+    if isinstance(value, str) and value in STATUS_WORDS:
+        return None, STATUS_WORDS[value]
+    numbers = value.tolist() if isinstance(value, np.ndarray) else value
+    if not isinstance(numbers, Sequence) or isinstance(numbers, str) or len(numbers) not in (2, 3):
+        raise LandmarkFileError(
+            f"{where}: landmark {name!r} is {value!r}; allowed are [x, y, z] in mm (or [x, y]), "
+            "'absent' and 'unknown'; correct this value"
+        )
+    if any(isinstance(number, bool) or not isinstance(number, int | float) for number in numbers):
+        raise LandmarkFileError(f"{where}: landmark {name!r} has coordinates {value!r}; give numbers in mm")
+    if not all(math.isfinite(number) for number in numbers):
+        raise LandmarkFileError(
+            f"{where}: landmark {name!r} has coordinates {value!r} that are not finite; "
+            "place it again, or write 'absent' or 'unknown'"
+        )
+    return [float(number) for number in numbers], PRESENT

@@ -1,0 +1,187 @@
+"""The files of a prediction: ``CASE.mrk.json`` for each image, ``predictions.csv`` and ``run.json`` for all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .landmark_files import atomic_write_text, write_fcsv, write_markups
+from .landmarks import ABSENT, PRESENT, LandmarkSet
+
+PREDICTIONS_FILE = "predictions.csv"
+RUN_FILE = "run.json"
+CASE_ENDINGS = (".mrk.json", ".fcsv", ".json", ".labels.nii.gz", ".heatmaps.nii.gz")
+"""What the file of one case may end with, after the name of the case."""
+
+_DECIMALS = 6  # of a millimetre or pixel: far below any error, and short enough to read
+
+
+def prediction_columns(spatial_dims: int) -> list[str]:
+    """Header of ``predictions.csv``: RAS mm in 3D; pixels and mm (x right, y down) in 2D."""
+    axes = ["x_ras_mm", "y_ras_mm", "z_ras_mm"] if spatial_dims == 3 else ["x_px", "y_px", "x_mm", "y_mm"]
+    return ["case", "landmark", *axes, "confidence", "present", "radius_mm"]
+
+
+def prediction_rows(case: str, result: Mapping[str, Any]) -> list[list[str]]:
+    """Rows of ``predictions.csv`` for one case, in the order of its ``result``, the numbers as text."""
+    rows = []
+    for item in result["landmarks"]:
+        world = item["world"]
+        coordinates = world if len(world) == 3 else [*item["voxel"], *world]
+        radius = "" if item["radius_mm"] is None else _number(item["radius_mm"])
+        numbers = [_number(x) for x in coordinates]
+        rows.append([case, item["name"], *numbers, _number(item["confidence"]), str(item["present"]), radius])
+    return rows
+
+
+def result_landmarks(result: Mapping[str, Any]) -> LandmarkSet:
+    """The landmarks of a ``result``, in world mm; those that it does not call present are absent."""
+    items = result["landmarks"]
+    return LandmarkSet(
+        names=tuple(item["name"] for item in items),
+        points=np.array([item["world"] for item in items], dtype=np.float64),
+        status=np.array([PRESENT if item["present"] else ABSENT for item in items], dtype=np.int8),
+    )
+
+
+def previous_cases(folder: Path) -> set[str]:
+    """Names of the cases in the ``predictions.csv`` of a folder; none where there is no such file.
+
+    A name that is more than a file name is left out, so that nobody's table can point out of the folder.
+    """
+    path = folder / PREDICTIONS_FILE
+    if not path.is_file():
+        return set()
+    with path.open(encoding="utf-8", newline="") as stream:
+        cases = {row.get("case") or "" for row in csv.DictReader(stream)}
+    return {case for case in cases if case and Path(case).name == case}
+
+
+def foreign_file(folder: Path, case: str, previous: set[str]) -> Path | None:
+    """A file that a prediction of ``case`` would overwrite and that no earlier prediction wrote, or None.
+
+    Args:
+        folder: the output folder.
+        case: name of the case.
+        previous: what `previous_cases` gave for the folder.
+    """
+    if case in previous:
+        return None
+    return next((path for ending in CASE_ENDINGS if (path := folder / f"{case}{ending}").exists()), None)
+
+
+class PredictionFolder:
+    """Writes the predictions of a run into one folder.
+
+    After each case its files and ``predictions.csv`` are written, and ``run.json`` by `finish`; all atomically, so that
+    a run that is killed leaves whole files, none of them without its rows.
+
+    Args:
+        folder: the output folder; made where it does not exist.
+        bundle: root folder of the bundle, of which ``configs/landmarks.json`` and ``configs/metadata.json`` are read.
+    """
+
+    def __init__(self, folder: str | Path, bundle: str | Path) -> None:
+        self.folder = Path(folder)
+        configs = Path(bundle) / "configs"
+        metadata = json.loads((configs / "metadata.json").read_text(encoding="utf-8"))
+        landmarks = json.loads((configs / "landmarks.json").read_text(encoding="utf-8"))
+        self._bundle = {"name": metadata.get("name", ""), "version": metadata.get("version", "")}
+        self._spatial_dims = int(landmarks["spatial_dims"])
+        self._mean_shape = {item["name"]: item.get("mean_offset_mm") for item in landmarks["landmarks"]}
+        self._rows: list[list[str]] = []
+        self.cases: dict[str, dict[str, Any]] = {}
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def write(
+        self,
+        case: str,
+        result: Mapping[str, Any],
+        *,
+        image_center: np.ndarray,
+        seconds: float,
+        fcsv: bool = False,
+        inline_json: bool = False,
+    ) -> None:
+        """Write the files of one case and remember its rows.
+
+        Args:
+            case: name of the case.
+            result: what `LandmarkResultd` made.
+            image_center: (D,) world mm of the middle of the original image, for the mean-shape baseline.
+            seconds: time that the case took.
+            fcsv: also write ``CASE.fcsv``.
+            inline_json: also write ``CASE.json``, the whole ``result``.
+
+        Raises:
+            ValueError: the case was written before, or its name cannot be that of a file.
+        """
+        if case in self.cases:
+            raise ValueError(
+                f"{self.folder}: two images are called '{case}'; rename one of them, or give each a 'case'"
+            )
+        if Path(case).name != case:
+            raise ValueError(f"case '{case}' cannot be the name of a file; give the case a name without '/'")
+        self._rows += prediction_rows(case, result)
+        self._write_table()
+        landmarks = result_landmarks(result)
+        notes = [f"confidence {item['confidence']:.2f}" for item in result["landmarks"]]
+        write_markups(self.folder / f"{case}.mrk.json", landmarks, descriptions=notes, node_name=case)
+        if fcsv:
+            write_fcsv(self.folder / f"{case}.fcsv", landmarks)
+        if inline_json:
+            text = json.dumps({"case": case, **result}, indent=1, ensure_ascii=False, allow_nan=False)
+            atomic_write_text(self.folder / f"{case}.json", text + "\n")
+        self.cases[case] = {
+            "image_center": [round(float(x), _DECIMALS) for x in image_center],
+            "seconds": round(seconds, 3),
+            "replaced": [item["name"] for item in result["landmarks"] if item["replaced"]],
+        }
+
+    def finish(
+        self,
+        *,
+        options: Mapping[str, Any],
+        failed: Mapping[str, str] | None = None,
+        training_cases: Sequence[str] = (),
+    ) -> None:
+        """Write ``run.json``, and ``predictions.csv`` also where no case was predicted.
+
+        Args:
+            options: the options of the run, JSON-able.
+            failed: reason for each case that could not be predicted.
+            training_cases: names of the cases that the bundle was trained on, where that is known.
+        """
+        self._write_table()
+        run = {
+            "bundle": self._bundle,
+            "options": dict(options),
+            "packages": {"python": platform.python_version()} | {p: version(p) for p in ("monai", "numpy", "torch")},
+            "failed": dict(failed or {}),
+            "training_cases": list(training_cases),
+            "seconds": {case: entry["seconds"] for case, entry in self.cases.items()},
+            "replaced_by_shape": {case: entry["replaced"] for case, entry in self.cases.items() if entry["replaced"]},
+            "mean_shape": self._mean_shape,
+            "image_centers": {case: entry["image_center"] for case, entry in self.cases.items()},
+        }
+        text = json.dumps(run, indent=1, ensure_ascii=False, allow_nan=False)
+        atomic_write_text(self.folder / RUN_FILE, text + "\n")
+
+    def _write_table(self) -> None:
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerows([prediction_columns(self._spatial_dims), *self._rows])
+        atomic_write_text(self.folder / PREDICTIONS_FILE, stream.getvalue())
+
+
+def _number(value: float) -> str:
+    """Shortest text of a number that is exact to the sixth decimal."""
+    return repr(round(float(value), _DECIMALS))

@@ -1,0 +1,121 @@
+"""A shape model of the landmarks that finds coarse points which cannot be right.
+
+The mean shape of the training cases (generalised Procrustes alignment), fitted to a case's points by a similarity
+with robust weights; a point much farther from the fit than that landmark ever strays is replaced by the fit. All
+scales come from the training shapes and the voxel. The model is silent where the shape says little: few landmarks,
+few cases, or anatomy that varies too freely to point at anything.
+
+Source of the procedure and of its constants: the project's trials on mouse skulls (docs/method.md); Procrustes
+alignment after Gower (1975), the weights are those of Geman and McClure (1985).
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+
+from .procrustes import procrustes, similarity, size_of
+
+MIN_LANDMARKS = 6  # a similarity in 3D has 7 unknowns; with fewer points than 6 an outlier bends the fit itself
+MIN_CASES = 5  # the spread of a landmark over fewer cases means nothing
+FAR = 5.0  # times the spread: nothing in the training data comes near it
+FREE = 0.08  # median spread over size of the shape: above this, the anatomy varies freely and the shape is no judge
+TRUSTED_SHARE = 0.6  # of the landmarks must agree with the fit before it may overrule the others
+
+
+class ShapeModel(nn.Module):
+    """Mean shape and spreads as buffers, so that they travel in the weights and every fold has its own.
+
+    Args:
+        landmarks: number of landmarks L.
+        spatial_dims: D.
+    """
+
+    mean: torch.Tensor
+    spread: torch.Tensor
+    cases: torch.Tensor
+
+    def __init__(self, landmarks: int, spatial_dims: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.full((landmarks, spatial_dims), float("nan"), dtype=torch.float64))
+        self.register_buffer("spread", torch.full((landmarks,), float("nan"), dtype=torch.float64))
+        self.register_buffer("cases", torch.zeros((landmarks,), dtype=torch.int64))
+
+    def fit(self, shapes: np.ndarray) -> None:
+        """Learn from training points.
+
+        Args:
+            shapes: ``(N, L, D)`` world mm, NaN where a landmark is not present; N may be 0.
+        """
+        if len(shapes) == 0:
+            return
+        mean, spread, count = procrustes(np.asarray(shapes, dtype=np.float64))
+        self.mean.copy_(torch.from_numpy(mean))
+        self.spread.copy_(torch.from_numpy(spread))
+        self.cases.copy_(torch.from_numpy(count))
+
+    def judge(self, points: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Fit the shape to a case and find the points that cannot be right.
+
+        Args:
+            points: ``(L, D)`` mm in any right-handed frame, finite.
+            tolerance: mm that a good coarse point may be off, a coarse voxel.
+
+        Returns:
+            Fitted shape ``(L, D)`` mm, distance of each point from it ``(L,)`` mm, and which points to replace
+            ``(L,)`` bool. Where the shape does not judge, the first two are NaN and the last is False.
+        """
+        mean, spread, cases = (b.detach().cpu().numpy() for b in (self.mean, self.spread, self.cases))
+        known = (cases >= MIN_CASES) & np.isfinite(spread)
+        silent = (np.full_like(points, np.nan), np.full(len(points), np.nan), np.zeros(len(points), dtype=bool))
+        if known.sum() < MIN_LANDMARKS or np.median(spread[known]) > FREE * size_of(mean[known]):
+            return silent
+        scale = max(float(np.median(spread[known])), tolerance)
+        fit = mean[known]
+        target = points[known]
+        weight = np.ones(len(target))
+        # Start wide, so that a few far points cannot trap the fit, and narrow down to the scale of the data.
+        for width in np.geomspace(max(size_of(target), scale), scale, 12).tolist() + [scale] * 8:
+            matrix = similarity(fit, target, weight)
+            residual = np.linalg.norm(fit @ matrix[:-1, :-1].T + matrix[:-1, -1] - target, axis=1)
+            weight = 1.0 / (1.0 + (residual / width) ** 2) ** 2
+        fitted = mean @ matrix[:-1, :-1].T + matrix[:-1, -1]
+        distance = np.linalg.norm(fitted - points, axis=1)
+        limit = FAR * np.maximum(spread, tolerance / 2)
+        agree = distance[known] <= limit[known]
+        if agree.mean() < TRUSTED_SHARE:
+            return silent
+        distance = np.where(known, distance, np.nan)
+        return fitted, distance, known & (distance > limit)
+
+
+class HasShape(Protocol):
+    """Anything with a shape model, such as a `LandmarkNetwork`."""
+
+    shape: ShapeModel
+
+
+class FitShape:
+    """Handler that learns the shape of the training cases when a training starts.
+
+    Attach it after the handler that restores weights: the shape of the labels as they are now is the one that counts.
+
+    Args:
+        network: has the `ShapeModel` as ``shape``; not wrapped.
+        shapes: ``(N, L, D)`` world mm, NaN where a landmark is not present.
+    """
+
+    def __init__(self, network: HasShape, shapes: np.ndarray) -> None:
+        self.network, self.shapes = network, shapes
+
+    def attach(self, engine: Engine) -> None:
+        """Fit when this trainer starts."""
+        engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, _: Engine) -> None:
+        """Fit now."""
+        self.network.shape.fit(self.shapes)
