@@ -216,7 +216,7 @@ def predict(
 
     Args:
         bundle: a trained bundle
-        input: an image or a folder of images
+        input: an image, a folder of images, or data/datalist.json of a bundle for its test cases
         output: folder for the results
         device: cpu, cuda or cuda:1; a GPU if there is one
         fcsv: write CASE.fcsv too
