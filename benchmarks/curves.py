@@ -1,4 +1,4 @@
-"""Draw validation error against time of several trainings from their TensorBoard files.
+"""Draw validation error against steps of several trainings from their TensorBoard files.
 
 Example, the figure of docs/method.md:
     python benchmarks/curves.py docs/images/curves.png default=runs/default/bundle nnlandmark=runs/nnlandmark/bundle
@@ -17,13 +17,17 @@ import matplotlib.pyplot as plt
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 
-def curve(bundle: Path) -> tuple[list[float], list[float]]:
-    """Minutes since the training began, and validation error in mm."""
-    events = EventAccumulator(str(bundle / "eval"))
-    events.Reload()
-    start = min(event.wall_time for event in events.Scalars("train_loss"))
-    points = events.Scalars("mre_mm")
-    return [(event.wall_time - start) / 60 for event in points], [event.value for event in points]
+def curve(bundle: Path) -> tuple[list[int], list[float]]:
+    """Steps that were done at each validation, and its error in mm."""
+    # Every handler writes a file of its own.
+    steps, points = [], []
+    for file in sorted((bundle / "eval").glob("events.*")):
+        events = EventAccumulator(str(file), size_guidance={"scalars": 0})
+        events.Reload()
+        tags = events.Tags()["scalars"]
+        steps += events.Scalars("train_loss") if "train_loss" in tags else []
+        points += events.Scalars("mre_mm") if "mre_mm" in tags else []
+    return [sum(s.wall_time <= p.wall_time for s in steps) for p in points], [p.value for p in points]
 
 
 def main() -> int:
@@ -36,12 +40,12 @@ def main() -> int:
     figure, axes = plt.subplots(figsize=(7, 4), constrained_layout=True)
     for training in given.trainings:
         name, _, bundle = training.partition("=")
-        minutes, errors = curve(Path(bundle))
-        print(name, " ".join(f"{m:.1f}min:{e:.3f}mm" for m, e in zip(minutes, errors, strict=True)))
-        axes.plot(minutes, errors, marker="o", markersize=3, label=name)
+        steps, errors = curve(Path(bundle))
+        print(name, " ".join(f"{n}:{e:.3f}mm" for n, e in zip(steps, errors, strict=True)))
+        axes.plot(steps, errors, marker="o", markersize=3, label=name)
     if given.baseline:
         axes.axhline(given.baseline, color="grey", linestyle="--", label="mean shape")
-    axes.set(xlabel="minutes of training", ylabel="validation error, mm", yscale="log")
+    axes.set(xlabel="steps", ylabel="validation error, mm", yscale="log")
     axes.legend()
     axes.grid(alpha=0.3, which="both")
     given.picture.parent.mkdir(parents=True, exist_ok=True)
