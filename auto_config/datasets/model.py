@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from auto_config.bundle_scripts.landmarks import PRESENT, LandmarkSet
+from auto_config.datasets.properties import Properties
 
 Severity = Literal["error", "warning"]
 """An error would train wrongly; a warning should be looked at."""
@@ -26,6 +27,7 @@ class Case:
         split: ``"training"`` or ``"test"``.
         fold: Fold whose validation cases hold this case, if the source says so.
         group: Cases of one group (of one patient) belong into the same fold.
+        raters: Landmarks as single raters set them, by the rater's name; empty where the source has none.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Case:
     split: str = "training"
     fold: int | None = None
     group: str | None = None
+    raters: Mapping[str, LandmarkSet] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class Dataset:
         names: Landmark names in their order.
         cases: All cases whose files could be read, in natural order of their names.
         spatial_dims: 2 or 3.
+        unit: ``"mm"``, or ``"px"`` for pictures whose pixel size nobody knows: a pixel then counts as one unit.
+        properties: What is declared about the landmarks.
     """
 
     source: Path
@@ -53,6 +58,8 @@ class Dataset:
     names: tuple[str, ...]
     cases: tuple[Case, ...]
     spatial_dims: int
+    unit: Literal["mm", "px"] = "mm"
+    properties: Properties = field(default_factory=Properties)
 
 
 @dataclass(frozen=True)
