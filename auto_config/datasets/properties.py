@@ -119,7 +119,7 @@ def parse_properties(document: Any, where: str) -> tuple[tuple[str, ...], Proper
     for row in rows:
         if row.get("instances", "one") not in ("one", "many"):
             raise UserError(
-                f"{where}: 'instances' of {row['name']!r} is {row['instances']!r}; allowed are one and many"
+                f"{where}: 'instances' of {row['name']!r} is {row['instances']!r}; allowed: one, many"
             )
     try:
         measures = tuple(
