@@ -173,10 +173,11 @@ WINDOW = f"{INFERER}.coarse"
 EFFECTS = {
     "output_dir": ("OTHER", "[h for h in get('train#handlers') if hasattr(h, '_writer')][0]._writer.log_dir"),
     "cache_dir": ("OTHER", "str(get('images').cache_dir)"),
-    "fold": (1, "str(get('checkpoints')._fold_folder)[-6:]", "fold_1"),
+    "fold": (1, "str(get('checkpoints').fold_folder)[-6:]", "fold_1"),
     "seed": (5, "get('train#dataset').seed"),
     "resume": (True, "get('checkpoints')._resume"),
     "keep_ensemble": (True, "get('checkpoints')._keep_ensemble"),
+    "keep_better": (True, "get('checkpoints')._keep_better"),
     "spacing": ([3.0, 3.0, 3.0], f"list({INFERER}.spacing)"),
     "pad_value": (-7.0, f"{INFERER}.pad_value"),
     "coarse_factor": ([3, 3, 3], f"{INFERER}.factor"),

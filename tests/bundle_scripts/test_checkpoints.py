@@ -170,6 +170,55 @@ def test_a_new_training_does_not_compete_with_old_weights(tmp_path):
     assert same(load(tmp_path / "model.pt"), training.weights())
 
 
+def test_keep_better_lets_a_new_training_compete_with_the_weights_in_use(tmp_path):
+    Training(tmp_path, epochs=2).run()
+    files = {name: (tmp_path / name).read_bytes() for name in ("model.pt", "ensemble.json")}
+    training = Training(tmp_path, epochs=2, interval=1, keep_better=True, metric=errors([1.0, 1.5, 1.2])).run()
+    assert (training.checkpoints.best, training.checkpoints.last) == (1.0, 1.2)
+    assert {name: (tmp_path / name).read_bytes() for name in files} == files
+    assert not (tmp_path / "fold_0" / "score.json").exists()
+    better = Training(tmp_path, epochs=2, interval=1, keep_better=True, metric=errors([1.0, 1.5, 0.8])).run()
+    assert better.checkpoints.best == 0.8
+    assert same(load(tmp_path / "model.pt"), better.weights())
+
+
+def test_keep_better_judges_the_ensemble_that_is_in_use(tmp_path):
+    for fold in (0, 1):
+        Training(tmp_path, epochs=fold + 1, fold=fold, keep_ensemble=True).run()
+    atomic_save(load(tmp_path / "fold_1" / "model.pt"), tmp_path / "model.pt")
+    listed = json.dumps({"files": ["fold_0/model.pt", "fold_1/model.pt"]})
+    (tmp_path / "ensemble.json").write_text(listed)
+    judged = []
+    training = Training(tmp_path, epochs=1, fold="labels", keep_better=True, metric=errors([1.0, 1.5]))
+    training.evaluator.add_event_handler(Events.STARTED, lambda engine: judged.append(engine.network))
+    training.run()
+    assert [load(tmp_path / f"fold_{i}" / "model.pt")["0.bias"].tolist() for i in (0, 1)] == [
+        member[0].bias.tolist() for member in judged[0].members
+    ]
+    assert judged[1] is training.network
+    assert (tmp_path / "ensemble.json").read_text() == listed
+
+
+def test_keep_better_without_a_judge_changes_the_weights_in_use_at_the_end_only(tmp_path):
+    Training(tmp_path, epochs=1).run()
+    before = load(tmp_path / "model.pt")
+    training = Training(tmp_path, epochs=3, cases=0, fold="labels", keep_better=True)
+    in_use = []
+    training.trainer.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda: in_use.append(same(load(tmp_path / "model.pt"), before))
+    )
+    training.run()
+    assert in_use == [True, True, True]
+    assert same(load(tmp_path / "model.pt"), training.weights())
+
+
+def test_keep_better_replaces_weights_of_another_network(tmp_path, caplog):
+    Training(tmp_path, epochs=1, width=9).run()
+    training = Training(tmp_path, epochs=1, interval=1, keep_better=True, metric=errors([5.0])).run()
+    assert same(load(tmp_path / "model.pt"), training.weights())
+    assert "any others replace them" in caplog.text
+
+
 def test_weights_are_evaluated_on_cases_they_never_saw(tmp_path):
     newest = tmp_path / "model.pt"
     newest.write_bytes(b"")

@@ -1,4 +1,5 @@
 import io
+import json
 import re
 
 import pytest
@@ -7,7 +8,7 @@ from rich.console import Console
 from toy_training import Training
 
 from auto_config.bundle_scripts import progress
-from auto_config.bundle_scripts.progress import duration, seconds_left
+from auto_config.bundle_scripts.progress import append_line, duration, seconds_left
 
 
 @pytest.mark.parametrize(
@@ -91,3 +92,35 @@ def test_only_process_0_reports(tmp_path, monkeypatch):
     training, stream = report(tmp_path, epochs=1)
     training.run()
     assert stream.getvalue() == ""
+
+
+def records(folder):
+    return [json.loads(line) for line in (folder / "fold_0" / "progress.jsonl").read_text().splitlines()]
+
+
+def test_programs_read_the_numbers_of_each_epoch(tmp_path):
+    training, _ = report(tmp_path, epochs=4)
+    training.run()
+    written = records(tmp_path)
+    assert [line["epoch"] for line in written] == [0, 1, 2, 3, 4, 4]
+    assert [line["progress"] for line in written] == pytest.approx([0, 0.25, 0.5, 0.75, 1.0, 1.0])
+    assert [line["mre_mm"] is None for line in written] == [True, True, False, False, False, False]
+    assert (written[0]["loss"], written[0]["seconds_left"]) == (None, None)
+    assert (written[-1]["max_epochs"], written[-1]["best_mre_mm"]) == (4, training.checkpoints.best)
+    assert written[-1]["seconds_left"] == 0
+
+
+def test_a_resume_appends_and_a_new_training_begins_a_new_file(tmp_path):
+    report(tmp_path, epochs=1)[0].run()
+    report(tmp_path, epochs=2, resume=True)[0].run()
+    assert [line["epoch"] for line in records(tmp_path)] == [0, 1, 1, 1, 2, 2]
+    report(tmp_path, epochs=1)[0].run()
+    assert [line["epoch"] for line in records(tmp_path)] == [0, 1, 1]
+
+
+def test_a_line_that_a_kill_cut_short_costs_no_other(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"epoch": 1}\n{"epo')
+    append_line(path, {"epoch": 2, "mre_mm": float("nan")})
+    lines = path.read_text().splitlines()
+    assert (json.loads(lines[0]), json.loads(lines[2])) == ({"epoch": 1}, {"epoch": 2, "mre_mm": None})

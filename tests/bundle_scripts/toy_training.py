@@ -61,6 +61,7 @@ class Training:
         interval=2,
         fold=0,
         keep_ensemble=False,
+        keep_better=False,
         time_budget=None,
         width=8,
         optimizer="SGD",
@@ -101,6 +102,7 @@ class Training:
             fold=fold,
             resume=resume,
             keep_ensemble=keep_ensemble,
+            keep_better=keep_better,
         )
         handlers = [*before, Validation(self.evaluator, interval, self.schedule)]
         if console is not None:

@@ -39,6 +39,7 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
         "time_budget": None,
         "started": None,
         "keep_ensemble": False,
+        "keep_better": False,
         **parts.numbers(plan),
         "batch_size": plan.value("stages")[0]["batch_size"],
         **crops,
@@ -80,6 +81,7 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
             "fold": "@fold",
             "resume": "@resume",
             "keep_ensemble": "@keep_ensemble",
+            "keep_better": "@keep_better",
         },
         "shape_fit": {
             "_target_": "scripts.shape.FitShape",
