@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional
 
+from .peaks import make_peaks
+
 LINKS = ("softmax", "sigmoid")
 
 
@@ -51,7 +53,7 @@ class PeakDecoder:
 
     def __call__(
         self, logits: torch.Tensor, log_prior: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Decode.
 
         Args:
@@ -60,7 +62,8 @@ class PeakDecoder:
                 only there, so that it draws no point to its own centre.
 
         Returns:
-            ``(L, D)`` voxel coordinates, float32, and ``(L,)`` confidence, the sigmoid of the logit there.
+            ``(L, D)`` voxel coordinates, float32, ``(L,)`` confidence, the sigmoid of the logit there, and the
+            ``(L, D, D)`` covariance in voxels of ``w`` in the box around the highest voxel, about the point.
         """
         size = torch.tensor(logits.shape[1:], device=logits.device)
         dims = len(size)
@@ -90,7 +93,12 @@ class PeakDecoder:
             window = torch.exp(-0.5 * ((voxels - centre[:, None]) / self.window).square().sum(-1, keepdim=True))
             near = window * weight
             centre = (near * voxels).sum(1) / near.sum(1)
-        return centre, torch.sigmoid(highest.float())
+        # The window of the shift would bound the spread, so here the weights count alone, the mean of the axes.
+        share = weight.mean(-1)
+        share = share / share.sum(1, keepdim=True)
+        offset = voxels - centre[:, None]
+        covariance = torch.einsum("lb,lbi,lbj->lij", share, offset, offset)
+        return centre, torch.sigmoid(highest.float()), covariance
 
 
 class DecodeHeatmapd:
@@ -106,32 +114,5 @@ class DecodeHeatmapd:
         self.decoder = decoder
 
     def __call__(self, data: dict) -> dict:
-        """``data[key]`` ``(L, *size)`` becomes peaks ``(L, D + 3)``; see `make_peaks`."""
-        logits = data[self.key]
-        points, confidence = self.decoder(torch.as_tensor(logits))
-        return {**data, self.key: make_peaks(points, confidence)}
-
-
-def make_peaks(
-    points: torch.Tensor,
-    confidence: torch.Tensor,
-    shape_distance: torch.Tensor | None = None,
-    replaced: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """What inference hands to post-processing, for each landmark.
-
-    Args:
-        points: ``(L, D)`` voxels of the planned grid.
-        confidence: ``(L,)`` sigmoid of the peak.
-        shape_distance: ``(L,)`` mm from the fitted shape; None where no shape was judged.
-        replaced: ``(L,)`` bool, the shape took the place of the coarse point.
-
-    Returns:
-        ``(L, D + 3)`` float32: voxel coordinates, confidence, shape distance (NaN where not judged), replaced (0 or 1).
-    """
-    if shape_distance is None:
-        shape_distance = torch.full_like(confidence, float("nan"))
-    if replaced is None:
-        replaced = torch.zeros_like(confidence)
-    extra = torch.stack([confidence, shape_distance.to(confidence), replaced.to(confidence)], dim=-1)
-    return torch.cat([points.float(), extra.float()], dim=-1)
+        """``data[key]`` ``(L, *size)`` becomes rows of peaks ``(L, W)``; see `scripts.peaks`."""
+        return {**data, self.key: make_peaks(*self.decoder(torch.as_tensor(data[self.key]))).pack()}

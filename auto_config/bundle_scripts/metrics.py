@@ -34,12 +34,12 @@ def radial_errors(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 class RadialError(CumulativeIterationMetric):
     """Mean radial error (MRE) in mm: the mean over all present landmarks of all cases. Lower is better.
 
-    Called with lists (or batches) of peaks (L, D + 3) in world mm and of true points (L, D), NaN where a landmark is
+    Called with lists (or batches) of peaks (L, W) in world mm and of true points (L, D), NaN where a landmark is
     not present. The buffer holds (cases, L) mm with NaN, so `MetricsSaver` writes an error for each case and landmark.
     """
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
-        """Errors (B, L) in mm of peaks (B, L, D + 3) against points (B, L, D)."""
+        """Errors (B, L) in mm of peaks (B, L, W) against points (B, L, D)."""
         if y is None:
             raise ValueError("the radial error needs true points, got None; validate on cases with landmarks")
         return radial_errors(y_pred, y)

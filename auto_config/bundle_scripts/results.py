@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,14 @@ from .grids import apply_affine, embed_affine
 from .image_frame import original_affine, original_shape
 from .label_map import draw_balls
 from .landmark_names import read_landmark_names
-
-EXTRA_COLUMNS = 3  # confidence, shape_distance_mm, replaced
+from .peaks import Peaks, unpack_peaks
 
 
 class PeaksToWorldd(MapTransform):
-    """Turn the voxel columns of peaks into world millimetres through the affine of the planned grid.
+    """Turn the voxels of peaks into world millimetres through the affine of the planned grid.
 
-    ``data[key]`` (L, D + 3), first D columns in voxels of ``data[ref_image]``, becomes (L, D + 3) float64 on the CPU
-    with the first D columns in world mm (RAS in 3D); the other columns stay as they are.
+    ``data[key]``, rows of peaks (L, W) in voxels of ``data[ref_image]``, become float64 rows on the CPU with points in
+    world mm (RAS in 3D) and covariances in mm²; the other columns stay as they are.
 
     Args:
         keys: keys of the peaks.
@@ -46,10 +46,15 @@ class PeaksToWorldd(MapTransform):
         result = dict(data)
         for key in self.key_iterator(result):
             peaks = _as_peaks(result[key])
-            dims = peaks.shape[1] - EXTRA_COLUMNS
+            dims = peaks.points.shape[1]
             affine = embed_affine(result[self.ref_image].affine, dims)
-            peaks[:, :dims] = torch.from_numpy(apply_affine(affine, peaks[:, :dims].numpy()))
-            result[key] = peaks
+            linear = torch.from_numpy(affine[:dims, :dims])
+            world = replace(
+                peaks,
+                points=torch.from_numpy(apply_affine(affine, peaks.points.numpy())),
+                covariance=linear @ peaks.covariance @ linear.T,
+            )
+            result[key] = world.pack()
         return result
 
 
@@ -57,11 +62,12 @@ class LandmarkResultd(MapTransform):
     """Write ``data["result"]``: the landmarks by name as plain numbers that any JSON writer takes.
 
     Each landmark has ``name``, ``world`` (mm, RAS in 3D), ``voxel`` (of the original image), ``confidence``,
-    ``present`` (1 or 0), ``radius_mm`` (null until a model is calibrated), ``shape_distance_mm`` (null where not
-    judged) and ``replaced``. MONAI Label sends it to its clients as ``params``.
+    ``present`` (1 or 0), ``radius_mm`` (null until a model is calibrated), ``spread_mm`` (standard deviation of the
+    heatmap around the peak), ``disagreement_mm`` (of the views; null where there is one), ``shape_distance_mm`` (null
+    where not judged) and ``replaced``. MONAI Label sends it to its clients as ``params``.
 
     Args:
-        keys: key of the peaks (L, D + 3) in world mm, as `PeaksToWorldd` leaves them.
+        keys: key of the peaks (L, W) in world mm, as `PeaksToWorldd` leaves them.
         ref_image: key of the preprocessed image, a MetaTensor whose meta data has ``original_affine``.
         landmarks: path of ``configs/landmarks.json``, or the names in channel order.
 
@@ -84,17 +90,15 @@ class LandmarkResultd(MapTransform):
         """
         result = dict(data)
         for key in self.key_iterator(result):
-            peaks = _as_peaks(result[key]).numpy()
-            if len(peaks) != len(self.names):
+            peaks = _as_peaks(result[key])
+            points = peaks.points.numpy()
+            if len(points) != len(self.names):
                 raise ValueError(
-                    f"the network gave {len(peaks)} peaks, configs/landmarks.json names {len(self.names)} landmarks"
+                    f"the network gave {len(points)} peaks, configs/landmarks.json names {len(self.names)} landmarks"
                 )
-            dims = peaks.shape[1] - EXTRA_COLUMNS
-            original = original_affine(result[self.ref_image], dims)
-            voxels = apply_affine(np.linalg.inv(original), peaks[:, :dims])
-            result["result"] = {
-                "landmarks": [_describe(*row) for row in zip(self.names, peaks, voxels, strict=True)],
-            }
+            original = original_affine(result[self.ref_image], points.shape[1])
+            voxels = apply_affine(np.linalg.inv(original), points)
+            result["result"] = {"landmarks": _describe(self.names, peaks, voxels)}
         return result
 
 
@@ -106,7 +110,7 @@ class BallLabelMapd(MapTransform):
     absent are not drawn. Balls are round in world mm and split halfway where they touch.
 
     Args:
-        keys: key of the peaks (L, D + 3) in world mm.
+        keys: key of the peaks (L, W) in world mm.
         ref_image: key of the preprocessed image with ``original_affine`` and ``spatial_shape`` in its meta data.
         radius_mm: radius of the balls in world mm.
     """
@@ -120,9 +124,8 @@ class BallLabelMapd(MapTransform):
         """Return a copy of ``data`` with the label map in the place of the peaks."""
         result = dict(data)
         for key in self.key_iterator(result):
-            peaks = _as_peaks(result[key]).numpy()
-            dims = peaks.shape[1] - EXTRA_COLUMNS
-            points = peaks[:, :dims].copy()
+            points = _as_peaks(result[key]).points.numpy().copy()
+            dims = points.shape[1]
             if "result" in result:
                 points[[not item["present"] for item in result["result"]["landmarks"]]] = np.nan
             image = result[self.ref_image]
@@ -137,28 +140,35 @@ class BallLabelMapd(MapTransform):
         return result
 
 
-def _as_peaks(value: Any) -> torch.Tensor:
-    """A float64 copy of peaks on the CPU, without meta data."""
-    peaks = convert_to_tensor(value, dtype=torch.float64, device="cpu", track_meta=False).clone()
-    if peaks.ndim != 2 or peaks.shape[1] - EXTRA_COLUMNS not in (2, 3):
-        raise ValueError(f"peaks have the shape (L, 5) in 2D or (L, 6) in 3D, got {tuple(peaks.shape)}")
-    return peaks
+def _as_peaks(value: Any) -> Peaks:
+    """A float64 copy of rows of peaks on the CPU, without meta data."""
+    return unpack_peaks(convert_to_tensor(value, dtype=torch.float64, device="cpu", track_meta=False).clone())
 
 
-def _describe(name: str, peak: np.ndarray, voxel: np.ndarray) -> dict[str, Any]:
-    """One landmark of ``result`` from its peak in world mm and its voxel in the original image."""
-    world, (confidence, shape_distance, replaced) = peak[:-EXTRA_COLUMNS], peak[-EXTRA_COLUMNS:]
-    if not np.isfinite(world).all():
-        raise ValueError(
-            f"the network gave no finite coordinates for landmark '{name}'; its weights are damaged, train it again"
+def _describe(names: Sequence[str], peaks: Peaks, voxels: np.ndarray) -> list[dict[str, Any]]:
+    """The landmarks of ``result`` from peaks in world mm and their voxels (L, D) in the original image."""
+    described = []
+    for i, name in enumerate(names):
+        if not torch.isfinite(peaks.points[i]).all():
+            raise ValueError(
+                f"the network gave no finite coordinates for landmark '{name}'; its weights are damaged, train it again"
+            )
+        described.append(
+            {
+                "name": name,
+                "world": peaks.points[i].tolist(),
+                "voxel": [float(x) for x in voxels[i]],
+                "confidence": float(peaks.confidence[i]),
+                "present": 1,
+                "radius_mm": None,
+                "spread_mm": float(peaks.spread[i]),
+                "disagreement_mm": _number_or_none(peaks.disagreement[i]),
+                "shape_distance_mm": _number_or_none(peaks.shape_distance[i]),
+                "replaced": bool(peaks.replaced[i]),
+            }
         )
-    return {
-        "name": name,
-        "world": [float(x) for x in world],
-        "voxel": [float(x) for x in voxel],
-        "confidence": float(confidence),
-        "present": 1,
-        "radius_mm": None,
-        "shape_distance_mm": None if math.isnan(shape_distance) else float(shape_distance),
-        "replaced": bool(replaced),
-    }
+    return described
+
+
+def _number_or_none(value: torch.Tensor) -> float | None:
+    return None if math.isnan(value) else float(value)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from auto_config.bundle_scripts.decoding import DecodeHeatmapd, PeakDecoder, make_peaks
+from auto_config.bundle_scripts.decoding import DecodeHeatmapd, PeakDecoder
 from auto_config.bundle_scripts.targets import ConeTarget
 
 SIZE = 20
@@ -23,7 +23,7 @@ def positions(dims, count=100):
 def test_cones_are_decoded_below_a_twentieth_of_a_voxel(radius):
     points = positions(len(radius))
     cone = ConeTarget(radius)(points[None], (SIZE,) * len(radius))[0].clamp(1e-6, 1 - 1e-6)
-    found, confidence = PeakDecoder(link="sigmoid", sharpness=radius)(torch.logit(cone))
+    found, confidence, _ = PeakDecoder(link="sigmoid", sharpness=radius)(torch.logit(cone))
     assert (found - points).abs().max() < 0.05
     torch.testing.assert_close(confidence, cone.flatten(1).amax(1))
 
@@ -31,7 +31,7 @@ def test_cones_are_decoded_below_a_twentieth_of_a_voxel(radius):
 def test_on_a_thin_grid_one_sharpness_for_all_axes_is_not_enough():
     points = positions(3)
     cone = ConeTarget([15, 15, 3])(points[None], (SIZE,) * 3)[0].clamp(1e-6, 1 - 1e-6)
-    found, _ = PeakDecoder(link="sigmoid", sharpness=15)(torch.logit(cone))
+    found, *_ = PeakDecoder(link="sigmoid", sharpness=15)(torch.logit(cone))
     assert (found - points).abs().max() > 0.1
 
 
@@ -41,7 +41,7 @@ def test_gaussians_are_decoded_below_a_twentieth_of_a_voxel(dims, height):
     points = positions(dims)
     grid = torch.stack(torch.meshgrid(*[torch.arange(float(SIZE))] * dims, indexing="ij"), -1)
     logits = height - 0.5 * (grid - points.reshape(-1, *[1] * dims, dims)).square().sum(-1)
-    found, _ = PeakDecoder(link="softmax")(logits)
+    found, *_ = PeakDecoder(link="softmax")(logits)
     assert (found - points).abs().max() < 0.05
 
 
@@ -53,7 +53,7 @@ def test_gaussians_are_decoded_below_a_twentieth_of_a_voxel(dims, height):
 @settings(derandomize=True, deadline=None, max_examples=20, phases=[Phase.explicit, Phase.generate])
 def test_any_logits_give_a_point_on_the_grid(seed, link, size):
     logits = 30 * torch.randn((4, *size), generator=torch.Generator().manual_seed(seed))
-    points, confidence = PeakDecoder(link=link, sharpness=15.0)(logits)
+    points, confidence, *_ = PeakDecoder(link=link, sharpness=15.0)(logits)
     assert points.isfinite().all()
     assert (points >= 0).all()
     assert (points <= torch.tensor(size) - 1).all()
@@ -63,7 +63,7 @@ def test_any_logits_give_a_point_on_the_grid(seed, link, size):
 def test_confidence_is_the_sigmoid_of_the_highest_logit():
     logits = torch.full((2, 6, 6), -4.0)
     logits[0, 2, 3], logits[1, 4, 4] = 2.0, -1.0
-    _, confidence = PeakDecoder()(logits)
+    _, confidence, *_ = PeakDecoder()(logits)
     torch.testing.assert_close(confidence, torch.sigmoid(torch.tensor([2.0, -1.0])))
 
 
@@ -93,9 +93,18 @@ def test_post_processing_makes_peaks_with_columns_for_what_was_not_judged():
     logits[0, 1, 2, 3] = logits[1, 4, 0, 0] = 20.0
     peaks = DecodeHeatmapd(["pred"], PeakDecoder())({"pred": logits, "other": 1})
     assert peaks["other"] == 1
-    assert peaks["pred"].shape == (2, 6)
+    assert peaks["pred"].shape == (2, 13)
     np.testing.assert_allclose(peaks["pred"][:, :3], [[1, 2, 3], [4, 0, 0]], atol=1e-3)
     assert peaks["pred"][:, 4].isnan().all()
     assert (peaks["pred"][:, 5] == 0).all()
-    full = make_peaks(torch.zeros(1, 2), torch.ones(1), torch.tensor([2.5]), torch.tensor([True]))
-    assert full.tolist() == [[0.0, 0.0, 1.0, 2.5, 1.0]]
+
+
+@pytest.mark.parametrize("sigma", [0.7, 1.0, 1.5])
+def test_the_covariance_is_that_of_the_peak(sigma):
+    axes = torch.meshgrid(*[torch.arange(21.0)] * 3, indexing="ij")
+    offsets = [axis - centre for axis, centre in zip(axes, (10.2, 9.7, 10.0), strict=True)]
+    logits = -0.5 * sum((offset / sigma) ** 2 for offset in offsets)
+    points, _, covariance = PeakDecoder()(logits[None])
+    np.testing.assert_allclose(points[0], [10.2, 9.7, 10.0], atol=0.02)
+    # The box reaches 5 voxels to each side, more than three sigma.
+    np.testing.assert_allclose(covariance[0], np.eye(3) * sigma**2, atol=0.03 * sigma**2)

@@ -100,7 +100,8 @@ def test_files_of_others_are_seen(tmp_path):
 
 class ConstantPeaks(torch.nn.Module):
     def forward(self, x):
-        peaks = torch.tensor([[1.0, 2, 3, 0.5, math.nan, 0], [0, 0, 0, 0.25, 1.0, 1]])
+        peaks = torch.zeros((2, 13))
+        peaks[:, :6] = torch.tensor([[1.0, 2, 3, 0.5, math.nan, 0], [0, 0, 0, 0.25, 1.0, 1]])
         return peaks.repeat(len(x), 1, 1)
 
 

@@ -13,6 +13,7 @@ from auto_config.bundle_scripts.grids import apply_affine
 from auto_config.bundle_scripts.image_frame import image_center
 from auto_config.bundle_scripts.label_map import draw_balls
 from auto_config.bundle_scripts.landmark_names import read_landmark_names
+from auto_config.bundle_scripts.peaks import make_peaks, unpack_peaks
 from auto_config.bundle_scripts.results import BallLabelMapd, LandmarkResultd, PeaksToWorldd
 
 
@@ -23,8 +24,8 @@ def image(planned, original, shape, dims=3):
 
 def peaks(voxels):
     voxels = torch.as_tensor(voxels, dtype=torch.float32)
-    extra = torch.tensor([[0.75, np.nan, 0.0]]).repeat(len(voxels), 1)
-    return torch.cat([voxels, extra], dim=1)
+    count, dims = voxels.shape
+    return make_peaks(voxels, torch.full((count,), 0.75), torch.diag_embed(torch.ones(count, dims))).pack()
 
 
 # PIR with 0.5, 2 and 1 mm: voxel axis 0 runs to -y, 1 to -z, 2 to +x.
@@ -59,7 +60,7 @@ def test_a_picture_with_a_four_by_four_affine_gives_two_coordinates():
 
 def test_result_gives_the_voxel_of_the_original_image_and_is_json():
     data = PeaksToWorldd()({"pred": peaks([[2.0, 3.5, 4.25], [0, 0, 0]]), "image": image(np.eye(4), PIR, (9, 9, 9))})
-    data["pred"][1, 4:] = torch.tensor([1.5, 1.0])
+    data["pred"][1, 4:7] = torch.tensor([1.5, 1.0, 0.25])
     result = LandmarkResultd(landmarks=["a", "b"])(data)["result"]
     first, second = json.loads(json.dumps(result, allow_nan=False))["landmarks"]
     assert first == {
@@ -69,10 +70,19 @@ def test_result_gives_the_voxel_of_the_original_image_and_is_json():
         "confidence": 0.75,
         "present": 1,
         "radius_mm": None,
+        "spread_mm": pytest.approx(3**0.5),
+        "disagreement_mm": None,
         "shape_distance_mm": None,
         "replaced": False,
     }
-    assert (second["shape_distance_mm"], second["replaced"]) == (1.5, True)
+    assert (second["shape_distance_mm"], second["replaced"], second["disagreement_mm"]) == (1.5, True, 0.25)
+
+
+def test_the_spread_is_one_of_the_world():
+    data = PeaksToWorldd()({"pred": peaks([[2.0, 3.5, 4.25]]), "image": image(PIR, np.eye(4), (4, 4, 4))})
+    found = unpack_peaks(data["pred"])
+    np.testing.assert_allclose(found.covariance[0], np.diag([1.0, 0.25, 4.0]))
+    assert found.spread[0] == pytest.approx(5.25**0.5)
 
 
 @pytest.mark.parametrize("landmarks", [["a"], ["a", "b", "c"]])

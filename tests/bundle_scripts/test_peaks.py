@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from auto_config.bundle_scripts.ensemble import EnsembleNetwork, views_of
+from auto_config.bundle_scripts.inferers import disagreement
+from auto_config.bundle_scripts.peaks import make_peaks, peak_columns, unpack_peaks
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_what_is_packed_is_unpacked(dims):
+    generator = torch.Generator().manual_seed(dims)
+    root = torch.randn(5, dims, dims, generator=generator)
+    peaks = make_peaks(
+        torch.randn(5, dims, generator=generator),
+        torch.rand(5, generator=generator),
+        root @ root.mT,
+        shape_distance=torch.rand(5, generator=generator),
+        replaced=torch.tensor([True, False, True, False, False]),
+        disagreement=torch.rand(5, generator=generator),
+    )
+    rows = peaks.pack()
+    assert rows.shape == (5, peak_columns(dims))
+    found = unpack_peaks(rows)
+    for name in ("points", "confidence", "shape_distance", "replaced", "disagreement", "covariance"):
+        torch.testing.assert_close(getattr(found, name), getattr(peaks, name))
+    torch.testing.assert_close(found.spread, root.square().sum((-1, -2)).sqrt())
+
+
+def test_what_was_not_judged():
+    found = unpack_peaks(make_peaks(torch.zeros(1, 2), torch.ones(1), torch.zeros(1, 2, 2)).pack())
+    assert found.shape_distance.isnan().all() and found.disagreement.isnan().all()
+    assert found.replaced.tolist() == [0.0]
+
+
+def test_rows_of_another_width_are_refused():
+    with pytest.raises(ValueError, match=r"got \(4, 6\)"):
+        unpack_peaks(torch.zeros(4, 6))
+
+
+def test_disagreement_is_in_mm():
+    points = torch.tensor([[[0.0, 0.0]], [[2.0, 0.0]], [[1.0, 3.0]], [[1.0, -3.0]]])
+    # Means 1, 0; squared distances 1, 1, 9 and 9 voxels; in mm 0.25 * 1 and 4 * 9.
+    assert disagreement(points, np.array([0.5, 2.0])).item() == pytest.approx(((0.25 + 0.25 + 36 + 36) / 4) ** 0.5)
+
+
+def test_views_of_an_ensemble_are_its_members():
+    members = [nn.Identity(), nn.Identity()]
+    assert views_of(EnsembleNetwork(members)) == members
+    assert views_of(members[0]) == [members[0]]
