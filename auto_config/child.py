@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from types import FrameType
@@ -18,10 +19,23 @@ _TRACEBACK = "Traceback (most recent call last)"
 _CHAINED = ("The above exception was the direct cause", "During handling of the above exception")
 
 
-def run(arguments: Sequence[str], *, log: Path, debug: bool = False) -> int:
-    """Run a command; its output goes where this process' output goes.
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended.
 
-    When it fails, its traceback is written to `log` and only the message of the first error is printed.
+    Attributes:
+        status: exit status; 2 for an error with a traceback or an end by a signal, 130 after Ctrl-C.
+        message: one line that says why it failed, if it is known.
+        log: the file with its traceback, if there was one.
+    """
+
+    status: int
+    message: str | None = None
+    log: Path | None = None
+
+
+def run(arguments: Sequence[str], *, log: Path, debug: bool = False) -> int:
+    """Run a command as `follow` does, and print why it failed.
 
     Args:
         arguments: the command.
@@ -29,7 +43,28 @@ def run(arguments: Sequence[str], *, log: Path, debug: bool = False) -> int:
         debug: print tracebacks as they come.
 
     Returns:
-        Exit status; 2 for an error with a traceback or an end by a signal, 130 after Ctrl-C.
+        Its exit status, see `Ended`.
+    """
+    ended = follow(arguments, log=log, debug=debug)
+    if ended.message is not None:
+        print(f"error: {ended.message}", file=sys.stderr)
+    if ended.log is not None:
+        print(f"The whole traceback is in {ended.log}.", file=sys.stderr)
+    return ended.status
+
+
+def follow(arguments: Sequence[str], *, log: Path, debug: bool = False) -> Ended:
+    """Run a command; its output goes where this process' output goes.
+
+    When it fails, its traceback is written to `log`, and the message of the first error is the answer.
+
+    Args:
+        arguments: the command.
+        log: file for the traceback of a failure.
+        debug: print tracebacks as they come.
+
+    Returns:
+        How it ended.
     """
     held: list[str] = []
     with subprocess.Popen(arguments, stderr=None if debug else subprocess.PIPE, text=True) as process:
@@ -46,28 +81,26 @@ def run(arguments: Sequence[str], *, log: Path, debug: bool = False) -> int:
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGINT)
                 process.wait()
-            return STOPPED_BY_CTRL_C
+            return Ended(STOPPED_BY_CTRL_C)
         finally:
             signal.signal(signal.SIGTERM, before)
         if not debug:
             reader.join()
     if status < 0:
-        print(_ended_by(-status), file=sys.stderr)
-        return 2
+        return Ended(2, _ended_by(-status))
     if status == 0 or not held:
         # Not the end of the command, so not held back either.
         sys.stderr.writelines(held)
-        return status
+        return Ended(status)
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("".join(held), encoding="utf-8")
-    print(f"error: {first_message(held)}\nThe whole traceback is in {log}.", file=sys.stderr)
-    return 2
+    return Ended(2, first_message(held), log)
 
 
 def _ended_by(number: int) -> str:
     name = signal.Signals(number).name if number in list(signal.Signals) else f"signal {number}"
     why = ", mostly for want of memory" if number == signal.SIGKILL else ""
-    return f"error: the training was ended by {name}{why}; go on with --resume"
+    return f"the training was ended by {name}{why}; go on with --resume"
 
 
 def first_message(lines: Sequence[str]) -> str:

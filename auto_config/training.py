@@ -11,6 +11,7 @@ import shlex
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -152,20 +153,24 @@ def parse_fold(fold: int | str, number_of_folds: int | None) -> list[int | str]:
     return [int(text)]
 
 
-def command(folder: Path, arguments: dict[str, Any], processes: int = 1) -> list[str]:
+def command(
+    folder: Path, arguments: dict[str, Any], processes: int = 1, more_configs: Sequence[Path] = ()
+) -> list[str]:
     """The command that trains.
 
     Args:
         folder: Folder of the bundle.
         arguments: Overrides of ids of ``train.json``.
         processes: With more than one, torchrun starts them.
+        more_configs: Files of overrides that are read after those of the bundle.
     """
     configs = [str(folder.resolve() / "configs" / "train.json")]
     launcher = [sys.executable, "-m"]
     if processes > 1:
         configs.append(str(folder.resolve() / "configs" / "multi_gpu_train.json"))
         launcher += ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"]
-    everything = {"config_file": configs if processes > 1 else configs[0], "bundle_root": str(folder.resolve())}
+    configs += [str(path.resolve()) for path in more_configs]
+    everything = {"config_file": configs if len(configs) > 1 else configs[0], "bundle_root": str(folder.resolve())}
     # repr, because the command line of MONAI reads values as Python literals: what is text here stays text there.
     flags = [f"--{name}={value!r}" for name, value in {**everything, **arguments}.items()]
     return [*launcher, "monai.bundle", "run", "training", *flags]
