@@ -211,7 +211,9 @@ class Checkpoints:
                 members[-1].load_state_dict(torch.load(self._folder / name, map_location="cpu", weights_only=True))
         except (OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
             reason = str(error).partition("\n")[0]
-            self._logger.warning("The weights in %s cannot be used, so any others replace them: %s", self._folder, reason)
+            self._logger.warning(
+                "The weights in %s cannot be used, so any others replace them: %s", self._folder, reason
+            )
             return None
         return members[0] if len(members) == 1 else EnsembleNetwork(members)
 
