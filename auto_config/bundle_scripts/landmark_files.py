@@ -151,6 +151,11 @@ def read_fcsv(
         LandmarkFileError: The file cannot be read, declares no coordinate system, is in IJK without `image_affine`, or
             has a wrong line.
     """
+    return landmark_set_of(fcsv_points(path, image_affine=image_affine), Path(path), spatial_dims, many)
+
+
+def fcsv_points(path: str | os.PathLike[str], *, image_affine: np.ndarray | None = None) -> list[ControlPoint]:
+    """The control points of a Slicer ``.fcsv`` file with all their name fields, in RAS mm; see `read_fcsv`."""
     path = Path(path)
     header: dict[str, str] = {}
     lines: list[str] = []
@@ -178,9 +183,7 @@ def read_fcsv(
             "or read it as part of a data set with its image"
         )
     to_ras = image_affine if system == "IJK" and image_affine is not None else TO_RAS[system]
-    return landmark_set_of(
-        [_fcsv_row(fields, columns, to_ras, path) for fields in csv.reader(lines)], path, spatial_dims, many
-    )
+    return [_fcsv_row(fields, columns, to_ras, path) for fields in csv.reader(lines)]
 
 
 def write_markups(
