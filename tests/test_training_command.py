@@ -166,7 +166,8 @@ def files_of(folder):
 
 def test_all_folds_are_trained_in_turn_and_used_together(bundle):
     assert train(bundle, fold="all", max_epochs=2, learning_rate=0.1) == 0
-    fold_files = [f"fold_{fold}/{name}" for fold in (0, 1) for name in ("latest.pt", "model.pt", "score.json")]
+    names = ("latest.pt", "model.pt", "progress.jsonl", "score.json")
+    fold_files = [f"fold_{fold}/{name}" for fold in (0, 1) for name in names]
     assert files_of(bundle) == sorted([*fold_files, "ensemble.json", "model.pt"])
     models = bundle / "models"
     assert json.loads((models / "ensemble.json").read_text()) == {"files": ["fold_0/model.pt", "fold_1/model.pt"]}
