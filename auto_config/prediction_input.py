@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from auto_config.bundle_scripts.image_files import IMAGE_SUFFIXES, case_name, images_by_case, listed_case
-from auto_config.datasets.images import image_suffix
+from auto_config.bundle_scripts.image_files import case_name, grouped_channels, images_by_case, listed_case
+from auto_config.datasets.images import IMAGE_SUFFIXES, image_suffix
 from auto_config.errors import UserError
 
 TRAINING, TEST = ("training", "validation"), ("test", "testing")
@@ -17,12 +17,14 @@ Images = dict[str, tuple[Path, ...]]
 """Files of each case by its name: one, or one for each channel."""
 
 
-def find_images(source: Path) -> Images:
+def find_images(source: Path, *, spatial_dims: int | None = None, channels: int = 1) -> Images:
     """The images to predict by name of their case.
 
     Args:
         source: an image file, a folder whose images `images_by_case` finds, or a data list (.json) whose test images
             are meant.
+        spatial_dims: of the images that the bundle takes; None takes what is there.
+        channels: of the images; more than one takes ``CASE_0000``, ``CASE_0001``, ... as one case.
 
     Returns:
         Files of each case.
@@ -41,11 +43,27 @@ def find_images(source: Path) -> Images:
     if source.is_file():
         if image_suffix(source) is None:
             raise UserError(f"{source}: not an image that can be read; allowed are {', '.join(IMAGE_SUFFIXES)}")
-        return {case_name(source): (source,)}
+        return {case_name(source): (source,)} if channels == 1 else _with_its_channels(source, channels)
     try:
-        return {case: (path,) for case, path in images_by_case(source).items()}
+        return images_by_case(source, spatial_dims=spatial_dims, channels=channels)
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def _with_its_channels(image: Path, channels: int) -> Images:
+    """The case of a file: itself, or ``CASE_0000``, ``CASE_0001``, ... where it is named as one of them."""
+    name = case_name(image)
+    stem = name.rpartition("_")[0]
+    siblings = {
+        case_name(path): path
+        for path in sorted(image.parent.iterdir())
+        if path == image or (image_suffix(path) and case_name(path).rpartition("_")[0] == stem)
+    }
+    try:
+        cases = grouped_channels(siblings, channels)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return next({case: paths} for case, paths in cases.items() if image in paths)
 
 
 def listed_images(datalist: Path, sections: tuple[str, ...]) -> Images:

@@ -77,13 +77,19 @@ def read_cases(datalist: str, dataset_dir: str, split: str, fold: int | str | No
     ]
 
 
-def find_images(dataset_dir: str) -> list[dict[str, Any]]:
+def find_images(dataset_dir: str, spatial_dims: int | None = None, channels: int = 1) -> list[dict[str, Any]]:
     """Images of a folder, as `images_by_case` finds them, for inference: ``[{"image": path, "case": name}, ...]``.
 
+    Where a case has a file for each channel, ``image`` is the list of their paths.
+
     Raises:
-        ValueError: no image, or two images of one case.
+        ValueError: no image, two images of one case, or a channel that is missing.
     """
-    return [{"image": str(path), "case": case} for case, path in images_by_case(dataset_dir).items()]
+    found = images_by_case(dataset_dir, spatial_dims=spatial_dims, channels=channels)
+    return [
+        {"image": str(paths[0]) if len(paths) == 1 else [str(path) for path in paths], "case": case}
+        for case, paths in found.items()
+    ]
 
 
 def _locate(image: str | list[str], dataset_dir: str) -> str | list[str]:

@@ -28,6 +28,7 @@ class Case:
         fold: Fold whose validation cases hold this case, if the source says so.
         group: Cases of one group (of one patient) belong into the same fold.
         raters: Landmarks as single raters set them, by the rater's name; empty where the source has none.
+        pixel_spacing: Pixel size (x, y) in mm of a picture that was given or declared; None for what its file says.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Case:
     fold: int | None = None
     group: str | None = None
     raters: Mapping[str, LandmarkSet] = field(default_factory=dict)
+    pixel_spacing: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,12 @@ def test_images_of_a_folder_or_of_its_images(tmp_path):
     with pytest.raises(ValueError, match="holds no image"):
         images_by_case(tmp_path)
     fill(tmp_path, "images/b.nii.gz", "images/a.NRRD", "images/note.txt", "images/._a.nii.gz", ".nii.gz")
-    assert images_by_case(tmp_path) == {"a": tmp_path / "images/a.NRRD", "b": tmp_path / "images/b.nii.gz"}
+    assert images_by_case(tmp_path) == {
+        "a": (tmp_path / "images/a.NRRD",),
+        "b": (tmp_path / "images/b.nii.gz",),
+    }
     fill(tmp_path, "top.mha", "._top.nii")
-    assert images_by_case(tmp_path) == {"top": tmp_path / "top.mha"}
+    assert images_by_case(tmp_path) == {"top": (tmp_path / "top.mha",)}
     assert find_images(str(tmp_path)) == [{"image": str(tmp_path / "top.mha"), "case": "top"}]
     fill(tmp_path, "top.nii")
     for find in (images_by_case, find_images):
@@ -48,6 +51,6 @@ def test_a_folder_for_each_case_gives_the_names_that_a_data_set_gives(tmp_path, 
     folders = [f"{below}{folder}" for folder in ("sub-01", "sub-02", ".hidden")]
     fill(tmp_path, *[f"{folder}/image.nii.gz" for folder in folders])
     found = images_by_case(tmp_path)
-    assert found == {f"sub-0{i}_image": tmp_path / f"{below}sub-0{i}/image.nii.gz" for i in (1, 2)}
+    assert found == {f"sub-0{i}_image": (tmp_path / f"{below}sub-0{i}/image.nii.gz",) for i in (1, 2)}
     dataset, _ = read_dataset(tmp_path, landmarks=["tip"])
-    assert {case.name: case.image[0] for case in dataset.cases} == found
+    assert {case.name: case.image for case in dataset.cases} == found

@@ -90,9 +90,9 @@ def test_an_image_that_was_cut_off_is_named(tmp_path):
 
 
 def test_other_endings_are_refused(tmp_path):
-    (tmp_path / "a.dcm").write_bytes(b"")
+    (tmp_path / "a.npy").write_bytes(b"")
     with pytest.raises(UserError, match=r"allowed are .nii.gz"):
-        read_header(tmp_path / "a.dcm")
+        read_header(tmp_path / "a.npy")
 
 
 def test_stems_and_endings(tmp_path):
