@@ -12,6 +12,7 @@ from auto_config.errors import UserError
 
 Missing = Literal["unknown", "absent"]
 Outside = Literal["error", "absent"]
+PointsFormat = Literal["roi", "fiducial"]
 
 WRONG_INPUT = 2
 INTERRUPTED = 130
@@ -299,6 +300,44 @@ def evaluate(
     )
 
 
+def serve(
+    studies: str,
+    *,
+    bundles: str,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    device: str | None = None,
+    points_format: PointsFormat = "roi",
+    models: Names | None = None,
+) -> int | None:
+    """Serve bundles to 3D Slicer and OHIF, take corrections back and train on them.
+
+    Starts MONAI Label with the landmark app, for this machine alone. Needs the extra `label`, which lives in an
+    environment of its own with Python 3.10 to 3.12.
+
+    Args:
+        studies: folder with images (.nii.gz, .nii, .nrrd, .mha), or http(s) address of a DICOMweb server
+        bundles: folder that holds the bundles
+        host: address to listen on
+        port: to listen on
+        device: cpu, cuda or cuda:1; a GPU if there is one
+        points_format: what NAME_points gives to Slicer: roi boxes, which its plugin submits again, or fiducial points
+        models: names of the bundles to serve, all of them if not given
+
+    Examples:
+        auto_config serve scans --bundles my_bundles
+        auto_config serve http://127.0.0.1:8042/dicom-web --bundles my_bundles --port 8001
+    """
+    from auto_config.serving import serve as run
+
+    settings = {"points_format": points_format}
+    if device is not None:
+        settings["device"] = device
+    if models is not None:
+        settings["models"] = ",".join(models)
+    return run(studies, bundles=bundles, host=host, port=port, settings=settings)
+
+
 def demo(directory: str | None = None, *, minutes: float = 5.0, cases: int = 30, seed: int = 0) -> int | None:
     """Run the whole way on built-in data: synthetic brains with 32 landmarks.
 
@@ -321,7 +360,7 @@ def demo(directory: str | None = None, *, minutes: float = 5.0, cases: int = 30,
 
 
 COMMANDS: dict[str, Command] = {
-    command.__name__: command for command in (inspect, create, train, predict, evaluate, demo)
+    command.__name__: command for command in (inspect, create, train, predict, evaluate, serve, demo)
 }
 
 

@@ -19,7 +19,6 @@ from auto_config.bundle_scripts.prediction_files import (
     foreign_file,
     previous_cases,
 )
-from auto_config.datasets.images import read_image
 from auto_config.errors import UserError
 from auto_config.prediction_input import find_images, training_cases
 
@@ -142,17 +141,8 @@ def _predict_case(opened: Any, paths: tuple[Path, ...]) -> tuple[dict[str, Any],
     """What the bundle gives for the files of an image, and the world position of the image's middle."""
     from auto_config.bundle_scripts.image_frame import original_center
 
-    try:
-        data = opened.preprocess(paths)
-    except Exception:
-        read_image(paths)  # says in one line what is wrong with the file, if it is the file
-        raise
-    image = data["image"]
-    if not bool(image.isfinite().all()):
-        raise UserError(f"{paths[0]}: holds voxels that are not numbers (NaN or infinite); repair the image")
-    if bool((image == image.flatten()[0]).all()):
-        raise UserError(f"{paths[0]}: has the same grey value everywhere; replace the image")
-    return opened.predict(data), original_center(image, opened.spatial_dims)
+    data = opened.preprocess(paths)
+    return opened.predict(data), original_center(data["image"], opened.spatial_dims)
 
 
 def _save_label_map(path: Path, labels: Any) -> None:

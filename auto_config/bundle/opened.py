@@ -18,6 +18,9 @@ from monai.transforms import Compose
 from torch import nn
 
 from auto_config.bundle_scripts.ensemble import EnsembleNetwork
+from auto_config.bundle_scripts.inferers import Heatmaps
+from auto_config.bundle_scripts.peaks import make_peaks
+from auto_config.datasets.images import read_image
 from auto_config.errors import UserError
 
 
@@ -33,6 +36,7 @@ class OpenBundle:
         inferer: from image and network to logits or peaks.
         network: on ``device``, in evaluation mode; the mean of several if ``models/ensemble.json`` lists several.
         postprocessing: from logits or peaks to ``result`` and the label map.
+        decoder: from the logits of the last stage to peaks.
         device: where the network runs.
     """
 
@@ -43,17 +47,30 @@ class OpenBundle:
     inferer: Any
     network: nn.Module
     postprocessing: Compose
+    decoder: Any
     device: torch.device
 
     def preprocess(self, image: str | Path | Sequence[Path]) -> dict[str, Any]:
         """Read an image, one file or one for each channel, and bring it to the planned grid.
 
-        Raises what MONAI's transforms raise.
+        Raises:
+            UserError: a file cannot be read, or its voxels are not numbers or all equal. What MONAI's transforms raise
+                over an image that can be read is passed on.
         """
-        files = [str(path) for path in ([image] if isinstance(image, (str, Path)) else image)]
-        data = self.preprocessing({"image": files[0] if len(files) == 1 else files})
+        paths = [Path(image)] if isinstance(image, (str, Path)) else [Path(path) for path in image]
+        files = [str(path) for path in paths]
+        try:
+            data = self.preprocessing({"image": files[0] if len(files) == 1 else files})
+        except Exception:
+            read_image(paths)  # says in one line what is wrong with the file, if it is the file
+            raise
         if not isinstance(data, dict):
             raise TypeError(f"{self.root}: 'preprocessing' of configs/inference.json gave a {type(data).__name__}")
+        grey = data["image"]
+        if not bool(grey.isfinite().all()):
+            raise UserError(f"{files[0]}: holds voxels that are not numbers (NaN or infinite); repair the image")
+        if bool((grey == grey.flatten()[0]).all()):
+            raise UserError(f"{files[0]}: has the same grey value everywhere; replace the image")
         return data
 
     def predict(self, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,7 +83,25 @@ class OpenBundle:
         return done
 
 
-def open_bundle(root: str | Path, *, device: str | None = None, plausibility: bool | None = None) -> OpenBundle:
+    def heatmaps(self, data: Mapping[str, Any]) -> Heatmaps:
+        """The heatmaps of what `preprocess` gave, where its landmarks are, and their peaks in planned voxels."""
+        image = data["image"].as_tensor().to(self.device)
+        with torch.inference_mode():
+            if hasattr(self.inferer, "heatmaps"):
+                return self.inferer.heatmaps(image, self.network)
+            logits = self.inferer(image[None], self.network)[0]
+            origins = torch.zeros((len(logits), self.spatial_dims), device=logits.device)
+            return Heatmaps(logits, origins, make_peaks(*self.decoder(logits)))
+
+
+def open_bundle(
+    root: str | Path,
+    *,
+    device: str | None = None,
+    plausibility: bool | None = None,
+    weights: Sequence[Path] | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> OpenBundle:
     """Open a bundle through its ``configs/inference.json``.
 
     Its ``scripts`` are imported under a name of their own, made of their content, so that two bundles never get each
@@ -76,12 +111,15 @@ def open_bundle(root: str | Path, *, device: str | None = None, plausibility: bo
         root: folder of the bundle.
         device: such as ``cpu`` or ``cuda:1``; None for the bundle's own choice.
         plausibility: switches the shape check between two stages; None for the bundle's own choice.
+        weights: files to average; None for those that the bundle uses.
+        settings: other values for top-level ids of ``inference.json``, such as ``{"all_present": True}``.
 
     Returns:
         The parts, ready to predict.
 
     Raises:
-        UserError: not a bundle, not trained, weights that do not fit, an unknown device, or no stages to check between.
+        UserError: not a bundle, not trained, weights that do not fit, an unknown device, no stages to check between, or
+            a setting that the bundle does not have.
     """
     root = Path(root).resolve()
     config = _read_config(root)
@@ -98,10 +136,14 @@ def open_bundle(root: str | Path, *, device: str | None = None, plausibility: bo
         if "plausibility" not in config:
             raise UserError(f"{root}: has no plausibility step, because it has one stage; leave --plausibility away")
         config["plausibility"] = plausibility
+    for name, value in (settings or {}).items():
+        if name not in config:
+            raise UserError(f"{root}/configs/inference.json: has no '{name}', so it cannot be set; create it again")
+        config[name] = value
     parser = ConfigParser(_with_package(config, _import_scripts(root / "scripts")))
     parser.read_meta(str(root / "configs" / "metadata.json"))
     chosen = torch.device(parser.get_parsed_content("device"))
-    members = [_load(parser, path) for path in weight_files(root)]
+    members = [_load(parser, path) for path in (weight_files(root) if weights is None else weights)]
     network = members[0] if len(members) == 1 else EnsembleNetwork(members)
     return OpenBundle(
         root=root,
@@ -110,9 +152,23 @@ def open_bundle(root: str | Path, *, device: str | None = None, plausibility: bo
         preprocessing=parser.get_parsed_content("preprocessing"),
         inferer=parser.get_parsed_content("inferer"),
         network=network.to(chosen).eval(),
-        postprocessing=parser.get_parsed_content("postprocessing"),
+        postprocessing=_parsed(parser, "postprocessing"),
+        decoder=parser.get_parsed_content("decoder"),
         device=chosen,
     )
+
+
+def _parsed(parser: ConfigParser, name: str) -> Any:
+    """A part of the config; what it says of its own files, such as those of a calibration, is passed on."""
+    try:
+        return parser.get_parsed_content(name)
+    except RuntimeError as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        if isinstance(cause, ValueError):
+            raise UserError(" ".join(str(cause).split())) from error
+        raise
 
 
 def weight_files(root: Path) -> list[Path]:

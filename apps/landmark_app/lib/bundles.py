@@ -1,0 +1,258 @@
+"""The bundles of a folder, each opened when it is first needed and again when its files change."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from auto_config.bundle.opened import OpenBundle, open_bundle, weight_files
+from auto_config.errors import UserError
+
+from .errors import ClientError
+
+logger = logging.getLogger(__name__)
+
+EDIT, POINTS = "_edit", "_points"
+"""What a bundle's name gets in the names of its other two tasks."""
+
+_PARTS = ("configs", "scripts", "models")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_WATCHED = ("configs/*.json", "scripts/**/*.py", "models/ensemble.json")
+
+Signature = tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known of a bundle without opening it.
+
+    Attributes:
+        names: landmark names in channel order, as people write them.
+        version: of the bundle.
+        description: one sentence about the bundle.
+        ball_radius_mm: radius of the balls that its post-processing draws.
+    """
+
+    names: tuple[str, ...]
+    version: str
+    description: str
+    ball_radius_mm: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a bundle finds in an image.
+
+    Attributes:
+        landmarks: the bundle's ``result["landmarks"]``: name, world (RAS mm), voxel (of the image file), confidence,
+            present, radius_mm and more, in channel order.
+        labels: (I, J, K) uint8 or uint16, balls with the values 1..N on the grid of the image file.
+        affine: (4, 4) float64, voxel of the image file to RAS mm.
+    """
+
+    landmarks: list[dict[str, Any]]
+    labels: np.ndarray
+    affine: np.ndarray
+
+
+class ServedBundle:
+    """A bundle that several requests use at once.
+
+    One request at a time has the network, which bounds memory however many clients there are. The others wait.
+
+    Args:
+        root: folder of the bundle; its name is the bundle's name.
+
+    Raises:
+        UserError: the name cannot be used, or the files that say what the bundle finds cannot be read.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        self.name = root.name
+        if not _NAME.fullmatch(self.name):
+            raise UserError(
+                f"{root}: a served bundle's folder has a name of A-Z, a-z, 0-9, '.', '_' and '-'; rename it"
+            )
+        self.card = read_card(self.root)
+        self.error: str | None = None
+        self._lock = threading.Lock()
+        self._open: tuple[str | None, Signature, OpenBundle] | None = None
+
+    @property
+    def trained(self) -> bool:
+        """Whether there are weights to predict with."""
+        try:
+            return bool(weight_files(self.root))
+        except (UserError, TypeError, KeyError):
+            return False
+
+    def predict(self, image: Path, *, device: str | None = None) -> Prediction:
+        """Find the landmarks of an image.
+
+        Args:
+            image: file that the bundle's readers know.
+            device: such as ``cpu`` or ``cuda:1``; None for the bundle's own choice.
+
+        Raises:
+            ClientError: the bundle has no weights (409) or is broken (500), or the image cannot be read (422).
+        """
+        with self._lock:
+            opened = self._current(device)
+            try:
+                data = opened.preprocess(image)
+            except Exception as error:  # readers and transforms raise whatever they like over an odd image
+                reason = str(error) if isinstance(error, UserError) else _first_line(error.__cause__ or error)
+                message = (
+                    f"{image.name}: bundle '{self.name}' cannot use the image ({reason.replace(str(image), 'it')})"
+                )
+                raise ClientError(message, HTTPStatus.UNPROCESSABLE_ENTITY) from error
+            done = opened.predict(data)
+        balls = done["pred"]
+        return Prediction(
+            landmarks=done["result"]["landmarks"],
+            labels=balls[0].cpu().numpy(),
+            affine=np.asarray(balls.affine.cpu().numpy(), dtype=np.float64),
+        )
+
+    def _current(self, device: str | None) -> OpenBundle:
+        """The bundle with the weights, configs and scripts that are on disk now."""
+        if not self.trained:
+            self._open = None
+            raise ClientError(
+                f"bundle '{self.name}' has no weights yet; label some images and train it, or choose another model",
+                HTTPStatus.CONFLICT,
+            )
+        # Taken before reading: what changes meanwhile is read again at the next request.
+        signature = _signature(self.root)
+        if self._open is None or self._open[:2] != (device, signature):
+            # The old network makes room before the new one comes.
+            self._open = None
+            self._open = (device, signature, self._opened(device))
+            self.card = read_card(self.root)
+        return self._open[2]
+
+    def _opened(self, device: str | None) -> OpenBundle:
+        try:
+            opened = open_bundle(self.root, device=device)
+        except Exception as error:  # a bundle is code, which may raise anything
+            logger.exception("bundle %s cannot be opened", self.name)
+            reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {_first_line(error)}"
+            self.error = reason.replace(str(self.root), self.name)
+            raise ClientError(
+                f"bundle '{self.name}' cannot be used: {self.error}", HTTPStatus.INTERNAL_SERVER_ERROR
+            ) from error
+        self.error = None
+        return opened
+
+
+def find_bundles(folder: Path, chosen: Iterable[str] | None = None) -> tuple[dict[str, ServedBundle], dict[str, str]]:
+    """The bundles of a folder, and those that cannot be served.
+
+    Args:
+        folder: holds a folder for each bundle.
+        chosen: names of the wanted bundles; None for all.
+
+    Returns:
+        The usable bundles by name, and one line for each of the others, also by name.
+
+    Raises:
+        UserError: no such folder, no bundle in it, or a chosen one that is not there.
+    """
+    roots = {root.name: root for root in bundle_folders(folder)}
+    wanted = list(roots) if chosen is None else list(chosen)
+    for name in wanted:
+        if name not in roots:
+            raise UserError(f"{folder}: has no bundle '{name}'; there are {', '.join(roots)}")
+    bundles: dict[str, ServedBundle] = {}
+    broken: dict[str, str] = {}
+    for name in wanted:
+        for suffix in (EDIT, POINTS):
+            if name.endswith(suffix) and name.removesuffix(suffix) in wanted:
+                broken[name] = (
+                    f"its name is that of a task of the bundle '{name.removesuffix(suffix)}'; rename its folder"
+                )
+        if name in broken:
+            continue
+        try:
+            bundles[name] = ServedBundle(roots[name])
+        except UserError as error:
+            broken[name] = str(error).replace(str(roots[name].resolve()), name)
+    return bundles, broken
+
+
+def bundle_folders(folder: Path) -> list[Path]:
+    """The folders in ``folder`` that are meant to be bundles, whole or not, by name.
+
+    Raises:
+        UserError: no such folder, or no bundle in it.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: is no folder; give the folder that holds the bundles")
+    if (folder / "configs").is_dir():
+        raise UserError(f"{folder}: is a bundle itself; give the folder that holds it, {folder.resolve().parent}")
+    found = sorted(root for root in folder.iterdir() if any((root / part).is_dir() for part in _PARTS))
+    if not found:
+        raise UserError(f"{folder}: holds no bundle; put there what `auto_config create` writes")
+    return found
+
+
+def read_card(root: Path) -> Card:
+    """Read what a bundle finds from its configs.
+
+    Raises:
+        UserError: a config is missing or damaged, or the bundle is not one that can be served; names the file.
+    """
+    metadata = _read(root, "metadata", lambda content: (str(content.get("version", "")), content.get("description")))
+    names, dims = _read(
+        root,
+        "landmarks",
+        lambda content: (tuple(str(item["name"]) for item in content["landmarks"]), int(content["spatial_dims"])),
+    )
+    if dims != 3:
+        raise UserError(f"{root}/configs/landmarks.json: has {dims} dimensions; only bundles for 3D images are served")
+    radius = _read(
+        root,
+        "inference",
+        lambda content: float(
+            next(
+                step["radius_mm"]
+                for step in content["postprocessing"]["transforms"]
+                if step["_target_"].endswith(".BallLabelMapd")
+            )
+        ),
+    )
+    version, description = metadata
+    return Card(names, version, str(description or f"Finds {len(names)} landmarks."), radius)
+
+
+def _read(root: Path, name: str, take: Callable[[Any], Any]) -> Any:
+    """What ``take`` finds in a config."""
+    path = root / "configs" / f"{name}.json"
+    try:
+        return take(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); create the bundle again") from error
+    except (ValueError, TypeError, KeyError, AttributeError, StopIteration) as error:
+        reason = f"{type(error).__name__}: {_first_line(error)}"
+        raise UserError(f"{path}: is damaged ({reason}); create the bundle again") from error
+
+
+def _signature(root: Path) -> Signature:
+    """Name, size and time of change of each file that decides what a bundle predicts."""
+    files = {path for pattern in _WATCHED for path in root.glob(pattern)} | set(weight_files(root))
+    entries = [(path, path.stat()) for path in sorted(files)]
+    return tuple((str(path.relative_to(root)), stat.st_size, stat.st_mtime_ns) for path, stat in entries)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [""])[0]

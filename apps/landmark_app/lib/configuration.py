@@ -1,0 +1,48 @@
+"""What the person who starts the server chooses, as ``--conf NAME VALUE`` hands it over: strings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from auto_config.errors import UserError
+
+from .infer import POINTS_FORMATS
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The choices of the app; those of the server are read by the server.
+
+    Attributes:
+        bundles: folder with a folder for each bundle.
+        models: names of the bundles to serve; None for all.
+        device: what to run on, such as ``cpu`` or ``cuda:1``; None for the bundles' own choice.
+        points_format: what NAME_points answers with, ``roi`` or ``fiducial``.
+    """
+
+    bundles: Path
+    models: tuple[str, ...] | None = None
+    device: str | None = None
+    points_format: str = POINTS_FORMATS[0]
+
+
+def read_configuration(conf: Mapping[str, str]) -> Configuration:
+    """Read what ``--conf`` says.
+
+    Raises:
+        UserError: no folder of bundles, or a value that is not allowed.
+    """
+    if not conf.get("bundles"):
+        raise UserError("the app was not told where the bundles are; add `--conf bundles FOLDER`")
+    models = conf.get("models", "all")
+    points_format = conf.get("points_format", POINTS_FORMATS[0])
+    if points_format not in POINTS_FORMATS:
+        raise UserError(f"--conf points_format {points_format}: allowed are {', '.join(POINTS_FORMATS)}")
+    return Configuration(
+        bundles=Path(conf["bundles"]),
+        models=None if models == "all" else tuple(name.strip() for name in models.split(",") if name.strip()),
+        device=conf.get("device") or None,
+        points_format=points_format,
+    )

@@ -1,0 +1,201 @@
+"""A bundle as three tasks of MONAI Label: find landmarks, move them by clicks, and give them as Slicer's markups."""
+
+from __future__ import annotations
+
+import tempfile
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
+from monailabel.utils.others.generic import device_list, device_map
+
+from auto_config.bundle_scripts.label_map import draw_balls
+from auto_config.datasets.images import read_header
+
+from .bundles import Prediction, ServedBundle
+from .editing import moved, read_clicks
+from .errors import ClientError
+from .label_map_files import LABEL_MAP_ENDINGS, write_label_map
+from .slicer_files import landmark_set, write_fiducials, write_roi_boxes
+
+TAGS = ("original", "final")
+POINTS_FORMATS = ("roi", "fiducial")
+
+KnownLandmarks = Callable[[str, ServedBundle], Sequence[dict[str, Any]] | None]
+"""From the id of an image to its newest landmarks, in the bundle's order, or None."""
+
+
+class LandmarkTask(InferTask):
+    """What the three tasks share: the bundle, its names, the device, the form of the answer.
+
+    The answer is the path of a temporary file, which the caller removes, and a dictionary with ``landmarks`` (the
+    bundle's ``result["landmarks"]``) and ``label_names`` (name to value, 1..N).
+
+    Args:
+        bundle: what finds the landmarks.
+        type: what clients take the task for.
+        description: one sentence for the client's user.
+        options: what clients may choose: a list of strings, whose first is the default, or a boolean.
+        device: what to run on if the request says nothing; None for the bundle's own choice.
+    """
+
+    def __init__(
+        self, bundle: ServedBundle, type: InferType, description: str, options: dict[str, Any], device: str | None
+    ) -> None:
+        devices = [device] if device else device_list()
+        config = {"device": devices, **options, "save_label": False, "label_tag": list(TAGS)}
+        super().__init__(type, list(bundle.card.names), 3, description, config)
+        self.bundle = bundle
+
+    def info(self) -> dict[str, Any]:
+        """As the base class; the names and their values are those that the bundle has now."""
+        return {**super().info(), "labels": self.label_names()}
+
+    def label_names(self) -> dict[str, int]:
+        """The value of each landmark in the label map, 1..N."""
+        return {name: value for value, name in enumerate(self.bundle.card.names, start=1)}
+
+    def is_valid(self) -> bool:
+        """Always: a bundle without weights answers with what to do."""
+        return True
+
+    def get_path(self, validate: bool = True) -> str | None:
+        """The weights that clients may download, if there are any or `validate` is off."""
+        path = self.bundle.root / "models" / "model.pt"
+        return str(path) if path.is_file() or not validate else None
+
+    def __call__(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Answer a request.
+
+        Args:
+            request: ``image`` is the path of the image file; ``image_id`` its id, if it is in the data store.
+
+        Returns:
+            The file and the JSON part of the answer.
+
+        Raises:
+            ClientError: an option that is not allowed, an image or a bundle that cannot be used.
+        """
+        prediction = self.find(request)
+        path = self.write(prediction, request)
+        return str(path), {"landmarks": prediction.landmarks, "label_names": self.label_names()}
+
+    def find(self, request: Mapping[str, Any]) -> Prediction:
+        """The landmarks that the answer is about."""
+        return self.bundle.predict(Path(request["image"]), device=self._device(request))
+
+    @abstractmethod
+    def write(self, prediction: Prediction, request: Mapping[str, Any]) -> Path:
+        """Write the file of the answer."""
+
+    def _device(self, request: Mapping[str, Any]) -> str | None:
+        name = choice(request, "device", self._config["device"])
+        return device_map().get(name, name)
+
+
+class LandmarkInfer(LandmarkTask):
+    """NAME: a label map of small balls on the grid of the image."""
+
+    def __init__(self, bundle: ServedBundle, device: str | None = None) -> None:
+        super().__init__(bundle, InferType.SEGMENTATION, bundle.card.description, {}, device)
+
+    def write(self, prediction: Prediction, request: Mapping[str, Any]) -> Path:
+        """The label map, of the ending that the request wants."""
+        path = temporary_file(label_map_ending(request))
+        compress = bool(request.get("result_compress", False))
+        write_label_map(path, prediction.labels, prediction.affine, compress=compress)
+        return path
+
+
+class LandmarkEdit(LandmarkInfer):
+    """NAME_edit: clicked landmarks move there, the others stay where they were.
+
+    Args:
+        bundle: what finds the landmarks.
+        known: gives the landmarks to start from; where it has none, the bundle finds them.
+        device: what to run on if the request says nothing.
+    """
+
+    def __init__(self, bundle: ServedBundle, known: KnownLandmarks, device: str | None = None) -> None:
+        super().__init__(bundle, device)
+        self.type = InferType.DEEPEDIT
+        self.description = f"Click where a landmark should be. {self.description}"
+        self._known = known
+
+    def find(self, request: Mapping[str, Any]) -> Prediction:
+        """The newest landmarks of the image with the clicked ones at their clicks."""
+        header = read_header(Path(request["image"]))
+        clicks = read_clicks(request, self.bundle.card.names, header.shape)
+        image_id = request.get("image_id")
+        landmarks = self._known(image_id, self.bundle) if image_id else None
+        if landmarks is None:
+            landmarks = super().find(request).landmarks
+        landmarks = moved(landmarks, clicks, header.affine)
+        points = landmark_set(landmarks).points
+        labels = draw_balls(points, header.shape, header.affine, self.bundle.card.ball_radius_mm)
+        return Prediction(landmarks, labels, header.affine)
+
+
+class LandmarkPoints(LandmarkTask):
+    """NAME_points: Slicer's markups, sub-voxel: ROI boxes, which its plugin submits again, or a point list.
+
+    Args:
+        bundle: what finds the landmarks.
+        points_format: the default, ``roi`` or ``fiducial``.
+        device: what to run on if the request says nothing.
+    """
+
+    def __init__(self, bundle: ServedBundle, points_format: str = "roi", device: str | None = None) -> None:
+        formats = sorted(POINTS_FORMATS, key=lambda name: name != points_format)
+        options = {"points_format": formats}
+        super().__init__(bundle, InferType.DETECTION, bundle.card.description, options, device)
+
+    def write(self, prediction: Prediction, request: Mapping[str, Any]) -> Path:
+        """The markups; a box is as large as the ball would be."""
+        if choice(request, "points_format", self._config["points_format"]) == "fiducial":
+            path = temporary_file(".mrk.json")
+            write_fiducials(path, prediction.landmarks)
+            return path
+        path = temporary_file(".json")
+        write_roi_boxes(path, prediction.landmarks, size_mm=2 * self.bundle.card.ball_radius_mm)
+        return path
+
+
+def choice(request: Mapping[str, Any], name: str, allowed: Sequence[str]) -> str:
+    """The value of an option; the first allowed one if the request says nothing.
+
+    Clients whose user chose nothing send back the whole list that they were offered.
+
+    Raises:
+        ClientError: a value that is not allowed.
+    """
+    value = request.get(name)
+    if isinstance(value, list):
+        value = value[0] if value else None
+    if value is None or value == "":
+        return allowed[0]
+    if value not in allowed:
+        raise ClientError(f"{name} is '{value}'; allowed are {', '.join(allowed)}")
+    return str(value)
+
+
+def label_map_ending(request: Mapping[str, Any]) -> str:
+    """The ending of the label map that a request wants, ``.nrrd`` if it does not say.
+
+    Raises:
+        ClientError: another ending than those that can be written.
+    """
+    wanted = request.get("result_extension") or LABEL_MAP_ENDINGS[0]
+    if wanted == ".seg.nrrd":
+        return ".nrrd"  # Slicer asks so for segments that overlap, which balls do not; it reads a label map as well
+    if wanted not in LABEL_MAP_ENDINGS:
+        raise ClientError(f"result_extension is '{wanted}'; allowed are {', '.join(LABEL_MAP_ENDINGS)}")
+    return str(wanted)
+
+
+def temporary_file(ending: str) -> Path:
+    """A new empty file outside of the data store; whoever gets it removes it."""
+    with tempfile.NamedTemporaryFile(prefix="landmarks_", suffix=ending, delete=False) as file:
+        return Path(file.name)

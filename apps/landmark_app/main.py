@@ -1,0 +1,142 @@
+"""The app that MONAI Label loads: it serves each bundle of a folder as three tasks. Only wiring."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import sys
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from monailabel.config import settings
+from monailabel.datastore.local import LocalDatastore
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.datastore import Datastore
+from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
+from monailabel.interfaces.tasks.infer_v2 import InferTask
+
+from auto_config import __version__
+from auto_config.errors import UserError
+
+# One name for the parts, also where this file is loaded from a checkout by its path: MONAI Label would else import them
+# as `lib`, which it forgets at each load, and the server's module would meet classes that are not its own.
+if importlib.util.find_spec("landmark_app") is None:
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from landmark_app.lib.bundles import EDIT, POINTS, ServedBundle, find_bundles
+from landmark_app.lib.configuration import read_configuration
+from landmark_app.lib.errors import ClientError
+from landmark_app.lib.infer import TAGS, LandmarkEdit, LandmarkInfer, LandmarkPoints, choice
+from landmark_app.lib.known import known_landmarks
+
+logger = logging.getLogger(__name__)
+
+# What the bundles' readers read; landmark files lie in the same folders and are no images.
+IMAGE_PATTERNS = ("*.nii.gz", "*.nii", "*.nrrd", "*.mha")
+
+
+class LandmarkApp(MONAILabelApp):
+    """Landmark bundles for 3D Slicer and OHIF.
+
+    Args:
+        app_dir: folder of the app.
+        studies: folder with images, or address of a DICOMweb server.
+        conf: what ``--conf`` said; see `read_configuration`.
+
+    Raises:
+        MONAILabelException: a choice that is not allowed, or no bundle to serve.
+    """
+
+    def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
+        try:
+            self.configuration = read_configuration(conf)
+            self.bundles, self.broken = find_bundles(self.configuration.bundles, self.configuration.models)
+        except UserError as error:
+            raise MONAILabelException(MONAILabelError.APP_INIT_ERROR, str(error)) from error
+        for name, reason in self.broken.items():
+            logger.error("bundle %s is not served: %s", name, reason)
+        super().__init__(
+            app_dir,
+            studies,
+            conf,
+            name="Landmarks",
+            description="Finds anatomical landmarks, takes corrections back and learns from them",
+            version=__version__,
+        )
+        # Else each request for the next image would start a process that scores all labels anew.
+        self._auto_update_scoring = False
+
+    def init_datastore(self) -> Datastore:
+        """The images of a folder, or of a DICOMweb server."""
+        if self.studies.startswith(("http://", "https://")):
+            return super().init_datastore()
+        return LocalDatastore(
+            self.studies,
+            extensions=list(IMAGE_PATTERNS),
+            auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
+            read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
+        )
+
+    def init_infers(self) -> dict[str, InferTask]:
+        """NAME, NAME_edit and NAME_points for each bundle."""
+        tasks: dict[str, InferTask] = {}
+        device = self.configuration.device
+        for name, bundle in self.bundles.items():
+            tasks[name] = LandmarkInfer(bundle, device)
+            tasks[name + EDIT] = LandmarkEdit(bundle, self.known_landmarks, device)
+            tasks[name + POINTS] = LandmarkPoints(bundle, self.configuration.points_format, device)
+        return tasks
+
+    def info(self) -> dict[str, Any]:
+        """As the base class, and which bundles there are and what is wrong with them."""
+        bundles: dict[str, Any] = {
+            name: {"version": bundle.card.version, "trained": bundle.trained, "error": bundle.error}
+            for name, bundle in self.bundles.items()
+        }
+        bundles |= {name: {"version": None, "trained": False, "error": error} for name, error in self.broken.items()}
+        return {**super().info(), "bundles": bundles}
+
+    def known_landmarks(self, image_id: str, bundle: ServedBundle) -> list[dict[str, Any]] | None:
+        """The newest landmarks of an image, in the bundle's order, or None."""
+        return known_landmarks(self.datastore(), image_id, bundle.card.names)
+
+    def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
+        """Answer a request for landmarks.
+
+        Args:
+            request: ``model`` names a task; ``image`` is an id of the data store, or the file of an upload in the
+                folder of sessions; the rest are the task's options.
+            datastore: other than the app's own.
+
+        Returns:
+            ``file``, a temporary one that the caller removes; ``params``, the JSON part; ``label``, the id of the saved
+            label or else the file; ``tag``.
+
+        Raises:
+            ClientError: an unknown model or image, an option that is not allowed, or what the task raises.
+        """
+        store = datastore or self.datastore()
+        model = request.get("model")
+        if not isinstance(model, str) or model not in self._infers:
+            raise ClientError(f"there is no model '{model}'; there are {', '.join(self._infers)}", HTTPStatus.NOT_FOUND)
+        tag = choice(request, "label_tag", TAGS)
+        image_id, path = self._image(request.get("image"), store)
+        file, params = self._infers[model]({**request, "image": str(path), "image_id": image_id})
+        label = file
+        if image_id is not None and request.get("save_label") is True:
+            label = store.save_label(image_id, file, tag, {"model": model, "params": params})
+        return {"label": label, "tag": tag, "file": file, "params": params}
+
+    def _image(self, image: Any, store: Datastore) -> tuple[str | None, Path]:
+        """The id, None for an upload, and the file of the image of a request."""
+        if not isinstance(image, str) or not image:
+            raise ClientError("no image is given; give the id of an image of the data store")
+        sessions = self.sessions()
+        if sessions and Path(image).is_absolute():
+            path = Path(image).resolve()
+            if path.is_relative_to(Path(sessions.store_path).resolve()) and path.is_file():
+                return None, path
+        if image not in store.list_images():
+            raise ClientError(f"there is no image '{image}' in the data store", HTTPStatus.NOT_FOUND)
+        return image, Path(store.get_image_uri(image))

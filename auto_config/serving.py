@@ -1,0 +1,135 @@
+"""`serve`: starts MONAI Label with the landmark app."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+
+from auto_config.errors import UserError
+
+APP, SERVER = "landmark_app", "landmark_app.lib.server"
+STOPPED_BY_CTRL_C = 130
+# MONAI Label writes logs into the folder of the app, which may be an installed one that nobody may write to.
+MAIN = '"""What MONAI Label loads; `auto_config serve` wrote it."""\n\nfrom landmark_app.main import LandmarkApp\n'
+
+
+def serve(
+    studies: str,
+    *,
+    bundles: str,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    settings: Mapping[str, str] | None = None,
+) -> int:
+    """Serve bundles to 3D Slicer and OHIF until the process is told to end.
+
+    Args:
+        studies: folder with images, or address of a DICOMweb server.
+        bundles: folder that holds the bundles.
+        host: address to listen on.
+        port: to listen on.
+        settings: what else the app and its server are told, by name.
+
+    Returns:
+        The server's exit status; 0 after SIGTERM, 130 after Ctrl-C.
+
+    Raises:
+        UserError: wrong arguments, or MONAI Label is not installed.
+    """
+    _check(studies, Path(bundles), port)
+    search_path = _find_app()
+    conf = {"bundles": str(Path(bundles).resolve()), **(settings or {})}
+    with tempfile.TemporaryDirectory(prefix="landmark_app_") as app:
+        (Path(app) / "main.py").write_text(MAIN, encoding="utf-8")
+        line = command(Path(app), studies, host, port, conf)
+        print(
+            f"{studies}: open http://{host}:{port}/ in 3D Slicer, or http://{host}:{port}/ohif/ in a browser",
+            flush=True,
+        )
+        return _run(line, _environment(search_path))
+
+
+def command(app: Path, studies: str, host: str, port: int, conf: Mapping[str, str]) -> list[str]:
+    """The command that starts MONAI Label.
+
+    Args:
+        app: folder with a ``main.py``.
+        studies: folder or address.
+        host: address to listen on.
+        port: to listen on.
+        conf: what the app is told, by name.
+    """
+    start = [sys.executable, "-m", "monailabel.main", "start_server"]
+    where = ["--app", str(app), "--studies", studies, "--host", host, "--port", str(port)]
+    told = [word for name, value in conf.items() for word in ("--conf", name, value)]
+    return [*start, *where, *told]
+
+
+def _check(studies: str, bundles: Path, port: int) -> None:
+    """Refuse what the server would only stumble over after half a minute."""
+    if not studies.startswith(("http://", "https://")) and not Path(studies).is_dir():
+        raise UserError(f"{studies}: is neither a folder of images nor the http(s) address of a DICOMweb server")
+    if not bundles.is_dir():
+        raise UserError(f"{bundles}: is no folder; give --bundles the folder that holds the bundles")
+    if (bundles / "configs").is_dir():
+        raise UserError(f"{bundles}: is a bundle itself; give --bundles the folder that holds it")
+    if not any((root / "configs").is_dir() for root in bundles.iterdir()):
+        raise UserError(f"{bundles}: holds no bundle; put there what `auto_config create` writes")
+    if not 1 <= port <= 65535:
+        raise UserError(f"--port {port}: give a number from 1 to 65535")
+    if importlib.util.find_spec("monailabel") is None:
+        raise UserError(
+            "MONAI Label is not installed; with Python 3.10 to 3.12, in an environment of its own: "
+            "pip install 'landmark-bundles[label]'"
+        )
+
+
+def _find_app() -> Path | None:
+    """The folder from which the app is imported; None where it is installed."""
+    if importlib.util.find_spec(APP) is not None:
+        return None
+    checkout = Path(__file__).resolve().parent.parent / "apps"
+    if not (checkout / APP / "main.py").is_file():
+        raise UserError(f"the package '{APP}' is not installed; install landmark-bundles again")
+    return checkout
+
+
+def _environment(search_path: Path | None) -> dict[str, str]:
+    """The environment of the server and of the trainings that it starts."""
+    checkout = [] if search_path is None else [str(search_path), str(search_path.parent)]
+    python_path = [*checkout, *filter(None, [os.environ.get("PYTHONPATH")])]
+    # The tools beside this Python: DICOM conversion, torchrun.
+    path = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+    return {**os.environ, "PATH": os.pathsep.join(path), "PYTHONPATH": os.pathsep.join(python_path)}
+
+
+def _run(line: list[str], environment: Mapping[str, str]) -> int:
+    """Run the server until it ends or this process is told to."""
+    told = False
+    with subprocess.Popen(line, env=environment) as process:
+
+        def stop(_number: int, _frame: FrameType | None) -> None:
+            nonlocal told
+            told = True
+            process.terminate()
+
+        before = signal.signal(signal.SIGTERM, stop)
+        try:
+            status = process.wait()
+        except KeyboardInterrupt:
+            # A terminal sends Ctrl-C to both. The server ends by itself, in its own time; else it is told once more.
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.terminate()
+            return STOPPED_BY_CTRL_C
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    return 0 if told else abs(status)
