@@ -22,7 +22,7 @@ class ClientError(MONAILabelException):
     """
 
     def __init__(self, message: str, status: int = HTTPStatus.BAD_REQUEST) -> None:
-        if not HTTPStatus.BAD_REQUEST <= status < 600:  # noqa: PLR2004  the end of the range that HTTP defines
+        if not HTTPStatus.BAD_REQUEST <= status < 600:
             raise ValueError(f"{status} is not the HTTP status of an error (400 to 599)")
         kind = (
             MONAILabelError.INVALID_INPUT if status < HTTPStatus.INTERNAL_SERVER_ERROR else MONAILabelError.SERVER_ERROR
