@@ -98,14 +98,11 @@ def write_fixed_bundle(
             ],
         },
         "inferer": {"_target_": "SimpleInferer"},
+        "decoder": {"_target_": "scripts.decoding.PeakDecoder"},
         "postprocessing": {
             "_target_": "Compose",
             "transforms": [
-                {
-                    "_target_": "scripts.decoding.DecodeHeatmapd",
-                    "keys": "pred",
-                    "decoder": {"_target_": "scripts.decoding.PeakDecoder"},
-                },
+                {"_target_": "scripts.decoding.DecodeHeatmapd", "keys": "pred", "decoder": "@decoder"},
                 {"_target_": "scripts.results.PeaksToWorldd", **results},
                 {"_target_": "scripts.results.LandmarkResultd", **results, "landmarks": "@landmarks"},
                 {"_target_": "scripts.results.BallLabelMapd", **results, "radius_mm": ball_radius_mm},
