@@ -15,6 +15,7 @@ from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
 from monailabel.interfaces.tasks.infer_v2 import InferTask
+from monailabel.interfaces.tasks.train import TrainTask
 
 from auto_config import __version__
 from auto_config.errors import UserError
@@ -24,11 +25,13 @@ from auto_config.errors import UserError
 if importlib.util.find_spec("landmark_app") is None:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from landmark_app.lib.batch import LandmarkBatch
 from landmark_app.lib.bundles import EDIT, POINTS, ServedBundle, find_bundles
 from landmark_app.lib.configuration import read_configuration
 from landmark_app.lib.errors import ClientError
 from landmark_app.lib.infer import TAGS, LandmarkEdit, LandmarkInfer, LandmarkPoints, choice
 from landmark_app.lib.known import known_landmarks
+from landmark_app.lib.train import LandmarkTrain
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +76,7 @@ class LandmarkApp(MONAILabelApp):
             return super().init_datastore()
         return LocalDatastore(
             self.studies,
-            extensions=list(IMAGE_PATTERNS),
+            extensions=settings.MONAI_LABEL_DATASTORE_FILE_EXT,
             auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
             read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
         )
@@ -87,6 +90,14 @@ class LandmarkApp(MONAILabelApp):
             tasks[name + EDIT] = LandmarkEdit(bundle, self.known_landmarks, device)
             tasks[name + POINTS] = LandmarkPoints(bundle, self.configuration.points_format, device)
         return tasks
+
+    def init_trainers(self) -> dict[str, TrainTask]:
+        """NAME for each bundle."""
+        return {name: LandmarkTrain(bundle, self.configuration.device) for name, bundle in self.bundles.items()}
+
+    def init_batch_infer(self) -> LandmarkBatch:
+        """Inference of many images."""
+        return LandmarkBatch()
 
     def info(self) -> dict[str, Any]:
         """As the base class, and which bundles there are and what is wrong with them."""

@@ -48,8 +48,8 @@ class LandmarkBatch(BatchInferTask):
             SystemExit: nothing could be found; the last line of output begins with ``error:`` and says why.
         """
         try:
+            options = check_batch(request)
             ids = self._images(request, datastore)
-            options = _options(request)
             with end_with_parent():
                 done = self._run(ids, {**request, **options}, datastore, infer)
         except ClientError as error:
@@ -64,11 +64,8 @@ class LandmarkBatch(BatchInferTask):
         wanted = request.get("images", IMAGES[0])
         if not isinstance(wanted, list) and wanted not in IMAGES:
             raise ClientError(f"images is {wanted!r}; give one of {', '.join(IMAGES)}, or a list of ids")
-        most = integer("max_batch_size", request.get("max_batch_size", 0))
-        if most < 0:
-            raise ClientError(f"max_batch_size is {most}; give the most images, or 0 for all")
         found: Iterable[str] = self.get_images(request, datastore)
-        ids = sorted(found)
+        ids, most = sorted(found), int(request.get("max_batch_size", 0))
         return ids[:most] if most else ids
 
     def _run(
@@ -82,8 +79,15 @@ class LandmarkBatch(BatchInferTask):
         return done
 
 
-def _options(request: Mapping[str, Any]) -> dict[str, Any]:
-    """What each image's request has, besides what the client gave."""
+def check_batch(request: Mapping[str, Any]) -> dict[str, Any]:
+    """What each image's request has besides what the client gave; also before a process is started for them.
+
+    Raises:
+        ClientError: an option that is not allowed.
+    """
+    most = integer("max_batch_size", request.get("max_batch_size", 0))
+    if most < 0:
+        raise ClientError(f"max_batch_size is {most}; give the most images, or 0 for all")
     tag = request.get("label_tag") or DefaultLabelTag.ORIGINAL.value
     if tag == DefaultLabelTag.FINAL:
         raise ClientError("label_tag is final, which people's labels have; give another one, such as original")

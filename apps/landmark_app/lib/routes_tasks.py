@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from enum import Enum
 from pathlib import Path
@@ -23,6 +24,7 @@ from starlette.datastructures import FormData, UploadFile
 
 from .answers import jsonable
 from .auth import Role, account_of, needs
+from .batch import check_batch
 from .errors import ClientError
 from .images import UPLOAD_ENDINGS, check_image_file, require_image, why_unreadable
 from .limits import InferenceQueue
@@ -38,6 +40,7 @@ from .requests import (
     session_id,
     train_options,
 )
+from .train import LandmarkTrain
 from .uploads import ending, field, file_field, on_disk, read_form
 
 Params = dict[str, Any] | None
@@ -199,26 +202,42 @@ def jsonable_task(task: Any) -> Any:
     return jsonable({name: list(value) if name == "details" else value for name, value in task.items()})
 
 
-def _job_routes(router: APIRouter, address: str, job: _Job) -> None:
+def _job_routes(
+    router: APIRouter, address: str, job: _Job, more: Callable[[dict[str, Any]], dict[str, Any]] = dict
+) -> None:
     @router.get(address, dependencies=[Depends(needs(Role.ANNOTATE))])
     def status(all: bool = False, check_if_running: bool = False) -> Any:
-        return job.status(all, check_if_running)
+        found = job.status(all, check_if_running)
+        return [more(one) for one in found] if isinstance(found, list) else more(found)
 
     @router.delete(address, dependencies=[Depends(needs(Role.TRAIN))])
     def stop() -> Any:
         return job.stop()
 
 
+def _with_stats(task: dict[str, Any]) -> dict[str, Any]:
+    """The newest training of a bundle with epoch, loss and error as numbers, and why it failed."""
+    model = task.get("request", {}).get("model")
+    newest = [one["id"] for one in tasks("train") if one["request"].get("model") == model][-1:]
+    trainer = app_instance()._trainers.get(model)
+    if trainer is None or newest != [task.get("id")] or task.get("status") == "SUBMITTED":
+        return task
+    return {**task, "stats": jsonable(trainer.stats())}
+
+
 def train_router() -> APIRouter:
     """Training: status, start, stop."""
     router = APIRouter()
     job = _Job("train")
-    _job_routes(router, "/train/", job)
+    _job_routes(router, "/train/", job, _with_stats)
 
     def request_for(model: str, params: dict[str, Any]) -> dict[str, Any]:
         trainer = _named("trainer", model, app_instance()._trainers)
         config = trainer.info().get("config") or {}
-        return {"model": model, **train_options(check_plain(params, "params"), model, config, devices())}
+        wanted = train_options(check_plain(params, "params"), model, config, devices())
+        if isinstance(trainer, LandmarkTrain):
+            trainer.options(wanted)
+        return {"model": model, **wanted}
 
     @router.post("/train/{model}", dependencies=[Depends(needs(Role.TRAIN))])
     def start(model: str, params: Params = None, enqueue: bool = False) -> Any:
@@ -246,7 +265,9 @@ def batch_router() -> APIRouter:
         task = _named("model", model, app_instance()._infers)
         # MONAI Label's own default spreads the work over GPUs, and divides by their number.
         given = {"multi_gpu": torch.cuda.device_count() > 1, **check_plain(params or {}, "params")}
-        return job.start({"model": model, "images": images, **batch_options(given, model, task.info(), devices())})
+        wanted = batch_options(given, model, task.info(), devices())
+        check_batch(wanted)
+        return job.start({"model": model, "images": images, **wanted})
 
     return router
 
