@@ -161,6 +161,7 @@ def train(
     time_budget: str | None = None,
     resume: bool = False,
     gpus: int | None = None,
+    calibrate: bool = True,
     debug: bool = False,
     **overrides: Any,
 ) -> int | None:
@@ -175,6 +176,7 @@ def train(
         time_budget: fit the whole schedule to this time: 15m, 1h30m, 90s
         resume: go on where the last training stopped
         gpus: number of GPUs; one process if not given
+        calibrate: learn presence and regions from the validation cases afterwards
         debug: print the command that is run
         overrides: any other id of configs/train.json: --learning_rate=0.001 --train#trainer#max_epochs=3
 
@@ -193,9 +195,33 @@ def train(
         time_budget=time_budget,
         resume=resume,
         gpus=gpus,
+        calibrate=calibrate,
         debug=debug,
         **overrides,
     )
+
+
+def calibrate(
+    bundle: str, *, pooled: bool = False, cost: float | None = None, device: str | None = None
+) -> int | None:
+    """Learn from unseen cases how sure predictions are: presence of each landmark, and the region that holds it.
+
+    `train` does it at its end. Each fold's network predicts its validation cases; predictions then carry a probability
+    of presence and a radius that holds the landmark with 90 % probability.
+
+    Args:
+        bundle: the folder of a trained bundle, where its training images can be read
+        pooled: one region for all landmarks, for few cases
+        cost: cost of calling an absent landmark present, if calling a present one absent costs 1; not given: best F1
+        device: cpu, cuda:0, ...; the GPU if there is one
+
+    Examples:
+        auto_config calibrate brain_landmarks
+        auto_config calibrate brain_landmarks --cost 5
+    """
+    from auto_config.calibration.command import calibrate as run
+
+    return run(bundle, pooled=pooled, cost=cost, device=device)
 
 
 def predict(
@@ -208,6 +234,8 @@ def predict(
     json: bool = False,
     labelmap: bool = False,
     plausibility: bool | None = None,
+    all_present: bool = False,
+    level: float = 0.9,
     overwrite: bool = False,
     debug: bool = False,
 ) -> int | None:
@@ -225,6 +253,8 @@ def predict(
         labelmap: write a label map of balls on the image's own grid too
         plausibility: true or false: whether implausible points of the coarse stage are replaced; the bundle's choice
             if not given
+        all_present: call every landmark present, whatever the calibration says
+        level: probability with which the regions hold their landmarks: 0.5, 0.8, 0.9 or 0.95
         overwrite: replace an earlier prediction in OUTPUT
         debug: show the traceback of the first image that fails
 
@@ -246,6 +276,8 @@ def predict(
         json=json,
         labelmap=labelmap,
         plausibility=plausibility,
+        all_present=all_present,
+        level=level,
         overwrite=overwrite,
         debug=debug,
     )
@@ -309,6 +341,12 @@ def serve(
     device: str | None = None,
     points_format: PointsFormat = "roi",
     models: Names | None = None,
+    tokens: str | None = None,
+    insecure: bool = False,
+    cors_origins: Names | None = None,
+    admin_endpoints: Names | None = None,
+    max_upload_mb: int | None = None,
+    inference_workers: int | None = None,
 ) -> int | None:
     """Serve bundles to 3D Slicer and OHIF, take corrections back and train on them.
 
@@ -318,11 +356,17 @@ def serve(
     Args:
         studies: folder with images (.nii.gz, .nii, .nrrd, .mha), or http(s) address of a DICOMweb server
         bundles: folder that holds the bundles
-        host: address to listen on
+        host: address to listen on; other machines are answered only with --tokens or --insecure
         port: to listen on
         device: cpu, cuda or cuda:1; a GPU if there is one
         points_format: what NAME_points gives to Slicer: roi boxes, which its plugin submits again, or fiducial points
         models: names of the bundles to serve, all of them if not given
+        tokens: file with the tokens of those who may use the server, and their roles
+        insecure: answer other machines without tokens too
+        cors_origins: web pages of other origins that may read answers: https://viewer.example.org
+        admin_endpoints: switch on any of model, reload, logs: replace weights, load the app anew, read the log
+        max_upload_mb: largest request in MB
+        inference_workers: inferences at the same time
 
     Examples:
         auto_config serve scans --bundles my_bundles
@@ -330,12 +374,21 @@ def serve(
     """
     from auto_config.serving import serve as run
 
-    settings = {"points_format": points_format}
-    if device is not None:
-        settings["device"] = device
-    if models is not None:
-        settings["models"] = ",".join(models)
-    return run(studies, bundles=bundles, host=host, port=port, settings=settings)
+    return run(
+        studies,
+        bundles=bundles,
+        host=host,
+        port=port,
+        device=device,
+        points_format=points_format,
+        models=models,
+        tokens=tokens,
+        insecure=insecure,
+        cors_origins=cors_origins,
+        admin_endpoints=admin_endpoints,
+        max_upload_mb=max_upload_mb,
+        inference_workers=inference_workers,
+    )
 
 
 def demo(directory: str | None = None, *, minutes: float = 5.0, cases: int = 30, seed: int = 0) -> int | None:
@@ -360,7 +413,7 @@ def demo(directory: str | None = None, *, minutes: float = 5.0, cases: int = 30,
 
 
 COMMANDS: dict[str, Command] = {
-    command.__name__: command for command in (inspect, create, train, predict, evaluate, serve, demo)
+    command.__name__: command for command in (inspect, create, train, calibrate, predict, evaluate, serve, demo)
 }
 
 

@@ -37,6 +37,8 @@ def predict(
     json: bool = False,
     labelmap: bool = False,
     plausibility: bool | None = None,
+    all_present: bool = False,
+    level: float = 0.9,
     overwrite: bool = False,
     debug: bool = False,
 ) -> int:
@@ -54,6 +56,8 @@ def predict(
         json: also write ``CASE.json`` with all that is known of each landmark.
         labelmap: also write ``CASE.labels.nii.gz``, balls on the grid of the image.
         plausibility: switches the shape check between two stages; None for the bundle's own choice.
+        all_present: call every landmark present, whatever the calibration says.
+        level: probability with which the regions of a calibrated bundle hold their landmarks.
         overwrite: replace an earlier prediction in ``output``.
         debug: let the error of a case through, with its traceback.
 
@@ -70,7 +74,10 @@ def predict(
     # MONAI takes seconds to import, so everything that can be wrong without it has been checked before.
     from auto_config.bundle.opened import open_bundle
 
-    opened = open_bundle(bundle, device=device, plausibility=plausibility)
+    # What is not asked for is not set, so that bundles from before these settings still predict.
+    chosen = {"all_present": (all_present, False), "region_level": (level, 0.9)}
+    settings = {name: value for name, (value, default) in chosen.items() if value != default}
+    opened = open_bundle(bundle, device=device, plausibility=plausibility, settings=settings)
     seen = training_cases(opened.root, images)
     _remove_previous(folder, previous)
     writer = PredictionFolder(folder, opened.root)
@@ -98,6 +105,8 @@ def predict(
         "command": "predict",
         "device": str(opened.device),
         "plausibility": plausibility,
+        "all_present": all_present,
+        "level": level,
         "fcsv": fcsv,
         "json": json,
         "labelmap": labelmap,

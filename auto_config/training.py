@@ -23,6 +23,8 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([smh])")
 _BUDGET = re.compile(rf"(?:{_AMOUNT.pattern}\s*)+")
 # Arguments of `monai.bundle run` itself that make sense here; all other names are ids of train.json.
+# bundle_scripts.calibration.FILE_NAME; that module imports torch, and this command must be light.
+_CALIBRATION = "calibration.json"
 _RUN_ARGUMENTS = ("tracking", "tracking_uri", "experiment_name", "run_name", "logging_file")
 
 
@@ -34,10 +36,11 @@ def train(
     time_budget: str | float | None = None,
     resume: bool = False,
     gpus: int | None = None,
+    calibrate: bool = True,
     debug: bool = False,
     **overrides: Any,
 ) -> int:
-    """Train a bundle in a process of its own with ``python -m monai.bundle run training``.
+    """Train a bundle in a process of its own with ``python -m monai.bundle run training``, then calibrate it.
 
     With ``fold="all"`` the folds are trained one after the other. Meanwhile fold 0 alone is in use; at the end
     ``models/ensemble.json`` lists all folds, and ``models/model.pt`` is the one of the fold with the lowest validation
@@ -51,6 +54,8 @@ def train(
         time_budget: Time for everything, such as ``"90s"``, ``"15m"``, ``"1h30m"``, or a number of seconds.
         resume: Go on from the last epoch of an earlier training.
         gpus: Number of GPUs; with more than one, ``multi_gpu_train.json`` runs under torchrun. None means one process.
+        calibrate: Afterwards, learn presence and regions from the validation cases; it takes a prediction of each, on
+            top of a time budget.
         debug: Print the command that is run, and its traceback if it fails.
         **overrides: Values of ids of ``train.json``, such as ``batch_size=4`` or ``train#trainer#amp=False``.
 
@@ -96,7 +101,16 @@ def train(
             return status
     if trains_all:
         use_all_folds(folder / "models", folds)
+    if calibrate and folds != ["none"] and (folder / "configs" / "inference.json").is_file():
+        _calibrate(folder, debug=debug)
     return 0
+
+
+def _calibrate(folder: Path, *, debug: bool) -> None:
+    """Calibrate in a process of its own; the training was good whatever comes of it."""
+    line = [sys.executable, "-m", "auto_config", "calibrate", str(folder)]
+    if child.run(line, log=folder / "eval" / "calibrate_error.log", debug=debug):
+        print(f"The training ended well, without a calibration; see above, then: auto_config calibrate {folder}")
 
 
 def parse_time_budget(text: str | float) -> float:
@@ -197,6 +211,7 @@ def use_all_folds(models: Path, folds: list[int | str]) -> None:
         shutil.copyfileobj(source, target)
         target.flush()
         os.fsync(target.fileno())
+    (models / _CALIBRATION).unlink(missing_ok=True)  # it speaks of other weights
     temporary.replace(models / "model.pt")
     atomic_write_text(models / "ensemble.json", json.dumps({"files": files}, indent=4) + "\n")
 

@@ -18,6 +18,7 @@ from monai.transforms import Compose
 from torch import nn
 
 from auto_config.bundle_scripts.ensemble import EnsembleNetwork
+from auto_config.bundle_scripts.image_reader import check_axes
 from auto_config.bundle_scripts.inferers import Heatmaps
 from auto_config.bundle_scripts.peaks import make_peaks
 from auto_config.datasets.images import read_image
@@ -62,7 +63,8 @@ class OpenBundle:
         try:
             data = self.preprocessing({"image": files[0] if len(files) == 1 else files})
         except Exception:
-            read_image(paths)  # says in one line what is wrong with the file, if it is the file
+            # These say in one line what is wrong with the file, if it is the file.
+            check_axes(read_image(paths), self.spatial_dims)
             raise
         if not isinstance(data, dict):
             raise TypeError(f"{self.root}: 'preprocessing' of configs/inference.json gave a {type(data).__name__}")
@@ -81,7 +83,6 @@ class OpenBundle:
         if not isinstance(done, dict) or "result" not in done:
             raise ValueError(f"{self.root}: 'postprocessing' of configs/inference.json leaves no 'result'")
         return done
-
 
     def heatmaps(self, data: Mapping[str, Any]) -> Heatmaps:
         """The heatmaps of what `preprocess` gave, where its landmarks are, and their peaks in planned voxels."""

@@ -32,7 +32,7 @@ def image_transforms(plan: Plan) -> list[Json]:
         {
             "_target_": "LoadImaged",
             "keys": "image",
-            "reader": ["ITKReader", "NibabelReader"],
+            "reader": reader(plan),
             "ensure_channel_first": True,
         }
     ]
@@ -51,6 +51,13 @@ def image_transforms(plan: Plan) -> list[Json]:
             "channels": plan.value("normalization"),
         },
     ]
+
+
+def reader(plan: Plan) -> Json:
+    """One reader for each format, the one that the data set was inspected with."""
+    dims = plan.value("spatial_dims")
+    pictures = {"pixel_spacing": "@pixel_spacing"} if dims == 2 else {}
+    return {"_target_": "scripts.image_reader.FileReader", "spatial_dims": dims, **pictures}
 
 
 def network_def(plan: Plan, landmarks: int) -> Json:
@@ -129,7 +136,9 @@ def numbers(plan: Plan) -> Json:
             "coarse_patch_size": stage["patch_size"],
             "plausibility": True,
         }
+    pictures = {"pixel_spacing": plan.value("pixel_spacing")} if plan.value("spatial_dims") == 2 else {}
     return {
+        **pictures,
         "spacing": plan.value("spacing"),
         "pad_value": plan.value("pad_value"),
         **coarse,
@@ -198,6 +207,11 @@ def result() -> Json:
         "ref_image": "image",
         "landmarks": "@landmarks",
     }
+
+
+def calibrated_result() -> Json:
+    """`result` with presence and regions, where ``models/calibration.json`` is there."""
+    return {**result(), "calibration": "@calibration", "level": "@region_level", "all_present": "@all_present"}
 
 
 def ball_radius_mm(plan: Plan) -> float:

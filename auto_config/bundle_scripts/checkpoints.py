@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from .calibration import FILE_NAME as CALIBRATION
 from .ensemble import EnsembleNetwork
 from .landmark_files import atomic_write_text
 from .random_state import random_state, restore_random_state
@@ -132,6 +134,7 @@ class Checkpoints:
         self.best: float | None = None
         self.best_epoch: int | None = None
         self.last: float | None = None
+        self.beside_weights: list[Callable[[Path], None]] = []  # each writes a file into a folder of weights
         self.key_metric = key_metric
         self.fold_folder = Path(folder) / f"fold_{fold}"
         self._network = network.module if isinstance(network, DistributedDataParallel) else network
@@ -272,10 +275,16 @@ class Checkpoints:
         atomic_save(weights, self.fold_folder / WEIGHTS)
         score = {"metric": self.key_metric, "value": self.best, "epoch": self.best_epoch}
         atomic_write_text(self.fold_folder / SCORE, json.dumps(score, indent=4) + "\n")
+        for write in self.beside_weights:
+            write(self.fold_folder)
         if into_use and not self._keep_ensemble:
+            # A calibration speaks of the weights that it was made for.
+            (self._folder / CALIBRATION).unlink(missing_ok=True)
             # First the list, so that no reader ever averages old folds with new weights.
             atomic_write_text(self._folder / ENSEMBLE, json.dumps({"files": [WEIGHTS]}, indent=4) + "\n")
             atomic_save(weights, self._folder / WEIGHTS)
+            for write in self.beside_weights:
+                write(self._folder)
 
     def _save_latest(self, trainer: Engine, epoch: int) -> None:
         self._is_saved = True

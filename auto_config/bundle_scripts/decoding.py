@@ -65,11 +65,33 @@ class PeakDecoder:
             ``(L, D)`` voxel coordinates, float32, ``(L,)`` confidence, the sigmoid of the logit there, and the
             ``(L, D, D)`` covariance in voxels of ``w`` in the box around the highest voxel, about the point.
         """
+        index = (logits if log_prior is None else logits + log_prior).flatten(1).argmax(dim=1)
+        return self.refine(logits, torch.arange(len(logits), device=logits.device), index)
+
+    def density(self, logits: torch.Tensor) -> torch.Tensor:
+        """Heatmaps as probabilities: each of ``(L, *size)`` logits becomes weights ``w`` that sum to 1, float32."""
+        value = logits.float() if self.link == "softmax" else functional.logsigmoid(logits.float())
+        sharpness = torch.as_tensor(self.sharpness, device=value.device).mean()
+        return torch.softmax((sharpness * value).flatten(1), dim=1).reshape(value.shape)
+
+    def refine(
+        self, logits: torch.Tensor, channel: torch.Tensor, index: torch.Tensor, *, alone: bool = True
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The sub-voxel place of peaks whose highest voxel is known.
+
+        Args:
+            logits: ``(L, *size)``.
+            channel: ``(N,)`` channel of each peak.
+            index: ``(N,)`` its highest voxel, counted flat.
+            alone: a channel has one peak; else a higher neighbour weighs no more than the peak itself.
+
+        Returns:
+            ``(N, D)`` voxel coordinates, ``(N,)`` confidence and ``(N, D, D)`` covariance, as a call gives them.
+        """
         size = torch.tensor(logits.shape[1:], device=logits.device)
         dims = len(size)
         flat = logits.flatten(1)
-        index = flat.argmax(dim=1) if log_prior is None else (logits + log_prior).flatten(1).argmax(dim=1)
-        highest = flat.gather(1, index[:, None])[:, 0]
+        highest = flat[channel, index]
         peak = torch.stack(torch.unravel_index(index, logits.shape[1:]), dim=-1)
 
         steps = torch.arange(-self.radius, self.radius + 1, device=logits.device)
@@ -81,10 +103,13 @@ class PeakDecoder:
             list(itertools.accumulate(reversed(logits.shape[2:]), lambda a, b: a * b, initial=1))[::-1],
             device=logits.device,
         )
-        values = flat.gather(1, (voxels * strides).sum(-1)).float()
+        values = flat[channel[:, None], (voxels * strides).sum(-1)].float()
 
         value = values if self.link == "softmax" else functional.logsigmoid(values)
-        value = value - value.masked_fill(~valid, -torch.inf).amax(dim=1, keepdim=True)
+        if alone:
+            value = value - value.masked_fill(~valid, -torch.inf).amax(dim=1, keepdim=True)
+        else:
+            value = (value - value[:, len(box) // 2, None]).clamp(max=0.0)
         # (L, box, D): the weights for each axis of the centre.
         weight = torch.exp(torch.as_tensor(self.sharpness, device=value.device) * value[..., None]) * valid[..., None]
         voxels = voxels.to(torch.float32)
@@ -98,6 +123,8 @@ class PeakDecoder:
         share = share / share.sum(1, keepdim=True)
         offset = voxels - centre[:, None]
         covariance = torch.einsum("lb,lbi,lbj->lij", share, offset, offset)
+        # A voxel is a box and not a point: its own variance keeps a heatmap of one voxel from being certain.
+        covariance = covariance + torch.eye(dims, device=covariance.device) / 12
         return centre, torch.sigmoid(highest.float()), covariance
 
 

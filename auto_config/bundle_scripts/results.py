@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,10 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import convert_to_tensor
 
+from .calibration import read_calibration
 from .grids import apply_affine, embed_affine
 from .image_frame import original_affine, original_shape
+from .instances import Instances
 from .label_map import draw_balls
 from .landmark_names import read_landmark_names
 from .peaks import Peaks, unpack_peaks
@@ -61,26 +63,49 @@ class PeaksToWorldd(MapTransform):
 class LandmarkResultd(MapTransform):
     """Write ``data["result"]``: the landmarks by name as plain numbers that any JSON writer takes.
 
-    Each landmark has ``name``, ``world`` (mm, RAS in 3D), ``voxel`` (of the original image), ``confidence``,
-    ``present`` (1 or 0), ``radius_mm`` (null until a model is calibrated), ``spread_mm`` (standard deviation of the
-    heatmap around the peak), ``disagreement_mm`` (of the views; null where there is one), ``shape_distance_mm`` (null
+    Each landmark has ``name``, ``world`` (mm, RAS in 3D), ``voxel`` (of the original image), ``confidence`` (the
+    probability that it is there; the sigmoid of the peak until a model is calibrated), ``present`` (1 or 0),
+    ``radius_mm`` (of the ball that holds it with the probability ``level``; null until a model is calibrated, or where
+    the calibration cases are too few for a finite one), ``ellipsoid_mm2`` (matrix M of the region ``(x - world)' M^-1
+    (x - world) <= 1`` of the same probability, or null), ``spread_mm`` (standard deviation of the heatmap around the
+    peak), ``disagreement_mm`` (of the views; null where there is one), ``shape_distance_mm`` (null
     where not judged) and ``replaced``. MONAI Label sends it to its clients as ``params``.
 
     Args:
         keys: key of the peaks (L, W) in world mm, as `PeaksToWorldd` leaves them.
         ref_image: key of the preprocessed image, a MetaTensor whose meta data has ``original_affine``.
         landmarks: path of ``configs/landmarks.json``, or the names in channel order.
+        calibration: path of ``models/calibration.json``, which need not be there; None for none.
+        level: nominal probability of the regions.
+        all_present: call every landmark present, whatever the calibration says.
+        instances: which rows of peaks belong to which landmark, where there are many of one or two may change places;
+            such a model has thresholds of its own and no calibration. A landmark with many is there once for each
+            instance with enough confidence, with its number ``instance`` from 1; where none has enough, the most
+            confident one is there as not present.
 
     Raises:
-        ValueError: when made, if the names cannot be read.
+        ValueError: when made, if the names or the calibration cannot be read, or the level was not calibrated.
     """
 
     def __init__(
-        self, keys: KeysCollection = "pred", ref_image: str = "image", *, landmarks: str | Path | Sequence[str]
+        self,
+        keys: KeysCollection = "pred",
+        ref_image: str = "image",
+        *,
+        landmarks: str | Path | Sequence[str],
+        calibration: str | Path | None = None,
+        level: float = 0.9,
+        all_present: bool = False,
+        instances: Instances | None = None,
     ) -> None:
         super().__init__(keys)
         self.ref_image = ref_image
         self.names = read_landmark_names(landmarks)
+        self.instances = instances
+        self.calibration = None if calibration is None else read_calibration(calibration, self.names)
+        self.all_present, self.level = all_present, level
+        if self.calibration is not None:
+            self.calibration.region("ball_mm", level)  # tells of a wrong level before anything is predicted
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of ``data`` with ``result``.
@@ -92,14 +117,35 @@ class LandmarkResultd(MapTransform):
         for key in self.key_iterator(result):
             peaks = _as_peaks(result[key])
             points = peaks.points.numpy()
-            if len(points) != len(self.names):
+            expected = len(self.names) if self.instances is None else len(self.instances.channels)
+            if len(points) != expected:
                 raise ValueError(
                     f"the network gave {len(points)} peaks, configs/landmarks.json names {len(self.names)} landmarks"
                 )
             original = original_affine(result[self.ref_image], points.shape[1])
             voxels = apply_affine(np.linalg.inv(original), points)
-            result["result"] = {"landmarks": _describe(self.names, peaks, voxels)}
+            if self.instances is None:
+                result["result"] = {"landmarks": _describe(self.names, peaks, voxels)}
+                self._calibrate(result["result"]["landmarks"], peaks)
+            else:
+                result["result"] = {"landmarks": _describe_instances(self.instances, peaks, voxels, self.all_present)}
         return result
+
+    def _calibrate(self, landmarks: list[dict[str, Any]], peaks: Peaks) -> None:
+        """Write presence and regions into the landmarks of ``result``."""
+        if self.calibration is None:
+            return
+        radius = self.calibration.region("ball_mm", self.level)
+        factor = self.calibration.region("ellipsoid", self.level)
+        probability = self.calibration.probability(peaks)
+        for i, item in enumerate(landmarks):
+            item["radius_mm"] = float(radius[i]) if math.isfinite(radius[i]) else None
+            if math.isfinite(factor[i]):
+                item["ellipsoid_mm2"] = (peaks.covariance[i] * factor[i] ** 2).tolist()
+            if probability is not None:
+                item["confidence"] = float(probability[i])
+                if not self.all_present:
+                    item["present"] = int(self.calibration.present(probability)[i])
 
 
 class BallLabelMapd(MapTransform):
@@ -126,11 +172,16 @@ class BallLabelMapd(MapTransform):
         for key in self.key_iterator(result):
             points = _as_peaks(result[key]).points.numpy().copy()
             dims = points.shape[1]
+            values = np.arange(len(points)) + 1
             if "result" in result:
-                points[[not item["present"] for item in result["result"]["landmarks"]]] = np.nan
+                items = result["result"]["landmarks"]
+                names = list(dict.fromkeys(item["name"] for item in items))
+                points = np.array([item["world"] for item in items], dtype=np.float64)
+                points[[not item["present"] for item in items]] = np.nan
+                values = np.array([names.index(item["name"]) + 1 for item in items])
             image = result[self.ref_image]
             affine = original_affine(image, dims)
-            labels = draw_balls(points, original_shape(image, dims), affine, self.radius_mm)
+            labels = draw_balls(points, original_shape(image, dims), affine, self.radius_mm, values)
             # The whole affine of the file, which has four rows for a 2D picture too.
             meta = {
                 **image.meta,
@@ -161,12 +212,29 @@ def _describe(names: Sequence[str], peaks: Peaks, voxels: np.ndarray) -> list[di
                 "confidence": float(peaks.confidence[i]),
                 "present": 1,
                 "radius_mm": None,
+                "ellipsoid_mm2": None,
                 "spread_mm": float(peaks.spread[i]),
                 "disagreement_mm": _number_or_none(peaks.disagreement[i]),
                 "shape_distance_mm": _number_or_none(peaks.shape_distance[i]),
                 "replaced": bool(peaks.replaced[i]),
             }
         )
+    return described
+
+
+def _describe_instances(
+    instances: Instances, peaks: Peaks, voxels: np.ndarray, all_present: bool
+) -> list[dict[str, Any]]:
+    """`_describe` for the rows that count, those of one landmark together."""
+    confidence = peaks.confidence.numpy()
+    rows = instances.counted(confidence, np.isfinite(peaks.points.numpy()).all(axis=1))
+    channels = [instances.channels[row] for row in rows]
+    kept = Peaks(*(getattr(peaks, column.name)[rows] for column in fields(peaks)))
+    described = _describe([instances.names[channel] for channel in channels], kept, voxels[rows])
+    for place, (item, channel) in enumerate(zip(described, channels, strict=True)):
+        if instances.many[channel]:
+            item["instance"] = place - channels.index(channel) + 1
+            item["present"] = int(all_present or item["confidence"] >= instances.thresholds[channel])
     return described
 
 

@@ -107,4 +107,4 @@ def test_the_covariance_is_that_of_the_peak(sigma):
     points, _, covariance = PeakDecoder()(logits[None])
     np.testing.assert_allclose(points[0], [10.2, 9.7, 10.0], atol=0.02)
     # The box reaches 5 voxels to each side, more than three sigma.
-    np.testing.assert_allclose(covariance[0], np.eye(3) * sigma**2, atol=0.03 * sigma**2)
+    np.testing.assert_allclose(covariance[0], np.eye(3) * (sigma**2 + 1 / 12), atol=0.03 * sigma**2)

@@ -70,6 +70,7 @@ def test_result_gives_the_voxel_of_the_original_image_and_is_json():
         "confidence": 0.75,
         "present": 1,
         "radius_mm": None,
+        "ellipsoid_mm2": None,
         "spread_mm": pytest.approx(3**0.5),
         "disagreement_mm": None,
         "shape_distance_mm": None,

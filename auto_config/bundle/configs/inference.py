@@ -18,6 +18,9 @@ def inference_config(plan: Plan, landmarks: int) -> Json:
     return {
         **paths("/path/to/images"),
         **parts.numbers(plan),
+        "calibration": "$@bundle_root + '/models/calibration.json'",
+        "region_level": 0.9,
+        "all_present": False,
         "device": DEVICE,
         "network_def": parts.network_def(plan, landmarks),
         "network": "$@network_def.to(@device)",
@@ -26,7 +29,12 @@ def inference_config(plan: Plan, landmarks: int) -> Json:
         "preprocessing": {"_target_": "Compose", "transforms": parts.image_transforms(plan)},
         "dataset": {
             "_target_": "Dataset",
-            "data": {"_target_": "scripts.dataset.find_images", "dataset_dir": "@dataset_dir"},
+            "data": {
+                "_target_": "scripts.dataset.find_images",
+                "dataset_dir": "@dataset_dir",
+                "spatial_dims": plan.value("spatial_dims"),
+                "channels": plan.value("channels"),
+            },
             "transform": "@preprocessing",
         },
         "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
@@ -34,7 +42,7 @@ def inference_config(plan: Plan, landmarks: int) -> Json:
             "_target_": "Compose",
             "transforms": [
                 *parts.to_world(plan),
-                parts.result(),
+                parts.calibrated_result(),
                 {
                     "_target_": "scripts.results.BallLabelMapd",
                     "keys": "pred",

@@ -1,0 +1,111 @@
+"""``models/calibration.json`` applied to a prediction: is the landmark there, and how large is its region.
+
+`auto_config calibrate` writes the file from predictions of cases that the network had not seen; weights that are
+trained anew take it away. Without it, every landmark counts as present and has no region.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .landmark_files import read_text
+from .peaks import Peaks
+
+FILE_NAME = "calibration.json"
+_LARGEST_LOGIT = 12.0
+_SMALLEST_MM = 1e-3
+
+
+def evidence(peaks: Peaks, features: Sequence[str]) -> np.ndarray:
+    """What speaks for the presence of landmarks.
+
+    Args:
+        peaks: Of one image, in world mm.
+        features: Of ``peak`` (logit of the confidence), ``spread`` and ``disagreement`` (logarithms of mm).
+
+    Returns:
+        (L, F).
+    """
+    probability = peaks.confidence.double().numpy()
+    with np.errstate(divide="ignore"):
+        logit = np.log(probability) - np.log1p(-probability)
+    columns = {
+        "peak": np.clip(logit, -_LARGEST_LOGIT, _LARGEST_LOGIT),
+        "spread": np.log(peaks.spread.double().numpy() + _SMALLEST_MM),
+        "disagreement": np.log(peaks.disagreement.double().numpy() + _SMALLEST_MM),
+    }
+    return np.stack([columns[name] for name in features], axis=-1)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What `read_calibration` reads.
+
+    Args:
+        levels: Nominal levels of the regions.
+        presence: Features, numbers and thresholds of the presence model; None where nothing could be learned of it.
+        regions: (levels, L) each: ``ball_mm``, the radius; ``ellipsoid``, the factor on the standard deviations of the
+            heatmap; ``levelset``, the smallest density of the heatmap. Infinite (minus infinite for the last) where
+            cases are too few.
+    """
+
+    levels: tuple[float, ...]
+    presence: dict[str, Any] | None
+    regions: dict[str, np.ndarray]
+
+    def probability(self, peaks: Peaks) -> np.ndarray | None:
+        """Probability (L,) that each landmark is present, of peaks in world mm; None where it is not known."""
+        if self.presence is None:
+            return None
+        model = {key: np.asarray(self.presence[key]) for key in ("mean", "scale", "weights", "intercept", "offsets")}
+        rows = (evidence(peaks, self.presence["features"]) - model["mean"]) / model["scale"]
+        return 1.0 / (1.0 + np.exp(-(rows @ model["weights"] + model["intercept"] + model["offsets"])))
+
+    def present(self, probability: np.ndarray) -> np.ndarray:
+        """(L,) bool: which landmarks count as present."""
+        assert self.presence is not None
+        return probability >= np.asarray(self.presence["thresholds"])
+
+    def region(self, kind: str, level: float) -> np.ndarray:
+        """Bounds (L,) of regions of a kind at a nominal level.
+
+        Raises:
+            ValueError: A level that was not calibrated.
+        """
+        if level not in self.levels:
+            raise ValueError(f"the region level is {level}; allowed are {', '.join(map(str, self.levels))}")
+        return self.regions[kind][self.levels.index(level)]
+
+
+def read_calibration(path: str | Path, names: Sequence[str]) -> Calibration | None:
+    """Read a ``calibration.json``; None where there is none.
+
+    Args:
+        path: The file.
+        names: Landmarks of the bundle in channel order.
+
+    Raises:
+        ValueError: A file that cannot be used, or one for other landmarks.
+    """
+    if not Path(path).is_file():
+        return None
+    try:
+        document = json.loads(read_text(Path(path)))
+        if document["landmarks"] != list(names):
+            raise ValueError("it is for other landmarks")
+        regions = {
+            kind: np.array([[no_bound if x is None else x for x in row] for row in document["regions"][kind]])
+            for kind, no_bound in (("ball_mm", math.inf), ("ellipsoid", math.inf), ("levelset", -math.inf))
+        }
+        return Calibration(tuple(document["levels"]), document["presence"], regions)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: cannot be used ({error}); run `auto_config calibrate` on the bundle, or remove the file"
+        ) from error

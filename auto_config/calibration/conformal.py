@@ -1,0 +1,145 @@
+"""Regions with a stated probability: split conformal prediction with the finite-sample rank.
+
+Of n calibration scores and the score of a new case, all exchangeable, each order is equally likely. The k-th smallest
+of the n, with ``k = ceil(level * (n + 1))``, is therefore at least as large as the new score with probability
+``k / (n + 1)``, whatever the network and the distribution. Where k exceeds n no finite region keeps the promise.
+
+Source: Vovk, Gammerman and Shafer (2005); Lei et al. (2018); for landmarks Schobs et al., "Conformal landmark
+prediction", whose scores ellipsoidal CP and M-R2CCP are those of `ellipsoid_scores` and of minus the heatmap.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+LEVELS = (0.5, 0.8, 0.9, 0.95)
+"""Nominal levels that are written."""
+
+_ROUND_OFF = 1e-9  # 0.9 * 10 is 9.000000000000002 in floating point, and its rank is 9
+
+
+def conformal_rank(n: int, level: float) -> int | None:
+    """Rank of the score that bounds the region, from 1 on; None where n scores are too few for the level.
+
+    Args:
+        n: Number of calibration scores.
+        level: Nominal probability, between 0 and 1.
+
+    Raises:
+        ValueError: A level that is not between 0 and 1.
+
+    Example:
+        >>> conformal_rank(15, 0.9), conformal_rank(15, 0.95)
+        (15, None)
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"the level is {level}; give a probability between 0 and 1, such as 0.9")
+    rank = math.ceil(level * (n + 1) - _ROUND_OFF)
+    return rank if rank <= n else None
+
+
+def exact_coverage(n: int, level: float) -> float:
+    """Probability with which the region holds a new point: ``k / (n + 1)``, and 1 for an infinite region."""
+    rank = conformal_rank(n, level)
+    return 1.0 if rank is None else rank / (n + 1)
+
+
+def smallest_n(level: float) -> int:
+    """The fewest calibration scores that give a finite region."""
+    return next(n for n in range(1, 10**6) if conformal_rank(n, level) is not None)
+
+
+def conformal_quantile(scores: np.ndarray, level: float) -> float:
+    """The score that bounds the region; infinite where the scores are too few.
+
+    Args:
+        scores: (n,) scores of calibration cases, larger is farther out; NaN is left out.
+        level: Nominal probability.
+    """
+    known = np.sort(scores[~np.isnan(scores)])
+    rank = conformal_rank(len(known), level)
+    return math.inf if rank is None else float(known[rank - 1])
+
+
+def quantiles(scores: np.ndarray, levels: tuple[float, ...] = LEVELS, *, pooled: bool = False) -> np.ndarray:
+    """Bounds of the regions of each landmark.
+
+    Args:
+        scores: (N, L) scores, NaN where a case does not have the landmark.
+        levels: Nominal probabilities.
+        pooled: One bound for all landmarks, from the scores of all. It then holds for a landmark drawn at random, not
+            for each; and since the landmarks of one case are not independent, n is less than it looks.
+
+    Returns:
+        (levels, L); infinite where the scores are too few.
+    """
+    columns = [scores.ravel()] * scores.shape[1] if pooled else list(scores.T)
+    return np.array([[conformal_quantile(column, level) for column in columns] for level in levels])
+
+
+def ball_scores(points: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Radial errors (N, L) in mm of points (N, L, D); NaN where the truth has no point."""
+    return np.linalg.norm(points - truth, axis=-1)
+
+
+def ellipsoid_scores(points: np.ndarray, truth: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Mahalanobis distances (N, L) of the truth under the covariance (N, L, D, D), mm², of each heatmap."""
+    difference = truth - points
+    known = np.isfinite(difference).all(axis=-1)
+    safe = np.where(known[..., None], difference, 0.0)
+    squared = np.einsum("...i,...i->...", safe, np.linalg.solve(covariance, safe[..., None])[..., 0])
+    return np.where(known, np.sqrt(np.maximum(squared, 0.0)), np.nan)
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How often regions held the truth, and how large they were.
+
+    Args:
+        nominal: The level that was promised.
+        share: Share of the points inside of their regions.
+        count: Number of points.
+        median_size: Median size of the finite regions, mm³ (mm² in 2D).
+        mean_size: Their mean.
+        infinite: Share of the regions that are infinite.
+    """
+
+    nominal: float
+    share: float
+    count: int
+    median_size: float
+    mean_size: float
+    infinite: float
+
+
+def coverage(inside: np.ndarray, sizes: np.ndarray, nominal: float) -> Coverage:
+    """Sum up regions.
+
+    Args:
+        inside: (...) 1 or 0, NaN where the truth has no point.
+        sizes: (...) sizes of the regions, infinite ones included.
+        nominal: The level that was promised.
+    """
+    known = ~np.isnan(inside)
+    finite = sizes[known & np.isfinite(sizes)]
+    return Coverage(
+        nominal=nominal,
+        share=float(inside[known].mean()) if known.any() else math.nan,
+        count=int(known.sum()),
+        median_size=float(np.median(finite)) if finite.size else math.nan,
+        mean_size=float(finite.mean()) if finite.size else math.nan,
+        infinite=float(np.isinf(sizes[known]).mean()) if known.any() else math.nan,
+    )
+
+
+def ball_volume(radius: np.ndarray, dims: int) -> np.ndarray:
+    """Volume of balls in 3D (mm³), area of discs in 2D (mm²)."""
+    return math.pi ** (dims / 2) / math.gamma(dims / 2 + 1) * np.asarray(radius) ** dims
+
+
+def ellipsoid_volume(factor: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Volume of ``{x: (x - m)' S^-1 (x - m) <= factor²}`` for covariances S (..., D, D)."""
+    return ball_volume(factor, covariance.shape[-1]) * np.sqrt(np.linalg.det(covariance))

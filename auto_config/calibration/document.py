@@ -1,0 +1,170 @@
+"""From out-of-fold predictions to the content of ``models/calibration.json``: pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from auto_config.bundle_scripts.calibration import evidence
+from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT
+from auto_config.bundle_scripts.peaks import Peaks
+from auto_config.calibration.conformal import (
+    LEVELS,
+    ball_scores,
+    conformal_rank,
+    ellipsoid_scores,
+    quantiles,
+    smallest_n,
+)
+from auto_config.calibration.out_of_fold import OutOfFold
+from auto_config.calibration.presence import cost_threshold, cross_fitted, fit_presence, thresholds
+from auto_config.calibration.reliability import auroc, expected_calibration_error, f1_score, reliability
+
+FEW_ABSENT = 10
+"""With fewer absent examples, probabilities of presence are little more than a guess; the file says so."""
+
+
+def calibration_document(
+    found: OutOfFold,
+    names: Sequence[str],
+    *,
+    pooled: bool = False,
+    cost: float | None = None,
+    ensemble: bool = False,
+) -> dict[str, Any]:
+    """Everything that predictions of unseen cases say about the next prediction.
+
+    Args:
+        found: Out-of-fold predictions.
+        names: Landmarks in channel order.
+        pooled: One region for all landmarks, finite with fewer cases.
+        cost: Cost of calling an absent landmark present, where calling a present one absent costs 1; None chooses
+            the thresholds with the best mean F1 of both.
+        ensemble: The bundle averages several folds, of which each predicted its own cases here.
+
+    Returns:
+        The content of ``calibration.json``, JSON-able.
+    """
+    presence, why_not = presence_section(found, cost=cost, ensemble=ensemble)
+    regions = region_section(found, pooled=pooled)
+    return {
+        "landmarks": list(names),
+        "levels": list(LEVELS),
+        "cases": len(found.cases),
+        "folds": sorted(set(found.folds)),
+        "notes": [*_notes(found, regions, ensemble=ensemble), *([why_not] if why_not else [])],
+        "presence": presence,
+        "regions": regions,
+    }
+
+
+def region_section(found: OutOfFold, *, pooled: bool) -> dict[str, Any]:
+    """Bounds of the regions, (levels, L) each, null where infinite.
+
+    ``ball_mm`` is a radius; ``ellipsoid`` a factor on the standard deviations of the heatmap; ``levelset`` the heatmap
+    density above which a voxel belongs to the region (M-R2CCP).
+    """
+    present = found.status == PRESENT
+    scores = {
+        "ball_mm": ball_scores(found.points, found.truth),
+        "ellipsoid": ellipsoid_scores(found.points, found.truth, found.covariance),
+        "levelset": -found.density,
+    }
+    bounds = {kind: quantiles(np.where(present, values, np.nan), pooled=pooled) for kind, values in scores.items()}
+    bounds["levelset"] = -bounds["levelset"]
+    return {
+        "pooled": pooled,
+        "count": present.sum(axis=0).tolist(),
+        **{kind: [[_number(bound) for bound in row] for row in rows] for kind, rows in bounds.items()},
+        # A density of 0 is that of every place that nobody looked at.
+        "levelset": [[_number(bound) if bound > 0 else None for bound in row] for row in bounds["levelset"]],
+    }
+
+
+def presence_section(
+    found: OutOfFold, *, cost: float | None, ensemble: bool
+) -> tuple[dict[str, Any] | None, str | None]:
+    """The presence model with its own test, or None and the reason why there is none."""
+    present = found.present
+    absent = int((found.status == ABSENT).sum())
+    if not absent or not (found.status == PRESENT).any():
+        return None, "no calibration case lacks a landmark, so every landmark counts as present"
+    features = presence_features(found, ensemble=ensemble)
+    rows = evidence_of(found, features)
+    model = fit_presence(rows, present)
+    probability = cross_fitted(rows, present)
+    limits = thresholds(probability, present) if cost is None else np.full(present.shape[1], cost_threshold(cost))
+    known = ~np.isnan(present)
+    said, truth = (probability >= limits)[known], present[known] == 1
+    section = {
+        "features": list(features),
+        "mean": model.mean.tolist(),
+        "scale": model.scale.tolist(),
+        "weights": model.weights.tolist(),
+        "intercept": model.intercept,
+        "offsets": model.offsets.tolist(),
+        "thresholds": limits.tolist(),
+        "rule": "best mean F1 of present and absent" if cost is None else f"cost {cost:g} of a false landmark",
+        "absent": absent,
+        "auroc": auroc(probability[known], truth),
+        "f1_present": f1_score(said, truth),
+        "f1_absent": f1_score(~said, ~truth),
+        "expected_calibration_error": expected_calibration_error(probability[known], truth),
+        "reliability": reliability(probability[known], truth),
+    }
+    return section, None
+
+
+def presence_features(found: OutOfFold, *, ensemble: bool) -> tuple[str, ...]:
+    """Evidence that means the same in prediction as it did out of fold.
+
+    The views of an ensemble are its members, those of one fold its mirror images: their disagreement cannot be
+    compared, so it counts where one network predicts.
+    """
+    known = np.isfinite(found.disagreement).all()
+    return ("peak", "spread", "disagreement") if known and not ensemble else ("peak", "spread")
+
+
+def evidence_of(found: OutOfFold, features: Sequence[str]) -> np.ndarray:
+    """Evidence (N, L, F) of all cases, as prediction makes it of one."""
+    return np.stack([evidence(peaks_of(found, i), features) for i in range(len(found.cases))])
+
+
+def peaks_of(found: OutOfFold, case: int) -> Peaks:
+    """The peaks of one case, in world mm."""
+    fields = ("points", "confidence", "shape_distance", "replaced", "disagreement", "covariance")
+    return Peaks(**{name: torch.from_numpy(getattr(found, name)[case]) for name in fields})
+
+
+def _notes(found: OutOfFold, regions: dict[str, Any], *, ensemble: bool) -> list[str]:
+    cases, counts = len(found.cases), regions["count"]
+    notes = []
+    if len(set(found.folds)) == 1:
+        notes.append(
+            f"only fold {found.folds[0]} was trained: its {cases} validation cases are all there is to calibrate on; "
+            "`auto_config train BUNDLE --fold all` gives every training case a part"
+        )
+    if ensemble:
+        notes.append(
+            "each case was predicted by the one fold that did not see it, and the bundle averages the folds: regions "
+            "hold the landmark at least as often as they say"
+        )
+    least = min(counts, default=0)
+    for level in LEVELS:
+        if not regions["pooled"] and conformal_rank(least, level) is None:
+            few = sum(conformal_rank(count, level) is None for count in counts)
+            notes.append(
+                f"level {level:g}: {few} of {len(counts)} landmarks have fewer than {smallest_n(level)} calibration "
+                "cases, so their regions are infinite; --pooled makes one region for all landmarks"
+            )
+    absent = int((found.status == ABSENT).sum())
+    if 0 < absent < FEW_ABSENT:
+        notes.append(f"only {absent} absent landmarks: the probabilities of presence are rough")
+    return notes
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,205 @@
+"""Predictions of the validation cases of a fold by the network that did not see them: ``out_of_fold.json``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import track
+from scipy.ndimage import map_coordinates
+
+from auto_config.bundle.opened import OpenBundle, open_bundle
+from auto_config.bundle_scripts.grids import embed_affine, world_to_voxel
+from auto_config.bundle_scripts.landmark_files import atomic_write_text
+from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet
+from auto_config.bundle_scripts.peaks import unpack_peaks
+from auto_config.errors import UserError
+
+FILE_NAME = "out_of_fold.json"
+
+_NUMBERS = ("points", "confidence", "covariance", "disagreement", "shape_distance", "replaced", "truth", "density")
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """Predictions and truth of N cases and L landmarks.
+
+    Args:
+        cases: (N,) names.
+        folds: (N,) fold in whose validation cases each is.
+        points: (N, L, D) predicted, world mm.
+        confidence: (N, L) sigmoid of the peak.
+        covariance: (N, L, D, D) of the heatmap, mm².
+        disagreement: (N, L) mm of the views, NaN where there is one.
+        shape_distance: (N, L) mm, NaN where not judged.
+        replaced: (N, L) 1 where the shape took the place of the coarse point.
+        truth: (N, L, D) world mm, NaN where not present.
+        density: (N, L) the heatmap, as a probability for each voxel, at the true point; 0 outside of what was looked
+            at, NaN where there is no true point.
+        status: (N, L) of the truth.
+    """
+
+    cases: tuple[str, ...]
+    folds: tuple[int, ...]
+    points: np.ndarray
+    confidence: np.ndarray
+    covariance: np.ndarray
+    disagreement: np.ndarray
+    shape_distance: np.ndarray
+    replaced: np.ndarray
+    truth: np.ndarray
+    density: np.ndarray
+    status: np.ndarray
+
+    @property
+    def present(self) -> np.ndarray:
+        """(N, L) 1 present, 0 absent, NaN unknown."""
+        return np.where(self.status == UNKNOWN, np.nan, (self.status == PRESENT).astype(float))
+
+
+def joined(parts: Sequence[OutOfFold]) -> OutOfFold:
+    """The predictions of several folds as one."""
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in (*_NUMBERS, "status")}
+    return OutOfFold(
+        cases=tuple(case for part in parts for case in part.cases),
+        folds=tuple(fold for part in parts for fold in part.folds),
+        **arrays,
+    )
+
+
+def validation_cases(bundle: Path, fold: int) -> list[dict[str, Any]]:
+    """Items of the bundle's data list that validate a fold, with absolute paths of their images.
+
+    Raises:
+        UserError: no data list, one that cannot be read, or images that are not there.
+    """
+    path = bundle / "data" / "datalist.json"
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); calibrate where the bundle was trained") from error
+    root = Path(document["dataset_dir"])
+    found = []
+    for item in document["training"]:
+        if item.get("fold") != fold or not item.get("label"):
+            continue
+        files = [item["image"]] if isinstance(item["image"], str) else item["image"]
+        images = [root / file for file in files]
+        for image in images:
+            if not image.exists():
+                raise UserError(f"{image}: is not there; calibrate where the images of {path} are")
+        found.append({**item, "image": images})
+    return found
+
+
+def predict_fold(
+    bundle: Path, fold: int, *, device: str | None = None, plausibility: bool | None = None
+) -> OutOfFold | None:
+    """Predict the validation cases of a fold with the weights of that fold; None where it has no such cases.
+
+    Args:
+        bundle: Folder of the bundle.
+        fold: Number of the fold.
+        device: Such as ``cpu``; None for the bundle's own choice.
+        plausibility: Switches the shape check; None for the bundle's own choice.
+
+    Raises:
+        UserError: wrong bundle, weights, data list or image.
+    """
+    items = validation_cases(bundle, fold)
+    if not items:
+        return None
+    weights = [bundle / "models" / f"fold_{fold}" / "model.pt"]
+    opened = open_bundle(bundle, device=device, plausibility=plausibility, weights=weights)
+    rows = [_predict_case(opened, item) for item in track(items, description=f"fold {fold}", transient=True)]
+    return OutOfFold(
+        cases=tuple(str(item["case"]) for item in items),
+        folds=(fold,) * len(items),
+        **{name: np.stack([row[name] for row in rows]) for name in rows[0]},
+    )
+
+
+def _predict_case(opened: OpenBundle, item: dict[str, Any]) -> dict[str, np.ndarray]:
+    data = opened.preprocess(item["image"])
+    found = opened.heatmaps(data)
+    to_world = next(step for step in opened.postprocessing.transforms if type(step).__name__ == "PeaksToWorldd")
+    peaks = unpack_peaks(to_world({"pred": found.peaks.pack(), "image": data["image"]})["pred"])
+    label = LandmarkSet.from_inline(item["label"], opened.names, spatial_dims=opened.spatial_dims)
+    # The pixel of the affine's own grid: the truth in planned voxels, then in those of each heatmap.
+    voxels = world_to_voxel(embed_affine(data["image"].affine, opened.spatial_dims), label.points)
+    local = voxels - found.origins.cpu().numpy()
+    density = opened.decoder.density(found.logits).cpu().numpy()
+    at_truth = [
+        map_coordinates(heatmap, point[:, None], order=1, cval=0.0)[0] if np.isfinite(point).all() else np.nan
+        for heatmap, point in zip(density, local, strict=True)
+    ]
+    return {
+        **{
+            name: getattr(peaks, name).double().numpy()
+            for name in ("points", "confidence", "covariance", "disagreement", "shape_distance", "replaced")
+        },
+        "truth": label.points,
+        "density": np.array(at_truth),
+        "status": label.status.astype(int),
+    }
+
+
+def fingerprint_of(weights: Path) -> str:
+    """What tells weights from any others: the hash of their tensors."""
+    state = torch.load(weights, map_location="cpu", weights_only=True)
+    content = hashlib.sha256()
+    for name in sorted(state):
+        content.update(name.encode())
+        content.update(state[name].contiguous().numpy().tobytes())
+    return content.hexdigest()
+
+
+def write_out_of_fold(path: Path, found: OutOfFold, names: Sequence[str], weights: str) -> None:
+    """Write ``out_of_fold.json``, atomically.
+
+    Args:
+        path: The file.
+        found: Predictions of one fold.
+        names: Landmarks in channel order.
+        weights: What `fingerprint_of` says of the weights that predicted.
+    """
+    document: dict[str, Any] = {"weights": weights, "landmarks": list(names), "cases": {}}
+    for i, case in enumerate(found.cases):
+        numbers = {name: _listed(getattr(found, name)[i]) for name in _NUMBERS}
+        document["cases"][case] = {"fold": found.folds[i], "status": found.status[i].tolist(), **numbers}
+    atomic_write_text(path, json.dumps(document, allow_nan=False) + "\n")
+
+
+def read_out_of_fold(path: Path, names: Sequence[str], weights: str) -> OutOfFold | None:
+    """Read ``out_of_fold.json``; None where there is none, or one of other weights or landmarks."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document["weights"] != weights or document["landmarks"] != list(names):
+            return None
+        rows = document["cases"]
+        return OutOfFold(
+            cases=tuple(rows),
+            folds=tuple(int(row["fold"]) for row in rows.values()),
+            status=np.array([row["status"] for row in rows.values()], dtype=int),
+            **{name: np.array([row[name] for row in rows.values()], dtype=np.float64) for name in _NUMBERS},
+        )
+    except (OSError, KeyError, TypeError, ValueError, AttributeError):
+        return None  # predicted again
+
+
+def _listed(values: np.ndarray) -> Any:
+    """Nested lists with six significant digits and null for what is not a number; numpy reads null back as NaN."""
+    if values.ndim:
+        return [_listed(value) for value in values]
+    return float(f"{values:.8g}") if np.isfinite(values) else None
+
+
+def absent_count(found: OutOfFold) -> int:
+    """Number of landmarks that are known to be absent."""
+    return int((found.status == ABSENT).sum())
