@@ -1,23 +1,35 @@
-# `make demo` and `make test` do all set-up on a fresh machine: a virtual environment in .venv, made once.
-# Another Python: make test PYTHON=python3.12. More processes for the tests: make test JOBS=8.
+# `make demo` and `make test` do all set-up on a fresh machine: a virtual environment in .venv, made once, and for the
+# annotation server, which needs older packages, one in .venv-label.
+# Another Python: make test PYTHON=python3.12 LABEL_PYTHON=python3.11. More processes for the tests: make test JOBS=8.
 
 # The first Python on the PATH that the package supports (3.10 to 3.13).
 SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10 python; do \
 	"$$p" -c '$(SUPPORTED)' 2>/dev/null && echo "$$p" && break; done)
+# The first Python that MONAI Label runs with (3.10 to 3.12); none: the tests of the annotation server are left out.
+LABEL_SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 13))
+LABEL_PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3 python; do \
+	"$$p" -c '$(LABEL_SUPPORTED)' 2>/dev/null && echo "$$p" && break; done)
 JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
+LABEL_VENV := .venv-label
+LABEL_BIN := $(LABEL_VENV)/bin
+# What runs there: the app, and how MONAI Label's own tasks run bundles.
+LABEL_TESTS := tests/apps tests/bundle/test_seams.py tests/bundle/test_label_training.py
+CLIENT_PACKAGES := orthanc orthanc-dicomweb chromium iproute2
 
-.PHONY: help demo test lint format clean
+.PHONY: help demo test test-core test-label test-clients lint format clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    the whole way on synthetic brains: data, bundle, training, prediction, report (about 10 minutes)"
-	@echo "make test    lint, types and tests"
+	@echo "make test    lint, types and tests, those of the annotation server in an environment of its own"
+	@echo "make test-core, make test-label    one half of the tests"
+	@echo "make test-clients    the server with OHIF in a browser and a PACS; installs Debian packages, needs root"
 	@echo "make lint    lint and types only"
 	@echo "make format  rewrite the sources in the project's style"
-	@echo "make clean   remove the virtual environment, caches and the demo's results"
+	@echo "make clean   remove the virtual environments, caches and the demo's results"
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.10 to 3.13 on the PATH; install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 2; }
@@ -45,14 +57,42 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# One after the other, also with make -j: each takes the whole machine.
+test: test-core
+	$(MAKE) --no-print-directory test-label
+
 # One thread for each process: two processes on two cores are quicker than one process with two threads.
-# loadfile keeps a file's tests, and the bundles that they share, in one process.
-test: lint
+# loadfile keeps a file's tests, and the bundles and servers that they share, in one process.
+test-core: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+ifeq ($(strip $(LABEL_PYTHON)),)
+test-label test-clients:
+	@echo "No Python 3.10 to 3.12 on the PATH, which MONAI Label needs: the tests of the annotation server are left out."
+else
+$(LABEL_BIN)/python:
+	$(LABEL_PYTHON) -c '$(LABEL_SUPPORTED)' || { echo "error: $(LABEL_PYTHON) is not Python 3.10 to 3.12" >&2; exit 2; }
+	$(LABEL_PYTHON) -m venv $(LABEL_VENV) || { rm -rf $(LABEL_VENV); echo "error: python -m venv failed; on Debian or Ubuntu: apt install python3-venv" >&2; exit 2; }
+
+$(LABEL_VENV)/.label $(LABEL_VENV)/.clients: pyproject.toml | $(LABEL_BIN)/python
+	@echo "Installing into $(LABEL_VENV): MONAI Label and PyTorch with CUDA are 8 GB, this takes minutes, once."
+	$(LABEL_BIN)/python -m pip install --disable-pip-version-check -q -e '.[$(if $(findstring clients,$@),clients,label)-test]'
+	@touch $@
+
+# MONAI Label starts tools of its environment, such as torchrun, by their names.
+test-label: $(LABEL_VENV)/.label
+	PATH="$(CURDIR)/$(LABEL_BIN):$$PATH" OMP_NUM_THREADS=1 $(LABEL_BIN)/python -m pytest -n $(JOBS) --dist loadfile $(LABEL_TESTS)
+
+test-clients: $(LABEL_VENV)/.clients
+	@dpkg -s $(CLIENT_PACKAGES) >/dev/null 2>&1 || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null; } || \
+		{ echo "error: needs the Debian packages $(CLIENT_PACKAGES); as root: apt-get install $(CLIENT_PACKAGES)" >&2; exit 2; }
+	@dpkg -s $(CLIENT_PACKAGES) >/dev/null 2>&1 || { apt-get update -q && apt-get install -q -y --no-install-recommends $(CLIENT_PACKAGES); }
+	PATH="$(CURDIR)/$(LABEL_BIN):$$PATH" OMP_NUM_THREADS=1 $(LABEL_BIN)/python -m pytest tests/clients
+endif
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis demo_run
+	rm -rf $(VENV) $(LABEL_VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis demo_run

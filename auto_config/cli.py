@@ -201,9 +201,7 @@ def train(
     )
 
 
-def calibrate(
-    bundle: str, *, pooled: bool = False, cost: float | None = None, device: str | None = None
-) -> int | None:
+def calibrate(bundle: str, *, pooled: bool = False, cost: float | None = None, device: str | None = None) -> int | None:
     """Learn from unseen cases how sure predictions are: presence of each landmark, and the region that holds it.
 
     `train` does it at its end. Each fold's network predicts its validation cases; predictions then carry a probability

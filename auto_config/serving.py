@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from auto_config.errors import UserError
 
@@ -23,10 +24,10 @@ MAIN = '"""What MONAI Label loads; `auto_config serve` wrote it."""\n\nfrom land
 def serve(
     studies: str,
     *,
-    bundles: str,
+    bundles: str | os.PathLike[str],
     host: str = "127.0.0.1",
     port: int = 8000,
-    settings: Mapping[str, str] | None = None,
+    **choices: Any,
 ) -> int:
     """Serve bundles to 3D Slicer and OHIF until the process is told to end.
 
@@ -35,7 +36,8 @@ def serve(
         bundles: folder that holds the bundles.
         host: address to listen on.
         port: to listen on.
-        settings: what else the app and its server are told, by name.
+        **choices: what else the app (``landmark_app.lib.configuration``) and its server (``landmark_app.lib.options``)
+            are told; None leaves one to them.
 
     Returns:
         The server's exit status; 0 after SIGTERM, 130 after Ctrl-C.
@@ -45,15 +47,26 @@ def serve(
     """
     _check(studies, Path(bundles), port)
     search_path = _find_app()
-    conf = {"bundles": str(Path(bundles).resolve()), **(settings or {})}
+    conf = {"bundles": str(Path(bundles).resolve()), **_as_words(choices)}
     with tempfile.TemporaryDirectory(prefix="landmark_app_") as app:
         (Path(app) / "main.py").write_text(MAIN, encoding="utf-8")
         line = command(Path(app), studies, host, port, conf)
-        print(
-            f"{studies}: open http://{host}:{port}/ in 3D Slicer, or http://{host}:{port}/ohif/ in a browser",
-            flush=True,
-        )
+        address = f"http://{host}:{port}/"
+        print(f"{studies}: open {address} in 3D Slicer, or {address}ohif/ in a browser", flush=True)
         return _run(line, _environment(search_path))
+
+
+def _as_words(choices: Mapping[str, Any]) -> dict[str, str]:
+    """Choices as ``--conf`` takes them."""
+    words = {}
+    for name, value in choices.items():
+        if isinstance(value, bool):
+            words[name] = str(value).lower()
+        elif isinstance(value, (list, tuple)):
+            words[name] = ",".join(str(item) for item in value)
+        elif value is not None:
+            words[name] = str(Path(value).expanduser().resolve()) if name == "tokens" else str(value)
+    return words
 
 
 def command(app: Path, studies: str, host: str, port: int, conf: Mapping[str, str]) -> list[str]:
@@ -69,7 +82,7 @@ def command(app: Path, studies: str, host: str, port: int, conf: Mapping[str, st
     start = [sys.executable, "-m", "monailabel.main", "start_server"]
     where = ["--app", str(app), "--studies", studies, "--host", host, "--port", str(port)]
     told = [word for name, value in conf.items() for word in ("--conf", name, value)]
-    return [*start, *where, *told]
+    return [*start, *where, *told, "--uvicorn_app", f"{SERVER}:app"]
 
 
 def _check(studies: str, bundles: Path, port: int) -> None:

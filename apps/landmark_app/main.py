@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import sys
+from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,12 @@ if importlib.util.find_spec("landmark_app") is None:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from landmark_app.lib.batch import LandmarkBatch
-from landmark_app.lib.bundles import EDIT, POINTS, ServedBundle, find_bundles
+from landmark_app.lib.bundles import EDIT, POINTS, find_bundles
 from landmark_app.lib.configuration import read_configuration
 from landmark_app.lib.errors import ClientError
+from landmark_app.lib.images import require_image
 from landmark_app.lib.infer import TAGS, LandmarkEdit, LandmarkInfer, LandmarkPoints, choice
-from landmark_app.lib.known import known_landmarks
+from landmark_app.lib.known import KnownPoint, known_points
 from landmark_app.lib.train import LandmarkTrain
 
 logger = logging.getLogger(__name__)
@@ -72,6 +74,8 @@ class LandmarkApp(MONAILabelApp):
 
     def init_datastore(self) -> Datastore:
         """The images of a folder, or of a DICOMweb server."""
+        # Not a person's choice, and read in many places: MONAI Label's own list has pictures, and no MetaImage.
+        settings.MONAI_LABEL_DATASTORE_FILE_EXT = list(IMAGE_PATTERNS)
         if self.studies.startswith(("http://", "https://")):
             return super().init_datastore()
         return LocalDatastore(
@@ -87,7 +91,7 @@ class LandmarkApp(MONAILabelApp):
         device = self.configuration.device
         for name, bundle in self.bundles.items():
             tasks[name] = LandmarkInfer(bundle, device)
-            tasks[name + EDIT] = LandmarkEdit(bundle, self.known_landmarks, device)
+            tasks[name + EDIT] = LandmarkEdit(bundle, self._known, device)
             tasks[name + POINTS] = LandmarkPoints(bundle, self.configuration.points_format, device)
         return tasks
 
@@ -107,10 +111,6 @@ class LandmarkApp(MONAILabelApp):
         }
         bundles |= {name: {"version": None, "trained": False, "error": error} for name, error in self.broken.items()}
         return {**super().info(), "bundles": bundles}
-
-    def known_landmarks(self, image_id: str, bundle: ServedBundle) -> list[dict[str, Any]] | None:
-        """The newest landmarks of an image, in the bundle's order, or None."""
-        return known_landmarks(self.datastore(), image_id, bundle.card.names)
 
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Answer a request for landmarks.
@@ -139,6 +139,11 @@ class LandmarkApp(MONAILabelApp):
             label = store.save_label(image_id, file, tag, {"model": model, "params": params})
         return {"label": label, "tag": tag, "file": file, "params": params}
 
+    def _known(self, image_id: str, names: Sequence[str]) -> dict[str, KnownPoint]:
+        """What is known of the landmarks of an image of the app's own data store."""
+        store = self.datastore()
+        return known_points(store, image_id, names) if hasattr(store, "landmark_folder") else {}
+
     def _image(self, image: Any, store: Datastore) -> tuple[str | None, Path]:
         """The id, None for an upload, and the file of the image of a request."""
         if not isinstance(image, str) or not image:
@@ -148,6 +153,5 @@ class LandmarkApp(MONAILabelApp):
             path = Path(image).resolve()
             if path.is_relative_to(Path(sessions.store_path).resolve()) and path.is_file():
                 return None, path
-        if image not in store.list_images():
-            raise ClientError(f"there is no image '{image}' in the data store", HTTPStatus.NOT_FOUND)
+        require_image(store, image)
         return image, Path(store.get_image_uri(image))

@@ -10,6 +10,7 @@ import numpy as np
 from auto_config.bundle_scripts.grids import apply_affine
 
 from .errors import ClientError
+from .known import KnownPoint
 
 BACKGROUND = "background"
 """What clients send clicks of under this name, which no landmark has."""
@@ -42,40 +43,44 @@ def read_clicks(request: Mapping[str, Any], names: Sequence[str], shape: Sequenc
     return clicks
 
 
-def moved(
-    landmarks: Sequence[dict[str, Any]], clicks: Mapping[str, np.ndarray], affine: np.ndarray
+def edited(
+    names: Sequence[str],
+    clicks: Mapping[str, np.ndarray],
+    known: Mapping[str, KnownPoint],
+    found: Sequence[dict[str, Any]],
+    affine: np.ndarray,
 ) -> list[dict[str, Any]]:
-    """The landmarks with the clicked ones at their clicks; a click makes an absent landmark present.
+    """The landmarks of an image: where they were clicked, else where they were known, else where they are found.
 
     Args:
-        landmarks: a bundle's ``result["landmarks"]``.
-        clicks: (3,) voxel of the image file for each clicked landmark.
+        names: landmarks of the bundle; each is in one of the next three.
+        clicks: (3,) voxel of the image file for each clicked landmark; a click makes an absent landmark present.
+        known: what is known of the others.
+        found: a bundle's ``result["landmarks"]``.
         affine: (4, 4) voxel of the image file to RAS mm.
+
+    Returns:
+        In the order of `names`, in the form of ``result["landmarks"]``; ``world`` and ``voxel`` are None for a landmark
+        that is known to be absent.
     """
-    return [
-        describe(item["name"], apply_affine(affine, clicks[item["name"]][None])[0], affine)
-        if item["name"] in clicks
-        else item
-        for item in landmarks
-    ]
+    by_name = {item["name"]: item for item in found}
+    placed = {name: KnownPoint(apply_affine(affine, voxel[None])[0]) for name, voxel in clicks.items()}
+    points = {**known, **placed}
+    return [_described(name, points[name], affine) if name in points else by_name[name] for name in names]
 
 
-def describe(name: str, world: np.ndarray, affine: np.ndarray) -> dict[str, Any]:
-    """A landmark that a person placed, with the keys that clients read.
-
-    Args:
-        name: of the landmark.
-        world: (3,) RAS mm.
-        affine: (4, 4) voxel of the image file to RAS mm.
-    """
-    voxel = apply_affine(np.linalg.inv(affine), world[None])[0]
+def _described(name: str, point: KnownPoint, affine: np.ndarray) -> dict[str, Any]:
+    world = voxel = None
+    if point.world is not None:
+        world = [float(x) for x in point.world]
+        voxel = [float(x) for x in apply_affine(np.linalg.inv(affine), point.world[None])[0]]
     return {
         "name": name,
-        "world": [float(x) for x in world],
-        "voxel": [float(x) for x in voxel],
-        "confidence": 1.0,
-        "present": 1,
-        "radius_mm": None,
+        "world": world,
+        "voxel": voxel,
+        "confidence": point.confidence,
+        "present": int(point.world is not None),
+        "radius_mm": point.radius_mm,
     }
 
 

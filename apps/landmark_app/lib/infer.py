@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,21 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from monailabel.utils.others.generic import device_list, device_map
 
 from auto_config.bundle_scripts.label_map import draw_balls
-from auto_config.datasets.images import read_header
+from auto_config.datasets.images import Header, read_header
+from auto_config.errors import UserError
 
 from .bundles import Prediction, ServedBundle
-from .editing import moved, read_clicks
+from .editing import edited, read_clicks
 from .errors import ClientError
+from .known import KnownPoint
 from .label_map_files import LABEL_MAP_ENDINGS, write_label_map
 from .slicer_files import landmark_set, write_fiducials, write_roi_boxes
 
 TAGS = ("original", "final")
 POINTS_FORMATS = ("roi", "fiducial")
 
-KnownLandmarks = Callable[[str, ServedBundle], Sequence[dict[str, Any]] | None]
-"""From the id of an image to its newest landmarks, in the bundle's order, or None."""
+KnownPoints = Callable[[str, Sequence[str]], Mapping[str, KnownPoint]]
+"""From the id of an image and landmark names to what is known of them."""
 
 
 class LandmarkTask(InferTask):
@@ -114,11 +117,11 @@ class LandmarkEdit(LandmarkInfer):
 
     Args:
         bundle: what finds the landmarks.
-        known: gives the landmarks to start from; where it has none, the bundle finds them.
+        known: gives what is known of an image; the bundle finds the other landmarks.
         device: what to run on if the request says nothing.
     """
 
-    def __init__(self, bundle: ServedBundle, known: KnownLandmarks, device: str | None = None) -> None:
+    def __init__(self, bundle: ServedBundle, known: KnownPoints, device: str | None = None) -> None:
         super().__init__(bundle, device)
         self.type = InferType.DEEPEDIT
         self.description = f"Click where a landmark should be. {self.description}"
@@ -126,13 +129,13 @@ class LandmarkEdit(LandmarkInfer):
 
     def find(self, request: Mapping[str, Any]) -> Prediction:
         """The newest landmarks of the image with the clicked ones at their clicks."""
-        header = read_header(Path(request["image"]))
-        clicks = read_clicks(request, self.bundle.card.names, header.shape)
+        names = self.bundle.card.names
+        header = _header(Path(request["image"]))
+        clicks = read_clicks(request, names, header.shape)
         image_id = request.get("image_id")
-        landmarks = self._known(image_id, self.bundle) if image_id else None
-        if landmarks is None:
-            landmarks = super().find(request).landmarks
-        landmarks = moved(landmarks, clicks, header.affine)
+        known = self._known(image_id, names) if image_id else {}
+        found = [] if {*clicks, *known}.issuperset(names) else super().find(request).landmarks
+        landmarks = edited(names, clicks, known, found, header.affine)
         points = landmark_set(landmarks).points
         labels = draw_balls(points, header.shape, header.affine, self.bundle.card.ball_radius_mm)
         return Prediction(landmarks, labels, header.affine)
@@ -193,6 +196,14 @@ def label_map_ending(request: Mapping[str, Any]) -> str:
     if wanted not in LABEL_MAP_ENDINGS:
         raise ClientError(f"result_extension is '{wanted}'; allowed are {', '.join(LABEL_MAP_ENDINGS)}")
     return str(wanted)
+
+
+def _header(path: Path) -> Header:
+    try:
+        return read_header(path)
+    except UserError as error:
+        message = str(error).replace(str(path), path.name)
+        raise ClientError(message, HTTPStatus.UNPROCESSABLE_ENTITY) from error
 
 
 def temporary_file(ending: str) -> Path:

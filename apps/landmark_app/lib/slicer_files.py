@@ -26,11 +26,10 @@ def landmark_set(landmarks: Sequence[dict[str, Any]]) -> LandmarkSet:
     Returns:
         World RAS mm; those that are not present are absent.
     """
-    present = np.array([bool(item["present"]) for item in landmarks], dtype=bool)
-    points = np.array([item["world"] for item in landmarks], dtype=np.float64).reshape(len(landmarks), 3)
-    points[~present] = np.nan
-    status = np.where(present, PRESENT, ABSENT).astype(np.int8)
-    return LandmarkSet(tuple(item["name"] for item in landmarks), points, status)
+    nowhere = [np.nan] * 3
+    points = np.array([item["world"] if item["present"] else nowhere for item in landmarks], dtype=np.float64)
+    status = np.array([PRESENT if item["present"] else ABSENT for item in landmarks], dtype=np.int8)
+    return LandmarkSet(tuple(item["name"] for item in landmarks), points.reshape(-1, 3), status)
 
 
 def write_roi_boxes(path: Path, landmarks: Sequence[dict[str, Any]], *, size_mm: float) -> None:
