@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -220,9 +221,12 @@ def _with_stats(task: dict[str, Any]) -> dict[str, Any]:
     model = task.get("request", {}).get("model")
     newest = [one["id"] for one in tasks("train") if one["request"].get("model") == model][-1:]
     trainer = app_instance()._trainers.get(model)
-    if trainer is None or newest != [task.get("id")] or task.get("status") == "SUBMITTED":
+    if trainer is None or newest != [task.get("id")]:
         return task
-    return {**task, "stats": jsonable(trainer.stats())}
+    stats = trainer.stats()
+    # Until its process has started, the numbers are those of the training before.
+    begun = datetime.strptime(task["start_ts"], "%Y-%m-%d %H:%M:%S").timestamp()
+    return {**task, "stats": jsonable(stats) if stats.get("started", 0) >= begun else {}}
 
 
 def train_router() -> APIRouter:
