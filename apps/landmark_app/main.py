@@ -96,8 +96,12 @@ class LandmarkApp(MONAILabelApp):
         return tasks
 
     def init_trainers(self) -> dict[str, TrainTask]:
-        """NAME for each bundle."""
-        return {name: LandmarkTrain(bundle, self.configuration.device) for name, bundle in self.bundles.items()}
+        """NAME for each bundle that says how it is trained; some are shared for inference alone."""
+        return {
+            name: LandmarkTrain(bundle, self.configuration.device)
+            for name, bundle in self.bundles.items()
+            if (bundle.root / "configs" / "train.json").is_file()
+        }
 
     def init_batch_infer(self) -> LandmarkBatch:
         """Inference of many images."""

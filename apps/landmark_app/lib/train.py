@@ -142,8 +142,12 @@ class LandmarkTrain(TrainTask):
         return {self.device: self.device} if self.device else device_map()
 
     def _default_epochs(self) -> int:
-        config = json.loads((self.bundle.root / "configs" / "train.json").read_text(encoding="utf-8"))
-        return min(_MANY_EPOCHS, int(config["train"]["trainer"]["max_epochs"]))
+        path = self.bundle.root / "configs" / "train.json"
+        try:
+            planned = int(json.loads(path.read_text(encoding="utf-8"))["train"]["trainer"]["max_epochs"])
+        except (OSError, ValueError, TypeError, KeyError):
+            return _MANY_EPOCHS  # the list of all tasks must not fail over one damaged file; the training says so
+        return min(_MANY_EPOCHS, planned)
 
 
 def overrides(root: Path, options: TrainingOptions, cases: TrainingCases) -> dict[str, Any]:
