@@ -1,0 +1,101 @@
+"""Which files of a benchmark are really there: git-annex links, Git LFS pointers and partial downloads are not."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from auto_config.datasets.entries import natural_key
+
+_ANNEX_POINTER = b"/annex/objects/"
+_LFS_POINTER = b"version https://git-lfs"
+_PARTIAL = (".part", ".partial", ".crdownload", ".download", ".aria2", ".filepart")
+_POINTER_BYTES = 1024  # pointers are text of some hundred bytes
+_GZIP_MAGIC = b"\x1f\x8b"
+_TWO_TO_32 = 2**32
+
+
+def absence(path: Path, download: str) -> str | None:
+    """Say why a file cannot be used, though its name may be there.
+
+    Args:
+        path: The file.
+        download: What to do where it is just not there.
+
+    Returns:
+        What is there instead and the command that gets the file; None where the file is there.
+    """
+    if path.is_symlink() and not path.exists():
+        target = path.readlink().as_posix()
+        if "annex/objects" in target:
+            return "a git-annex link without content; get it with `datalad get PATH` or `git annex get PATH`"
+        return f"a link to {target}, which is not there; {download}"
+    if not path.is_file():
+        partial = [path.with_name(path.name + ending) for ending in _PARTIAL]
+        if any(one.exists() for one in partial):
+            return "a download that was not finished; finish it"
+        return f"not there; {download}"
+    with path.open("rb") as stream:
+        head = stream.read(_POINTER_BYTES)
+    if head.startswith(_LFS_POINTER):
+        return "a Git LFS pointer without content; get it with `git lfs pull`"
+    # The path of the object, in an unlocked file or in a copy that was made without links.
+    first_line = head.split(b"\n", 1)[0].replace(b"\\", b"/")
+    if _ANNEX_POINTER in first_line and first_line.startswith((b"/annex/", b".git/", b"../", b"./")):
+        return "a git-annex pointer without content; get it with `datalad get PATH` or `git annex get PATH`"
+    if not head:
+        return f"empty, a download that broke off; {download}"
+    if _is_cut(path, head):
+        return f"cut off, a download that broke off; {download}"
+    return None
+
+
+def _is_cut(path: Path, head: bytes) -> bool:
+    """Whether a NIfTI file is shorter than its header says; other formats are found out when they are read."""
+    name = path.name.lower()
+    if not name.endswith((".nii", ".nii.gz")) or (name.endswith(".gz") and not head.startswith(_GZIP_MAGIC)):
+        return False
+    try:
+        image = nib.load(path)
+        size = int(image.dataobj.offset) + int(np.prod(image.shape)) * image.get_data_dtype().itemsize
+    except EOFError:
+        return True
+    except Exception:  # not a NIfTI at all, which is another problem and told by its reader
+        return False
+    if not name.endswith(".gz"):
+        return path.stat().st_size < size
+    # A gzip file ends with the size of its content, so a whole file is known at once.
+    with path.open("rb") as stream:
+        stream.seek(-4, os.SEEK_END)
+        if int.from_bytes(stream.read(4), "little") == size % _TWO_TO_32:
+            return False
+    try:
+        with gzip.open(path) as stream:
+            while stream.read(1 << 20):
+                pass
+    except (EOFError, OSError):
+        return True
+    return False
+
+
+def subfolder(folder: Path, name: str, depth: int = 3) -> Path | None:
+    """The folder of this name: `folder` itself, or the first one at most `depth` levels below it."""
+    if folder.name == name and folder.is_dir():
+        return folder
+    for level in range(depth):
+        found = natural(path for path in folder.glob("*/" * level + name) if path.is_dir())
+        if found:
+            return found[0]
+    return None
+
+
+def natural(paths: Iterable[Path]) -> list[Path]:
+    """Paths in natural order, hidden ones left out."""
+    return sorted(
+        (path for path in paths if not path.name.startswith(".")), key=lambda path: natural_key(path.as_posix())
+    )
