@@ -1,0 +1,150 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from auto_config.bundle_scripts.calibration import evidence, read_calibration
+from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN
+from auto_config.bundle_scripts.peaks import Peaks
+from auto_config.calibration.document import calibration_document, evidence_of, peaks_of
+from auto_config.calibration.out_of_fold import OutOfFold, joined, read_out_of_fold, write_out_of_fold
+
+NAMES = ["a", "b", "c"]
+
+
+def made(cases=25, seed=0, absent=0.2, fold=0, views=True):
+    """Predictions that are off by about 0.5 mm; heatmaps of absent landmarks are low and wide."""
+    random = np.random.default_rng(seed)
+    shape = (cases, len(NAMES))
+    status = np.where(random.random(shape) < absent, ABSENT, PRESENT)
+    status[0, 0] = UNKNOWN
+    there = status == PRESENT
+    truth = np.where(there[..., None], random.normal(size=(*shape, 3)) * 20, np.nan)
+    points = np.nan_to_num(truth) + random.normal(size=(*shape, 3)) * 0.3
+    spread = np.where(there, 0.4, 1.5) * random.uniform(0.7, 1.4, shape)
+    return OutOfFold(
+        cases=tuple(f"case {fold} {i}" for i in range(cases)),
+        folds=(fold,) * cases,
+        points=points,
+        confidence=np.clip(np.where(there, 0.9, 0.2) + random.normal(size=shape) * 0.1, 0.001, 0.999),
+        covariance=(spread**2 / 3)[..., None, None] * np.eye(3),
+        disagreement=np.where(there, 0.1, 2.0) * random.uniform(0.5, 2, shape) if views else np.full(shape, np.nan),
+        shape_distance=np.full(shape, np.nan),
+        replaced=np.zeros(shape),
+        truth=truth,
+        density=np.where(there, random.uniform(0.001, 0.1, shape), np.nan),
+        status=status,
+    )
+
+
+def test_prediction_reads_what_calibration_wrote(tmp_path):
+    found = made()
+    document = calibration_document(found, NAMES)
+    path = tmp_path / "calibration.json"
+    path.write_text(json.dumps(document, allow_nan=False))
+    calibration = read_calibration(path, NAMES)
+    radii = calibration.region("ball_mm", 0.9)
+    errors = np.linalg.norm(found.points - found.truth, axis=-1)
+    for i in range(3):
+        known = np.sort(errors[found.status[:, i] == PRESENT, i])
+        assert radii[i] == known[int(np.ceil(0.9 * (len(known) + 1))) - 1]
+    said = np.stack([calibration.present(calibration.probability(peaks_of(found, i))) for i in range(25)])
+    known = found.status != UNKNOWN
+    assert (said == (found.status == PRESENT))[known].mean() > 0.97
+
+
+def test_infinite_regions_are_null_in_the_file_and_infinite_in_use(tmp_path):
+    found = made(cases=15, absent=0.0)
+    document = calibration_document(found, NAMES)
+    assert document["regions"]["count"] == [14, 15, 15]
+    assert document["regions"]["ball_mm"][3] == document["regions"]["levelset"][3] == [None] * 3
+    assert None not in document["regions"]["ball_mm"][2]
+    assert any("level 0.95: 3 of 3 landmarks have fewer than 19" in note for note in document["notes"])
+    path = tmp_path / "calibration.json"
+    path.write_text(json.dumps(document, allow_nan=False))
+    calibration = read_calibration(path, NAMES)
+    assert np.isposinf(calibration.region("ball_mm", 0.95)).all()
+    assert np.isneginf(calibration.region("levelset", 0.95)).all()
+    with pytest.raises(ValueError, match=r"region level is 0.85; allowed are 0.5, 0.8, 0.9, 0.95"):
+        calibration.region("ball_mm", 0.85)
+
+
+def test_pooled_regions_need_fewer_cases():
+    document = calibration_document(made(cases=15, absent=0.0), NAMES, pooled=True)
+    assert len({*document["regions"]["ball_mm"][3]}) == 1 and None not in document["regions"]["ball_mm"][3]
+    assert not any("infinite" in note for note in document["notes"])
+
+
+def test_without_absent_landmarks_presence_is_not_judged():
+    document = calibration_document(made(absent=0.0), NAMES)
+    assert document["presence"] is None
+    assert any("every landmark counts as present" in note for note in document["notes"])
+
+
+def test_the_file_says_how_few_cases_there_are():
+    document = calibration_document(made(cases=6, seed=3), NAMES)
+    assert any("only fold 0 was trained: its 6 validation cases" in note for note in document["notes"])
+    assert any("the probabilities of presence are rough" in note for note in document["notes"])
+
+
+def test_folds_are_joined_and_their_ensemble_is_spoken_of():
+    both = joined([made(fold=0), made(fold=1, seed=1)])
+    document = calibration_document(both, NAMES, ensemble=True)
+    assert (document["cases"], document["folds"]) == (50, [0, 1])
+    assert any("at least as often" in note for note in document["notes"])
+    # Members of an ensemble disagree in another way than the mirror images of one network.
+    assert document["presence"]["features"] == ["peak", "spread"]
+    assert calibration_document(both, NAMES)["presence"]["features"] == ["peak", "spread", "disagreement"]
+    assert calibration_document(made(views=False), NAMES)["presence"]["features"] == ["peak", "spread"]
+
+
+def test_a_high_cost_of_false_landmarks_makes_fewer_of_them():
+    found = made(cases=40, absent=0.4, seed=5)
+    rows = [calibration_document(found, NAMES, cost=cost)["presence"]["thresholds"][0] for cost in (0.25, 1, 9)]
+    assert rows == [0.2, 0.5, 0.9]
+
+
+def test_out_of_fold_predictions_are_read_as_they_were_written(tmp_path):
+    found, path = made(), tmp_path / "out_of_fold.json"
+    write_out_of_fold(path, found, NAMES, "weights")
+    again = read_out_of_fold(path, NAMES, "weights")
+    assert (again.cases, again.folds) == (found.cases, found.folds)
+    for name in ("points", "covariance", "truth", "density", "disagreement", "shape_distance", "confidence"):
+        np.testing.assert_allclose(getattr(again, name), getattr(found, name), rtol=1e-7, err_msg=name)
+    assert (again.status == found.status).all()
+    np.testing.assert_array_equal(np.isnan(again.present), found.status == UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    ("names", "weights", "text"),
+    [(NAMES, "others", None), (["a", "b"], "weights", None), (NAMES, "weights", "{"), (NAMES, "weights", "[]")],
+)
+def test_predictions_of_other_weights_or_landmarks_do_not_count(tmp_path, names, weights, text):
+    path = tmp_path / "out_of_fold.json"
+    write_out_of_fold(path, made(), NAMES, "weights")
+    if text is not None:
+        path.write_text(text)
+    assert read_out_of_fold(path, names, weights) is None
+
+
+def test_evidence_by_hand():
+    peaks = Peaks(
+        points=torch.zeros(2, 3),
+        confidence=torch.tensor([0.5, 1.0], dtype=torch.float64),
+        shape_distance=torch.zeros(2),
+        replaced=torch.zeros(2),
+        disagreement=torch.tensor([0.999, 0.0], dtype=torch.float64),
+        covariance=torch.eye(3, dtype=torch.float64).repeat(2, 1, 1) / 3 * 0.999**2,
+    )
+    rows = evidence(peaks, ["peak", "spread", "disagreement"])
+    np.testing.assert_allclose(rows, [[0, 0, 0], [12, 0, np.log(1e-3)]], atol=1e-7)
+    assert evidence_of(made(), ["spread"]).shape == (25, 3, 1)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"landmarks": ["x"]}', '{"landmarks": ["a", "b", "c"]}'])
+def test_a_damaged_calibration_is_named(tmp_path, text):
+    path = tmp_path / "calibration.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"calibration.json: cannot be used .* run `auto_config calibrate`"):
+        read_calibration(path, NAMES)
