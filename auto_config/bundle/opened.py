@@ -164,12 +164,12 @@ def _parsed(parser: ConfigParser, name: str) -> Any:
     try:
         return parser.get_parsed_content(name)
     except RuntimeError as error:
-        cause: BaseException = error
-        while cause.__cause__ is not None:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, ValueError):
             cause = cause.__cause__
-        if isinstance(cause, ValueError):
-            raise UserError(" ".join(str(cause).split())) from error
-        raise
+        if cause is None:
+            raise
+        raise UserError(" ".join(str(cause).split())) from error
 
 
 def weight_files(root: Path) -> list[Path]:

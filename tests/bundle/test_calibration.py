@@ -1,0 +1,111 @@
+"""A trained bundle is calibrated on what its folds did not see, and predicts with it."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from bundle_tools import edit
+
+from auto_config import cli
+from auto_config.bundle.opened import open_bundle
+from auto_config.calibration.command import calibrate, folds_in_use
+from auto_config.errors import UserError
+
+TRAIN = ("run", "training", "--config_file", "configs/train.json", "--train#trainer#max_epochs", 1)
+
+
+@pytest.fixture(scope="module")
+def trained(two_stage_bundle, server, tmp_path_factory):
+    """The two-stage bundle after one epoch of folds 0 and 1, with both in use; case a lacks its first landmark."""
+    bundle = tmp_path_factory.mktemp("calibration") / "trained"
+    shutil.copytree(two_stage_bundle, bundle)
+
+    def remove_one(datalist):
+        item = next(item for item in datalist["training"] if item["fold"] == 0)
+        item["label"][next(iter(item["label"]))] = "absent"
+
+    edit(bundle / "data" / "datalist.json", remove_one)
+    for fold in (0, 1):
+        server.monai(bundle, *TRAIN, "--fold", fold, "--keep_ensemble", fold == 1)
+    return bundle
+
+
+def image_of(bundle, fold):
+    datalist = json.loads((bundle / "data" / "datalist.json").read_text())
+    item = next(item for item in datalist["training"] if item["fold"] == fold)
+    return f"{datalist['dataset_dir']}/{item['image']}"
+
+
+def test_the_fold_in_use_is_calibrated_and_prediction_uses_it(trained, copy_of):
+    bundle = copy_of(trained)
+    assert folds_in_use(bundle) == [0]
+    before = open_bundle(bundle, device="cpu")
+    plain = before.predict(before.preprocess(image_of(bundle, 1)))["result"]["landmarks"]
+    assert {item["present"] for item in plain} == {1} and {item["radius_mm"] for item in plain} == {None}
+    assert calibrate(bundle, pooled=True, device="cpu") == 0
+    document = json.loads((bundle / "models" / "calibration.json").read_text())
+    kept = json.loads((bundle / "models" / "fold_0" / "out_of_fold.json").read_text())
+    assert document["folds"] == [0] and document["cases"] == len(kept["cases"])
+    after = open_bundle(bundle, device="cpu")
+    found = after.predict(after.preprocess(image_of(bundle, 1)))["result"]["landmarks"]
+    assert [item["radius_mm"] for item in found] == document["regions"]["ball_mm"][2]
+    assert [item["world"] for item in found] == [item["world"] for item in plain]
+    assert all(0 < item["confidence"] < 1 for item in found)
+    every = open_bundle(bundle, device="cpu", settings={"all_present": True, "region_level": 0.5})
+    found = every.predict(every.preprocess(image_of(bundle, 1)))["result"]["landmarks"]
+    assert {item["present"] for item in found} == {1}
+    assert [item["radius_mm"] for item in found] == document["regions"]["ball_mm"][0]
+
+
+def test_out_of_fold_points_are_those_of_a_prediction_by_that_fold(trained, copy_of):
+    bundle = copy_of(trained)
+    (bundle / "models" / "ensemble.json").write_text('{"files": ["fold_0/model.pt", "fold_1/model.pt"]}')
+    calibrate(bundle, device="cpu")
+    for fold in (0, 1):
+        kept = json.loads((bundle / "models" / f"fold_{fold}" / "out_of_fold.json").read_text())
+        datalist = json.loads((bundle / "data" / "datalist.json").read_text())
+        items = [item for item in datalist["training"] if item["fold"] == fold]
+        assert set(kept["cases"]) == {item["case"] for item in items}
+        single = open_bundle(bundle, device="cpu", weights=[bundle / "models" / f"fold_{fold}" / "model.pt"])
+        item = items[0]
+        found = single.predict(single.preprocess(f"{datalist['dataset_dir']}/{item['image']}"))["result"]["landmarks"]
+        row = kept["cases"][item["case"]]
+        np.testing.assert_allclose([one["world"] for one in found], row["points"], atol=1e-3)
+        for density, name in zip(row["density"], single.names, strict=True):
+            assert (density is None) == (item["label"].get(name) in ("absent", "unknown", None))
+    document = json.loads((bundle / "models" / "calibration.json").read_text())
+    assert document["folds"] == [0, 1] and document["presence"]["absent"] == 1
+
+
+def test_kept_predictions_are_used_until_the_weights_change(trained, copy_of, monkeypatch):
+    bundle = copy_of(trained)
+    calibrate(bundle, device="cpu")
+    monkeypatch.setattr("auto_config.calibration.command.predict_fold", lambda *_, **__: pytest.fail("predicted again"))
+    calibrate(bundle, cost=3.0)
+
+
+def test_new_weights_take_the_calibration_away(trained, copy_of, server):
+    bundle = copy_of(trained)
+    calibrate(bundle, device="cpu")
+    assert (bundle / "models" / "calibration.json").is_file()
+    server.monai(bundle, *TRAIN, "--fold", 0)
+    assert not (bundle / "models" / "calibration.json").exists()
+
+
+def test_weights_without_unseen_cases_are_refused(trained, copy_of, capsys):
+    bundle = copy_of(trained)
+    for fold in (0, 1):
+        (bundle / "models" / f"fold_{fold}" / "model.pt").unlink()
+    with pytest.raises(UserError, match="no case is unseen; train with `--fold 0` or `--fold all`"):
+        calibrate(bundle)
+    assert cli.main(["calibrate", str(bundle.parent)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert cli.main(["calibrate", str(bundle), "--cost", "0"]) == 2
+
+
+def test_a_damaged_calibration_is_one_line(trained, copy_of):
+    bundle = copy_of(trained)
+    (bundle / "models" / "calibration.json").write_text("{")
+    with pytest.raises(UserError, match=r"calibration.json: cannot be used .* run `auto_config calibrate`"):
+        open_bundle(bundle, device="cpu")
