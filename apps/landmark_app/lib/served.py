@@ -31,7 +31,7 @@ KEPT = 16
 """Newest records that are kept of an image: each click in a viewer makes one."""
 
 _NUMBERS = ("confidence", "radius_mm", "spread_mm", "disagreement_mm")
-_SAFE_ID = re.compile(r"(?!\.)[\w.\- +@=,()\[\]]{1,200}", flags=re.UNICODE)
+_SAFE_ID = re.compile(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]{0,199}")  # the name of one folder, not hidden
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,249 @@
+"""Whatever a client sends as the label of an image, as landmarks.
+
+What is not in a label means:
+
+* Balls and boxes show what is present, and nothing else. A landmark that was served with them and is not among them was
+  removed by the annotator: absent. One that was served as absent and not added: absent. One that was never served:
+  unknown. Only that answer of the server counts which the label goes back to: the newest ones that together have all
+  names of the label.
+* Point lists, tables and inline points say ``missing`` themselves. A landmark that is not in them is unknown.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from auto_config.bundle_scripts.landmark_files import read_landmark_file, read_text
+from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkFileError, LandmarkSet
+
+from .balls import Grid, LabelledVoxels, covered, served_balls
+from .errors import ClientError
+from .label_map_form import LABEL_MAP_ENDINGS, points_of, read_label_map, shown_point
+from .names import KnownNames, listed
+from .roi_form import holds_boxes, read_boxes
+from .served import Served
+
+POINT_ENDINGS = (".mrk.json", ".fcsv", ".json")
+ENDINGS = (*LABEL_MAP_ENDINGS, *POINT_ENDINGS)
+"""Endings of the files that can be a label; of two that fit, the first counts."""
+
+_SAME_MM = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class ClientLabel:
+    """A label that was understood.
+
+    Args:
+        landmarks: World RAS mm; the names of the bundle or bundles that it belongs to, in their order.
+        form: ``"label map"``, ``"boxes"`` or ``"points"``.
+        kept: Names whose point is the served one.
+        confidence: Of the served points that were kept, by name.
+        radius_mm: How far off the served points that were kept may be, by name, where the model said so.
+        notes: One line for everything that was ignored or is odd.
+    """
+
+    landmarks: LandmarkSet
+    form: str
+    kept: tuple[str, ...]
+    confidence: Mapping[str, float]
+    radius_mm: Mapping[str, float]
+    notes: tuple[str, ...]
+
+
+def label_ending(name: str) -> str:
+    """The ending of a label's file name, as one of `ENDINGS`.
+
+    Raises:
+        ClientError: Another ending.
+    """
+    lower = name.lower()
+    ending = next((ending for ending in ENDINGS if lower.endswith(ending)), None)
+    if ending is None:
+        raise ClientError(f"a label file ends with one of {', '.join(ENDINGS)}; got {Path(name).suffix or 'none'!r}")
+    return ending
+
+
+def read_client_label(
+    path: Path,
+    *,
+    image: str,
+    grid: Grid,
+    bundles: Mapping[str, Sequence[str]],
+    info: Mapping[str, Any],
+    records: Sequence[Served],
+    outside: str = "error",
+) -> ClientLabel:
+    """Read a label of any form.
+
+    Args:
+        path: The file that the client sent; its ending says the form.
+        image: Id of the image, named in errors.
+        grid: Grid of the image.
+        bundles: Name of each bundle of the server to its landmark names in channel order.
+        info: What the client sent with the label (``label_info``, ``model``).
+        records: What was served for this image, newest first.
+        outside: What a point outside the image is: ``"error"``, or ``"unknown"`` with a note, for what a model gave.
+
+    Raises:
+        ClientError: The label cannot be used, with the reason and the remedy.
+    """
+    where = f"label of image {image!r}"
+    known = KnownNames(bundles)
+    ending = label_ending(path.name)
+    label: LabelledVoxels | None = None
+    if ending in LABEL_MAP_ENDINGS:
+        form = "label map"
+        label, notes = read_label_map(path, where, grid=grid, known=known, info=info, records=records)
+        points, _ = points_of(label, grid, records, where)
+        found = LandmarkSet(tuple(points), np.array(list(points.values())), np.full(len(points), PRESENT))
+    else:
+        form, found, notes = _read_points(path, grid, known, where)
+    found, outside_notes = _judged_outside(found, grid, outside, where)
+    related = _related(found.names, records) if form != "points" else []
+    removed, removed_notes = _removed(found.names, related, label, grid)
+    removed = {name: status for name, status in removed.items() if name in known.all}
+    names = _order([*found.names, *removed], known, info, related)
+    landmarks = _with_status(found, removed, names)
+    kept = _as_served(landmarks, records)
+    return ClientLabel(
+        landmarks=landmarks,
+        form=form,
+        kept=tuple(kept),
+        confidence={name: one.confidence[name] for name, one in kept.items() if name in one.confidence},
+        radius_mm={
+            name: one.calibrated_radius_mm[name] for name, one in kept.items() if name in one.calibrated_radius_mm
+        },
+        notes=(*notes, *outside_notes, *removed_notes),
+    )
+
+
+def _read_points(path: Path, grid: Grid, known: KnownNames, where: str) -> tuple[str, LandmarkSet, list[str]]:
+    """Form, landmarks and notes of boxes, a point list, a table or inline points."""
+    notes: list[str] = []
+    try:
+        document = _json(path, where) if path.name.lower().endswith(".json") else {}
+        if holds_boxes(document):
+            return ("boxes", *read_boxes(document, known, where))
+        read = read_landmark_file(path, spatial_dims=len(grid.shape), image_affine=grid.affine)
+    except LandmarkFileError as error:
+        # The file is a temporary one of the server, whose path says nothing to a client.
+        raise ClientError(str(error).replace(str(path), where)) from error
+    found = {name: known.find(name) for name in read.names}
+    if unknown := [name for name, own in found.items() if own is None]:
+        raise known.refuse(unknown, where)
+    if not len(read):
+        raise ClientError(f"{where}: holds no landmark; place the points and send it again")
+    try:
+        return "points", LandmarkSet(tuple(map(str, found.values())), read.points, read.status), notes
+    except ValueError as error:
+        raise ClientError(f"{where}: {error}") from error
+
+
+def _json(path: Path, where: str) -> Mapping[str, Any]:
+    """A JSON object; anything else is left to the reader of landmark files, whose errors are good."""
+    try:
+        document = json.loads(read_text(path))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ClientError(f"{where}: is not valid JSON; save the landmarks again") from error
+    return document if isinstance(document, Mapping) else {}
+
+
+def _judged_outside(found: LandmarkSet, grid: Grid, outside: str, where: str) -> tuple[LandmarkSet, list[str]]:
+    """The landmarks, those outside the image refused or made unknown."""
+    away = np.zeros(len(found), dtype=bool)
+    away[found.present] = ~grid.inside(found.points[found.present])
+    if not away.any():
+        return found, []
+    shown = [f"{found.names[k]!r} at {shown_point(found.points[k])}" for k in np.flatnonzero(away)]
+    places = ", ".join(shown[:3]) + (f" and {len(shown) - 3} more" if len(shown) > 3 else "")
+    if outside == "error":
+        hint = "; all of them: is it the label of another image, or are LPS and RAS swapped?" if away.all() else ""
+        raise ClientError(
+            f"{where}: {places} lies outside the image; move it, or mark it as missing in a point list{hint}"
+        )
+    status = np.where(away, UNKNOWN, found.status)
+    return LandmarkSet(found.names, found.points, status), [f"{places} lies outside the image: stored as unknown"]
+
+
+def _related(names: Sequence[str], records: Sequence[Served]) -> list[Served]:
+    """The newest records that together have all of `names`, as far as any have: what the label goes back to."""
+    missing = set(names)
+    related = []
+    for one in records:
+        if missing & set(one.landmarks.names):
+            related.append(one)
+            missing -= set(one.landmarks.names)
+    return related
+
+
+def _removed(
+    names: Sequence[str], related: Sequence[Served], label: LabelledVoxels | None, grid: Grid
+) -> tuple[dict[str, int], list[str]]:
+    """Status of the served landmarks that are not among `names`, and notes."""
+    status: dict[str, int] = {}
+    notes: list[str] = []
+    for one in related:
+        balls = None if label is None else served_balls(one, grid)
+        for name, served_status in zip(one.landmarks.names, one.landmarks.status, strict=True):
+            if name in names or name in status:
+                continue
+            status[name] = ABSENT
+            if served_status != PRESENT or balls is None or label is None:
+                continue
+            if name not in balls:
+                status[name] = UNKNOWN
+                notes.append(f"{name!r} was found outside the image and could not be shown: stored as unknown")
+            elif covered(label, balls[name], grid):
+                status[name] = UNKNOWN
+                notes.append(f"another ball lies over all of {name!r}: stored as unknown")
+    if gone := [name for name, state in status.items() if state == ABSENT]:
+        notes.append(f"{listed(gone)} {'was' if len(gone) == 1 else 'were'} offered and not returned: stored as absent")
+    return status, notes
+
+
+def _order(
+    names: Sequence[str], known: KnownNames, info: Mapping[str, Any], related: Sequence[Served]
+) -> tuple[str, ...]:
+    """All names of the canonical label: those of the bundles that it belongs to, in their order.
+
+    These are the bundle of the client's ``model``, those of the records that it goes back to, and else the smallest
+    number of bundles, in the server's order, that have all names.
+    """
+    missing = set(names)
+    chosen: list[tuple[str, ...]] = []
+    of_model = known.bundle_names(info.get("model"))
+    candidates = [one.landmarks.names for one in related]
+    candidates = [of_model, *candidates] if of_model and missing & set(of_model) else candidates
+    whole = [bundle for bundle in known.bundles.values() if missing <= set(bundle)]
+    for bundle in [*candidates, *(whole[:1] or known.bundles.values())]:
+        if missing & set(bundle):
+            chosen.append(bundle)
+            missing -= set(bundle)
+    return tuple(dict.fromkeys(name for bundle in chosen for name in bundle if name in known.all))
+
+
+def _with_status(found: LandmarkSet, removed: Mapping[str, int], names: Sequence[str]) -> LandmarkSet:
+    """`found` in the order of `names`, with the status of what was removed."""
+    ordered = found.ordered(names)
+    status = [removed.get(name, int(state)) for name, state in zip(names, ordered.status, strict=True)]
+    return LandmarkSet(tuple(names), ordered.points, np.array(status, dtype=np.int8))
+
+
+def _as_served(landmarks: LandmarkSet, records: Sequence[Served]) -> dict[str, Served]:
+    """For each landmark that is where it was served: the newest record that says so."""
+    kept: dict[str, Served] = {}
+    for one in records:
+        if one.landmarks.spatial_dims != landmarks.spatial_dims:
+            continue
+        ordered = one.landmarks.ordered(landmarks.names)
+        near = np.linalg.norm(ordered.points - landmarks.points, axis=1) <= _SAME_MM  # false for NaN
+        for k in np.flatnonzero(near):
+            kept.setdefault(landmarks.names[k], one)
+    return kept
