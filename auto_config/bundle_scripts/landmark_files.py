@@ -201,17 +201,19 @@ def write_markups(
     Args:
         path: Where to write (``.mrk.json``).
         landmark_set: Points in world millimetres.
-        descriptions: One text for each landmark, shown in Slicer's table.
+        descriptions: One text for each of `LandmarkSet.rows`, so for each landmark, or each of its instances; shown in
+            Slicer's table.
         node_name: Name of the list in Slicer.
     """
-    texts = [""] * len(landmark_set) if descriptions is None else list(descriptions)
+    rows = landmark_set.rows()
+    texts = [""] * len(rows) if descriptions is None else list(descriptions)
     words = {PRESENT: "defined", ABSENT: "missing", UNKNOWN: "undefined"}
     control_points: list[dict[str, Any]] = []
-    for number, (index, point, status) in enumerate(landmark_set.rows(), start=1):
+    for number, ((index, point, status), text) in enumerate(zip(rows, texts, strict=True), start=1):
         control_point: dict[str, Any] = {
             "id": str(number),
             "label": landmark_set.names[index],
-            "description": texts[index],
+            "description": text,
         }
         if status == PRESENT:
             control_point["position"] = _to_lps(point).tolist()

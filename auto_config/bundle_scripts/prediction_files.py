@@ -45,10 +45,11 @@ def prediction_rows(case: str, result: Mapping[str, Any]) -> list[list[str]]:
 def result_landmarks(result: Mapping[str, Any]) -> LandmarkSet:
     """The landmarks of a ``result``, in world mm; those that it does not call present are absent."""
     items = result["landmarks"]
-    return LandmarkSet(
-        names=tuple(item["name"] for item in items),
-        points=np.array([item["world"] for item in items], dtype=np.float64),
-        status=np.array([PRESENT if item["present"] else ABSENT for item in items], dtype=np.int8),
+    return LandmarkSet.from_rows(
+        [item["name"] for item in items],
+        np.array([item["world"] for item in items], dtype=np.float64),
+        [PRESENT if item["present"] else ABSENT for item in items],
+        many={item["name"] for item in items if "instance" in item},
     )
 
 
