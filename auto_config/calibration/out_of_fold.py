@@ -17,7 +17,7 @@ from scipy.ndimage import map_coordinates
 from auto_config.bundle.opened import OpenBundle, open_bundle
 from auto_config.bundle_scripts.grids import embed_affine, world_to_voxel
 from auto_config.bundle_scripts.landmark_files import atomic_write_text
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet
+from auto_config.bundle_scripts.landmarks import PRESENT, UNKNOWN, LandmarkSet
 from auto_config.bundle_scripts.peaks import unpack_peaks
 from auto_config.errors import UserError
 
@@ -73,8 +73,12 @@ def joined(parts: Sequence[OutOfFold]) -> OutOfFold:
     )
 
 
-def validation_cases(bundle: Path, fold: int) -> list[dict[str, Any]]:
-    """Items of the bundle's data list that validate a fold, with absolute paths of their images.
+def listed_cases(bundle: Path, fold: int | None) -> list[dict[str, Any]]:
+    """Items with landmarks of the bundle's data list, with absolute paths of their images.
+
+    Args:
+        bundle: Folder of the bundle.
+        fold: Validation cases of this fold, or the test cases if None.
 
     Raises:
         UserError: no data list, one that cannot be read, or images that are not there.
@@ -82,12 +86,13 @@ def validation_cases(bundle: Path, fold: int) -> list[dict[str, Any]]:
     path = bundle / "data" / "datalist.json"
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        items = document.get("test", []) if fold is None else document["training"]
+        root = Path(document["dataset_dir"])
+    except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{path}: cannot be read ({error}); calibrate where the bundle was trained") from error
-    root = Path(document["dataset_dir"])
     found = []
-    for item in document["training"]:
-        if item.get("fold") != fold or not item.get("label"):
+    for item in items:
+        if (fold is not None and item.get("fold") != fold) or not item.get("label"):
             continue
         files = [item["image"]] if isinstance(item["image"], str) else item["image"]
         images = [root / file for file in files]
@@ -112,12 +117,17 @@ def predict_fold(
     Raises:
         UserError: wrong bundle, weights, data list or image.
     """
-    items = validation_cases(bundle, fold)
+    items = listed_cases(bundle, fold)
     if not items:
         return None
     weights = [bundle / "models" / f"fold_{fold}" / "model.pt"]
     opened = open_bundle(bundle, device=device, plausibility=plausibility, weights=weights)
-    rows = [_predict_case(opened, item) for item in track(items, description=f"fold {fold}", transient=True)]
+    rows = [predict_case(opened, item)[0] for item in track(items, description=f"fold {fold}", transient=True)]
+    return stacked(items, rows, fold)
+
+
+def stacked(items: Sequence[dict[str, Any]], rows: Sequence[dict[str, np.ndarray]], fold: int) -> OutOfFold:
+    """What `predict_case` gave for each of some cases, as one."""
     return OutOfFold(
         cases=tuple(str(item["case"]) for item in items),
         folds=(fold,) * len(items),
@@ -125,13 +135,18 @@ def predict_fold(
     )
 
 
-def _predict_case(opened: OpenBundle, item: dict[str, Any]) -> dict[str, np.ndarray]:
+def predict_case(opened: OpenBundle, item: dict[str, Any]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Predict a case of `listed_cases`.
+
+    Returns:
+        The fields of `OutOfFold` for this case, and the heatmaps (L, *size) as probabilities for each voxel.
+    """
     data = opened.preprocess(item["image"])
     found = opened.heatmaps(data)
     to_world = next(step for step in opened.postprocessing.transforms if type(step).__name__ == "PeaksToWorldd")
     peaks = unpack_peaks(to_world({"pred": found.peaks.pack(), "image": data["image"]})["pred"])
     label = LandmarkSet.from_inline(item["label"], opened.names, spatial_dims=opened.spatial_dims)
-    # The pixel of the affine's own grid: the truth in planned voxels, then in those of each heatmap.
+    # The truth in planned voxels, then in those of each heatmap.
     voxels = world_to_voxel(embed_affine(data["image"].affine, opened.spatial_dims), label.points)
     local = voxels - found.origins.cpu().numpy()
     density = opened.decoder.density(found.logits).cpu().numpy()
@@ -139,7 +154,7 @@ def _predict_case(opened: OpenBundle, item: dict[str, Any]) -> dict[str, np.ndar
         map_coordinates(heatmap, point[:, None], order=1, cval=0.0)[0] if np.isfinite(point).all() else np.nan
         for heatmap, point in zip(density, local, strict=True)
     ]
-    return {
+    row = {
         **{
             name: getattr(peaks, name).double().numpy()
             for name in ("points", "confidence", "covariance", "disagreement", "shape_distance", "replaced")
@@ -148,6 +163,7 @@ def _predict_case(opened: OpenBundle, item: dict[str, Any]) -> dict[str, np.ndar
         "density": np.array(at_truth),
         "status": label.status.astype(int),
     }
+    return row, density
 
 
 def fingerprint_of(weights: Path) -> str:
@@ -198,8 +214,3 @@ def _listed(values: np.ndarray) -> Any:
     if values.ndim:
         return [_listed(value) for value in values]
     return float(f"{values:.8g}") if np.isfinite(values) else None
-
-
-def absent_count(found: OutOfFold) -> int:
-    """Number of landmarks that are known to be absent."""
-    return int((found.status == ABSENT).sum())
