@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN
 from auto_config.datasets.cohort_checks import cohort_problems
 from auto_config.datasets.model import Case, Dataset, Problem, present_points
+from auto_config.datasets.units import common_pixel_spacing, unit_of
 from auto_config.errors import UserError
 from auto_config.intensity import ChannelIntensity
 from auto_config.measuring import MeasuredCase
@@ -33,6 +34,9 @@ class Fingerprint:
             ``air`` and ``air_zscore`` (medians over the cases, see `intensity.ChannelIntensity`).
         is_integer: all grey values are whole numbers.
         modality_guess: ``"ct"`` when most cases hold Hounsfield units, else None.
+        channel_guesses: The same for each channel; empty in fingerprints of older versions.
+        unit: ``"px"`` for pictures whose pixel size nobody knows; numbers in mm are then in pixels.
+        pixel_spacing: Pixel size (x, y) in mm that was given with the data, else None.
         landmark_extent_mm: extent of the present landmarks of each case that has two or more.
         present: number of cases in which each landmark is present.
         absent: the same, absent.
@@ -62,6 +66,9 @@ class Fingerprint:
     pairs: list[list[int]]
     midline: list[int]
     left_right_axis_evidence: dict[str, Any]
+    channel_guesses: list[str | None] = field(default_factory=list)
+    unit: str = "mm"
+    pixel_spacing: list[float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """A dictionary that JSON can hold."""
@@ -115,7 +122,7 @@ def summarise(dataset: Dataset, measured: Sequence[MeasuredCase], *, without: Co
         ],
         intensity=[_cohort([one.channels[index] for one in numbers]) for index in range(channels)],
         is_integer=all(channel.integer for channel in everything),
-        modality_guess="ct" if 2 * sum(channel.hounsfield for channel in everything) > len(everything) else None,
+        modality_guess=_guess(everything),
         landmark_extent_mm=[
             [round(float(edge), 4) for edge in np.ptp(shape, axis=0)]
             for shape in (case_points[np.isfinite(case_points[:, 0])] for case_points in points)
@@ -133,7 +140,14 @@ def summarise(dataset: Dataset, measured: Sequence[MeasuredCase], *, without: Co
             "spread_mm": None if symmetry.spread_mm is None else round(symmetry.spread_mm, 4),
             "reason": symmetry.reason,
         },
+        channel_guesses=[_guess([one.channels[index] for one in numbers]) for index in range(channels)],
+        unit=unit_of([one.header for one in measured if one.header is not None]),
+        pixel_spacing=common_pixel_spacing(dataset),
     )
+
+
+def _guess(channels: Sequence[ChannelIntensity]) -> str | None:
+    return "ct" if 2 * sum(channel.hounsfield for channel in channels) > len(channels) else None
 
 
 def _status(case: Case, names: Sequence[str]) -> np.ndarray:

@@ -71,7 +71,7 @@ def measure_case(case: Case, names: Sequence[str], outside: Outside = "error") -
         outside: what a landmark outside its image is, ``"error"`` or ``"absent"``.
     """
     try:
-        image = read_image(case.image)
+        image = read_image(case.image, case.pixel_spacing)
     except UserError as error:
         return MeasuredCase(case, None, None, (Problem("error", str(error), case.name),))
     problems = check_case(case, image, names, outside)

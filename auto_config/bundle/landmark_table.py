@@ -53,7 +53,7 @@ def mean_offsets(names: Sequence[str], training: Sequence[Case], spatial_dims: i
     for case in training:
         if case.landmarks is None:
             continue
-        header = read_header(case.image[0])
+        header = read_header(case.image[0], case.pixel_spacing)
         center = apply_affine(header.affine, (np.asarray(header.shape) - 1) / 2)
         points = case.landmarks.ordered(names).points - center
         known = np.isfinite(points).all(axis=1, keepdims=True)

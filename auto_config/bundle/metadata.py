@@ -55,13 +55,15 @@ def metadata(plan: Plan, name: str, landmarks: dict[str, Any], cases: int) -> di
                 "image": {
                     "type": "image",
                     "format": "intensity",
-                    "modality": MODALITY[plan.value("normalization")[0]["kind"]],
+                    "modality": ", ".join(
+                        dict.fromkeys(MODALITY[rule["kind"]] for rule in plan.value("normalization"))
+                    ),
                     "num_channels": channels,
                     "spatial_shape": size,
                     "dtype": "float32",
                     "value_range": [-10, 10],
                     "is_patch_data": True,
-                    "channel_def": {str(i): f"image {i}" if channels > 1 else "image" for i in range(channels)},
+                    "channel_def": {str(i): name for i, name in enumerate(plan.value("channel_names"))},
                 }
             },
             "outputs": {

@@ -52,7 +52,11 @@ def write_bundle(
     check_target(path, overwrite)
     training = [case for case in dataset.cases if case.name in split.folds]
     landmarks = landmark_table(dataset.names, plan.value("pairs"), training, plan.value("spatial_dims"))
+    if plan.value("spatial_dims") == 2:
+        landmarks = {"spatial_dims": 2, "unit": plan.value("unit"), **landmarks}
     dataset_dir, datalist = data_list(dataset, split)
+    if plan.value("pixel_spacing") is not None:
+        datalist = {"pixel_spacing": plan.value("pixel_spacing"), **datalist}
     files = config_files(
         path.name,
         plan,

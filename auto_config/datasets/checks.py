@@ -10,6 +10,7 @@ import numpy as np
 
 from auto_config.bundle_scripts.background import background_box
 from auto_config.bundle_scripts.grids import apply_affine, world_to_voxel
+from auto_config.bundle_scripts.image_header import PIXELS
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, LandmarkSet
 from auto_config.datasets.images import Header, Image
 from auto_config.datasets.model import Case, Problem, Severity
@@ -45,10 +46,22 @@ def check_case(case: Case, image: Image | Header, names: Sequence[str], outside:
     grid_is_usable = not any(problem.severity == "error" for problem in problems)
     if case.landmarks is not None:
         landmarks = case.landmarks.ordered([name for name in names if name in case.landmarks.names])
+        if grid_is_usable and landmarks.spatial_dims != len(header.shape):
+            problems.append(_other_axes(case.name, landmarks, header))
         problems += _check_points(case.name, landmarks, header, outside, grid_is_usable)
         if isinstance(image, Image) and grid_is_usable and landmarks.spatial_dims == len(header.shape):
             problems += _check_cropped(case.name, landmarks, image)
     return problems
+
+
+def _other_axes(case: str, landmarks: LandmarkSet, header: Header) -> Problem:
+    what = "is a picture or a single slice" if len(header.shape) == 2 else "is a volume"
+    wanted = "the whole volume" if len(header.shape) == 2 else "a picture or a single slice"
+    message = (
+        f"{header.path}: image {what} (shape {header.shape}), but its landmarks have {landmarks.spatial_dims} "
+        f"coordinates; give {wanted}, or leave the case out"
+    )
+    return Problem("error", message, case)
 
 
 def check_header(case: str, header: Header) -> list[Problem]:
@@ -63,8 +76,8 @@ def check_header(case: str, header: Header) -> list[Problem]:
                 "file for each channel and list them in a datalist",
             )
         )
-    if len(shape) != 3:
-        found.append(("error", f"{file}: image has {len(shape)} axes; give a volume with three axes"))
+    if len(shape) not in (2, 3):
+        found.append(("error", f"{file}: image has {len(shape)} axes; give a picture or a volume"))
     elif 0 in shape:
         found.append(("error", f"{file}: image is empty (shape {shape}); replace the file or leave the case out"))
     elif 1 in shape:
@@ -82,7 +95,7 @@ def check_header(case: str, header: Header) -> list[Problem]:
                 "in mm",
             )
         )
-    if header.unit not in ("mm", "unknown"):
+    if header.unit not in ("mm", "unknown", PIXELS):
         found.append(
             (
                 "warning",
@@ -98,6 +111,7 @@ def check_header(case: str, header: Header) -> list[Problem]:
                 "pictures and save the image again with an orientation",
             )
         )
+    found += [("warning", f"{file}: {note}") for note in header.notes]
     shift = form_distance(header)
     if shift > 0.5 * min(header.spacing):
         found.append(
@@ -211,7 +225,8 @@ def _check_outside(case: str, landmarks: LandmarkSet, header: Header, outside: O
     name = landmarks.names[first]
     voxel = world_to_voxel(header.affine, landmarks.points[first])
     where = ", ".join(f"{value:.1f}" for value in landmarks.points[first])
-    subject = f"landmark {name!r} at ({where}) mm RAS, voxel {np.round(voxel, 1).tolist()} of {list(header.shape)}"
+    frame, element = ("mm RAS", "voxel") if len(header.shape) == 3 else (header.unit, "pixel")
+    subject = f"landmark {name!r} at ({where}) {frame}, {element} {np.round(voxel, 1).tolist()} of {list(header.shape)}"
     what = f"{header.path}: {subject}, lies outside the image"
     if mask.sum() > 1:
         what += f", as do {int(mask.sum()) - 1} more of the {int(landmarks.present.sum())} present"
@@ -256,6 +271,8 @@ def outside_hint(landmarks: LandmarkSet, header: Header) -> str | None:
         A remedy, or None when no other reading brings all points inside.
     """
     points = landmarks.points[landmarks.present]
+    if len(header.shape) == 2:
+        return _picture_hint(points, header)
     if header.second_affine is not None and abs(np.linalg.det(header.second_affine)) > 0:
         other = replace(header, affine=header.second_affine)
         if _inside(points, other).all():
@@ -274,6 +291,17 @@ def outside_hint(landmarks: LandmarkSet, header: Header) -> str | None:
         (flipped * 1e3, "they would lie inside if read as LPS, with the image in micrometres: use RAS and mm in both"),
         (apply_affine(header.affine, points), "they would lie inside if read as voxel indices: give them in mm"),
         (apply_affine(header.affine, flipped), "they would lie inside if read as voxel indices: give them in mm"),
+    ]
+    return next((hint for candidate, hint in readings if _fits(candidate, header)), None)
+
+
+def _picture_hint(points: np.ndarray, header: Header) -> str | None:
+    """The same for a picture: points in the other unit, or x and y exchanged."""
+    spacing = np.array(header.spacing)
+    readings = [
+        (points[:, ::-1], "they would lie inside with x and y exchanged: x is the column and runs to the right"),
+        (points * spacing, "they would lie inside if read as pixels: give them in mm, or in a table in pixels"),
+        (points / spacing, "they would lie inside if divided by the pixel size: they seem to be in mm already"),
     ]
     return next((hint for candidate, hint in readings if _fits(candidate, header)), None)
 

@@ -10,6 +10,7 @@ import numpy as np
 from auto_config.datasets.images import Header
 from auto_config.datasets.model import Case, Dataset, Problem, present_points
 from auto_config.datasets.names import left_right_pairs
+from auto_config.datasets.units import unit_problems
 
 _SPACING_RATIO = 10.0
 _FEWEST_POINTS = 4
@@ -29,7 +30,9 @@ def cohort_problems(dataset: Dataset, cases: Sequence[Case], headers: Mapping[st
         cases: Its cases, with landmarks outside their images turned absent where that was asked for.
         headers: Name of the case to its header, for those that could be read.
     """
-    return check_headers(headers) + check_configurations(cases) + check_sides(dataset, cases)
+    return (
+        check_headers(headers) + unit_problems(headers) + check_configurations(cases) + check_sides(dataset, cases)
+    )
 
 
 def check_headers(headers: Mapping[str, Header]) -> list[Problem]:

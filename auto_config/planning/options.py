@@ -24,7 +24,8 @@ class PlanOptions:
         spacing: mm of the planned grid, RAS order; one number or none for all axes at once is the caller's business.
         patch_size: voxels of the patch (two stages: of the fine crops), RAS order.
         stages: 1 or 2.
-        modality: ``"ct"`` or ``"mr"``.
+        modality: ``"ct"`` or ``"mr"``, or one for each channel with commas between: ``"ct,mr"``.
+        channel_names: What the channels are called, such as ``("T1", "T2")``.
     """
 
     network: str | None = None
@@ -36,6 +37,7 @@ class PlanOptions:
     patch_size: tuple[int, ...] | None = None
     stages: int | None = None
     modality: str | None = None
+    channel_names: tuple[str, ...] | None = None
 
     def check(self, spatial_dims: int) -> None:
         """Refuse what cannot be planned.
@@ -46,7 +48,8 @@ class PlanOptions:
         _choice("network", self.network, tuple(NETWORKS))
         _choice("recipe", self.recipe, RECIPES)
         _choice("preset", self.preset, tuple(PRESETS))
-        _choice("modality", self.modality, MODALITIES)
+        for modality in self.modalities:
+            _choice("modality", modality, MODALITIES)
         if self.preset is not None and (self.network is not None or self.recipe is not None):
             network, recipe = PRESETS[self.preset]
             raise UserError(
@@ -59,6 +62,22 @@ class PlanOptions:
             raise UserError(f"--stages must be 1 or 2, got {self.stages}")
         _axes("spacing", self.spacing, spatial_dims, "millimetres above 0, such as 0.5")
         _axes("patch_size", self.patch_size, spatial_dims, "whole numbers of voxels above 0, such as 96")
+
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The given modalities: none, one for all channels, or one for each."""
+        return () if self.modality is None else tuple(part.strip() for part in self.modality.split(","))
+
+    def check_channels(self, channels: int) -> None:
+        """Refuse as many names or modalities as there are no channels.
+
+        Raises:
+            UserError: another number than of channels.
+        """
+        for option, given in (("modality", self.modalities[1:] and self.modalities), ("channels", self.channel_names)):
+            if given and len(given) != channels:
+                raise UserError(f"--{option} {','.join(given)}: has {len(given)} parts, the images have {channels} channels")
 
 
 def _choice(option: str, value: str | None, allowed: tuple[str, ...]) -> None:

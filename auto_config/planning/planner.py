@@ -31,12 +31,15 @@ def make_plan(fingerprint: Fingerprint, options: PlanOptions, split: Mapping[str
         UserError: an option is not allowed or does not fit the data.
     """
     options.check(fingerprint.spatial_dims)
+    options.check_channels(fingerprint.channels)
     dims = fingerprint.spatial_dims
     network_name, recipe, chosen = _choose(options)
     network = NETWORKS[network_name.value]
     memory = _memory(options, network)
     spacing = _spacing(fingerprint, options)
-    normalization, pad_value = plan_normalization(fingerprint.intensity, options.modality, fingerprint.modality_guess)
+    normalization, pad_value = plan_normalization(
+        fingerprint.intensity, options.modalities or None, fingerprint.channel_guesses or fingerprint.modality_guess
+    )
     anatomy = describe(
         spacing.value, fingerprint.spacings, fingerprint.shapes, fingerprint.extents_mm, fingerprint.landmarks
     )
@@ -55,6 +58,9 @@ def make_plan(fingerprint: Fingerprint, options: PlanOptions, split: Mapping[str
         "gpu_memory_gb": memory,
         "spatial_dims": Decision(dims, "of the images"),
         "channels": Decision(fingerprint.channels, "of the images"),
+        "channel_names": _channel_names(fingerprint, options),
+        "unit": _unit(fingerprint),
+        "pixel_spacing": _pixel_spacing(fingerprint),
         "orientation": Decision(
             "RAS" if dims == 3 else None,
             "x to the right, y to the front, z up"
@@ -83,6 +89,31 @@ def make_plan(fingerprint: Fingerprint, options: PlanOptions, split: Mapping[str
         "folds": split["folds"],
     }
     return Plan(decisions)
+
+
+def _channel_names(fingerprint: Fingerprint, options: PlanOptions) -> Decision:
+    if options.channel_names is not None:
+        return Decision(list(options.channel_names), _USER)
+    if fingerprint.channels == 1:
+        return Decision(["image"], "there is one channel")
+    names = [f"image {number}" for number in range(fingerprint.channels)]
+    return Decision(names, "in the order of the files; --channels names them")
+
+
+def _unit(fingerprint: Fingerprint) -> Decision:
+    if fingerprint.spatial_dims == 3:
+        return Decision("mm", "volumes hold their voxel size")
+    if fingerprint.unit == "px":
+        return Decision("px", "warning: no file holds its pixel size; --pixel_spacing gives it, for errors in mm")
+    return Decision("mm", "the pixel size is known")
+
+
+def _pixel_spacing(fingerprint: Fingerprint) -> Decision:
+    if fingerprint.pixel_spacing is not None:
+        return Decision(fingerprint.pixel_spacing, "mm, given with the data; pictures to predict are read with it too")
+    if fingerprint.unit == "px":
+        return Decision(None, "not known: a pixel counts as one unit of length")
+    return Decision(None, "each file holds its own")
 
 
 def _choose(options: PlanOptions) -> tuple[Decision, Decision, Decision]:
