@@ -37,7 +37,7 @@ _WADO = re.compile(
     r"|bulk(data)?(/[A-Za-z0-9_]+)+))?"
 )
 _STOW = re.compile(rf"studies(/{_UID})?")
-_QUERY_NAME = re.compile(r"[A-Za-z0-9.,]{1,64}")
+_QUERY_NAME = re.compile(r"[A-Za-z0-9]{1,64}([.,][A-Za-z0-9]{1,64}){0,8}")
 _PASSED_ON = ("content-type", "content-encoding", "content-length", "etag", "last-modified")
 CHUNK = 2**18
 

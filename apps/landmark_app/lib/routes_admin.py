@@ -1,4 +1,4 @@
-"""Routes for signing in, and those that are off unless `admin_endpoints` asks for them: weights, logs, reload."""
+"""Routes that are off unless `admin_endpoints` asks for them: weights, the log, a new start of the app."""
 
 from __future__ import annotations
 
@@ -19,42 +19,10 @@ from starlette.datastructures import UploadFile
 from starlette.responses import FileResponse, PlainTextResponse
 
 from .answers import jsonable
-from .auth import Role, Tokens, account_of, needs, sign_in
+from .auth import Role, needs
 from .errors import ClientError
 from .options import ServerOptions
-from .uploads import ending, field, file_field, on_disk, read_form
-
-
-def auth_router(tokens: Tokens | None) -> APIRouter:
-    """What MONAI Label's clients ask to find out whether to sign in, and to do it: the password is the token."""
-    router = APIRouter(prefix="/auth")
-
-    def on() -> Tokens:
-        if tokens is None:
-            raise ClientError("nobody has to sign in here", 404)
-        return tokens
-
-    @router.get("/")
-    def enabled() -> Any:
-        on()
-        return {"enabled": True, "client_id": "landmark-app", "realm": ""}
-
-    @router.post("/token")
-    async def token(request: Request) -> Any:
-        known = on()
-        form = await read_form(request, 4096)
-        given = field(form, "password")
-        if sign_in(known, field(form, "username"), given) is None:
-            raise ClientError("name and token do not belong together; the password is the token of the account", 401)
-        return {"access_token": given, "token_type": "bearer"}
-
-    @router.get("/token/valid")
-    def valid(request: Request) -> Any:
-        account = account_of(request)
-        roles = [role.name.lower() for role in Role if role <= account.role]
-        return {"username": account.name, "roles": roles}
-
-    return router
+from .uploads import ending, file_field, on_disk, read_form
 
 
 def _weights(model: str, must_exist: bool = True) -> Path:

@@ -23,7 +23,8 @@ from .limits import BodyLimit
 from .ohif import ohif_router
 from .options import ServerOptions, read_options
 from .proxy import proxy_router
-from .routes_admin import auth_router, model_router, upkeep_router
+from .routes_admin import model_router, upkeep_router
+from .routes_auth import auth_router
 from .routes_data import image_router, label_router, session_router
 from .routes_tasks import (
     batch_router,

@@ -1,0 +1,187 @@
+"""The proxy's addresses: DICOMweb resources pass, nothing else does, and the PACS never gets a client's credentials."""
+
+import http.server
+import threading
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from landmark_app.lib.answers import answer_failures
+from landmark_app.lib.auth import Guard
+from landmark_app.lib.errors import ClientError
+from landmark_app.lib.proxy import Pacs, proxy_router
+
+PACS = Pacs("http://pacs:8042/dicom-web", wado="w")
+INSTANCE = "studies/1.2/series/1.3/instances/1.4"
+
+
+@pytest.mark.parametrize(
+    ("service", "path", "method", "url"),
+    [
+        ("qido", "studies", "GET", "studies"),
+        ("qido", "studies/1.2/series", "GET", "studies/1.2/series"),
+        ("qido", "studies/1.2/series/1.3/instances", "GET", "studies/1.2/series/1.3/instances"),
+        ("qido", "studies/1.2/series/1.3/metadata", "GET", "w/studies/1.2/series/1.3/metadata"),
+        ("wado", "studies/1.2", "GET", "w/studies/1.2"),
+        ("wado", "studies/1.2/series/1.3/metadata", "GET", "w/studies/1.2/series/1.3/metadata"),
+        ("wado", f"{INSTANCE}/frames/1", "GET", f"w/{INSTANCE}/frames/1"),
+        ("wado", f"{INSTANCE}/frames/1,2/rendered", "GET", f"w/{INSTANCE}/frames/1,2/rendered"),
+        ("wado", f"{INSTANCE}/bulk/00420011/1", "GET", f"w/{INSTANCE}/bulk/00420011/1"),
+        ("stow", "studies", "POST", "studies"),
+    ],
+)
+def test_resources_pass(service, path, method, url):
+    assert PACS.url(service, path, method) == f"http://pacs:8042/dicom-web/{url}"
+
+
+ESCAPES = [
+    "",
+    "..",
+    "../system",
+    "../../instances",
+    "studies/..",
+    "studies/../../system",
+    "studies/1.2/series/..",
+    "studies/../series",
+    "studies/./series",
+    "%2e%2e/system",
+    "studies/%2e%2e",
+    "%252e%252e/system",
+    "studies//series",
+    "/studies",
+    "studies/",
+    "//evil.example.org/studies",
+    "studies/1.2\\..\\x",
+    "studies;a",
+    "studies?x",
+    "studies#x",
+    "studies\n",
+    "studies/1.2/archive",
+    "system",
+    f"{INSTANCE}/bulk/../../../../../../system",
+    "studies/１.2",
+]
+
+
+@pytest.mark.parametrize("path", ESCAPES)
+@pytest.mark.parametrize("service", ["qido", "wado"])
+def test_everything_else_does_not(service, path):
+    with pytest.raises(ClientError) as refused:
+        PACS.url(service, path, "GET")
+    assert refused.value.status == 404
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(
+    st.lists(
+        st.sampled_from(["studies", "series", "instances", "metadata", "..", ".", "1.2", "%2e", "", "x"]), max_size=7
+    )
+)
+def test_a_path_never_climbs(parts):
+    for service in ("qido", "wado"):
+        try:
+            url = PACS.url(service, "/".join(parts), "GET")
+        except ClientError:
+            continue
+        assert url.startswith("http://pacs:8042/dicom-web/")
+        assert not {"", ".", ".."} & set(url.removeprefix("http://").split("/"))
+        assert "%" not in url
+
+
+@pytest.mark.parametrize(("service", "method"), [("qido", "POST"), ("wado", "POST"), ("stow", "GET")])
+def test_methods_belong_to_services(service, method):
+    with pytest.raises(ClientError) as refused:
+        PACS.url(service, "studies/1.2" if service != "qido" else "studies", method)
+    assert refused.value.status == 405
+
+
+class FakePacs(http.server.BaseHTTPRequestHandler):
+    """Answers with what it was asked."""
+
+    asked: list
+
+    def do_GET(self):
+        self.asked.append((self.command, self.path, {name.lower(): value for name, value in self.headers.items()}))
+        length = int(self.headers.get("Content-Length", 0))
+        body = self.rfile.read(length) or b'[{"a": 1}]'
+        if self.path.startswith("/root/studies/1.9"):
+            self.send_response(302)
+            self.send_header("Location", "/system")
+        else:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/dicom+json")
+            self.send_header("Set-Cookie", "pacs=1")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET  # noqa: N815
+
+    def log_message(self, *_args):
+        pass
+
+
+@pytest.fixture
+def pacs():
+    handler = type("Own", (FakePacs,), {"asked": []})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/root", handler.asked
+    server.shutdown()
+
+
+def client(studies):
+    app = FastAPI()
+    answer_failures(app)
+    app.include_router(proxy_router(studies))
+    app.add_middleware(Guard, tokens=None, insecure=False, origins=())
+    return TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 1), follow_redirects=False)
+
+
+def test_the_answer_of_the_pacs_comes_back(pacs):
+    url, asked = pacs
+    headers = {"Accept": "application/dicom+json", "Authorization": "Bearer secret", "Cookie": "c=1", "X-Other": "1"}
+    query = "limit=101&00080020=2020-2021&PatientName=*M%26x*&%2e%2e=1"
+    answer = client(url).get(f"/proxy/dicom/qido/studies?{query}", headers=headers)
+    assert (answer.status_code, answer.json()) == (200, [{"a": 1}])
+    assert "set-cookie" not in answer.headers
+    [(method, path, sent)] = asked
+    assert (method, path) == ("GET", "/root/studies?limit=101&00080020=2020-2021&PatientName=%2AM%26x%2A")
+    assert sent["accept"] == "application/dicom+json"
+    assert not {"authorization", "cookie", "x-other"} & set(sent)
+
+
+def test_instances_are_stored(pacs):
+    url, asked = pacs
+    kind = "multipart/related; type=application/dicom; boundary=x"
+    answer = client(url).post("/proxy/dicom/stow/studies", content=b"--x--", headers={"Content-Type": kind})
+    assert (answer.status_code, answer.content) == (200, b"--x--")
+    assert (asked[0][0], asked[0][1], asked[0][2]["content-type"]) == ("POST", "/root/studies", kind)
+
+
+def test_redirects_are_not_followed(pacs):
+    url, asked = pacs
+    assert client(url).get("/proxy/dicom/wado/studies/1.9").status_code == 502
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("path", ["%2e%2e/system", "%252e%252e/system", "studies/%2e%2e/%2e%2e/system", "..%2fsystem"])
+@pytest.mark.parametrize("service", ["qido/", "wado/", "stow/", ""])
+def test_escapes_never_reach_the_pacs(pacs, service, path):
+    url, asked = pacs
+    answer = client(url).get(f"/proxy/dicom/{service}{path}")
+    assert answer.status_code == 404
+    assert list(answer.json()) == ["error"]
+    assert asked == []
+
+
+def test_without_a_pacs_there_is_no_proxy(tmp_path):
+    assert client(str(tmp_path)).get("/proxy/dicom/qido/studies").status_code == 404
+    assert client("http://127.0.0.1:9/root").get("/proxy/dicom/qido/studies").status_code == 502
+
+
+def test_other_methods_are_refused(pacs):
+    for method in ("PUT", "DELETE", "PATCH"):
+        assert client(pacs[0]).request(method, "/proxy/dicom/wado/studies/1.2").status_code == 405
