@@ -12,7 +12,8 @@ from rich.console import Console
 from auto_config.bundle.writer import check_target, write_bundle
 from auto_config.datasets import Dataset, Problem, read_dataset
 from auto_config.datasets.checks import Outside
-from auto_config.datasets.detect import Missing
+from auto_config.datasets.assembly import Missing
+from auto_config.datasets.options import Coordinates
 from auto_config.errors import UserError
 from auto_config.fingerprint import all_problems, summarise
 from auto_config.measuring import measure_cases
@@ -36,12 +37,15 @@ def create(
     groups: str | Path | None = None,
     landmarks: Sequence[str] | None = None,
     modality: str | None = None,
+    channels: Sequence[str] | None = None,
     spacing: Sequence[float] | None = None,
     patch_size: Sequence[int] | None = None,
     stages: int | None = None,
     format: str | None = None,
     missing: Missing = "unknown",
     outside: Outside = "error",
+    coordinates: Coordinates | None = None,
+    pixel_spacing: Sequence[float] | None = None,
     pretrained: str | Path | None = None,
     overwrite: bool = False,
     seed: int = 0,
@@ -61,13 +65,16 @@ def create(
         test: file with the names of the test cases.
         groups: CSV with the columns case and group: cases of one group stay together.
         landmarks: names to keep, in this order; with a folder of images alone, the names to annotate.
-        modality: ``ct`` or ``mr``.
+        modality: ``ct`` or ``mr``, or one for each channel: ``ct,mr``.
+        channels: what the channels are called.
         spacing: mm of the planned grid, RAS order.
         patch_size: voxels, RAS order.
         stages: 1 or 2.
         format: of the source; None detects it.
         missing: what a name that a case lacks means.
         outside: what a point outside its image means.
+        coordinates: what the numbers of a table are, see `read_dataset`.
+        pixel_spacing: pixel size of pictures in mm, one number or (x, y).
         pretrained: bundle whose weights the training starts from.
         overwrite: replace the bundle if it is there.
         seed: of the split and of the training.
@@ -93,9 +100,17 @@ def create(
         patch_size=None if patch_size is None else tuple(patch_size),
         stages=stages,
         modality=modality,
+        channel_names=None if channels is None else tuple(channels),
     )
     test_names = None if test is None else read_test_file(Path(test))
-    dataset, problems = read_dataset(source, format=format, missing=missing, landmarks=landmarks)
+    dataset, problems = read_dataset(
+        source,
+        format=format,
+        missing=missing,
+        landmarks=landmarks,
+        coordinates=coordinates,
+        pixel_spacing=pixel_spacing,
+    )
     options.check(dataset.spatial_dims)
     if groups is not None:
         dataset = with_groups(dataset, Path(groups))

@@ -17,9 +17,11 @@ from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN
 from auto_config.datasets import Case, Dataset, Problem, read_dataset
 from auto_config.datasets.checks import Outside, check_case, outside_absent
 from auto_config.datasets.cohort_checks import cohort_problems
-from auto_config.datasets.detect import Missing
+from auto_config.datasets.assembly import Missing
 from auto_config.datasets.images import Header, read_header, read_image
 from auto_config.datasets.names import left_right_pairs
+from auto_config.datasets.options import Coordinates
+from auto_config.datasets.units import unit_of
 from auto_config.errors import UserError
 from auto_config.parallel import map_cases
 
@@ -54,6 +56,8 @@ def inspect(
     missing: Missing = "unknown",
     outside: Outside = "error",
     landmarks: Sequence[str] | None = None,
+    coordinates: Coordinates | None = None,
+    pixel_spacing: Sequence[float] | None = None,
     workers: int | None = None,
 ) -> int:
     """Print what a data set is, and every problem found in it.
@@ -66,6 +70,8 @@ def inspect(
         missing: Status of a name that one case's file lacks.
         outside: What a point outside its image is.
         landmarks: Names to keep, in this order.
+        coordinates: What the numbers of a table are, see `read_dataset`.
+        pixel_spacing: Pixel size of pictures in mm, one number or (x, y).
         workers: Processes, see `parallel.map_cases`.
 
     Returns:
@@ -81,7 +87,14 @@ def inspect(
     if report is not None and not Path(report).absolute().parent.is_dir():
         raise UserError(f"--report {report}: the folder does not exist; create it or choose another")
     console = Console(highlight=False, soft_wrap=True)
-    dataset, problems = read_dataset(source, format=format, missing=missing, landmarks=landmarks)
+    dataset, problems = read_dataset(
+        source,
+        format=format,
+        missing=missing,
+        landmarks=landmarks,
+        coordinates=coordinates,
+        pixel_spacing=pixel_spacing,
+    )
     reports = inspect_cases(
         dataset, outside=outside, headers_only=headers_only, pictures=report is not None, workers=workers
     )
@@ -122,7 +135,8 @@ def inspect_case(
 ) -> CaseReport:
     """Read and check one case; a file that cannot be read is one of its problems."""
     try:
-        image = read_header(case.image) if headers_only else read_image(case.image)
+        read = read_header if headers_only else read_image
+        image = read(case.image, case.pixel_spacing)
     except UserError as error:
         return CaseReport(case, None, (Problem("error", str(error), case.name),))
     problems = check_case(case, image, names, outside)
@@ -173,14 +187,16 @@ _STATUS_WORDS = ((PRESENT, "present"), (ABSENT, "absent"), (UNKNOWN, "unknown"))
 
 
 def _summarize_headers(headers: Sequence[Header]) -> list[tuple[str, str]]:
-    headers = [header for header in headers if len(header.shape) == 3 and np.isfinite(header.affine).all()]
+    headers = [header for header in headers if np.isfinite(header.affine).all()]
+    dims = len(headers[0].shape) if headers else 0
+    headers = [header for header in headers if len(header.shape) == dims]
     if not headers:
         return []
     spacings = np.array([sorted(header.spacing) for header in headers])
     extents = np.array([np.array(header.shape) * header.spacing for header in headers])
     shapes = np.array([header.shape for header in headers])
     orientations: dict[str, int] = {}
-    for header in headers:
+    for header in headers if dims == 3 else []:
         codes = "".join(code or "?" for code in nib.aff2axcodes(header.affine))
         orientations[codes] = orientations.get(codes, 0) + 1
     units = sorted({header.unit for header in headers})
@@ -188,14 +204,37 @@ def _summarize_headers(headers: Sequence[Header]) -> list[tuple[str, str]]:
     channels = sorted({header.channels for header in headers})
     finest, widest = spacings.min(), spacings.max()
     ratio = (spacings[:, -1] / spacings[:, 0]).max() if spacings.min() > 0 else np.inf
+    seen = f"{', '.join(map(str, channels))}; {', '.join(kinds)}"
+    if dims == 2:
+        return _summarize_pictures(headers, shapes, extents, seen)
     return [
         ("units", f"{', '.join(units)} in the headers; points and sizes are taken as mm"),
         ("spacing", f"{finest:.4g} to {widest:.4g} mm, slices up to {ratio:.2g} times as thick as pixels are wide"),
         ("shape", f"{_box(shapes.min(axis=0))} to {_box(shapes.max(axis=0))} voxels, in the order of the files"),
         ("extent", f"{_box(extents.min(axis=0))} to {_box(extents.max(axis=0))} mm"),
         ("orientation", ", ".join(f"{codes} {count}" for codes, count in sorted(orientations.items()))),
-        ("channels", f"{', '.join(map(str, channels))}; {', '.join(kinds)}"),
+        ("channels", seen),
     ]
+
+
+def _summarize_pictures(
+    headers: Sequence[Header], shapes: np.ndarray, extents: np.ndarray, channels: str
+) -> list[tuple[str, str]]:
+    """The same for pictures: ``shapes`` (N, 2) in pixels, ``extents`` (N, 2) in the unit of the headers."""
+    unit = unit_of(headers)
+    spacings = np.array([header.spacing for header in headers])
+    size = "not known: sizes and errors are in pixels; --pixel_spacing MM gives it"
+    if unit == "mm":
+        size = f"{spacings.min():.4g} to {spacings.max():.4g} mm"
+    lines = [
+        ("unit", unit),
+        ("pixel size", size),
+        ("shape", f"{_box(shapes.min(axis=0))} to {_box(shapes.max(axis=0))} pixels (x, y)"),
+        ("channels", channels),
+    ]
+    if unit == "mm":
+        lines.insert(3, ("extent", f"{_box(extents.min(axis=0))} to {_box(extents.max(axis=0))} mm"))
+    return lines
 
 
 def group_problems(problems: Sequence[Problem]) -> list[list[Problem]]:

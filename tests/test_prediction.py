@@ -14,7 +14,7 @@ from auto_config.bundle.opened import open_bundle, weight_files
 from auto_config.bundle.writer import data_list
 from auto_config.bundle_scripts.landmark_files import read_fcsv, read_markups, write_markups
 from auto_config.bundle_scripts.landmarks import LandmarkSet
-from auto_config.datasets.detect import read_dataset
+from auto_config.datasets import read_dataset
 from auto_config.errors import UserError
 from auto_config.evaluation import evaluate
 from auto_config.planning import Split

@@ -1,82 +1,80 @@
-"""One CSV table for a whole cohort, with a line for each landmark of each case.
+"""One CSV or TSV table for a cohort: long, with a line for each landmark of each case, or wide, one for each case.
 
-Columns, in any order and case:
+Columns, in any order:
 
 - the case: ``case`` (or ``image``, ``id``, ``subject``, ``file``, ``filename``): name or path of its image; with both
-  ``case`` and ``image``, ``image`` is the path;
-- the landmark: ``landmark`` (or ``label``, ``name``, ``point``);
-- the point, its system in the name: ``x_ras_mm, y_ras_mm, z_ras_mm`` or ``x_lps_mm, ...`` (also ``x_ras, ...``), or
-  ``x, y, z`` with a column ``coordinate_system`` of ``RAS`` or ``LPS``;
-- optional: ``status`` (present, absent, unknown) or ``present`` (1, 0); ``split`` (training, test), ``fold``,
-  ``group``.
+  ``case`` and ``image``, ``image`` is the path (``image_2``, ... those of further channels);
+- long: the landmark, ``landmark`` (or ``label``, ``name``, ``point``), and its point, its system in the names:
+  ``x_ras_mm, y_ras_mm, z_ras_mm``, ``x_lps_mm, ...``, ``x_voxel, ...`` (also ``i, j, k``), or ``x, y, z`` with a column
+  ``coordinate_system`` or the option ``--coordinates``; of pictures ``x_px, y_px`` or ``x, y`` in pixels, or
+  ``x_mm, y_mm``;
+- wide: ``AC_x_ras_mm, AC_y_ras_mm, AC_z_ras_mm, PC_x_ras_mm, ...``, also ``x_AC``, ``x1, y1``, with the same endings;
+- optional: ``status`` (present, absent, unknown) or ``present`` (1, 0) in long tables; ``split`` (training, test),
+  ``fold``, ``group``.
 
-A line without coordinates is unknown unless its status says more. ``predictions.csv`` of `predict` has this form.
+A line without coordinates is unknown unless its status says more; in a wide table the words ``absent`` and ``unknown``
+stand in the cells, and empty cells are a landmark that the case lacks. A landmark declared ``many`` has a line, or a
+group of columns, for each instance. ``predictions.csv`` of `predict` is a long table.
 """
 
 from __future__ import annotations
 
-import csv
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from auto_config.bundle_scripts.landmark_files import read_text
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, STATUS_WORDS, UNKNOWN, LandmarkFileError, LandmarkSet
-from auto_config.datasets.entries import Entry, Reading, absolute, find_files
-from auto_config.datasets.images import IMAGE_SUFFIXES, image_stem, image_suffix
+from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, STATUS_WORDS, UNKNOWN
+from auto_config.datasets.case_files import find_images
+from auto_config.datasets.entries import Entry, Reading, absolute
+from auto_config.datasets.images import image_stem, is_image
 from auto_config.datasets.model import Problem
+from auto_config.datasets.options import ReadOptions
+from auto_config.datasets.points import Value, is_word, landmark_set, numbers
+from auto_config.datasets.table_layout import Layout, table_layout
+from auto_config.datasets.tables import (
+    SYSTEM_WORDS,
+    System,
+    placement,
+    read_table,
+    resolved_system,
+    row_of,
+    to_world,
+)
 from auto_config.errors import UserError
 
-_CASE_COLUMNS = ("case", "image", "id", "subject", "file", "filename")
-_LANDMARK_COLUMNS = ("landmark", "label", "name", "point")
-_SIGNS = {"RAS": (1.0, 1.0, 1.0), "LPS": (-1.0, -1.0, 1.0)}
 _STATUS = {"present": PRESENT, **STATUS_WORDS}
 _PRESENT = {"1": PRESENT, "true": PRESENT, "yes": PRESENT, "0": ABSENT, "false": ABSENT, "no": ABSENT}
-_SPLITS = {"training": "training", "train": "training", "test": "test", "testing": "test"}
+_WORDS = {status: word for word, status in STATUS_WORDS.items()}
 
 
 @dataclass
 class _Rows:
-    """The lines of one case, as they are read."""
+    """The landmarks of one case, as they are read: name, point in the table's system or status word, system."""
 
-    names: list[str] = field(default_factory=list)
-    points: list[tuple[float, float, float]] = field(default_factory=list)
-    status: list[int] = field(default_factory=list)
-    image: str = ""
+    landmarks: list[tuple[str, Value, System]] = field(default_factory=list)
+    images: tuple[str, ...] = ()
     extra: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """Which columns hold what."""
-
-    case: str
-    image: str
-    landmark: str
-    point: tuple[str, str, str]
-    system: str | None
-    """The system of all points, or None where the column ``coordinate_system`` says it."""
 
 
 def is_cohort_csv(path: Path) -> bool:
     """Whether a table has columns for case, landmark and coordinates."""
     try:
-        _columns(_table(path)[0], path)
-    except (UserError, LandmarkFileError):
+        table_layout(read_table(path)[0], path)
+    except UserError:
         return False
     return True
 
 
-def read_cohort_csv(source: Path) -> Reading:
+def read_cohort_csv(source: Path, options: ReadOptions) -> Reading:
     """Read a cohort table and find its images.
 
     Images are looked for as paths relative to the table's folder, then by name (with or without ending) below it.
 
     Args:
         source: The table, with commas, semicolons or tabs.
+        options: How to read.
 
     Returns:
         The cases; wrong lines and cases without image as problems.
@@ -84,128 +82,121 @@ def read_cohort_csv(source: Path) -> Reading:
     Raises:
         UserError: The table has no columns for case, landmark or point, or points without declared system.
     """
-    try:
-        header, lines = _table(source)
-    except LandmarkFileError as error:
-        raise UserError(str(error)) from error
-    columns = _columns(header, source)
-    reading = Reading([], [])
+    header, lines = read_table(source)
+    layout = table_layout(header, source)
+    system = None if layout.per_line else resolved_system(layout.point, options.coordinates, source)
+    reading = Reading([], [], spatial_dims=layout.point.spatial_dims)
     cases: dict[str, _Rows] = {}
     broken: set[str] = set()
-    for number, line in lines:
-        case = line.get(columns.case, "")
+    for number, values in lines:
+        where = f"{source}: line {number}"
+        row = dict(zip(layout.header, values, strict=False))
+        case = row.get(layout.case, "")
         try:
-            _add(cases.setdefault(case, _Rows()), line, columns, f"{source}: line {number}")
+            row = row_of(layout.header, values, where)
+            _add(cases, row, values, layout=layout, system=system, many=options.many, where=where)
         except UserError as error:
-            reading.problems.append(Problem("error", str(error), case or None, line.get(columns.landmark) or None))
+            name = row.get(layout.landmark, "") if layout.landmark else ""
+            reading.problems.append(Problem("error", str(error), case or None, name or None))
             broken.add(case)
-    images = _image_index(source.parent)
+    _, files = find_images(source.parent, source.parent)
+    images = _image_index(files)
     for case, rows in cases.items():
         if case in broken:
             continue
-        candidates = _candidates(rows.image, images, source.parent)
-        if not candidates:
-            message = (
-                f"{source}: no image for case {case!r} below {source.parent}; add it, or give its path in a column "
-                "'image', until then the case is left out"
-            )
-            reading.problems.append(Problem("warning", message, case))
-            continue
         try:
-            reading.entries.append(_entry(case, rows, candidates, source))
+            paths = _images(case, rows, images, source)
+            if paths is None:
+                message = (
+                    f"{source}: no image for case {case!r} below {source.parent}; add it, or give its path in a column "
+                    "'image', until then the case is left out"
+                )
+                reading.problems.append(Problem("warning", message, case))
+                continue
+            reading.entries.append(_entry(case, rows, paths, source, options, layout.point.spatial_dims))
         except UserError as error:
             reading.problems.append(Problem("error", str(error), case))
-    used = {entry.image[0] for entry in reading.entries}
-    mentioned = {image_stem(Path(rows.image)) for rows in cases.values()}
-    for path in find_files(source.parent, IMAGE_SUFFIXES):
+    used = {path for entry in reading.entries for path in entry.image}
+    mentioned = {image_stem(Path(image)) for rows in cases.values() for image in rows.images}
+    for path in files:
         if absolute(path) not in used and image_stem(path) not in mentioned:
             message = f"{path}: no line in {source.name} names this image; add its landmarks, until then it is left out"
             reading.problems.append(Problem("warning", message, image_stem(path)))
     return reading
 
 
-def _table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Column names in lower case, and the lines with their numbers."""
-    lines = read_text(path).splitlines()
-    if not lines:
-        raise UserError(f"{path}: the table is empty; give a header line and a line for each landmark")
-    delimiter = max(",;\t", key=lines[0].count)
-    header = [name.strip().lower() for name in next(csv.reader(lines[:1], delimiter=delimiter))]
-    reader = csv.reader(lines[1:], delimiter=delimiter)
-    rows = [
-        (reader.line_num + 1, dict(zip(header, (value.strip() for value in values), strict=False)))
-        for values in reader
-        if any(value.strip() for value in values)
-    ]
-    return header, rows
-
-
-def _columns(header: list[str], path: Path) -> _Columns:
-    shown = ", ".join(header)
-    case = next((name for name in _CASE_COLUMNS if name in header), None)
-    landmark = next((name for name in _LANDMARK_COLUMNS if name in header), None)
-    if case is None or landmark is None:
-        missing, names = ("case", _CASE_COLUMNS) if case is None else ("landmark", _LANDMARK_COLUMNS)
-        raise UserError(f"{path}: no column for the {missing} among {shown}; name one of them {' or '.join(names)}")
-    image = "image" if "image" in header else case
-    for system in _SIGNS:
-        for ending in (f"_{system.lower()}_mm", f"_{system.lower()}"):
-            point = (f"x{ending}", f"y{ending}", f"z{ending}")
-            if set(point) <= set(header):
-                return _Columns(case, image, landmark, point, system)
-    if {"x", "y", "z", "coordinate_system"} <= set(header):
-        return _Columns(case, image, landmark, ("x", "y", "z"), None)
-    raise UserError(
-        f"{path}: no columns x_ras_mm, y_ras_mm, z_ras_mm or x_lps_mm, y_lps_mm, z_lps_mm among {shown}; rename the "
-        "columns of the coordinates to say their system, in mm"
-    )
-
-
-def _add(rows: _Rows, line: Mapping[str, str], columns: _Columns, where: str) -> None:
+def _add(
+    cases: dict[str, _Rows],
+    row: Mapping[str, str],
+    values: Sequence[str],
+    *,
+    layout: Layout,
+    system: System | None,
+    many: Collection[str],
+    where: str,
+) -> None:
     """Add one line to its case."""
-    name = line.get(columns.landmark, "")
-    if not line.get(columns.case) or not name:
+    case = row.get(layout.case, "")
+    name = row.get(layout.landmark, "") if layout.landmark else ""
+    if not case or (layout.landmark and not name):
         raise UserError(f"{where}: has no case or no landmark name; fill it in or remove the line")
-    if name in rows.names:
-        raise UserError(f"{where}: landmark {name!r} occurs twice in case {line[columns.case]!r}; remove one of them")
-    system = columns.system or line.get("coordinate_system", "").upper()
-    if system not in _SIGNS:
-        raise UserError(f"{where}: coordinate_system is {system!r}; allowed are RAS and LPS")
-    texts = [line.get(column, "") for column in columns.point]
-    status = _status(line, where, has_point=any(texts))
-    point = (math.nan, math.nan, math.nan)
-    if status == PRESENT:
-        try:
-            x, y, z = (sign * float(text) for sign, text in zip(_SIGNS[system], texts, strict=True))
-        except ValueError as error:
+    if layout.landmark is None and case in cases:
+        raise UserError(f"{where}: case {case!r} occurs twice; keep one of the lines")
+    rows = cases.setdefault(case, _Rows())
+    if layout.landmark is None:
+        assert system is not None  # a wide table has no system of its own for each line
+        for landmark, columns in layout.points:
+            texts = [values[place] if place < len(values) else "" for place in columns.places]
+            value = _wide_value(texts, f"{where}: landmark {landmark!r}")
+            if value is not None:
+                rows.landmarks.append((landmark, value, system))
+    else:
+        if system is None:
+            word = row.get("coordinate_system", "")
+            system = SYSTEM_WORDS.get(word.lower())
+            if system is None or (layout.point.spatial_dims == 2 and system != "voxel"):
+                allowed = "RAS, LPS and voxel" if layout.point.spatial_dims == 3 else "pixel"
+                raise UserError(f"{where}: coordinate_system is {word!r}; allowed are {allowed}")
+        if name not in many and any(name == other for other, *_ in rows.landmarks):
             raise UserError(
-                f"{where}: landmark {name!r} has coordinates {', '.join(map(repr, texts))}; give three numbers in mm"
-            ) from error
-        if not all(math.isfinite(value) for value in (x, y, z)):
-            raise UserError(
-                f"{where}: landmark {name!r} has coordinates {', '.join(texts)} that are not finite; place it again, "
-                "or leave them empty"
+                f"{where}: landmark {name!r} occurs twice in case {case!r}; remove one of them, or declare it in "
+                'landmarks.json with "instances": "many"'
             )
-        point = (x, y, z)
-    rows.names.append(name)
-    rows.points.append(point)
-    rows.status.append(status)
-    rows.image = rows.image or line.get(columns.image, "")
+        texts = [values[place] if place < len(values) else "" for place in layout.point.places]
+        rows.landmarks.append((name, _long_value(row, texts, f"{where}: landmark {name!r}"), system))
+    rows.images = rows.images or tuple(row[column] for column in layout.image if row.get(column))
     for key in ("split", "fold", "group"):
-        value = line.get(key, "")
+        value = row.get(key, "")
         if value and rows.extra.setdefault(key, value) != value:
             raise UserError(
                 f"{where}: {key} is {value!r}, but {rows.extra[key]!r} in another line of the case; make them equal"
             )
 
 
-def _status(line: Mapping[str, str], where: str, *, has_point: bool) -> int:
-    word = line.get("status", "").lower()
+def _long_value(row: Mapping[str, str], texts: list[str], where: str) -> Value:
+    status = _status(row, where, has_point=any(texts))
+    if status != PRESENT:
+        return _WORDS[status]
+    count = "three" if len(texts) == 3 else "two"
+    return numbers(texts, where, f"give {count} numbers, with a point, or leave all of them empty")
+
+
+def _wide_value(texts: list[str], where: str) -> Value | None:
+    words = {text.lower() for text in texts if text}
+    if not words:
+        return None
+    if len(words) == 1 and is_word(word := words.pop()):
+        return word
+    return numbers(texts, where, "give a number in each of its columns, or absent or unknown, or leave all empty")
+
+
+def _status(row: Mapping[str, str], where: str, *, has_point: bool) -> int:
+    word = row.get("status", "").lower()
     if word:
         if word not in _STATUS:
             raise UserError(f"{where}: status is {word!r}; allowed are {', '.join(_STATUS)}")
         return _STATUS[word]
-    word = line.get("present", "").lower()
+    word = row.get("present", "").lower()
     if word:
         if word not in _PRESENT:
             raise UserError(f"{where}: present is {word!r}; allowed are 1 and 0")
@@ -213,43 +204,62 @@ def _status(line: Mapping[str, str], where: str, *, has_point: bool) -> int:
     return PRESENT if has_point else UNKNOWN
 
 
-def _image_index(folder: Path) -> dict[str, list[Path]]:
-    """Images below `folder` by file name and by name without ending."""
+def _image_index(files: Sequence[Path]) -> dict[str, list[Path]]:
+    """Images by file name and by name without ending."""
     index: dict[str, list[Path]] = {}
-    for path in find_files(folder, IMAGE_SUFFIXES):
+    for path in files:
         for key in {path.name, image_stem(path)}:
             index.setdefault(key, []).append(path)
     return index
 
 
+def _images(case: str, rows: _Rows, images: Mapping[str, list[Path]], source: Path) -> tuple[Path, ...] | None:
+    """The image of a case, one path for each channel; None where one of them is not there."""
+    found = []
+    for value in rows.images or (case,):
+        candidates = _candidates(value, images, source.parent)
+        if not candidates:
+            return None
+        if len(candidates) > 1:
+            listed = " and ".join(str(path.relative_to(source.parent)) for path in candidates)
+            raise UserError(f"{source}: case {case!r} fits several images, {listed}; keep one, or name its path")
+        found.append(absolute(candidates[0]))
+    return tuple(found)
+
+
 def _candidates(value: str, images: Mapping[str, list[Path]], folder: Path) -> list[Path]:
     """Images that a value of the table may mean."""
+    if "\0" in value:
+        return []
     direct = folder / value
-    if image_suffix(direct) and direct.is_file():
-        return [direct]
+    try:
+        if is_image(direct) and absolute(direct) != absolute(folder):
+            return [direct]
+    except OSError:  # a name that is too long for a file
+        return []
     return images.get(value) or images.get(Path(value).name) or []
 
 
-def _entry(case: str, rows: _Rows, candidates: Sequence[Path], source: Path) -> Entry:
-    if len(candidates) > 1:
-        listed = " and ".join(str(path.relative_to(source.parent)) for path in candidates)
-        raise UserError(f"{source}: case {case!r} fits several images, {listed}; keep one, or name its path")
-    try:
-        landmarks = LandmarkSet(tuple(rows.names), np.array(rows.points), np.array(rows.status, dtype=np.int8))
-    except ValueError as error:
-        raise UserError(f"{source}: case {case!r}: {error}") from error
-    split = rows.extra.get("split", "training").lower()
-    if split not in _SPLITS:
-        raise UserError(f"{source}: case {case!r}: split is {split!r}; allowed are training and test")
-    fold = rows.extra.get("fold")
-    if fold is not None and not fold.isdecimal():
-        raise UserError(f"{source}: case {case!r}: fold is {fold!r}; give a number from 0 on, or leave it empty")
+def _entry(  # noqa: PLR0917
+    case: str, rows: _Rows, images: tuple[Path, ...], source: Path, options: ReadOptions, dims: int
+) -> Entry:
+    split, fold, group = placement(rows.extra, f"{source}: case {case!r}")
+    systems = {system for _, value, system in rows.landmarks if not isinstance(value, str)}
+    header = options.header(images) if systems & {"voxel", "mm"} else None
+    if header is not None and "mm" in systems and header.unit == "px":
+        raise UserError(
+            f"{header.path}: its pixel size is not known, but {source.name} has points in mm; give --pixel_spacing"
+        )
+    world: list[tuple[str, Value]] = [
+        (name, value if isinstance(value, str) else to_world(np.array([value]), system, header)[0].tolist())
+        for name, value, system in rows.landmarks
+    ]
     return Entry(
         name=image_stem(Path(case)),
-        image=(absolute(candidates[0]),),
-        landmarks=landmarks,
+        image=images,
+        landmarks=landmark_set(world, spatial_dims=dims, many=options.many, where=f"{source}: case {case!r}"),
         label=str(source),
-        split=_SPLITS[split],
-        fold=None if fold is None else int(fold),
-        group=rows.extra.get("group"),
+        split=split,
+        fold=fold,
+        group=group,
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from auto_config.bundle_scripts.landmarks import LandmarkSet
-from auto_config.datasets.images import image_stem, image_suffix
+from auto_config.datasets.images import image_stem
 from auto_config.datasets.model import Problem
+from auto_config.datasets.properties import Properties
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Entry:
         split: ``"training"`` or ``"test"``.
         fold: Fold, if the source says so.
         group: Group, if the source says so.
+        raters: Landmarks as single raters set them, by the rater's name.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Entry:
     split: str = "training"
     fold: int | None = None
     group: str | None = None
+    raters: Mapping[str, LandmarkSet] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,18 @@ class Reading:
         entries: The cases whose image and landmarks could be read, or that have an image only.
         problems: Everything that was wrong or left out.
         names: Landmark names and their order, if the source declares them.
+        properties: What the source itself declares about the landmarks; None where only a ``landmarks.json`` beside it
+            can.
+        spatial_dims: Number D of coordinates of a point, 2 or 3.
+        pixel_spacing: Pixel size (x, y) in mm of pictures, if the source itself declares it.
     """
 
     entries: list[Entry]
     problems: list[Problem] = field(default_factory=list)
     names: tuple[str, ...] | None = None
+    properties: Properties | None = None
+    spatial_dims: int = 3
+    pixel_spacing: tuple[float, float] | None = None
 
 
 def absolute(path: Path) -> Path:
@@ -58,8 +68,12 @@ def absolute(path: Path) -> Path:
 
 def natural_key(text: str) -> list[tuple[int, int, str]]:
     """Sorting key that puts ``case2`` before ``case10``."""
-    parts = re.split(r"(\d+)", text)
-    return [(1, int(part), "") if part.isdecimal() else (0, 0, part.casefold()) for part in parts] + [(0, 0, text)]
+    keys = [
+        # By the number of digits and then by the digits: `int` refuses numbers of thousands of digits.
+        (1, len(part.lstrip("0")), part.lstrip("0")) if part.isdecimal() else (0, 0, part.casefold())
+        for part in re.split(r"(\d+)", text)
+    ]
+    return [*keys, (0, 0, text)]
 
 
 def find_files(folder: Path, endings: Sequence[str]) -> list[Path]:
@@ -90,8 +104,7 @@ def unique_by_key(paths: Iterable[Path], folder: Path, what: str) -> tuple[dict[
     """Index images by `case_key`; those that share one are left out, with an error."""
     index: dict[str, list[Path]] = {}
     for path in paths:
-        if image_suffix(path):
-            index.setdefault(case_key(path, folder), []).append(path)
+        index.setdefault(case_key(path, folder), []).append(path)
     problems = [
         Problem(
             "error",

@@ -118,9 +118,7 @@ def parse_properties(document: Any, where: str) -> tuple[tuple[str, ...], Proper
         raise UserError(f"{where}: landmark {repeated[0]!r} occurs more than once; keep one of them")
     for row in rows:
         if row.get("instances", "one") not in ("one", "many"):
-            raise UserError(
-                f"{where}: 'instances' of {row['name']!r} is {row['instances']!r}; allowed: one, many"
-            )
+            raise UserError(f"{where}: 'instances' of {row['name']!r} is {row['instances']!r}; allowed: one, many")
     try:
         measures = tuple(
             Measure(str(one["name"]), one["kind"], tuple(one["landmarks"])) for one in document.get("measures") or []

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
 from auto_config.bundle_scripts.image_header import PIXELS
 from auto_config.datasets.images import Header
 from auto_config.datasets.model import Dataset, Problem
+from auto_config.datasets.points import read_json
 from auto_config.errors import UserError
 
 
@@ -46,8 +48,8 @@ def common_pixel_spacing(dataset: Dataset) -> list[float] | None:
     if len(given) > 1:
         shown = " and ".join("none" if one is None else f"{one[0]:g} x {one[1]:g} mm" for one in list(given)[:3])
         raise UserError(
-            f"{dataset.source}: cases declare different pixel sizes ({shown}), but a bundle reads all pictures with one; "
-            "save the images as TIFF, DICOM or MHA with their own"
+            f"{dataset.source}: cases declare different pixel sizes ({shown}), but a bundle reads all pictures with "
+            "one; save the images as TIFF, DICOM or MHA with their own"
         )
     spacing = next(iter(given), None)
     return None if spacing is None else [float(size) for size in spacing]
@@ -68,3 +70,31 @@ def checked_pixel_spacing(numbers: Sequence[float] | None) -> tuple[float, float
             "two (x,y), above 0"
         )
     return values[0], values[-1]
+
+
+def parsed_pixel_spacing(value: object, where: str) -> tuple[float, float]:
+    """The pixel size that a JSON document declares for all its pictures.
+
+    Raises:
+        UserError: Not one or two numbers above 0; `where` is named.
+    """
+    numbers = value if isinstance(value, list) else [value]
+    if any(isinstance(number, bool) or not isinstance(number, int | float) for number in numbers):
+        raise UserError(f"{where}: 'pixel_spacing' is {str(value)[:60]!r}; give the pixel size in mm, or x and y")
+    try:
+        found = checked_pixel_spacing(numbers)
+    except (UserError, OverflowError) as error:
+        raise UserError(f"{where}: 'pixel_spacing' is wrong; give the pixel size in mm above 0, or x and y") from error
+    assert found is not None
+    return found
+
+
+def declared_pixel_spacing(path: Path) -> tuple[float, float] | None:
+    """The pixel size that a ``landmarks.json`` declares for the pictures beside it; None where it does not.
+
+    Raises:
+        UserError: The file cannot be read, or declares something else.
+    """
+    document = read_json(path)
+    value = document.get("pixel_spacing") if isinstance(document, Mapping) else None
+    return None if value is None else parsed_pixel_spacing(value, str(path))

@@ -13,8 +13,9 @@ from rich.console import Console
 from auto_config.bundle_scripts.landmark_files import atomic_write_text
 from auto_config.datasets import Case, Problem, read_dataset
 from auto_config.datasets.checks import Outside, check_header, outside_absent
-from auto_config.datasets.detect import Missing
+from auto_config.datasets.assembly import Missing
 from auto_config.datasets.images import read_header
+from auto_config.datasets.options import Coordinates
 from auto_config.errors import UserError
 from auto_config.evaluation.baseline import verdict
 from auto_config.evaluation.comparison import compare
@@ -38,6 +39,8 @@ def evaluate(
     cases: Sequence[str] | None = None,
     missing: Missing = "unknown",
     outside: Outside = "error",
+    coordinates: Coordinates | None = None,
+    pixel_spacing: Sequence[float] | None = None,
 ) -> int:
     """Compare predicted landmarks with true ones.
 
@@ -54,6 +57,8 @@ def evaluate(
         cases: only these cases.
         missing: what a name that a case lacks means, as for `create`.
         outside: ``"absent"`` takes true points outside their image as absent, as `create` does when told so.
+        coordinates: what the numbers of a table are, as for `create`.
+        pixel_spacing: pixel size of pictures in mm, as for `create`; errors are in pixels where it is not known.
 
     Returns:
         0.
@@ -67,27 +72,31 @@ def evaluate(
     predicted = read_predictions(Path(predictions))
     if outside not in ("error", "absent"):
         raise UserError(f"--outside is {outside!r}; allowed are error and absent")
-    dataset, problems = read_dataset(source, format=format, missing=missing)
+    dataset, problems = read_dataset(
+        source, format=format, missing=missing, coordinates=coordinates, pixel_spacing=pixel_spacing
+    )
     _tell_errors(problems)
     if outside == "absent":
         dataset = replace(dataset, cases=tuple(_outside_absent(case) for case in dataset.cases))
     comparison = compare(predicted, dataset, split=split, cases=cases)
     numbers = metrics(comparison, limits)
+    unit, key = comparison.unit, f"mre_{comparison.unit}"
 
     given = Path(predictions)
     folder = Path(output) if output is not None else (given.parent if given.is_file() else given)
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False)
     atomic_write_text(folder / "metrics.json", text + "\n")
-    atomic_write_text(folder / "per_landmark.csv", summary_csv("landmark", numbers["per_landmark"]))
-    atomic_write_text(folder / "per_case.csv", summary_csv("case", numbers["per_case"]))
+    atomic_write_text(folder / "per_landmark.csv", summary_csv("landmark", numbers["per_landmark"], unit))
+    atomic_write_text(folder / "per_case.csv", summary_csv("case", numbers["per_case"], unit))
     page = report_page(comparison, numbers, worst_points(comparison), predicted.bundle)
     atomic_write_text(folder / "report.html", page)
 
     console = Console()
     console.print(terminal_table(numbers))
     baseline = numbers["mean_shape_baseline"]
-    lines = [verdict(numbers["mre_mm"]["mean"], baseline["mre_mm"]["mean"] if baseline else None), *notes(comparison)]
+    said = verdict(numbers[key]["mean"], baseline[key]["mean"] if baseline else None, unit)
+    lines = [said, *notes(comparison)]
     for line in [*lines, f"Report: {folder / 'report.html'}"]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
@@ -102,7 +111,7 @@ def _tell_errors(problems: Sequence[Problem]) -> None:
 
 
 def _outside_absent(case: Case) -> Case:
-    header = read_header(case.image)
+    header = read_header(case.image, case.pixel_spacing)
     usable = not any(problem.severity == "error" for problem in check_header(case.name, header))
     return outside_absent(case, header) if usable else case
 

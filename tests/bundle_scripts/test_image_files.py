@@ -4,7 +4,7 @@ import pytest
 
 from auto_config.bundle_scripts.dataset import find_images
 from auto_config.bundle_scripts.image_files import case_name, images_by_case
-from auto_config.datasets.detect import read_dataset
+from auto_config.datasets import read_dataset
 
 
 @pytest.mark.parametrize(

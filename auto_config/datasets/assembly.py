@@ -1,0 +1,184 @@
+"""From what a format module found to one `Dataset`: names in one order, places of cases, units, and their problems."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from auto_config.bundle_scripts.landmarks import duplicate_names, name_problem
+from auto_config.datasets.case_table import FILE_NAME as CASE_TABLE
+from auto_config.datasets.case_table import place_entries
+from auto_config.datasets.detect import chosen_format, detect_format
+from auto_config.datasets.entries import Entry, Reading, absolute, natural_key
+from auto_config.datasets.images import Header
+from auto_config.datasets.model import Case, Dataset, Problem
+from auto_config.datasets.name_checks import all_names, name_problems
+from auto_config.datasets.options import Coordinates, ReadOptions
+from auto_config.datasets.properties import FILE_NAME as PROPERTIES_FILE
+from auto_config.datasets.properties import Properties, read_properties
+from auto_config.datasets.units import checked_pixel_spacing, declared_pixel_spacing, unit_of, unit_problems
+from auto_config.errors import UserError
+
+Missing = Literal["unknown", "absent"]
+"""Status of a landmark that one case's file lacks."""
+
+
+def read_dataset(
+    source: str | Path,
+    *,
+    format: str | None = None,
+    missing: Missing = "unknown",
+    landmarks: Sequence[str] | None = None,
+    coordinates: Coordinates | None = None,
+    pixel_spacing: float | Sequence[float] | None = None,
+) -> tuple[Dataset, list[Problem]]:
+    """Read a data set of any supported format.
+
+    Cases whose files are wrong are left out with an error; an image without landmarks, or landmarks without image, are
+    left out with a warning. No image is opened but for the header where points are in voxels, or where it is a picture.
+
+    Args:
+        source: A folder, a cohort table or a JSON file.
+        format: One of `FORMATS`; detected if None.
+        missing: Status of a name that one case's file lacks: ``"unknown"`` or ``"absent"``.
+        landmarks: Names to keep, in this order; all if None. Names for a folder of images without points, whose
+            cases then have `Case.landmarks` None.
+        coordinates: What the numbers of a table are, if its columns do not say it: ``"ras"``, ``"lps"``, ``"voxel"`` or
+            ``"pixel"``.
+        pixel_spacing: Size of a pixel of pictures in mm, one number or x and y; None for what their files say.
+
+    Returns:
+        The data set, its cases in natural order of names and all with `Dataset.names`, and the problems found.
+
+    Raises:
+        UserError: The source as a whole cannot be read: no such path, no such format, nothing in it.
+    """
+    source = absolute(Path(source))
+    if missing not in ("unknown", "absent"):
+        raise UserError(f"--missing is {missing!r}; allowed are unknown and absent")
+    _check_wanted(landmarks)
+    given = [pixel_spacing] if isinstance(pixel_spacing, int | float) else pixel_spacing
+    options = ReadOptions(coordinates, checked_pixel_spacing(given))
+    row, path = detect_format(source) if format is None else chosen_format(source, format)
+    if row.name == "images" and not landmarks:
+        raise UserError(
+            f"{source}: holds images but no landmarks; add landmark files beside them, or start annotating with "
+            "--landmarks NAME,NAME,..."
+        )
+    folder = path if path.is_dir() else path.parent
+    names, properties = None, Properties()
+    if (folder / PROPERTIES_FILE).is_file():
+        names, properties = read_properties(folder / PROPERTIES_FILE)
+        if options.pixel_spacing is None:
+            options = replace(options, pixel_spacing=declared_pixel_spacing(folder / PROPERTIES_FILE))
+    reading = row.read(path, replace(options, many=properties.many))
+    options = replace(options, pixel_spacing=options.pixel_spacing or reading.pixel_spacing)
+    if reading.properties is not None:
+        properties = reading.properties
+    reading = replace(reading, names=names if reading.names is None else reading.names)
+    if (folder / CASE_TABLE).is_file():
+        entries, problems = place_entries(folder / CASE_TABLE, reading.entries)
+        reading = replace(reading, entries=entries, problems=[*reading.problems, *problems])
+    return _assemble(source, row.name, reading, properties, missing, landmarks, options)
+
+
+def _check_wanted(landmarks: Sequence[str] | None) -> None:
+    if landmarks is None:
+        return
+    if problem := next(filter(None, map(name_problem, landmarks)), None):
+        raise UserError(f"--landmarks: {problem}")
+    if repeated := duplicate_names(landmarks):
+        raise UserError(f"--landmarks: {repeated[0]!r} occurs more than once; name each landmark once")
+
+
+def _assemble(  # noqa: PLR0917 - what `read_dataset` found, in that order
+    source: Path,
+    format_name: str,
+    reading: Reading,
+    properties: Properties,
+    missing: Missing,
+    wanted: Sequence[str] | None,
+    options: ReadOptions,
+) -> tuple[Dataset, list[Problem]]:
+    """Bring the landmarks of all cases into one order, and look at the names."""
+    problems = list(reading.problems)
+    entries = _unique([entry for entry in reading.entries if _has_name(entry, problems)], problems)
+    entries = sorted(entries, key=lambda entry: natural_key(entry.name))
+    if format_name != "images":
+        entries = [entry for entry in entries if _has_landmarks(entry, missing, problems)]
+    unit: Literal["mm", "px"] = "mm"
+    if reading.spatial_dims == 2:
+        entries, unit = _of_one_unit(entries, options, problems)
+    names = tuple(wanted) if wanted is not None else reading.names or all_names(entries)
+    if format_name != "images":
+        problems += name_problems(entries, names, missing, source, everything=wanted is None)
+    cases = tuple(
+        Case(
+            name=entry.name,
+            image=tuple(absolute(path) for path in entry.image),
+            landmarks=None if entry.landmarks is None else entry.landmarks.ordered(names, missing),
+            split=entry.split,
+            fold=entry.fold,
+            group=entry.group,
+            pixel_spacing=options.pixel_spacing if reading.spatial_dims == 2 else None,
+            raters={rater: found.ordered(names, missing) for rater, found in entry.raters.items()},
+        )
+        for entry in entries
+    )
+    if not cases and not any(problem.severity == "error" for problem in problems):
+        problems.append(Problem("error", f"{source}: no case has both an image and landmarks; make their names equal"))
+    properties = properties.for_names(names)
+    return Dataset(source, format_name, names, cases, reading.spatial_dims, unit, properties), problems
+
+
+def _has_name(entry: Entry, problems: list[Problem]) -> bool:
+    """Whether the name of a case can be shown and written."""
+    if entry.name.strip() and entry.name.isprintable():
+        return True
+    message = f"{entry.label}: the name of the case, {entry.name!r}, is empty or has unprintable characters; rename it"
+    problems.append(Problem("error", message, repr(entry.name)))
+    return False
+
+
+def _unique(entries: list[Entry], problems: list[Problem]) -> list[Entry]:
+    """Leave out cases whose name another one has, with an error."""
+    repeated = set(duplicate_names(entry.name.casefold() for entry in entries))
+    for entry in entries:
+        if entry.name.casefold() in repeated:
+            message = f"{entry.image[0]}: another case has the name {entry.name!r} too (upper and lower case are one); "
+            problems.append(Problem("error", f"{message}give each case its own name", entry.name))
+    return [entry for entry in entries if entry.name.casefold() not in repeated]
+
+
+def _has_landmarks(entry: Entry, missing: str, problems: list[Problem]) -> bool:
+    """Whether the case can be used; a file without any landmark is one only where missing names are absent."""
+    if entry.landmarks is not None and (len(entry.landmarks) or missing == "absent"):
+        return True
+    message = f"{entry.label}: holds no landmark; annotate the case, until then it is left out"
+    problems.append(Problem("warning", message, entry.name))
+    return False
+
+
+def _of_one_unit(
+    entries: list[Entry], options: ReadOptions, problems: list[Problem]
+) -> tuple[list[Entry], Literal["mm", "px"]]:
+    """Pictures with a known pixel size, or all of them in pixels where none has one; the others are errors."""
+    headers: dict[str, Header] = {}
+    for entry in entries:
+        try:
+            header = options.header(entry.image)
+        except UserError as error:
+            problems.append(Problem("error", str(error), entry.name))
+            continue
+        if len(header.shape) != 2:
+            message = f"{header.path}: is a volume among pictures; put volumes and pictures into data sets of their own"
+            problems.append(Problem("error", message, entry.name))
+            continue
+        headers[entry.name] = header
+    found = unit_problems(headers)
+    problems += found
+    for problem in found:
+        headers.pop(problem.case or "", None)
+    return [entry for entry in entries if entry.name in headers], unit_of(list(headers.values()))

@@ -1,0 +1,135 @@
+"""The formats of data sets: one row for each, with what reads, finds and writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from auto_config.datasets.afids_bids import is_afids_bids, read_afids_bids
+from auto_config.datasets.case_files import CaseFiles, find_images, has_case_files, read_case_files, read_images_only
+from auto_config.datasets.coco import is_coco, read_coco, write_coco
+from auto_config.datasets.cohort_csv import is_cohort_csv, read_cohort_csv
+from auto_config.datasets.cohort_csv_writer import write_cohort_csv, write_wide_csv
+from auto_config.datasets.datalist import is_datalist, read_datalist, write_datalist
+from auto_config.datasets.entries import Reading
+from auto_config.datasets.label_map_folder import has_label_maps, read_label_map_folder, write_label_map_folder
+from auto_config.datasets.labelme import LABELME, write_labelme
+from auto_config.datasets.markups_folder import (
+    FCSV,
+    INLINE,
+    MARKUPS,
+    write_fcsv_folder,
+    write_inline_folder,
+    write_markups_folder,
+)
+from auto_config.datasets.nnlandmark import is_nnlandmark, read_nnlandmark, write_nnlandmark
+from auto_config.datasets.options import ReadOptions
+from auto_config.datasets.pixel_texts import ISBI_TEXT, is_payer_csv, read_payer_csv
+from auto_config.datasets.target import ImageMode, Target
+
+_TABLES = (".csv", ".tsv")
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format that data sets are read in.
+
+    Args:
+        name: Its name on the command line.
+        read: Reads a folder, or a file where `endings` are given.
+        fits: Whether a folder, or a file with one of the endings, is of this format.
+        endings: Endings of the one file that holds the data set; empty for a folder.
+        case_files: Whether it has a file for each case, so that several such formats may lie in one folder.
+    """
+
+    name: str
+    read: Callable[[Path, ReadOptions], Reading]
+    fits: Callable[[Path], bool]
+    endings: tuple[str, ...] = ()
+    case_files: bool = False
+
+
+@dataclass(frozen=True)
+class Writer:
+    """A format that data sets are written in.
+
+    Args:
+        write: Writes a data set; what it cannot hold it says in `Target.losses`.
+        images: What happens to the images where nobody says it.
+        dims: Numbers of coordinates that it can hold.
+        raters: Whether it holds the landmarks of single raters.
+        channels: Whether it holds images of several files.
+        placement: Whether it holds split, fold and group itself; ``cases.csv`` does where not.
+        properties: Whether it holds what is declared about landmarks; ``landmarks.json`` does where not.
+        refers: Whether it can name images by any path.
+    """
+
+    write: Callable[[Target], None]
+    images: ImageMode = "link"
+    dims: tuple[int, ...] = (2, 3)
+    raters: bool = False
+    channels: bool = False
+    placement: bool = False
+    properties: bool = False
+    refers: bool = False
+
+
+def _of_case_files(name: str, kind: CaseFiles) -> Format:
+    return Format(name, partial(_read_case_files, kind), partial(_has_case_files, kind), case_files=True)
+
+
+def _read_case_files(kind: CaseFiles, source: Path, options: ReadOptions) -> Reading:
+    return read_case_files(source, kind, options)
+
+
+def _has_case_files(kind: CaseFiles, source: Path) -> bool:
+    return has_case_files(source, kind)
+
+
+def _read_images(source: Path, options: ReadOptions) -> Reading:
+    return read_images_only(source, options)
+
+
+def _has_images(source: Path) -> bool:
+    return bool(find_images(source)[1])
+
+
+# In the order in which they are looked for: the more a layout says about itself, the earlier.
+_ROWS = (
+    Format("nnlandmark", read_nnlandmark, is_nnlandmark),
+    Format("bids_afids", read_afids_bids, is_afids_bids),
+    _of_case_files("markups", MARKUPS),
+    _of_case_files("fcsv", FCSV),
+    _of_case_files("json", INLINE),
+    _of_case_files("labelme", LABELME),
+    _of_case_files("isbi_txt", ISBI_TEXT),
+    Format("coco", read_coco, is_coco, (".json",)),
+    Format("datalist", read_datalist, is_datalist, (".json",)),
+    Format("csv", read_cohort_csv, is_cohort_csv, _TABLES),
+    Format("payer_csv", read_payer_csv, is_payer_csv, _TABLES),
+    Format("labelmap", read_label_map_folder, has_label_maps),
+    Format("images", _read_images, _has_images),
+)
+READERS: dict[str, Format] = {row.name: row for row in _ROWS}
+"""Formats that are read, by name, in the order in which they are looked for."""
+
+FORMATS = tuple(sorted(READERS, key=lambda name: (name == "images", name)))
+"""Names of the formats that are read."""
+
+WRITERS: dict[str, Writer] = {
+    "markups": Writer(write_markups_folder, raters=True),
+    "fcsv": Writer(write_fcsv_folder, raters=True),
+    "json": Writer(write_inline_folder, raters=True),
+    "csv": Writer(write_cohort_csv, "refer", channels=True, placement=True, refers=True),
+    "csv_wide": Writer(write_wide_csv, "refer", channels=True, placement=True, refers=True),
+    "datalist": Writer(
+        write_datalist, "refer", raters=True, channels=True, placement=True, properties=True, refers=True
+    ),
+    "nnlandmark": Writer(write_nnlandmark, channels=True),
+    "labelmap": Writer(write_label_map_folder),
+    "labelme": Writer(write_labelme, dims=(2,)),
+    "coco": Writer(write_coco, "refer", dims=(2,), channels=True, placement=True, refers=True),
+}
+"""Formats that are written, by name."""

@@ -1,0 +1,76 @@
+"""Problems with the names of landmarks over the cases of a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from auto_config.datasets.entries import Entry, natural_key
+from auto_config.datasets.model import Problem
+from auto_config.datasets.names import name_variants, similar_name
+
+
+def all_names(entries: list[Entry]) -> tuple[str, ...]:
+    """All names in the order in which the cases have them; numbers in the order of numbers."""
+    names = list(
+        dict.fromkeys(name for entry in entries if entry.landmarks is not None for name in entry.landmarks.names)
+    )
+    return tuple(sorted(names, key=natural_key) if all(name.isdecimal() for name in names) else names)
+
+
+def name_problems(
+    entries: list[Entry], names: tuple[str, ...], missing: str, source: Path, *, everything: bool
+) -> list[Problem]:
+    """Names that differ between cases: variants of one name are an error, a name that some cases lack a warning."""
+    holders = {
+        name: [entry for entry in entries if entry.landmarks is not None and name in entry.landmarks.names]
+        for name in dict.fromkeys([*names, *all_names(entries)])
+    }
+    problems = []
+    for first, second in name_variants(list(holders)):
+        if {entry.name for entry in holders[first]} & {entry.name for entry in holders[second]}:
+            continue  # both in one case: two landmarks
+        if not holders[first] or not holders[second]:
+            continue
+        rare, common = sorted((first, second), key=lambda name: len(holders[name]))
+        message = (
+            f"{holders[rare][0].label}: landmark {rare!r} is called {common!r} in {len(holders[common])} other cases; "
+            "rename it, or they become two landmarks"
+        )
+        problems.append(Problem("error", message, holders[rare][0].name, rare))
+    for name in names:
+        count = len(holders[name])
+        if not count:
+            message = (
+                f"{source}: landmark {name!r} is in no case; correct the name, there are {', '.join(holders)[:200]}"
+            )
+            problems.append(Problem("error", message, None, name))
+        elif count < len(entries):
+            holding = {entry.name for entry in holders[name]}
+            without = next(entry for entry in entries if entry.name not in holding)
+            own = set() if without.landmarks is None else set(without.landmarks.names)
+            slip = similar_name(name, [other for other in own if not holding & {e.name for e in holders[other]}])
+            message = (
+                f"{without.label}: landmark {name!r} is not in this file, and in {count} of {len(entries)} cases only; "
+                + (f"if {slip!r} is meant, rename it, otherwise it is " if slip else "it is ")
+                + f"taken as {missing} in the others, choose with --missing unknown or absent"
+            )
+            problems.append(Problem("warning", message, without.name, name))
+        elif not any(entry.landmarks is not None and _is_present(entry, name) for entry in entries):
+            message = f"{source}: landmark {name!r} is present in no case; leave it out with --landmarks"
+            problems.append(Problem("error", message, None, name))
+    left_out = [] if everything else [name for name in holders if name not in names]
+    if left_out:
+        message = f"{source}: {len(left_out)} landmarks are left out by choice: {', '.join(left_out)[:200]}"
+        problems.append(Problem("warning", message))
+    elif unexpected := [name for name in holders if name not in names]:
+        message = (
+            f"{holders[unexpected[0]][0].label}: landmark {unexpected[0]!r} is not in the list 'landmarks' of "
+            f"{source.name}; add it there or rename it"
+        )
+        problems.append(Problem("error", message, holders[unexpected[0]][0].name, unexpected[0]))
+    return problems
+
+
+def _is_present(entry: Entry, name: str) -> bool:
+    landmarks = entry.landmarks
+    return landmarks is not None and name in landmarks.names and bool(landmarks.present[landmarks.names.index(name)])
