@@ -192,8 +192,10 @@ def _unknown(what: str, name: str, known: list[str], prefix: str, command: str) 
 
 def _reader(name: str, annotation: object) -> Callable[[str], Any]:
     """A function that reads the value of the option `name`, whose type is `annotation`."""
-    if get_origin(annotation) is Literal:
-        convert, form = _one_of(get_args(annotation)), f"one of {', '.join(get_args(annotation))}"
+    # A choice that may be left out is a union of the choice and None.
+    choice = next((one for one in (annotation, *get_args(annotation)) if get_origin(one) is Literal), None)
+    if choice is not None:
+        convert, form = _one_of(get_args(choice)), f"one of {', '.join(get_args(choice))}"
     else:
         convert, form = _READERS[annotation]
 

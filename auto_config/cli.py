@@ -12,6 +12,7 @@ from auto_config.errors import UserError
 
 Missing = Literal["unknown", "absent"]
 Outside = Literal["error", "absent"]
+Coordinates = Literal["ras", "lps", "voxel", "pixel"]
 PointsFormat = Literal["roi", "fiducial"]
 
 WRONG_INPUT = 2
@@ -28,6 +29,8 @@ def inspect(
     missing: Missing = "unknown",
     outside: Outside = "error",
     landmarks: Names | None = None,
+    coordinates: Coordinates | None = None,
+    pixel_spacing: Numbers | None = None,
     workers: int | None = None,
 ) -> int | None:
     """Say what a data set is, and every problem found in it.
@@ -43,6 +46,8 @@ def inspect(
         missing: what a name that one case's file lacks means: unknown or absent
         outside: what a point outside its image is: error or absent
         landmarks: names to keep, in this order: AC,PC
+        coordinates: what the numbers of a table are, if its columns do not say it: ras, lps, voxel or pixel
+        pixel_spacing: mm of a pixel of pictures, one number or x,y, if the files do not say it
         workers: processes to read with, one on each core if not given
 
     Returns:
@@ -63,6 +68,8 @@ def inspect(
         missing=missing,
         outside=outside,
         landmarks=landmarks,
+        coordinates=coordinates,
+        pixel_spacing=pixel_spacing,
         workers=workers,
     )
 
@@ -81,12 +88,15 @@ def create(
     groups: str | None = None,
     landmarks: Names | None = None,
     modality: str | None = None,
+    channels: Names | None = None,
     spacing: Numbers | None = None,
     patch_size: Integers | None = None,
     stages: int | None = None,
     format: str | None = None,
     missing: Missing = "unknown",
     outside: Outside = "error",
+    coordinates: Coordinates | None = None,
+    pixel_spacing: Numbers | None = None,
     pretrained: str | None = None,
     overwrite: bool = False,
     seed: int = 0,
@@ -108,13 +118,16 @@ def create(
         test: file with the names of the test cases, one a line
         groups: CSV `case,group`: cases of one group, such as scans of one patient, stay together
         landmarks: names to keep, in this order; with a folder of images alone, the names to annotate
-        modality: ct or mr, if the grey values do not tell
+        modality: ct or mr, if the grey values do not tell; one for each channel: ct,mr
+        channels: what the channels of an image are called: T1,T2
         spacing: mm of the planned grid, in the order right, anterior, superior: 1,1,1.5
         patch_size: voxels of the training patch, in the same order: 96,96,64
         stages: 1, or 2 for coarse to fine
         format: read SOURCE as this format instead of detecting it
         missing: what a name that one case's file lacks means: unknown or absent
         outside: what a point outside its image is: error or absent
+        coordinates: what the numbers of a table are, if its columns do not say it: ras, lps, voxel or pixel
+        pixel_spacing: mm of a pixel of pictures, one number or x,y, if the files do not say it
         pretrained: bundle to take the first weights from
         overwrite: replace BUNDLE if it is there
         seed: of the split and of the training
@@ -124,6 +137,7 @@ def create(
         auto_config create scans brain_landmarks
         auto_config create scans brain_landmarks --network resenc_l --gpu_memory_gb 24
         auto_config create new_scans to_annotate --landmarks AC,PC
+        auto_config create xrays xray_landmarks --pixel_spacing 0.1
     """
     from auto_config.creation import create as run
 
@@ -140,12 +154,15 @@ def create(
         groups=groups,
         landmarks=landmarks,
         modality=modality,
+        channels=channels,
         spacing=spacing,
         patch_size=patch_size,
         stages=stages,
         format=format,
         missing=missing,
         outside=outside,
+        coordinates=coordinates,
+        pixel_spacing=pixel_spacing,
         pretrained=pretrained,
         overwrite=overwrite,
         seed=seed,
@@ -243,7 +260,8 @@ def predict(
 
     Args:
         bundle: a trained bundle
-        input: an image, a folder of images, or data/datalist.json of a bundle for its test cases
+        input: an image, a DICOM series (a folder), a folder of images, or data/datalist.json of a bundle for its test
+            cases
         output: folder for the results
         device: cpu, cuda or cuda:1; a GPU if there is one
         fcsv: write CASE.fcsv too
@@ -292,6 +310,8 @@ def evaluate(
     cases: Names | None = None,
     missing: Missing = "unknown",
     outside: Outside = "error",
+    coordinates: Coordinates | None = None,
+    pixel_spacing: Numbers | None = None,
 ) -> int | None:
     """Compare predicted landmarks with true ones: errors in mm, tables, a report with pictures.
 
@@ -307,6 +327,8 @@ def evaluate(
         cases: only these cases: anna,ben
         missing: what a name that one case's file lacks means, as for `create`
         outside: what a point outside its image is, as for `create`
+        coordinates: what the numbers of a table are, as for `create`
+        pixel_spacing: mm of a pixel of pictures, as for `create`; errors are in pixels where it is not known
 
     Returns:
         The exit status: 0 once predictions and truth could be compared.
@@ -327,6 +349,8 @@ def evaluate(
         cases=cases,
         missing=missing,
         outside=outside,
+        coordinates=coordinates,
+        pixel_spacing=pixel_spacing,
     )
 
 

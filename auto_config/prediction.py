@@ -20,7 +20,7 @@ from auto_config.bundle_scripts.prediction_files import (
     previous_cases,
 )
 from auto_config.errors import UserError
-from auto_config.prediction_input import find_images, training_cases
+from auto_config.prediction_input import find_images, training_cases, wanted_images
 
 DONE, SOME_FAILED, ALL_FAILED = 0, 1, 2
 EVALUATION_FILES = ("metrics.json", "per_landmark.csv", "per_case.csv", "report.html")
@@ -42,14 +42,15 @@ def predict(
     overwrite: bool = False,
     debug: bool = False,
 ) -> int:
-    """Predict the landmarks of one image, of a folder of images or of the test images of a data list.
+    """Predict the landmarks of an image or DICOM series, of a folder of them or of the test images of a data list.
 
     Writes ``CASE.mrk.json`` (Slicer, LPS mm) for each image, ``predictions.csv`` and ``run.json``. An image that cannot
     be predicted is reported in one line and the others are predicted.
 
     Args:
         bundle: folder of a trained bundle.
-        input: an image, a folder of images, or a data list (.json) whose test images are predicted.
+        input: an image, a folder with a DICOM series, a folder of images, or a data list (.json) whose test images are
+            predicted.
         output: folder for the results.
         device: such as ``cpu`` or ``cuda:1``; None for a GPU if there is one.
         fcsv: also write ``CASE.fcsv``.
@@ -67,7 +68,7 @@ def predict(
     Raises:
         UserError: wrong bundle, no image, or an output folder that would lose files.
     """
-    images = find_images(Path(input))
+    images = find_images(Path(input), **wanted_images(Path(bundle)))
     folder = Path(output)
     previous = _check_output(folder, list(images), overwrite)
 

@@ -21,8 +21,8 @@ def find_images(source: Path, *, spatial_dims: int | None = None, channels: int 
     """The images to predict by name of their case.
 
     Args:
-        source: an image file, a folder whose images `images_by_case` finds, or a data list (.json) whose test images
-            are meant.
+        source: an image file, a DICOM series (a folder), a folder whose images `images_by_case` finds, or a data list
+            (.json) whose test images are meant.
         spatial_dims: of the images that the bundle takes; None takes what is there.
         channels: of the images; more than one takes ``CASE_0000``, ``CASE_0001``, ... as one case.
 
@@ -48,6 +48,20 @@ def find_images(source: Path, *, spatial_dims: int | None = None, channels: int 
         return images_by_case(source, spatial_dims=spatial_dims, channels=channels)
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def wanted_images(bundle: Path) -> dict[str, int]:
+    """What images a bundle takes: ``spatial_dims`` and ``channels``, for `find_images`.
+
+    Nothing where its files do not say it: whoever opens the bundle then says what is wrong with it.
+    """
+    try:
+        landmarks = json.loads((bundle / "configs" / "landmarks.json").read_text(encoding="utf-8"))
+        metadata = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
+        channels = int(metadata["network_data_format"]["inputs"]["image"]["num_channels"])
+        return {"spatial_dims": int(landmarks["spatial_dims"]), "channels": channels}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _with_its_channels(image: Path, channels: int) -> Images:

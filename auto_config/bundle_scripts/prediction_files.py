@@ -30,14 +30,17 @@ def prediction_columns(spatial_dims: int) -> list[str]:
     return ["case", "landmark", *axes, "confidence", "present", "radius_mm"]
 
 
-def prediction_rows(case: str, result: Mapping[str, Any]) -> list[list[str]]:
-    """Rows of ``predictions.csv`` for one case, in the order of its ``result``, the numbers as text."""
+def prediction_rows(case: str, result: Mapping[str, Any], unit: str = "mm") -> list[list[str]]:
+    """Rows of ``predictions.csv`` for one case, in the order of its ``result``, the numbers as text.
+
+    Where the unit is ``"px"``, because nobody knows the size of a pixel, the columns in mm are empty.
+    """
     rows = []
     for item in result["landmarks"]:
         world = item["world"]
-        coordinates = world if len(world) == 3 else [*item["voxel"], *world]
-        radius = "" if item["radius_mm"] is None else _number(item["radius_mm"])
-        numbers = [_number(x) for x in coordinates]
+        coordinates = world if len(world) == 3 else [*item["voxel"], *(world if unit == "mm" else [None, None])]
+        radius = "" if item["radius_mm"] is None or unit != "mm" else _number(item["radius_mm"])
+        numbers = ["" if x is None else _number(x) for x in coordinates]
         rows.append([case, item["name"], *numbers, _number(item["confidence"]), str(item["present"]), radius])
     return rows
 
@@ -97,6 +100,7 @@ class PredictionFolder:
         landmarks = json.loads((configs / "landmarks.json").read_text(encoding="utf-8"))
         self._bundle = {"name": metadata.get("name", ""), "version": metadata.get("version", "")}
         self._spatial_dims = int(landmarks["spatial_dims"])
+        self._unit = str(landmarks.get("unit", "mm"))
         self._mean_shape = {item["name"]: item.get("mean_offset_mm") for item in landmarks["landmarks"]}
         self._rows: list[list[str]] = []
         self.cases: dict[str, dict[str, Any]] = {}
@@ -131,7 +135,7 @@ class PredictionFolder:
             )
         if Path(case).name != case:
             raise ValueError(f"case '{case}' cannot be the name of a file; give the case a name without '/'")
-        self._rows += prediction_rows(case, result)
+        self._rows += prediction_rows(case, result, self._unit)
         self._write_table()
         landmarks = result_landmarks(result)
         notes = [f"confidence {item['confidence']:.2f}" for item in result["landmarks"]]
@@ -164,6 +168,7 @@ class PredictionFolder:
         self._write_table()
         run = {
             "bundle": self._bundle,
+            "unit": self._unit,
             "options": dict(options),
             "packages": {"python": platform.python_version()} | {p: version(p) for p in ("monai", "numpy", "torch")},
             "failed": dict(failed or {}),

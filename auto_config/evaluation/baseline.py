@@ -26,13 +26,13 @@ def is_clearly_better(mean_error: float, baseline_error: float) -> bool:
     return bool(mean_error <= CLEAR * baseline_error)
 
 
-def verdict(mean_error: float | None, baseline_error: float | None) -> str:
-    """One plain sentence on a mean error beside that of the mean shape, both in mm; None where not known."""
+def verdict(mean_error: float | None, baseline_error: float | None, unit: str = "mm") -> str:
+    """One plain sentence on a mean error beside that of the mean shape, both in `unit`; None where not known."""
     if mean_error is None:
         return "The truth has no present landmark, so there is no error to tell."
     if baseline_error is None:
         return "The mean-shape baseline is not known: there is no run.json with the mean shape beside the predictions."
-    numbers = f"{mean_error:.3g} mm against {baseline_error:.3g} mm"
+    numbers = f"{mean_error:.3g} {unit} against {baseline_error:.3g} {unit}"
     if not is_clearly_better(mean_error, baseline_error):
         return (
             f"NOT clearly better than always predicting the mean shape: {numbers}. "

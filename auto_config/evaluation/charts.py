@@ -43,12 +43,13 @@ class _LogAxis:
         return "".join([*lines, *labels, _text((self.left + WIDTH - RIGHT) / 2, bottom + 34, title, "middle")])
 
 
-def success_curve(errors: np.ndarray, baseline: np.ndarray) -> str:
+def success_curve(errors: np.ndarray, baseline: np.ndarray, unit: str = "mm") -> str:
     """Percent of landmarks within each distance of the truth, beside the mean-shape baseline.
 
     Args:
         errors: mm, NaN is left out.
         baseline: mm of the mean shape, NaN is left out; may have no number at all.
+        unit: of both, if it is not mm.
 
     Returns:
         SVG; empty where there is no error.
@@ -62,7 +63,7 @@ def success_curve(errors: np.ndarray, baseline: np.ndarray) -> str:
     def height(percent: float) -> float:
         return bottom - percent / 100 * (bottom - top)
 
-    parts = [axis.draw(top, bottom, "distance to the true point in mm (logarithmic)")]
+    parts = [axis.draw(top, bottom, f"distance to the true point in {unit} (logarithmic)")]
     for percent in (0, 25, 50, 75, 100):
         parts += [_line(LEFT, height(percent), WIDTH - RIGHT, height(percent), GRID)]
         parts += [_text(LEFT - 8, height(percent) + 4, f"{percent} %", "end")]
@@ -86,12 +87,13 @@ def success_curve(errors: np.ndarray, baseline: np.ndarray) -> str:
     return _svg(WIDTH, bottom + 66, "".join(parts), "share of landmarks found within a distance")
 
 
-def landmark_chart(names: Sequence[str], errors: np.ndarray) -> str:
+def landmark_chart(names: Sequence[str], errors: np.ndarray, unit: str = "mm") -> str:
     """One row for each landmark: a box from the 25th to the 75th percentile, the median, and a dot for each case.
 
     Args:
         names: (L,) landmark names.
         errors: (N, L) mm, NaN is left out.
+        unit: of the errors, if it is not mm.
 
     Returns:
         SVG; empty where there is no error. Beyond 4000 errors only those outside of the boxes' whiskers get a dot.
@@ -102,7 +104,7 @@ def landmark_chart(names: Sequence[str], errors: np.ndarray) -> str:
     shown = [name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…" for name in names]
     axis = _LogAxis(known, left=max(LEFT, 16 + 7 * max(map(len, shown))))
     top, bottom = 8, 8 + ROW_HEIGHT * len(names)
-    parts = [axis.draw(top, bottom, "radial error in mm (logarithmic)")]
+    parts = [axis.draw(top, bottom, f"radial error in {unit} (logarithmic)")]
     for k, name in enumerate(names):
         y = top + ROW_HEIGHT * (k + 0.5)
         parts.append(_text(axis.left - 8, y + 4, shown[k], "end", title=name))

@@ -35,6 +35,8 @@ class Comparison:
         without_truth: names of predicted cases that the truth does not have.
         names_without_prediction: landmarks that only the truth has.
         names_without_truth: landmarks that only the predictions have.
+        unit: ``"px"`` where all lengths are in pixels, because the pixel size is not known, else ``"mm"``.
+        pixel_spacings: pixel size (x, y) in mm of each case, None where its file says it.
     """
 
     names: tuple[str, ...]
@@ -51,10 +53,12 @@ class Comparison:
     without_truth: tuple[str, ...]
     names_without_prediction: tuple[str, ...]
     names_without_truth: tuple[str, ...]
+    unit: str = "mm"
+    pixel_spacings: tuple[tuple[float, float] | None, ...] = ()
 
     @property
     def errors(self) -> np.ndarray:
-        """Radial errors (N, L) in mm, NaN where the truth has no point."""
+        """Radial errors (N, L) in `unit`, NaN where the truth has no point."""
         return np.linalg.norm(self.predicted - self.truth, axis=-1)
 
     @property
@@ -96,6 +100,15 @@ def compare(
             f"{dataset.source}: has {dataset.spatial_dims}D points, the predictions are {predictions.spatial_dims}D; "
             "give the data set of these images"
         )
+    if dataset.unit != predictions.unit:
+        remedy = (
+            "give --pixel_spacing as to `create`"
+            if dataset.unit == "px"
+            else "evaluate without --pixel_spacing, or create the bundle with it"
+        )
+        raise UserError(
+            f"{dataset.source}: its points are in {dataset.unit}, the predictions in {predictions.unit}; {remedy}"
+        )
     names = [name for name in predictions.names if name in dataset.names]
     if not names:
         raise UserError(
@@ -122,6 +135,8 @@ def compare(
         without_truth=tuple(case for case in predictions.cases if case not in wanted),
         names_without_prediction=tuple(name for name in dataset.names if name not in predictions.names),
         names_without_truth=tuple(name for name in predictions.names if name not in dataset.names),
+        unit=dataset.unit,
+        pixel_spacings=tuple(wanted[case].pixel_spacing for case in both),
     )
 
 

@@ -76,17 +76,19 @@ def metrics(comparison: Comparison, thresholds: Sequence[float]) -> dict[str, An
         thresholds: mm for the success rates.
 
     Returns:
-        ``mre_mm``, ``sdr``, ``per_landmark``, ``per_case``, ``mean_shape_baseline`` (None where it is not known),
+        ``unit`` (``"px"`` where the pixel size is not known), ``mre_mm`` (``mre_px`` then), ``sdr``,
+        ``per_landmark``, ``per_case``, ``mean_shape_baseline`` (None where it is not known),
         ``presence``, ``measures`` (empty: none is defined) and ``cases``, which says what was left out and which of the
         evaluated cases the bundle was trained on.
     """
-    errors, baseline = comparison.errors, comparison.baseline_errors
+    errors, baseline, unit = comparison.errors, comparison.baseline_errors, comparison.unit
     knows_baseline = bool(np.isfinite(baseline).any())
     return {
-        **_block(errors, thresholds),
-        "per_landmark": {name: _block(errors[:, k], thresholds) for k, name in enumerate(comparison.names)},
-        "per_case": {case: _block(errors[n], thresholds) for n, case in enumerate(comparison.cases)},
-        "mean_shape_baseline": _block(baseline, thresholds) if knows_baseline else None,
+        "unit": unit,
+        **_block(errors, thresholds, unit),
+        "per_landmark": {name: _block(errors[:, k], thresholds, unit) for k, name in enumerate(comparison.names)},
+        "per_case": {case: _block(errors[n], thresholds, unit) for n, case in enumerate(comparison.cases)},
+        "mean_shape_baseline": _block(baseline, thresholds, unit) if knows_baseline else None,
         "presence": presence_counts(comparison.status, comparison.predicted_present),
         "measures": {},
         "cases": {
@@ -99,5 +101,5 @@ def metrics(comparison: Comparison, thresholds: Sequence[float]) -> dict[str, An
     }
 
 
-def _block(errors: np.ndarray, thresholds: Sequence[float]) -> dict[str, Any]:
-    return {"mre_mm": summary(errors), "sdr": success_rates(errors, thresholds)}
+def _block(errors: np.ndarray, thresholds: Sequence[float], unit: str) -> dict[str, Any]:
+    return {f"mre_{unit}": summary(errors), "sdr": success_rates(errors, thresholds)}

@@ -15,6 +15,8 @@ import numpy as np
 from auto_config.errors import UserError
 
 WORLD_COLUMNS = {3: ("x_ras_mm", "y_ras_mm", "z_ras_mm"), 2: ("x_mm", "y_mm")}
+PIXEL_COLUMNS = ("x_px", "y_px")
+"""Columns of pictures whose pixel size nobody knows: the columns in mm are empty then."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Predictions:
         mean_shape: (L, D) training mean of point minus image centre in mm, NaN where not known.
         centers: (N, D) image centres in world mm, NaN where not known.
         bundle: name and version of the bundle, ``""`` where not known.
+        unit: ``"px"`` where points are in pixels, because the pixel size is not known; all lengths are then in pixels.
     """
 
     names: tuple[str, ...]
@@ -42,6 +45,7 @@ class Predictions:
     mean_shape: np.ndarray
     centers: np.ndarray
     bundle: str
+    unit: str = "mm"
 
     @property
     def spatial_dims(self) -> int:
@@ -74,6 +78,8 @@ def read_predictions(folder: Path) -> Predictions:
     for column in ("case", "landmark", *WORLD_COLUMNS[dims]):
         if column not in columns:
             raise UserError(f"{path}: has no column '{column}'; give a table that `auto_config predict` wrote")
+    unit = "px" if dims == 2 and rows and not any(row[column] for row in rows for column in WORLD_COLUMNS[2]) else "mm"
+    world = WORLD_COLUMNS[dims] if unit == "mm" else PIXEL_COLUMNS
     names = tuple(dict.fromkeys(row["landmark"] for row in rows))
     cases = tuple(dict.fromkeys(row["case"] for row in rows))
     points = np.full((len(cases), len(names), dims), np.nan)
@@ -85,7 +91,7 @@ def read_predictions(folder: Path) -> Predictions:
             raise UserError(
                 f"{path}: line {line}: landmark '{row['landmark']}' of case '{row['case']}' is there twice; remove one"
             )
-        points[n, k] = [_coordinate(row, column, path, line) for column in WORLD_COLUMNS[dims]]
+        points[n, k] = [_coordinate(row, column, path, line) for column in world]
         present[n, k] = row.get("present", "1") != "0"
     lacking = np.argwhere(~np.isfinite(points).all(axis=-1))
     if len(lacking):
@@ -104,18 +110,19 @@ def read_predictions(folder: Path) -> Predictions:
         mean_shape=_table(shape, names, dims),
         centers=_table(centers, cases, dims),
         bundle=f"{bundle.get('name', '')} {bundle.get('version', '')}".strip(),
+        unit=unit,
     )
 
 
 def _coordinate(row: Mapping[str, str | None], column: str, path: Path, line: int) -> float:
-    text = row[column]
+    text = row.get(column)
     try:
         value = float(text or "")
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
         raise UserError(
-            f"{path}: line {line}: {column} is '{text}', it must be a number in mm; predict this case again"
+            f"{path}: line {line}: {column} is '{text}', it must be a number; predict this case again"
         )
     return value
 

@@ -19,19 +19,27 @@ from auto_config.evaluation.charts import landmark_chart, success_curve
 from auto_config.evaluation.comparison import Comparison
 from auto_config.evaluation.metrics import STATISTICS
 from auto_config.evaluation.pictures import error_picture
-from auto_config.evaluation.tables import in_mm, in_percent, key_numbers
+from auto_config.evaluation.tables import in_percent, key_numbers, three_digits, with_unit
 
 WORST = 6
 """So many cases, those with the largest error of one landmark, are shown with pictures."""
 
 
+_PICTURES = {
+    2: "Green ring: true point; red cross: predicted point.",
+    3: "The upper row shows slices through the true point, the lower row through the predicted one. Green ring: true "
+    "point; red cross: predicted point, both drawn where they fall on the slice. Patient right is on the left side; in "
+    "sagittal slices anterior is on the right.",
+}
+
+
 @dataclass(frozen=True)
 class WorstPoint:
-    """The landmark with the largest error of a case."""
+    """The landmark with the largest error of a case, in the unit of the evaluation."""
 
     case: str
     landmark: str
-    error_mm: float
+    error: float
     picture: bytes | None
 
 
@@ -48,7 +56,8 @@ def worst_points(comparison: Comparison, count: int = WORST) -> list[WorstPoint]
         if errors[n, k] < 0:
             continue
         try:
-            image = read_image(comparison.images[n])
+            spacing = comparison.pixel_spacings[n] if comparison.pixel_spacings else None
+            image = read_image(comparison.images[n], spacing)
             picture = error_picture(image, comparison.truth[n, k], comparison.predicted[n, k])
         except (UserError, OSError, ValueError):
             picture = None
@@ -68,23 +77,26 @@ def report_page(comparison: Comparison, metrics: Mapping[str, Any], worst: Seque
     Returns:
         HTML with inline style, SVG and pictures.
     """
-    baseline = metrics["mean_shape_baseline"]
-    mean = metrics["mre_mm"]["mean"]
-    other = baseline["mre_mm"]["mean"] if baseline else None
+    baseline, unit = metrics["mean_shape_baseline"], metrics["unit"]
+    key = f"mre_{unit}"
+    mean = metrics[key]["mean"]
+    other = baseline[key]["mean"] if baseline else None
     is_good = mean is not None and other is not None and is_clearly_better(mean, other)
     template = Template(files(__package__).joinpath("report.html").read_text(encoding="utf-8"))
     return template.substitute(
         title=html.escape(f"Landmark errors of {bundle}" if bundle else "Landmark errors"),
-        verdict=html.escape(verdict(mean, other)),
+        verdict=html.escape(verdict(mean, other, unit)),
         verdict_class="good" if is_good else "bad",
         counts=html.escape(counts(comparison, metrics)),
         notes="".join(f"<p>{html.escape(note)}</p>" for note in notes(comparison)),
         key_numbers=_rows(key_numbers(metrics, baseline)),
-        success_curve=success_curve(comparison.errors, comparison.baseline_errors),
-        landmark_chart=landmark_chart(comparison.names, comparison.errors),
-        worst="".join(_figure(point) for point in worst),
-        per_landmark=_table("landmark", metrics["per_landmark"]),
-        per_case=_table("case", metrics["per_case"]),
+        success_curve=success_curve(comparison.errors, comparison.baseline_errors, unit),
+        landmark_chart=landmark_chart(comparison.names, comparison.errors, unit),
+        pictures=_PICTURES[comparison.truth.shape[-1]],
+        worst="".join(_figure(point, unit) for point in worst),
+        unit=unit,
+        per_landmark=_table("landmark", metrics["per_landmark"], unit),
+        per_case=_table("case", metrics["per_case"], unit),
     )
 
 
@@ -93,8 +105,9 @@ def counts(comparison: Comparison, metrics: Mapping[str, Any]) -> str:
     presence = metrics["presence"]
     return (
         f"{len(comparison.cases)} cases with {len(comparison.names)} landmarks each: {presence['present']} present, "
-        f"{presence['absent']} absent, {presence['unknown']} not annotated. Errors are distances in mm between the "
-        "predicted and the true points of present landmarks."
+        f"{presence['absent']} absent, {presence['unknown']} not annotated. Errors are distances in {comparison.unit} "
+        "between the predicted and the true points of present landmarks."
+        + (" The size of a pixel is not known: --pixel_spacing gives it." if comparison.unit == "px" else "")
     )
 
 
@@ -137,15 +150,16 @@ def _rows(rows: Sequence[tuple[str, ...]]) -> str:
     )
 
 
-def _table(kind: str, rows: Mapping[str, Any]) -> str:
+def _table(kind: str, rows: Mapping[str, Any], unit: str) -> str:
     thresholds = list(next(iter(rows.values()))["sdr"]) if rows else []
-    heads = [kind, *STATISTICS, *[f"within {threshold} mm" for threshold in thresholds]]
+    heads = [kind, *STATISTICS, *[f"within {threshold} {unit}" for threshold in thresholds]]
+    key = f"mre_{unit}"
     body = _rows(
         [
             (
                 name,
-                *[in_mm(row["mre_mm"][key]).removesuffix(" mm") for key in STATISTICS[:-1]],
-                str(row["mre_mm"]["n"]),
+                *[three_digits(row[key][statistic]) for statistic in STATISTICS[:-1]],
+                str(row[key]["n"]),
                 *[in_percent(rate) for rate in row["sdr"].values()],
             )
             for name, row in rows.items()
@@ -155,8 +169,9 @@ def _table(kind: str, rows: Mapping[str, Any]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _figure(point: WorstPoint) -> str:
-    caption = f"<b>{html.escape(point.case)}</b>, landmark {html.escape(point.landmark)}: {in_mm(point.error_mm)}"
+def _figure(point: WorstPoint, unit: str) -> str:
+    caption = f"<b>{html.escape(point.case)}</b>, landmark {html.escape(point.landmark)}: "
+    caption += with_unit(point.error, unit)
     if point.picture is None:
         return f"<figure><figcaption>{caption} (the image is not at hand)</figcaption></figure>\n"
     data = base64.b64encode(point.picture).decode()

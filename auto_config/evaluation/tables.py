@@ -12,23 +12,24 @@ from rich.table import Table
 from auto_config.evaluation.metrics import STATISTICS
 
 
-def summary_csv(kind: str, rows: Mapping[str, Any]) -> str:
+def summary_csv(kind: str, rows: Mapping[str, Any], unit: str = "mm") -> str:
     """A table with one row for each landmark or case.
 
     Args:
         kind: name of the first column, ``landmark`` or ``case``.
         rows: ``per_landmark`` or ``per_case`` of the metrics.
+        unit: of the metrics.
 
     Returns:
-        CSV text: name, statistics in mm, number of errors and success rates in percent; empty where not known.
+        CSV text: name, statistics in the unit, number of errors and success rates in percent; empty where not known.
     """
     thresholds = list(next(iter(rows.values()))["sdr"]) if rows else []
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    units = [key if key == "n" else f"{key}_mm" for key in STATISTICS]
-    writer.writerow([kind, *units, *[f"sdr_{threshold}mm_percent" for threshold in thresholds]])
+    units = [key if key == "n" else f"{key}_{unit}" for key in STATISTICS]
+    writer.writerow([kind, *units, *[f"sdr_{threshold}{unit}_percent" for threshold in thresholds]])
     for name, row in rows.items():
-        numbers = [*[row["mre_mm"][key] for key in STATISTICS], *row["sdr"].values()]
+        numbers = [*[row[f"mre_{unit}"][key] for key in STATISTICS], *row["sdr"].values()]
         writer.writerow([name, *["" if x is None else round(x, 6) for x in numbers]])
     return stream.getvalue()
 
@@ -37,7 +38,8 @@ def terminal_table(metrics: Mapping[str, Any]) -> Table:
     """The key numbers beside those of the mean-shape baseline."""
     baseline = metrics["mean_shape_baseline"]
     table = Table(
-        title=f"{metrics['cases']['evaluated']} cases, {metrics['mre_mm']['n']} landmarks", title_justify="left"
+        title=f"{metrics['cases']['evaluated']} cases, {metrics['mre_' + metrics['unit']]['n']} landmarks",
+        title_justify="left",
     )
     table.add_column("")
     table.add_column("predicted", justify="right")
@@ -49,9 +51,10 @@ def terminal_table(metrics: Mapping[str, Any]) -> Table:
 
 def key_numbers(metrics: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
     """Rows (label, predicted, baseline) of the numbers that matter most, as text."""
-    error, other = metrics["mre_mm"], (baseline or {}).get("mre_mm", {})
+    unit = metrics["unit"]
+    error, other = metrics[f"mre_{unit}"], (baseline or {}).get(f"mre_{unit}", {})
     rows = [
-        (label, in_mm(error[key]), in_mm(other.get(key)))
+        (label, with_unit(error[key], unit), with_unit(other.get(key), unit))
         for label, key in (
             ("mean radial error", "mean"),
             ("standard deviation", "std"),
@@ -62,17 +65,22 @@ def key_numbers(metrics: Mapping[str, Any], baseline: Mapping[str, Any] | None) 
     ]
     rates = (baseline or {}).get("sdr", {})
     rows += [
-        (f"found within {threshold} mm", in_percent(rate), in_percent(rates.get(threshold)))
+        (f"found within {threshold} {unit}", in_percent(rate), in_percent(rates.get(threshold)))
         for threshold, rate in metrics["sdr"].items()
     ]
     return rows
 
 
-def in_mm(value: float | None) -> str:
-    """Millimetres with three digits that count, a dash where not known."""
+def with_unit(value: float | None, unit: str) -> str:
+    """A length with three digits that count and its unit, a dash where not known."""
+    return "-" if value is None else f"{three_digits(value)} {unit}"
+
+
+def three_digits(value: float | None) -> str:
+    """A number with three digits that count, a dash where not known."""
     if value is None:
         return "-"
-    return f"{value:.0f} mm" if value >= 100 else f"{value:#.3g} mm"
+    return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
 
 
 def in_percent(value: float | None) -> str:

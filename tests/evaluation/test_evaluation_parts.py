@@ -15,7 +15,7 @@ from auto_config.evaluation.baseline import is_clearly_better, mean_shape_points
 from auto_config.evaluation.charts import landmark_chart, log_ticks, success_curve
 from auto_config.evaluation.metrics import success_rates, summary
 from auto_config.evaluation.pictures import PANEL_PIXELS, error_picture
-from auto_config.evaluation.tables import in_mm, in_percent
+from auto_config.evaluation.tables import in_percent, with_unit
 
 
 def test_summary_leaves_out_what_is_not_known():
@@ -47,7 +47,7 @@ def test_better_means_clearly_better():
 
 
 def test_numbers_as_text():
-    assert [in_mm(x) for x in (None, 0.15649, 12.3, 1234.5)] == ["-", "0.156 mm", "12.3 mm", "1234 mm"]
+    assert [with_unit(x, "mm") for x in (None, 0.15649, 12.3, 1234.5)] == ["-", "0.156 mm", "12.3 mm", "1234 mm"]
     assert [in_percent(x) for x in (None, 50.0)] == ["-", "50.0 %"]
 
 
