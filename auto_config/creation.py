@@ -11,8 +11,8 @@ from rich.console import Console
 
 from auto_config.bundle.writer import check_target, write_bundle
 from auto_config.datasets import Dataset, Problem, read_dataset
-from auto_config.datasets.checks import Outside
 from auto_config.datasets.assembly import Missing
+from auto_config.datasets.checks import Outside
 from auto_config.datasets.options import Coordinates
 from auto_config.errors import UserError
 from auto_config.fingerprint import all_problems, summarise

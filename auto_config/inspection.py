@@ -15,9 +15,9 @@ from rich.markup import escape
 
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN
 from auto_config.datasets import Case, Dataset, Problem, read_dataset
+from auto_config.datasets.assembly import Missing
 from auto_config.datasets.checks import Outside, check_case, outside_absent
 from auto_config.datasets.cohort_checks import cohort_problems
-from auto_config.datasets.assembly import Missing
 from auto_config.datasets.images import Header, read_header, read_image
 from auto_config.datasets.names import left_right_pairs
 from auto_config.datasets.options import Coordinates

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from auto_config.bundle_scripts.landmark_files import atomic_write_text
 from auto_config.datasets import Case, Problem, read_dataset
-from auto_config.datasets.checks import Outside, check_header, outside_absent
 from auto_config.datasets.assembly import Missing
+from auto_config.datasets.checks import Outside, check_header, outside_absent
 from auto_config.datasets.images import read_header
 from auto_config.datasets.options import Coordinates
 from auto_config.errors import UserError
