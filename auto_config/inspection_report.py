@@ -37,8 +37,15 @@ table{border-collapse:collapse}th{text-align:right;vertical-align:top;padding:.1
 figcaption{margin:.3em 0}"""
 
 
+_LEGEND = {
+    2: "Yellow: the points, in the picture as its pixels are stored.",
+    3: "Each slice lies where most points are. Yellow: points in the slice or close to it; blue: points in front of it "
+    "or behind. Patient right is on the left; sagittal slices have anterior on the right.",
+}
+
+
 def case_picture(image: Image, landmarks: LandmarkSet | None) -> bytes:
-    """Draw one sagittal, one coronal and one axial slice with the points.
+    """Draw one sagittal, one coronal and one axial slice with the points, or the picture with its points.
 
     Each slice lies where most points are. Points within 2 % of the extent of the slice are yellow discs, the others
     small blue ones. Patient right is on the left side, except in the sagittal slice, where anterior is on the right.
@@ -50,6 +57,8 @@ def case_picture(image: Image, landmarks: LandmarkSet | None) -> bytes:
     Returns:
         A JPEG.
     """
+    if len(image.header.shape) == 2:
+        return _jpeg([_whole_picture(image, landmarks)])
     orientation = nib.io_orientation(image.affine)
     volume = nib.apply_orientation(image.array[0], orientation)
     affine = image.affine @ nib.orientations.inv_ornt_aff(orientation, image.array.shape[1:])
@@ -58,10 +67,34 @@ def case_picture(image: Image, landmarks: LandmarkSet | None) -> bytes:
     if landmarks is not None and landmarks.present.any():
         points = world_to_voxel(affine, landmarks.points[landmarks.present])
     low, high = np.percentile(volume[:: max(1, volume.shape[0] // 64)], (0.5, 99.5))
-    panels = [_panel(volume, spacing, points, plane, (float(low), float(high))) for plane in _PLANES]
-    picture = PillowImage.new("RGB", (PANEL_PIXELS * len(panels), PANEL_PIXELS))
-    for place, panel in enumerate(panels):
-        picture.paste(panel, (place * PANEL_PIXELS, 0))
+    return _jpeg([_panel(volume, spacing, points, plane, (float(low), float(high))) for plane in _PLANES])
+
+
+def _whole_picture(image: Image, landmarks: LandmarkSet | None) -> PillowImage.Image:
+    """A picture, scaled to true proportions, x to the right and y down, with its points."""
+    low, high = np.percentile(image.array[0], (0.5, 99.5))
+    grey = np.clip((image.array[0] - low) / max(high - low, 1e-12), 0, 1).T * 255
+    spacing, size = np.array(image.header.spacing), np.array(image.header.shape)
+    scale = 2 * PANEL_PIXELS / (size * spacing).max()
+    width, height = (max(1, round(edge)) for edge in size * spacing * scale)
+    picture = PillowImage.fromarray(grey.astype(np.uint8)).resize((width, height), PillowImage.Resampling.BILINEAR)
+    picture = picture.convert("RGB")
+    draw = ImageDraw.Draw(picture)
+    if landmarks is not None and landmarks.present.any():
+        # Pixel centres are at whole numbers, so the picture's edge is at -0.5.
+        for x, y in (world_to_voxel(image.affine, landmarks.points[landmarks.present]) + 0.5) * spacing * scale:
+            draw.ellipse((x - 3, y - 3, x + 3, y + 3), fill=_NEAR)
+    return picture
+
+
+def _jpeg(panels: Sequence[PillowImage.Image]) -> bytes:
+    """Panels side by side."""
+    size = sum(panel.width for panel in panels), max(panel.height for panel in panels)
+    picture = PillowImage.new("RGB", size)
+    left = 0
+    for panel in panels:
+        picture.paste(panel, (left, 0))
+        left += panel.width
     stream = io.BytesIO()
     picture.save(stream, format="JPEG", quality=85)
     return stream.getvalue()
@@ -134,12 +167,12 @@ def write_report(
     rows = "".join(f"<tr><th>{html.escape(title)}</th><td>{html.escape(text)}</td></tr>\n" for title, text in summary)
     figures = "".join(_figure(report, of_case.get(report.case.name, [])) for report in reports)
     listed = _problem_list(problems) or "<p>No problem found.</p>"
+    flat = any(report.header is not None and len(report.header.shape) == 2 for report in reports)
+    legend = _LEGEND[2 if flat else 3]
     page = (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Data set</title>'
         f"<style>{_STYLE}</style></head>\n<body><h1>Data set</h1>\n<table>{rows}</table>\n<h2>Problems</h2>\n{listed}\n"
-        "<h2>Cases</h2>\n<p>Each slice lies where most points are. Yellow: points in the slice or close to it; blue: "
-        "points in front of it or behind. Patient right is on the left; sagittal slices have anterior on the right.</p>"
-        f"\n{figures}</body></html>\n"
+        f"<h2>Cases</h2>\n<p>{legend}</p>\n{figures}</body></html>\n"
     )
     atomic_write_text(path, page)
 
