@@ -15,6 +15,7 @@ from auto_config.bundle_scripts.prediction_files import (
     CASE_ENDINGS,
     PREDICTIONS_FILE,
     RUN_FILE,
+    UNCERTAINTY_FILE,
     PredictionFolder,
     foreign_file,
     previous_cases,
@@ -44,7 +45,8 @@ def predict(
 ) -> int:
     """Predict the landmarks of an image or DICOM series, of a folder of them or of the test images of a data list.
 
-    Writes ``CASE.mrk.json`` (Slicer, LPS mm) for each image, ``predictions.csv`` and ``run.json``. An image that cannot
+    Writes ``CASE.mrk.json`` (Slicer, LPS mm) for each image, ``predictions.csv``, ``uncertainty.csv`` and ``run.json``.
+    An image that cannot
     be predicted is reported in one line and the others are predicted.
 
     Args:
@@ -124,7 +126,7 @@ def _check_output(folder: Path, cases: list[str], overwrite: bool) -> set[str]:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file; give a folder for the predictions")
     previous = previous_cases(folder)
-    earlier = [name for name in (PREDICTIONS_FILE, RUN_FILE) if (folder / name).exists()]
+    earlier = [name for name in (PREDICTIONS_FILE, UNCERTAINTY_FILE, RUN_FILE) if (folder / name).exists()]
     if earlier and not overwrite:
         raise UserError(
             f"{folder / earlier[0]}: an earlier prediction is there; give another folder, or --overwrite to replace it"
@@ -142,8 +144,8 @@ def _remove_previous(folder: Path, previous: set[str]) -> None:
     for case in previous:
         for ending in CASE_ENDINGS:
             (folder / f"{case}{ending}").unlink(missing_ok=True)
-    if any((folder / name).exists() for name in (PREDICTIONS_FILE, RUN_FILE)):
-        for name in (PREDICTIONS_FILE, RUN_FILE, *EVALUATION_FILES):
+    if any((folder / name).exists() for name in (PREDICTIONS_FILE, UNCERTAINTY_FILE, RUN_FILE)):
+        for name in (PREDICTIONS_FILE, UNCERTAINTY_FILE, RUN_FILE, *EVALUATION_FILES):
             (folder / name).unlink(missing_ok=True)
 
 

@@ -104,7 +104,13 @@ def test_an_earlier_prediction_stays_unless_overwritten(bundle, tmp_path):
         predict(bundle, tmp_path / "second", out)
     assert (out / "predictions.csv").read_bytes() == before
     assert predict(bundle, tmp_path / "second", out, overwrite=True) == 0
-    assert sorted(p.name for p in out.iterdir()) == ["my_notes.txt", "new.mrk.json", "predictions.csv", "run.json"]
+    assert sorted(p.name for p in out.iterdir()) == [
+        "my_notes.txt",
+        "new.mrk.json",
+        "predictions.csv",
+        "run.json",
+        "uncertainty.csv",
+    ]
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ NAMES = ("tip", "Ä, base")
 TOY = """
 import torch
 
+from .peaks import make_peaks
+
 
 class ToyNetwork(torch.nn.Module):
     def __init__(self, landmarks):
@@ -28,8 +30,9 @@ class ToyPeaksd:
     def __call__(self, data):
         logits = data["pred"]
         index = torch.unravel_index(logits.flatten(1).argmax(1), logits.shape[1:])
-        extra = torch.tensor([[CONFIDENCE, float("nan"), 0.0]]).repeat(len(logits), 1)
-        return {**data, "pred": torch.cat([torch.stack(index, 1).float(), extra], 1)}
+        points = torch.stack(index, 1).float()
+        confidence = torch.full((len(points),), CONFIDENCE)
+        return {**data, "pred": make_peaks(points, confidence, torch.eye(3).repeat(len(points), 1, 1)).pack()}
 """
 
 

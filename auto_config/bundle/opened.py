@@ -37,7 +37,7 @@ class OpenBundle:
         inferer: from image and network to logits or peaks.
         network: on ``device``, in evaluation mode; the mean of several if ``models/ensemble.json`` lists several.
         postprocessing: from logits or peaks to ``result`` and the label map.
-        decoder: from the logits of the last stage to peaks.
+        decoder: from the logits of the last stage to peaks; None in a config without one.
         device: where the network runs.
     """
 
@@ -154,7 +154,7 @@ def open_bundle(
         inferer=parser.get_parsed_content("inferer"),
         network=network.to(chosen).eval(),
         postprocessing=_parsed(parser, "postprocessing"),
-        decoder=parser.get_parsed_content("decoder"),
+        decoder=parser.get_parsed_content("decoder") if "decoder" in config else None,
         device=chosen,
     )
 

@@ -49,6 +49,9 @@ class Calibration:
     """What `read_calibration` reads.
 
     Args:
+        names: Landmarks in channel order.
+        cases: Number of calibration cases.
+        notes: Reservations, a sentence each.
         levels: Nominal levels of the regions.
         presence: Features, numbers and thresholds of the presence model; None where nothing could be learned of it.
         regions: (levels, L) each: ``ball_mm``, the radius; ``ellipsoid``, the factor on the standard deviations of the
@@ -56,6 +59,9 @@ class Calibration:
             cases are too few.
     """
 
+    names: tuple[str, ...]
+    cases: int
+    notes: tuple[str, ...]
     levels: tuple[float, ...]
     presence: dict[str, Any] | None
     regions: dict[str, np.ndarray]
@@ -83,6 +89,24 @@ class Calibration:
             raise ValueError(f"the region level is {level}; allowed are {', '.join(map(str, self.levels))}")
         return self.regions[kind][self.levels.index(level)]
 
+    def summary(self) -> dict[str, Any]:
+        """What an evaluation needs of it: JSON-able, bounds of each landmark at all levels, null where infinite."""
+        bounds = {
+            kind: {
+                name: [float(x) if math.isfinite(x) else None for x in self.regions[kind][:, i]]
+                for i, name in enumerate(self.names)
+            }
+            for kind in ("ball_mm", "ellipsoid")
+        }
+        judges = self.presence is not None
+        return {
+            "cases": self.cases,
+            "notes": list(self.notes),
+            "levels": list(self.levels),
+            "presence": judges,
+            **bounds,
+        }
+
 
 def read_calibration(path: str | Path, names: Sequence[str]) -> Calibration | None:
     """Read a ``calibration.json``; None where there is none.
@@ -104,7 +128,14 @@ def read_calibration(path: str | Path, names: Sequence[str]) -> Calibration | No
             kind: np.array([[no_bound if x is None else x for x in row] for row in document["regions"][kind]])
             for kind, no_bound in (("ball_mm", math.inf), ("ellipsoid", math.inf), ("levelset", -math.inf))
         }
-        return Calibration(tuple(document["levels"]), document["presence"], regions)
+        return Calibration(
+            names=tuple(names),
+            cases=int(document["cases"]),
+            notes=tuple(document["notes"]),
+            levels=tuple(document["levels"]),
+            presence=document["presence"],
+            regions=regions,
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(
             f"{path}: cannot be used ({error}); run `auto_config calibrate` on the bundle, or remove the file"

@@ -1,4 +1,4 @@
-"""The files of a prediction: ``CASE.mrk.json`` for each image, ``predictions.csv`` and ``run.json`` for all."""
+"""The files of a prediction: ``CASE.mrk.json`` for each image; two tables and ``run.json`` for all."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from .calibration import FILE_NAME as CALIBRATION
+from .calibration import read_calibration
 from .landmark_files import atomic_write_text, write_fcsv, write_markups
 from .landmarks import ABSENT, PRESENT, LandmarkSet
 
 PREDICTIONS_FILE = "predictions.csv"
+UNCERTAINTY_FILE = "uncertainty.csv"
 RUN_FILE = "run.json"
 CASE_ENDINGS = (".mrk.json", ".fcsv", ".json", ".labels.nii.gz", ".heatmaps.nii.gz")
 """What the file of one case may end with, after the name of the case."""
@@ -43,6 +46,33 @@ def prediction_rows(case: str, result: Mapping[str, Any], unit: str = "mm") -> l
         numbers = ["" if x is None else _number(x) for x in coordinates]
         rows.append([case, item["name"], *numbers, _number(item["confidence"]), str(item["present"]), radius])
     return rows
+
+
+def uncertainty_columns(spatial_dims: int) -> list[str]:
+    """Header of ``uncertainty.csv``: what the heatmaps say, for each row of ``predictions.csv``; mm and mm²."""
+    axes = "xyz"[:spatial_dims]
+    pairs = [f"cov_{a}{b}_mm2" for i, a in enumerate(axes) for b in axes[i:]]
+    return ["case", "landmark", "spread_mm", "disagreement_mm", "shape_distance_mm", "replaced", *pairs]
+
+
+def uncertainty_rows(case: str, result: Mapping[str, Any]) -> list[list[str]]:
+    """Rows of ``uncertainty.csv`` for one case; what was not judged is empty."""
+    rows = []
+    for item in result["landmarks"]:
+        judged = [item["spread_mm"], item["disagreement_mm"], item["shape_distance_mm"]]
+        covariance = item["covariance_mm2"]
+        upper = [_number(covariance[i][j]) for i in range(len(covariance)) for j in range(i, len(covariance))]
+        texts = ["" if value is None else _number(value) for value in judged]
+        rows.append([case, item["name"], *texts, str(int(item["replaced"])), *upper])
+    return rows
+
+
+def landmark_note(item: Mapping[str, Any], level: float | None) -> str:
+    """What a viewer shows of a landmark: how sure it is, and how far the true point may be."""
+    note = f"confidence {item['confidence']:.2f}"
+    if item["radius_mm"] is not None and level is not None:
+        note += f", within {item['radius_mm']:.3g} mm with probability {level:g}"
+    return note
 
 
 def result_landmarks(result: Mapping[str, Any]) -> LandmarkSet:
@@ -85,8 +115,8 @@ def foreign_file(folder: Path, case: str, previous: set[str]) -> Path | None:
 class PredictionFolder:
     """Writes the predictions of a run into one folder.
 
-    After each case its files and ``predictions.csv`` are written, and ``run.json`` by `finish`; all atomically, so that
-    a run that is killed leaves whole files, none of them without its rows.
+    After each case its files and both tables are written, and ``run.json`` by `finish`; all atomically, so that a run
+    that is killed leaves whole files, none of them without its rows.
 
     Args:
         folder: the output folder; made where it does not exist.
@@ -102,7 +132,9 @@ class PredictionFolder:
         self._spatial_dims = int(landmarks["spatial_dims"])
         self._unit = str(landmarks.get("unit", "mm"))
         self._mean_shape = {item["name"]: item.get("mean_offset_mm") for item in landmarks["landmarks"]}
+        self._calibration = read_calibration(Path(bundle) / "models" / CALIBRATION, list(self._mean_shape))
         self._rows: list[list[str]] = []
+        self._uncertainty: list[list[str]] = []
         self.cases: dict[str, dict[str, Any]] = {}
         self.folder.mkdir(parents=True, exist_ok=True)
 
@@ -136,9 +168,10 @@ class PredictionFolder:
         if Path(case).name != case:
             raise ValueError(f"case '{case}' cannot be the name of a file; give the case a name without '/'")
         self._rows += prediction_rows(case, result, self._unit)
-        self._write_table()
+        self._uncertainty += uncertainty_rows(case, result)
+        self._write_tables()
         landmarks = result_landmarks(result)
-        notes = [f"confidence {item['confidence']:.2f}" for item in result["landmarks"]]
+        notes = [landmark_note(item, result.get("level")) for item in result["landmarks"]]
         write_markups(self.folder / f"{case}.mrk.json", landmarks, descriptions=notes, node_name=case)
         if fcsv:
             write_fcsv(self.folder / f"{case}.fcsv", landmarks)
@@ -165,7 +198,7 @@ class PredictionFolder:
             failed: reason for each case that could not be predicted.
             training_cases: names of the cases that the bundle was trained on, where that is known.
         """
-        self._write_table()
+        self._write_tables()
         run = {
             "bundle": self._bundle,
             "unit": self._unit,
@@ -177,15 +210,21 @@ class PredictionFolder:
             "replaced_by_shape": {case: entry["replaced"] for case, entry in self.cases.items() if entry["replaced"]},
             "mean_shape": self._mean_shape,
             "image_centers": {case: entry["image_center"] for case, entry in self.cases.items()},
+            "calibration": None if self._calibration is None else self._calibration.summary(),
         }
         text = json.dumps(run, indent=1, ensure_ascii=False, allow_nan=False)
         atomic_write_text(self.folder / RUN_FILE, text + "\n")
 
-    def _write_table(self) -> None:
-        stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerows([prediction_columns(self._spatial_dims), *self._rows])
-        atomic_write_text(self.folder / PREDICTIONS_FILE, stream.getvalue())
+    def _write_tables(self) -> None:
+        dims = self._spatial_dims
+        _write_csv(self.folder / PREDICTIONS_FILE, [prediction_columns(dims), *self._rows])
+        _write_csv(self.folder / UNCERTAINTY_FILE, [uncertainty_columns(dims), *self._uncertainty])
+
+
+def _write_csv(path: Path, rows: Sequence[Sequence[str]]) -> None:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(rows)
+    atomic_write_text(path, stream.getvalue())
 
 
 def _number(value: float) -> str:

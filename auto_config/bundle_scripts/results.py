@@ -63,13 +63,19 @@ class PeaksToWorldd(MapTransform):
 class LandmarkResultd(MapTransform):
     """Write ``data["result"]``: the landmarks by name as plain numbers that any JSON writer takes.
 
-    Each landmark has ``name``, ``world`` (mm, RAS in 3D), ``voxel`` (of the original image), ``confidence`` (the
-    probability that it is there; the sigmoid of the peak until a model is calibrated), ``present`` (1 or 0),
-    ``radius_mm`` (of the ball that holds it with the probability ``level``; null until a model is calibrated, or where
-    the calibration cases are too few for a finite one), ``ellipsoid_mm2`` (matrix M of the region ``(x - world)' M^-1
-    (x - world) <= 1`` of the same probability, or null), ``spread_mm`` (standard deviation of the heatmap around the
-    peak), ``disagreement_mm`` (of the views; null where there is one), ``shape_distance_mm`` (null
-    where not judged) and ``replaced``. MONAI Label sends it to its clients as ``params``.
+    Each landmark has
+
+    - ``name``, ``world`` (mm, RAS in 3D), ``voxel`` (of the original image),
+    - ``confidence``: the probability that it is there; the sigmoid of the peak until a model is calibrated,
+    - ``present``: 1 or 0,
+    - ``radius_mm``: of the ball that holds it with the probability ``level``; null until a model is calibrated, or
+      where the calibration cases are too few for a finite one,
+    - ``ellipsoid_mm2``: matrix M of the region ``(x - world)' M^-1 (x - world) <= 1`` of the same probability, or null,
+    - ``spread_mm`` and ``covariance_mm2`` of the heatmap around the peak,
+    - ``disagreement_mm``: of the views; null where there is one,
+    - ``shape_distance_mm`` (null where not judged) and ``replaced``.
+
+    MONAI Label sends it to its clients as ``params``.
 
     Args:
         keys: key of the peaks (L, W) in world mm, as `PeaksToWorldd` leaves them.
@@ -108,7 +114,7 @@ class LandmarkResultd(MapTransform):
             self.calibration.region("ball_mm", level)  # tells of a wrong level before anything is predicted
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return a copy of ``data`` with ``result``.
+        """Return a copy of ``data`` with ``result``, whose ``level`` is that of the regions where there are some.
 
         Raises:
             ValueError: another number of peaks than names, or coordinates that are not finite (broken weights).
@@ -127,6 +133,8 @@ class LandmarkResultd(MapTransform):
             if self.instances is None:
                 result["result"] = {"landmarks": _describe(self.names, peaks, voxels)}
                 self._calibrate(result["result"]["landmarks"], peaks)
+                if self.calibration is not None:
+                    result["result"]["level"] = self.level
             else:
                 result["result"] = {"landmarks": _describe_instances(self.instances, peaks, voxels, self.all_present)}
         return result
@@ -214,6 +222,7 @@ def _describe(names: Sequence[str], peaks: Peaks, voxels: np.ndarray) -> list[di
                 "radius_mm": None,
                 "ellipsoid_mm2": None,
                 "spread_mm": float(peaks.spread[i]),
+                "covariance_mm2": peaks.covariance[i].tolist(),
                 "disagreement_mm": _number_or_none(peaks.disagreement[i]),
                 "shape_distance_mm": _number_or_none(peaks.shape_distance[i]),
                 "replaced": bool(peaks.replaced[i]),

@@ -58,7 +58,9 @@ def calibrate(
     if cost is not None and not (np.isfinite(cost) and cost > 0):
         raise UserError(f"--cost {cost}: must be above 0; 1 makes both mistakes equally bad")
     root = Path(bundle)
-    names = read_landmark_names(_landmarks_file(root))
+    table = _landmarks_file(root)
+    names = read_landmark_names(table)
+    _check_instances(table)
     folds = folds_in_use(root)
     parts = []
     for fold in folds:
@@ -113,6 +115,13 @@ def _landmarks_file(root: Path) -> Path:
     if not path.is_file():
         raise UserError(f"{root}: is no bundle, it has no configs/landmarks.json; give a folder that `create` wrote")
     return path
+
+
+def _check_instances(table: Path) -> None:
+    """Raise UserError where a landmark has any number of instances, which have thresholds of their own."""
+    rows = json.loads(table.read_text(encoding="utf-8"))["landmarks"]
+    if many := [row["name"] for row in rows if row.get("instances") == "many"]:
+        raise UserError(f"{table}: an image has any number of {many[0]!r}, which presence and regions cannot describe")
 
 
 def _say(document: dict[str, Any], found: OutOfFold, path: Path) -> None:

@@ -16,9 +16,12 @@ from auto_config.bundle_scripts.outputs import PredictionWriter
 from auto_config.bundle_scripts.prediction_files import (
     PredictionFolder,
     foreign_file,
+    landmark_note,
     prediction_columns,
     prediction_rows,
     previous_cases,
+    uncertainty_columns,
+    uncertainty_rows,
 )
 from auto_config.bundle_scripts.results import LandmarkResultd, PeaksToWorldd
 
@@ -31,6 +34,9 @@ def landmark(name, world, present=1, radius=None, voxel=(1.0, 2.0)):
         "confidence": 0.875,
         "present": present,
         "radius_mm": radius,
+        "spread_mm": 0.5,
+        "disagreement_mm": None,
+        "covariance_mm2": [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
         "shape_distance_mm": None,
         "replaced": name == "b",
     }
@@ -175,3 +181,26 @@ def test_a_case_has_the_name_that_the_data_list_gives_it(tmp_path):
 def test_a_name_that_is_taken_or_no_file_name_is_refused(tmp_path, cases, message):
     with pytest.raises(ValueError, match=message):
         evaluator(tmp_path, tmp_path / "out", cases=list(cases)).run()
+
+
+def test_the_uncertainty_table_has_a_row_for_each_point():
+    item = {
+        "name": "a",
+        "spread_mm": 0.5,
+        "disagreement_mm": None,
+        "shape_distance_mm": 1.25,
+        "replaced": True,
+        "covariance_mm2": [[1.0, 0.1, 0.2], [0.1, 2.0, 0.3], [0.2, 0.3, 3.0]],
+    }
+    columns, (row,) = uncertainty_columns(3), uncertainty_rows("c", {"landmarks": [item]})
+    found = dict(zip(columns, row, strict=True))
+    assert (found["case"], found["landmark"], found["spread_mm"], found["disagreement_mm"]) == ("c", "a", "0.5", "")
+    assert (found["cov_xx_mm2"], found["cov_xz_mm2"], found["cov_yz_mm2"]) == ("1.0", "0.2", "0.3")
+    assert (found["replaced"], found["shape_distance_mm"]) == ("1", "1.25")
+    assert uncertainty_columns(2)[-3:] == ["cov_xx_mm2", "cov_xy_mm2", "cov_yy_mm2"]
+
+
+def test_a_viewer_is_told_how_sure_a_point_is():
+    item = {"confidence": 0.934, "radius_mm": 0.4567}
+    assert landmark_note(item, 0.9) == "confidence 0.93, within 0.457 mm with probability 0.9"
+    assert landmark_note({**item, "radius_mm": None}, 0.9) == landmark_note(item, None) == "confidence 0.93"

@@ -72,6 +72,7 @@ def test_result_gives_the_voxel_of_the_original_image_and_is_json():
         "radius_mm": None,
         "ellipsoid_mm2": None,
         "spread_mm": pytest.approx(3**0.5),
+        "covariance_mm2": [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
         "disagreement_mm": None,
         "shape_distance_mm": None,
         "replaced": False,
