@@ -1,0 +1,30 @@
+"""Tests with real viewers and servers; they run when this folder is named: `make test-clients`, `pytest tests/clients`."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "apps"), str(HERE.parents[1] / "apps")]
+
+
+def pytest_addoption(parser):
+    parser.addoption("--scans", help="folder with images/*.nii.gz: the CT is the first of them; without it, noise")
+    parser.addoption("--bundle", help="bundle that finds the landmarks; without it, one with points that are known")
+    parser.addoption("--picture", help="PNG to keep the picture of the viewer in")
+
+
+def pytest_ignore_collect(collection_path, config):
+    # Options are only known where this folder was named on the command line.
+    if not hasattr(config.option, "scans"):
+        return True
+    return None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def parts_are_there():
+    from parts import what_is_missing
+
+    if missing := what_is_missing():
+        pytest.skip(f"needs {missing}")
