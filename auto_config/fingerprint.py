@@ -10,6 +10,7 @@ import numpy as np
 
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN
 from auto_config.datasets.cohort_checks import cohort_problems
+from auto_config.datasets.instance_numbers import exchangeable_numbers, many_numbers
 from auto_config.datasets.model import Case, Dataset, Problem, present_points
 from auto_config.datasets.units import common_pixel_spacing, unit_of
 from auto_config.errors import UserError
@@ -37,6 +38,8 @@ class Fingerprint:
         channel_guesses: The same for each channel; empty in fingerprints of older versions.
         unit: ``"px"`` for pictures whose pixel size nobody knows; numbers in mm are then in pixels.
         pixel_spacing: Pixel size (x, y) in mm that was given with the data, else None.
+        many: landmarks of which a case may have any number, see `instance_numbers.many_numbers`.
+        exchangeable: pairs whose points may change places, see `instance_numbers.exchangeable_numbers`.
         landmark_extent_mm: extent of the present landmarks of each case that has two or more.
         present: number of cases in which each landmark is present.
         absent: the same, absent.
@@ -69,6 +72,8 @@ class Fingerprint:
     channel_guesses: list[str | None] = field(default_factory=list)
     unit: str = "mm"
     pixel_spacing: list[float] | None = None
+    many: list[dict[str, Any]] = field(default_factory=list)
+    exchangeable: list[dict[str, Any]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """A dictionary that JSON can hold."""
@@ -107,7 +112,10 @@ def summarise(dataset: Dataset, measured: Sequence[MeasuredCase], *, without: Co
     numbers = [of_case for _, of_case in used]
     points = np.stack([present_points(case, names, spatial_dims) for case, _ in used])
     status = np.stack([_status(case, names) for case, _ in used])
-    symmetry = find_symmetry(names, points)
+    properties, cases = dataset.properties.for_names(names), [case for case, _ in used]
+    # One of many points says nothing about the shape.
+    single = np.where(np.isin(names, properties.many)[:, None], np.nan, points)
+    symmetry = find_symmetry(names, single, declared=properties.pairs)
     channels = min(len(one.channels) for one in numbers)
     everything = [channel for one in numbers for channel in one.channels]
     return Fingerprint(
@@ -143,6 +151,8 @@ def summarise(dataset: Dataset, measured: Sequence[MeasuredCase], *, without: Co
         channel_guesses=[_guess([one.channels[index] for one in numbers]) for index in range(channels)],
         unit=unit_of([one.header for one in measured if one.header is not None]),
         pixel_spacing=common_pixel_spacing(dataset),
+        many=many_numbers(names, properties, cases),
+        exchangeable=exchangeable_numbers(names, properties, cases, spatial_dims),
     )
 
 

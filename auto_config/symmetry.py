@@ -44,7 +44,7 @@ class Symmetry:
     Args:
         pairs: indices of landmarks that change places in a mirror, the smaller index first.
         midline: indices of landmarks that a mirror maps onto themselves.
-        source: ``"names"``, ``"geometry"`` or ``"none"``.
+        source: ``"declared"``, ``"names"``, ``"geometry"`` or ``"none"``.
         residual_mm: root mean square distance of the mirrored mean shape from itself; None where it was not measured.
         spread_mm: root mean square spread of the landmarks over the aligned cases; None where it was not measured.
         reason: one sentence.
@@ -58,23 +58,33 @@ class Symmetry:
     reason: str
 
 
-def find_symmetry(names: Sequence[str], points: np.ndarray) -> Symmetry:
-    """Pairs from names if names tell sides, else from geometry.
+def find_symmetry(
+    names: Sequence[str], points: np.ndarray, declared: Sequence[tuple[str, str]] | None = None
+) -> Symmetry:
+    """Pairs as they are declared, else from names if names tell sides, else from geometry.
 
     Args:
         names: landmark names.
         points: ``(N, L, D)`` RAS mm, NaN where a landmark is not present.
+        declared: pairs of names; None where nothing is declared, and empty where there are no sides.
     """
-    pairs = [(min(pair), max(pair)) for pair in left_right_pairs(names)]
+    if declared is not None:
+        pairs = sorted((min(pair), max(pair)) for pair in (tuple(map(list(names).index, two)) for two in declared))
+        if not pairs:
+            return Symmetry((), (), "declared", None, None, "no left-right pairs, as declared with the data")
+    else:
+        pairs = [(min(pair), max(pair)) for pair in left_right_pairs(names)]
     if not pairs:
         return symmetry_from_geometry(points)
     rest = sorted(set(range(len(names))) - {number for pair in pairs for number in pair})
     midline = _on_midline(points, pairs, rest)
-    reason = f"{len(pairs)} pairs by names, {len(midline)} other landmarks on the midline between them"
+    source = "names" if declared is None else "declared"
+    how = "by names" if declared is None else "as declared with the data"
+    reason = f"{len(pairs)} pairs {how}, {len(midline)} other landmarks on the midline between them"
     off = [names[number] for number in rest if number not in midline]
     if off:
         reason += f"; {len(off)} lie off it, such as {off[0]!r}"
-    return Symmetry(tuple(sorted(pairs)), tuple(midline), "names", None, None, reason)
+    return Symmetry(tuple(sorted(pairs)), tuple(midline), source, None, None, reason)
 
 
 def symmetry_from_geometry(points: np.ndarray) -> Symmetry:

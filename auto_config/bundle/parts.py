@@ -116,11 +116,48 @@ def loss(plan: Plan) -> Json:
             "losses": [bce, {"_target_": "scripts.losses.SpatialCrossEntropyLoss", "target": gaussian}],
             "weights": [rule["bce_topk"], rule["cross_entropy"]],
         }
-    return {"_target_": "scripts.losses.StagesLoss", "stages": stages}
+    return {"_target_": "scripts.losses.StagesLoss", "stages": stages, **uses_instances(plan)}
+
+
+def has_instances(plan: Plan) -> bool:
+    """Whether there is a landmark with many instances, or a pair that may change places."""
+    value = plan.value("instances")
+    return bool(value["many"] or value["exchangeable"])
+
+
+def instances(plan: Plan, models: str | None) -> Json:
+    """``instances``, a top-level id, where there are any.
+
+    Args:
+        plan: all decisions.
+        models: expression of the folder with calibrated thresholds; None for the default ones.
+    """
+    if not has_instances(plan):
+        return {}
+    part = {"_target_": "scripts.instances.read_instances", "landmarks": "@landmarks", "models": models}
+    return {"instances": part}
+
+
+def uses_instances(plan: Plan) -> Json:
+    """The argument of a part that looks at rows of points."""
+    return {"instances": "@instances"} if has_instances(plan) else {}
 
 
 def decoder(plan: Plan, stage: Json) -> Json:
-    """The decoder of a stage, for the peak that its loss makes."""
+    """The decoder of a stage: of several peaks where it sees whole images and there are instances."""
+    one = peak_decoder(plan, stage)
+    if not has_instances(plan) or (two_stages(plan) and stage["name"] == "fine"):
+        return one
+    return {
+        "_target_": "scripts.nms.InstanceDecoder",
+        "decoder": one,
+        "instances": "@instances",
+        "spacing": stage["spacing"],
+    }
+
+
+def peak_decoder(plan: Plan, stage: Json) -> Json:
+    """The decoder of one peak, as the loss of the stage makes it."""
     if plan.value("loss")["cross_entropy"]:
         return {"_target_": "scripts.decoding.PeakDecoder", "link": "softmax"}
     return {"_target_": "scripts.decoding.PeakDecoder", "link": "sigmoid", "sharpness": heatmap(plan, stage)["radius"]}
@@ -199,19 +236,20 @@ def to_world(plan: Plan) -> list[Json]:
     return [{"_target_": "scripts.decoding.DecodeHeatmapd", "keys": "pred", "decoder": "@decoder"}, world]
 
 
-def result() -> Json:
+def result(plan: Plan) -> Json:
     """Post-processing that names the points."""
     return {
         "_target_": "scripts.results.LandmarkResultd",
         "keys": "pred",
         "ref_image": "image",
         "landmarks": "@landmarks",
+        **uses_instances(plan),
     }
 
 
-def calibrated_result() -> Json:
+def calibrated_result(plan: Plan) -> Json:
     """`result` with presence and regions, where ``models/calibration.json`` is there."""
-    return {**result(), "calibration": "@calibration", "level": "@region_level", "all_present": "@all_present"}
+    return {**result(plan), "calibration": "@calibration", "level": "@region_level", "all_present": "@all_present"}
 
 
 def ball_radius_mm(plan: Plan) -> float:

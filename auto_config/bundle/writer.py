@@ -51,7 +51,9 @@ def write_bundle(
     path = path.absolute()
     check_target(path, overwrite)
     training = [case for case in dataset.cases if case.name in split.folds]
-    landmarks = landmark_table(dataset.names, plan.value("pairs"), training, plan.value("spatial_dims"))
+    landmarks = landmark_table(
+        dataset.names, plan.value("pairs"), training, plan.value("spatial_dims"), plan.value("instances")
+    )
     if plan.value("spatial_dims") == 2:
         landmarks = {"spatial_dims": 2, "unit": plan.value("unit"), **landmarks}
     dataset_dir, datalist = data_list(dataset, split)
@@ -117,7 +119,7 @@ def config_files(
     return {
         "configs/landmarks.json": landmarks,
         "configs/train.json": configs.train_config(plan, count, dataset_dir, seed, pretrained=pretrained),
-        "configs/evaluate.json": configs.evaluate_config(),
+        "configs/evaluate.json": configs.evaluate_config(plan),
         "configs/inference.json": configs.inference_config(plan, count),
         "configs/multi_gpu_train.json": configs.multi_gpu_config(plan),
         "configs/metadata.json": metadata(plan, name, landmarks, cases),

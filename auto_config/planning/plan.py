@@ -26,6 +26,7 @@ DECISION_NAMES = (
     "heatmap_radius_mm",
     "pairs",
     "mirror",
+    "instances",
     "loss",
     "optimizer",
     "schedule",

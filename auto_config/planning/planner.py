@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from auto_config.fingerprint import Fingerprint
+from auto_config.planning.instances import plan_instances, wanted_stages
 from auto_config.planning.normalization import plan_normalization
 from auto_config.planning.options import PlanOptions
 from auto_config.planning.plan import Decision, Plan
@@ -43,12 +44,15 @@ def make_plan(fingerprint: Fingerprint, options: PlanOptions, split: Mapping[str
     anatomy = describe(
         spacing.value, fingerprint.spacings, fingerprint.shapes, fingerprint.extents_mm, fingerprint.landmarks
     )
+    wanted, why_wanted = wanted_stages(fingerprint, options.stages)
+    heatmap_radius_mm = round(CONE_RADIUS_VOXELS * min(spacing.value), 6)
     stages, why_stages = plan_stages(
         network,
         recipe.value,
         anatomy,
         memory_gb=memory.value,
-        wanted=options.stages,
+        wanted=wanted,
+        why_wanted=why_wanted,
         patch_size=options.patch_size,
     )
     decisions = {
@@ -78,11 +82,12 @@ def make_plan(fingerprint: Fingerprint, options: PlanOptions, split: Mapping[str
             else "two thirds of a coarse voxel: what the coarse stage is off by, with room",
         ),
         "heatmap_radius_mm": Decision(
-            round(CONE_RADIUS_VOXELS * min(spacing.value), 6),
+            heatmap_radius_mm,
             f"{CONE_RADIUS_VOXELS} voxels of the finest axis; the same millimetres, so fewer voxels, on thick axes",
         ),
         "pairs": Decision(fingerprint.pairs, str(fingerprint.left_right_axis_evidence["reason"])),
         "mirror": _mirror(fingerprint, recipe.value),
+        "instances": plan_instances(fingerprint, spacing.value, heatmap_radius_mm),
         **recipe_decisions(recipe.value, network.name, stages[0]["batch_size"], dims),
         "workers": _workers(network),
         "test": split["test"],

@@ -86,6 +86,7 @@ def plan_stages(
     *,
     memory_gb: float | None = None,
     wanted: int | None = None,
+    why_wanted: str = "given by the user",
     patch_size: Sequence[int] | None = None,
 ) -> tuple[list[dict[str, Any]], str]:
     """The stages with their grids, patches, batches and networks.
@@ -95,7 +96,8 @@ def plan_stages(
         recipe: ``"nnlandmark"`` has one stage unless `wanted` says otherwise.
         anatomy: the cohort on the planned grid.
         memory_gb: GPU memory; None for the network's own.
-        wanted: 1 or 2 if the user says so.
+        wanted: 1 or 2 where that is settled, as by the user.
+        why_wanted: the reason of `wanted`.
         patch_size: voxels, if the user says so: of the patch, or of the fine crops where there are two stages.
 
     Returns:
@@ -110,7 +112,7 @@ def plan_stages(
         edge * step / whole
         for edge, step, whole in zip(single.topology.patch_size, anatomy.spacing, anatomy.extent_mm, strict=True)
     ]
-    count, reason = _one_or_two(recipe, wanted, held)
+    count, reason = _one_or_two(recipe, wanted, why_wanted, held)
     if patch_size is not None:
         reason += "; patch given by the user"
     if count == 1:
@@ -142,10 +144,10 @@ def jitter_mm(stages: Sequence[dict[str, Any]]) -> float | None:
     return round(prod(spacing) ** (1 / len(spacing)) * 2 / 3, 4)
 
 
-def _one_or_two(recipe: str, wanted: int | None, held: Sequence[float]) -> tuple[int, str]:
+def _one_or_two(recipe: str, wanted: int | None, why_wanted: str, held: Sequence[float]) -> tuple[int, str]:
     share = f"a single patch holds {', '.join(f'{100 * part:.0f}' for part in held)} % of the anatomy along its axes"
     if wanted is not None:
-        return wanted, f"given by the user ({share})"
+        return wanted, f"{why_wanted} ({share})"
     if recipe == "nnlandmark":
         return 1, f"recipe nnlandmark has one stage ({share})"
     if min(held) >= MOST_OF_THE_ANATOMY:

@@ -111,7 +111,7 @@ def validate_section(plan: Plan) -> Json:
             "num_workers": 0,
         },
         "inferer": "@inferer",
-        "postprocessing": {"_target_": "Compose", "transforms": [*parts.to_world(plan), parts.result()]},
+        "postprocessing": {"_target_": "Compose", "transforms": [*parts.to_world(plan), parts.result(plan)]},
         "handlers": [
             {
                 "_target_": "TensorBoardStatsHandler",
@@ -123,14 +123,18 @@ def validate_section(plan: Plan) -> Json:
         "key_metric": {
             "mre_mm": {
                 "_target_": "IgniteMetricHandler",
-                "metric_fn": {"_target_": "scripts.metrics.RadialError"},
+                "metric_fn": {"_target_": "scripts.metrics.RadialError", **parts.uses_instances(plan)},
                 "output_transform": "$monai.handlers.from_engine(['pred', 'label'])",
             }
         },
         "additional_metrics": {
             "sdr_2mm": {
                 "_target_": "IgniteMetricHandler",
-                "metric_fn": {"_target_": "scripts.metrics.SuccessRate", "threshold_mm": 2.0},
+                "metric_fn": {
+                    "_target_": "scripts.metrics.SuccessRate",
+                    "threshold_mm": 2.0,
+                    **parts.uses_instances(plan),
+                },
                 "output_transform": "$monai.handlers.from_engine(['pred', 'label'])",
             }
         },
@@ -155,6 +159,7 @@ def _load_landmarks(plan: Plan) -> Json:
         "keys": "label",
         "landmarks": "@landmarks",
         "spatial_dims": plan.value("spatial_dims"),
+        **parts.uses_instances(plan),
     }
 
 

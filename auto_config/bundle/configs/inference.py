@@ -7,6 +7,8 @@ from auto_config.bundle.configs.common import DEVICE, FIND_SCRIPTS, load_weights
 from auto_config.bundle.parts import Json
 from auto_config.planning.plan import Plan
 
+MODELS = "$@bundle_root + '/models'"
+
 
 def inference_config(plan: Plan, landmarks: int) -> Json:
     """``configs/inference.json``: a folder of images to points; also what MONAI Label and `predict` open.
@@ -21,6 +23,7 @@ def inference_config(plan: Plan, landmarks: int) -> Json:
         "calibration": "$@bundle_root + '/models/calibration.json'",
         "region_level": 0.9,
         "all_present": False,
+        **parts.instances(plan, MODELS),
         "device": DEVICE,
         "network_def": parts.network_def(plan, landmarks),
         "network": "$@network_def.to(@device)",
@@ -42,7 +45,7 @@ def inference_config(plan: Plan, landmarks: int) -> Json:
             "_target_": "Compose",
             "transforms": [
                 *parts.to_world(plan),
-                parts.calibrated_result(),
+                parts.calibrated_result(plan),
                 {
                     "_target_": "scripts.results.BallLabelMapd",
                     "keys": "pred",
@@ -70,8 +73,9 @@ def inference_config(plan: Plan, landmarks: int) -> Json:
     }
 
 
-def evaluate_config() -> Json:
+def evaluate_config(plan: Plan) -> Json:
     """``configs/evaluate.json``, read on top of train.json: the best weights on validation or test cases."""
+    thresholds = {"instances#models": MODELS} if parts.has_instances(plan) else {}
     weights = {
         "_target_": "scripts.checkpoints.weights_to_evaluate",
         "folder": "$@bundle_root + '/models'",
@@ -80,6 +84,7 @@ def evaluate_config() -> Json:
     }
     return {
         "split": "validation",
+        **thresholds,
         "validate#dataset#data#split": "@split",
         "validate#handlers": [
             load_weights(weights),

@@ -27,6 +27,7 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
         "$@schedule.attach(@train#trainer)",
         "$@checkpoints.attach(@train#trainer)",
         "$@shape_fit.attach(@train#trainer)",
+        *(["$@instance_thresholds.attach()"] if plan.value("instances")["many"] else []),
         "$@train#trainer.run()",
     ]
     return {
@@ -50,6 +51,7 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
         "num_workers": plan.value("workers"),
         "device": DEVICE,
         "stages": parts.stage_names(plan),
+        **parts.instances(plan, None),
         "network_def": parts.network_def(plan, landmarks),
         "network": "$@network_def.to(@device)",
         "heatmap": {stage["name"]: parts.heatmap(plan, stage) for stage in plan.value("stages")},
@@ -83,6 +85,7 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
             "keep_ensemble": "@keep_ensemble",
             "keep_better": "@keep_better",
         },
+        **_instance_thresholds(plan),
         "shape_fit": {
             "_target_": "scripts.shape.FitShape",
             "network": "@network_def",
@@ -151,7 +154,28 @@ def _spatial_augmentation(plan: Plan) -> Json:
         "rotation_probability": rule["rotation"]["prob"],
         "scale": [rule["scale"]["low"], rule["scale"]["high"]],
         "scale_probability": rule["scale"]["prob"],
-        "mirror_pairs": parts.MIRROR_PAIRS if plan.value("mirror") else None,
+        "mirror_pairs": _mirror_pairs(plan) if plan.value("mirror") else None,
+    }
+
+
+def _mirror_pairs(plan: Plan) -> Json:
+    """The partner of each landmark, or of each row of points where a landmark has several."""
+    if not plan.value("instances")["many"]:
+        return parts.MIRROR_PAIRS
+    return {"_target_": "scripts.instances.read_row_mirror", "landmarks": "@landmarks"}
+
+
+def _instance_thresholds(plan: Plan) -> Json:
+    """What chooses from which confidence an instance counts, where there are many of a landmark."""
+    if not plan.value("instances")["many"]:
+        return {}
+    return {
+        "instance_thresholds": {
+            "_target_": "scripts.instance_thresholds.InstanceThresholds",
+            "instances": "@instances",
+            "evaluator": "@validate#evaluator",
+            "checkpoints": "@checkpoints",
+        }
     }
 
 
