@@ -1,4 +1,4 @@
-"""Tests with real viewers and servers; they run when this folder is named: `make test-clients`, `pytest tests/clients`."""
+"""Tests with real viewers and servers; they run when this folder is named: `make test-clients`."""
 
 import sys
 from pathlib import Path
