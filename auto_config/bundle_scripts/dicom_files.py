@@ -21,13 +21,8 @@ DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 
 _MAGIC_AT, _MAGIC = 128, b"DICM"
 _POSITION, _ORIENTATION, _SPACING = "0020|0032", "0020|0037", "0028|0030"
-_DETECTOR_SPACING, _PHOTOMETRIC, _BITS = "0018|1164", "0028|0004", "0028|0101"
-_SLOPE, _INTERCEPT, _SIGNED = "0028|1053", "0028|1052", "0028|0103"
-_ROWS, _COLUMNS = "0028|0010", "0028|0011"
-_TAGS = (
-    *(_POSITION, _ORIENTATION, _SPACING, _DETECTOR_SPACING, _PHOTOMETRIC, _BITS),
-    *(_SLOPE, _INTERCEPT, _SIGNED, _ROWS, _COLUMNS),
-)
+_DETECTOR_SPACING, _PHOTOMETRIC, _ROWS, _COLUMNS = "0018|1164", "0028|0004", "0028|0010", "0028|0011"
+_TAGS = (_POSITION, _ORIENTATION, _SPACING, _DETECTOR_SPACING, _PHOTOMETRIC, _ROWS, _COLUMNS)
 _UNEVEN = 0.1
 """Slices may be off an even row of positions by this share of their distance."""
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -134,7 +129,8 @@ def _step(places: np.ndarray, files: Sequence[str], folder: Path) -> np.ndarray:
     """The vector (3,) in mm from slice to slice; raises where the slices are no even row."""
     gaps = np.diff(places, axis=0)
     lengths = np.linalg.norm(gaps, axis=1)
-    usual = float(np.median(lengths))
+    middle = int(np.argsort(lengths, kind="stable")[(len(lengths) - 1) // 2])  # of two, the shorter: gaps only grow
+    usual = float(lengths[middle])
     if lengths.min() <= _UNEVEN * usual or usual == 0:
         here = int(lengths.argmin())
         raise ImageFileError(
@@ -142,7 +138,7 @@ def _step(places: np.ndarray, files: Sequence[str], folder: Path) -> np.ndarray:
             "several phases, echoes or copies, put each into a folder of its own"
         )
     step: np.ndarray = (places[-1] - places[0]) / (len(places) - 1)
-    off = np.linalg.norm(gaps - np.median(gaps, axis=0), axis=1)
+    off = np.linalg.norm(gaps - gaps[middle], axis=1)
     if off.max() > _UNEVEN * usual:
         here = int(off.argmax())
         between = f"{Path(files[here]).name} and {Path(files[here + 1]).name}"
@@ -189,7 +185,7 @@ def file_header(path: Path) -> Header:
 def file_array(path: Path) -> np.ndarray:
     """Grey values of a single file, (1, x, y) float32, or (1, x, y, frames) of several frames.
 
-    MONOCHROME1 is inverted within the range of its stored bits, so that bright is high in every file.
+    GDCM inverts MONOCHROME1 within the range of its stored bits, so that bright is high in every file.
     """
     array = itk_array(path)
     if array.ndim == 4 and array.shape[3] > 1:
@@ -197,13 +193,6 @@ def file_array(path: Path) -> np.ndarray:
     array = array.reshape(array.shape[:3])
     if len(array) == len(_LUMINANCE):
         array = np.tensordot(_LUMINANCE, array, axes=1)[None]
-    tags = _tags(path)
-    if tags.get(_PHOTOMETRIC) == "MONOCHROME1":
-        bits = int(_numbers(tags, _BITS, 1)[0])  # type: ignore[index]  # always there
-        low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if tags.get(_SIGNED) == "1" else (0, 2**bits - 1)
-        slope, intercept = _numbers(tags, _SLOPE, 1), _numbers(tags, _INTERCEPT, 1)
-        ends = np.array([low, high]) * (1.0 if slope is None else slope) + (0.0 if intercept is None else intercept)
-        array = np.float32(ends.sum()) - array
     return np.ascontiguousarray(array, dtype=np.float32)
 
 
