@@ -14,8 +14,9 @@ from torch import nn
 from .augmentation import IntensityAugmentation
 from .decoding import PeakDecoder
 from .ensemble import views_of
-from .grids import coarse_to_planned
+from .grids import coarse_to_planned, planned_to_coarse
 from .peaks import Peaks, make_peaks
+from .shape import shape_prior
 from .targets import axis_offsets
 from .transforms import block_mean
 
@@ -116,6 +117,8 @@ class CoarseToFineInferer(Inferer):
         reach: standard deviation in mm, for each axis, of where a landmark may lie about its coarse point. Between
             two places of a crop that look alike, the nearer one wins; training jitters crops by half as much.
         plausibility: replace coarse points that the shape rules out.
+        shape_prior: put another maximum of the coarse heatmap in the place of such a point, the one that is best with a
+            Gaussian prior about where the shape expects it, and not the shape's point itself.
         batch_size: crops in one call of the network.
         pad_value: value of air.
     """
@@ -131,13 +134,14 @@ class CoarseToFineInferer(Inferer):
         fine_decoder: PeakDecoder,
         reach: float,
         plausibility: bool = True,
+        shape_prior: bool = False,
         batch_size: int = 8,
         pad_value: float = 0.0,
     ) -> None:
         super().__init__()
         self.coarse, self.factor, self.crop_size = coarse, [int(f) for f in factor], [int(n) for n in crop_size]
         self.spacing, self.plausibility = np.asarray(spacing, dtype=np.float64), bool(plausibility)
-        self.reach = float(reach)
+        self.reach, self.shape_prior = float(reach), bool(shape_prior)
         self.coarse_decoder, self.fine_decoder = coarse_decoder, fine_decoder
         self.batch_size, self.pad_value = int(batch_size), float(pad_value)
 
@@ -193,12 +197,16 @@ class CoarseToFineInferer(Inferer):
             )
         points = coarse_to_planned(coarse.double().cpu().numpy(), self.factor)
         # Axes of the planned grid times spacing are a right-handed frame in mm, as the world of the shape is.
-        fitted, distance, replaced = shape_of(network).judge(
-            points * self.spacing, tolerance=float((self.spacing * self.factor).max())
-        )
-        if self.plausibility:
+        shape, voxel = shape_of(network), self.spacing * self.factor
+        fitted, distance, replaced = shape.judge(points * self.spacing, tolerance=float(voxel.max()))
+        if self.shape_prior and replaced.any():
+            centre = planned_to_coarse(fitted / self.spacing, self.factor)
+            prior = shape_prior(centre, shape.deviation(float(voxel.max())), voxel, replaced, logits[0])
+            again = coarse_to_planned(self.coarse_decoder(logits[0], prior)[0].double().cpu().numpy(), self.factor)
+            points = np.where(replaced[:, None], again, points)
+        elif self.plausibility:
             points = np.where(replaced[:, None], fitted / self.spacing, points)
-        else:
+        if not (self.plausibility or self.shape_prior):
             replaced = np.zeros_like(replaced)
         limit = np.asarray(image.shape[1:]) - 1
         return np.clip(points, 0, limit), distance, replaced

@@ -10,7 +10,7 @@ from torch import nn
 from auto_config.bundle_scripts.augmentation import IntensityAugmentation
 from auto_config.bundle_scripts.decoding import PeakDecoder
 from auto_config.bundle_scripts.inferers import CoarseToFineInferer, PrepareBatch, TrainingInferer, gaussian_window
-from auto_config.bundle_scripts.shape import ShapeModel
+from auto_config.bundle_scripts.shape import ShapeModel, shape_prior
 
 FACTOR = [2, 2, 2]
 SIZE = (36, 40, 32)
@@ -187,6 +187,33 @@ def test_the_plausibility_step_can_be_switched_off():
     assert (peaks[:, 5] == 0).all()
     assert np.linalg.norm(peaks[3, :3].numpy() - points[3]) > 5
     assert peaks[3, 4] > 5  # told all the same
+
+
+class TwoMaxima(Peaks):
+    """The coarse heatmap has the false maximum a little higher than one beside the true place."""
+
+    def _peaks(self, image, name):
+        false = super()._peaks(image, name)
+        if name != "coarse":
+            return false
+        true = Peaks(self.points, self.points + torch.tensor([1.0, 0.0, 0.0]))._peaks(image, name) - 1.0
+        return torch.maximum(false, true)
+
+
+def test_a_shape_prior_chooses_among_the_maxima_of_the_heatmap():
+    points, coarse, model = far_off()
+    peaks = inferer(shape_prior=True, plausibility=False)(coordinates(), TwoMaxima(points, coarse, model))[0]
+    np.testing.assert_allclose(peaks[:, :3], points, atol=0.1)
+    assert peaks[:, 5].tolist() == [0, 0, 0, 1, 0, 0, 0, 0, 0, 0]
+    off = inferer(plausibility=False)(coordinates(), TwoMaxima(points, coarse, model))[0]
+    assert np.linalg.norm(off[3, :3].numpy() - points[3]) > 5
+
+
+def test_a_shape_prior_is_a_gaussian_in_mm():
+    logits, fitted = torch.zeros(2, 5, 7), np.array([[2.0, 3.0], [0.0, np.nan]])
+    prior = shape_prior(fitted, np.array([2.0, 1.0]), np.array([1.0, 4.0]), np.array([True, False]), logits)
+    assert prior[0, 2, 3] == 0 and prior[0, 4, 3] == -0.5 and prior[0, 2, 4] == -2.0
+    assert (prior[1] == 0).all()
 
 
 def test_millimetres_of_an_anisotropic_grid_are_those_of_the_shape():
