@@ -14,7 +14,16 @@ from pathlib import Path
 from auto_config.bundle_scripts.dicom_files import is_dicom_folder
 from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet
 from auto_config.bundle_scripts.pictures import PICTURE_SUFFIXES
-from auto_config.datasets.entries import Entry, Reading, absolute, case_key, case_name, find_files, unique_by_key
+from auto_config.datasets.entries import (
+    Entry,
+    Reading,
+    absolute,
+    case_key,
+    case_name,
+    find_files,
+    joined_channels,
+    unique_by_key,
+)
 from auto_config.datasets.images import IMAGE_SUFFIXES
 from auto_config.datasets.model import Problem
 from auto_config.datasets.options import ReadOptions
@@ -131,8 +140,9 @@ def read_images_only(source: Path, options: ReadOptions) -> Reading:
     if not files:
         raise UserError(f"{source}: holds no image; allowed are {', '.join(IMAGE_SUFFIXES)}")
     images, problems = unique_by_key(files, folder, "images")
-    entries = [Entry(case_name(key), (absolute(path),), None, str(path)) for key, path in images.items()]
-    return Reading(entries, problems, spatial_dims=options.spatial_dims(files))
+    channels, lacking = joined_channels(images, None)
+    entries = [Entry(case_name(key), tuple(map(absolute, own)), None, str(own[0])) for key, own in channels.items()]
+    return Reading(entries, problems + lacking, spatial_dims=options.spatial_dims(files))
 
 
 def read_case_files(source: Path, kind: CaseFiles, options: ReadOptions) -> Reading:
@@ -157,7 +167,10 @@ def read_case_files(source: Path, kind: CaseFiles, options: ReadOptions) -> Read
     images, problems = unique_by_key(image_files, images_in, "images")
     ambiguous = {case_key(path, images_in) for path in image_files} - set(images)
     labels, repeated = _by_key(kind, _own(kind, landmarks_in, source), landmarks_in)
-    problems += repeated
+    channels, lacking = joined_channels(images, set(labels))
+    images = {key: own[0] for key, own in channels.items()}
+    ambiguous |= {str(problem.case) for problem in lacking}
+    problems += repeated + lacking
     raters, unmatched = _raters(source, kind, images, dims, options)
     problems += unmatched
     doubtful = {problem.case for problem in repeated}
@@ -173,7 +186,7 @@ def read_case_files(source: Path, kind: CaseFiles, options: ReadOptions) -> Read
         except (LandmarkFileError, UserError) as error:
             problems.append(Problem("error", str(error), name))
             continue
-        entries.append(Entry(name, (image,), landmarks, str(labels[key]), raters=raters.get(key, {})))
+        entries.append(Entry(name, channels[key], landmarks, str(labels[key]), raters=raters.get(key, {})))
     for key, label in labels.items():
         if key not in images and key not in ambiguous and kind.is_one(label):
             problems.append(_without_image(label, images_in, key))

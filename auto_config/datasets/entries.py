@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,6 +98,43 @@ def case_key(path: Path, folder: Path, ending: str | None = None) -> str:
 def case_name(key: str) -> str:
     """Name of a case that can be a file name: folders are joined by underscores."""
     return key.replace("/", "_")
+
+
+_CHANNEL = re.compile(r"(.+)_(\d{4})", re.DOTALL)
+
+
+def joined_channels(
+    images: Mapping[str, Path], labelled: Collection[str] | None
+) -> tuple[dict[str, tuple[Path, ...]], list[Problem]]:
+    """Put the files of the channels of a case together: ``CASE_0000``, ``CASE_0001``, ..., as nnU-Net names them.
+
+    Args:
+        images: Images by `case_key`.
+        labelled: Keys of cases that have landmarks: files are joined where ``CASE`` has some and they have none. None
+            where there are no landmarks: then all files must be named so, and a case have several.
+
+    Returns:
+        The files of each case, and an error for each case that lacks a channel.
+    """
+    parts = {key: part for key in images if (part := _CHANNEL.fullmatch(key))}
+    if labelled is None:
+        several = {part[1] for part in parts.values() if int(part[2]) > 0}
+        joined = set(parts) if len(parts) == len(images) and several else set()
+    else:
+        joined = {key for key, part in parts.items() if part[1] in labelled and key not in labelled}
+    files: dict[str, tuple[Path, ...]] = {key: (path,) for key, path in images.items() if key not in joined}
+    channels: dict[str, dict[int, Path]] = {}
+    for key in sorted(joined):
+        channels.setdefault(parts[key][1], {})[int(parts[key][2])] = images[key]
+    problems = []
+    for case, found in channels.items():
+        if sorted(found) != list(range(len(found))):
+            lacking = next(number for number in range(len(found)) if number not in found)
+            message = f"{next(iter(found.values()))}: case {case!r} has no channel _{lacking:04d}, but _{max(found):04d}; add it"
+            problems.append(Problem("error", message, case_name(case)))
+            continue
+        files[case] = tuple(found[number] for number in sorted(found))
+    return files, problems
 
 
 def unique_by_key(paths: Iterable[Path], folder: Path, what: str) -> tuple[dict[str, Path], list[Problem]]:
