@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from .landmark_files import read_text
 from .peaks import Peaks
+from .shape import ShapeModel
 
 FILE_NAME = "calibration.json"
 _LARGEST_LOGIT = 12.0
@@ -54,6 +56,7 @@ class Calibration:
         notes: Reservations, a sentence each.
         levels: Nominal levels of the regions.
         presence: Features, numbers and thresholds of the presence model; None where nothing could be learned of it.
+        shape: Shape of the training cases, which checks predictions; None where it says nothing.
         regions: (levels, L) each: ``ball_mm``, the radius; ``ellipsoid``, the factor on the standard deviations of the
             heatmap; ``levelset``, the smallest density of the heatmap. Infinite (minus infinite for the last) where
             cases are too few.
@@ -64,6 +67,7 @@ class Calibration:
     notes: tuple[str, ...]
     levels: tuple[float, ...]
     presence: dict[str, Any] | None
+    shape: ShapeModel | None
     regions: dict[str, np.ndarray]
 
     def probability(self, peaks: Peaks) -> np.ndarray | None:
@@ -134,9 +138,34 @@ def read_calibration(path: str | Path, names: Sequence[str]) -> Calibration | No
             notes=tuple(document["notes"]),
             levels=tuple(document["levels"]),
             presence=document["presence"],
+            shape=_shape(document["shape"]),
             regions=regions,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(
             f"{path}: cannot be used ({error}); run `auto_config calibrate` on the bundle, or remove the file"
         ) from error
+
+
+def shape_document(model: ShapeModel) -> dict[str, Any]:
+    """A shape as JSON, null for what no training case says."""
+    numbers = {"mean": model.mean.tolist(), "spread": model.spread.tolist()}
+    return {"cases": model.cases.tolist(), **{key: _without_nan(value) for key, value in numbers.items()}}
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_nan(one) for one in value]
+    return value if math.isfinite(value) else None
+
+
+def _shape(document: dict[str, Any] | None) -> ShapeModel | None:
+    """Read what `shape_document` wrote."""
+    if document is None:
+        return None
+    mean = np.array(document["mean"], dtype=np.float64)
+    model = ShapeModel(*mean.shape)
+    model.mean.copy_(torch.from_numpy(mean))
+    model.spread.copy_(torch.from_numpy(np.array(document["spread"], dtype=np.float64)))
+    model.cases.copy_(torch.tensor(document["cases"]))
+    return model

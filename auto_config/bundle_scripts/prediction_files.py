@@ -52,7 +52,7 @@ def uncertainty_columns(spatial_dims: int) -> list[str]:
     """Header of ``uncertainty.csv``: what the heatmaps say, for each row of ``predictions.csv``; mm and mm²."""
     axes = "xyz"[:spatial_dims]
     pairs = [f"cov_{a}{b}_mm2" for i, a in enumerate(axes) for b in axes[i:]]
-    return ["case", "landmark", "spread_mm", "disagreement_mm", "shape_distance_mm", "replaced", *pairs]
+    return ["case", "landmark", "spread_mm", "disagreement_mm", "shape_distance_mm", "replaced", "implausible", *pairs]
 
 
 def uncertainty_rows(case: str, result: Mapping[str, Any]) -> list[list[str]]:
@@ -63,7 +63,8 @@ def uncertainty_rows(case: str, result: Mapping[str, Any]) -> list[list[str]]:
         covariance = item["covariance_mm2"]
         upper = [_number(covariance[i][j]) for i in range(len(covariance)) for j in range(i, len(covariance))]
         texts = ["" if value is None else _number(value) for value in judged]
-        rows.append([case, item["name"], *texts, str(int(item["replaced"])), *upper])
+        flags = ["" if item[key] is None else str(int(item[key])) for key in ("replaced", "implausible")]
+        rows.append([case, item["name"], *texts, *flags, *upper])
     return rows
 
 
@@ -133,6 +134,7 @@ class PredictionFolder:
         self._unit = str(landmarks.get("unit", "mm"))
         self._mean_shape = {item["name"]: item.get("mean_offset_mm") for item in landmarks["landmarks"]}
         self._calibration = read_calibration(Path(bundle) / "models" / CALIBRATION, list(self._mean_shape))
+        self._many = [item["name"] for item in landmarks["landmarks"] if item.get("instances") == "many"]
         self._rows: list[list[str]] = []
         self._uncertainty: list[list[str]] = []
         self.cases: dict[str, dict[str, Any]] = {}
@@ -209,6 +211,7 @@ class PredictionFolder:
             "seconds": {case: entry["seconds"] for case, entry in self.cases.items()},
             "replaced_by_shape": {case: entry["replaced"] for case, entry in self.cases.items() if entry["replaced"]},
             "mean_shape": self._mean_shape,
+            **({"many": self._many} if self._many else {}),
             "image_centers": {case: entry["image_center"] for case, entry in self.cases.items()},
             "calibration": None if self._calibration is None else self._calibration.summary(),
         }

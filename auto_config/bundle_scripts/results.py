@@ -73,7 +73,9 @@ class LandmarkResultd(MapTransform):
     - ``ellipsoid_mm2``: matrix M of the region ``(x - world)' M^-1 (x - world) <= 1`` of the same probability, or null,
     - ``spread_mm`` and ``covariance_mm2`` of the heatmap around the peak,
     - ``disagreement_mm``: of the views; null where there is one,
-    - ``shape_distance_mm`` (null where not judged) and ``replaced``.
+    - ``shape_distance_mm`` (null where not judged) and ``replaced``,
+    - ``implausible``: whether a calibrated model finds the point farther from the shape of the others than that
+      landmark ever strays, as after an exchange of left and right; null where nobody judged.
 
     MONAI Label sends it to its clients as ``params``.
 
@@ -132,15 +134,16 @@ class LandmarkResultd(MapTransform):
             voxels = apply_affine(np.linalg.inv(original), points)
             if self.instances is None:
                 result["result"] = {"landmarks": _describe(self.names, peaks, voxels)}
-                self._calibrate(result["result"]["landmarks"], peaks)
+                voxel = np.linalg.norm(embed_affine(result[self.ref_image].affine, points.shape[1])[:-1, :-1], axis=0)
+                self._calibrate(result["result"]["landmarks"], peaks, float(voxel.max()))
                 if self.calibration is not None:
                     result["result"]["level"] = self.level
             else:
                 result["result"] = {"landmarks": _describe_instances(self.instances, peaks, voxels, self.all_present)}
         return result
 
-    def _calibrate(self, landmarks: list[dict[str, Any]], peaks: Peaks) -> None:
-        """Write presence and regions into the landmarks of ``result``."""
+    def _calibrate(self, landmarks: list[dict[str, Any]], peaks: Peaks, voxel_mm: float) -> None:
+        """Write presence, regions and what the shape says into the landmarks of ``result``."""
         if self.calibration is None:
             return
         radius = self.calibration.region("ball_mm", self.level)
@@ -154,6 +157,12 @@ class LandmarkResultd(MapTransform):
                 item["confidence"] = float(probability[i])
                 if not self.all_present:
                     item["present"] = int(self.calibration.present(probability)[i])
+        if self.calibration.shape is not None:
+            points = peaks.points.numpy().copy()
+            points[[not item["present"] for item in landmarks]] = np.nan
+            _, distance, far = self.calibration.shape.judge(points, voxel_mm)
+            for i, item in enumerate(landmarks):
+                item["implausible"] = bool(far[i]) if math.isfinite(distance[i]) else None
 
 
 class BallLabelMapd(MapTransform):
@@ -226,6 +235,7 @@ def _describe(names: Sequence[str], peaks: Peaks, voxels: np.ndarray) -> list[di
                 "disagreement_mm": _number_or_none(peaks.disagreement[i]),
                 "shape_distance_mm": _number_or_none(peaks.shape_distance[i]),
                 "replaced": bool(peaks.replaced[i]),
+                "implausible": None,
             }
         )
     return described

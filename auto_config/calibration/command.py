@@ -25,6 +25,7 @@ from auto_config.calibration.out_of_fold import (
     joined,
     predict_fold,
     read_out_of_fold,
+    training_points,
     write_out_of_fold,
 )
 from auto_config.errors import UserError
@@ -70,7 +71,8 @@ def calibrate(
     if not parts:
         raise UserError(f"{root}: the folds of its weights have no validation cases, so nothing can be calibrated")
     found = joined(parts)
-    document = calibration_document(found, names, pooled=pooled, cost=cost, ensemble=len(folds) > 1)
+    shapes = training_points(root, names, found.truth.shape[-1])
+    document = calibration_document(found, names, shapes, pooled=pooled, cost=cost, ensemble=len(folds) > 1)
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
     atomic_write_text(root / "models" / FILE_NAME, text + "\n")
     _say(document, found, root / "models" / FILE_NAME)

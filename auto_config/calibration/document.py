@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from auto_config.bundle_scripts.calibration import evidence
+from auto_config.bundle_scripts.calibration import evidence, shape_document
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT
 from auto_config.bundle_scripts.peaks import Peaks
+from auto_config.bundle_scripts.shape import ShapeModel
 from auto_config.calibration.conformal import (
     LEVELS,
     ball_scores,
@@ -30,6 +31,7 @@ FEW_ABSENT = 10
 def calibration_document(
     found: OutOfFold,
     names: Sequence[str],
+    shapes: np.ndarray,
     *,
     pooled: bool = False,
     cost: float | None = None,
@@ -40,6 +42,7 @@ def calibration_document(
     Args:
         found: Out-of-fold predictions.
         names: Landmarks in channel order.
+        shapes: (N, L, D) world mm of all training cases, NaN where a landmark is not present.
         pooled: One region for all landmarks, finite with fewer cases.
         cost: Cost of calling an absent landmark present, where calling a present one absent costs 1; None chooses
             the thresholds with the best mean F1 of both.
@@ -50,6 +53,8 @@ def calibration_document(
     """
     presence, why_not = presence_section(found, cost=cost, ensemble=ensemble)
     regions = region_section(found, pooled=pooled)
+    model = ShapeModel(len(names), shapes.shape[-1])
+    model.fit(shapes)
     return {
         "landmarks": list(names),
         "levels": list(LEVELS),
@@ -57,6 +62,7 @@ def calibration_document(
         "folds": sorted(set(found.folds)),
         "notes": [*_notes(found, regions, ensemble=ensemble), *([why_not] if why_not else [])],
         "presence": presence,
+        "shape": shape_document(model),
         "regions": regions,
     }
 

@@ -22,6 +22,7 @@ from auto_config.bundle_scripts.peaks import unpack_peaks
 from auto_config.errors import UserError
 
 FILE_NAME = "out_of_fold.json"
+DATALIST = "data/datalist.json"
 
 _NUMBERS = ("points", "confidence", "covariance", "disagreement", "shape_distance", "replaced", "truth", "density")
 
@@ -83,13 +84,8 @@ def listed_cases(bundle: Path, fold: int | None) -> list[dict[str, Any]]:
     Raises:
         UserError: no data list, one that cannot be read, or images that are not there.
     """
-    path = bundle / "data" / "datalist.json"
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        items = document.get("test", []) if fold is None else document["training"]
-        root = Path(document["dataset_dir"])
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); calibrate where the bundle was trained") from error
+    document, root = _datalist(bundle)
+    items = document.get("test", []) if fold is None else document["training"]
     found = []
     for item in items:
         if (fold is not None and item.get("fold") != fold) or not item.get("label"):
@@ -98,9 +94,26 @@ def listed_cases(bundle: Path, fold: int | None) -> list[dict[str, Any]]:
         images = [root / file for file in files]
         for image in images:
             if not image.exists():
-                raise UserError(f"{image}: is not there; calibrate where the images of {path} are")
+                raise UserError(f"{image}: is not there; calibrate where the images of {bundle}/{DATALIST} are")
         found.append({**item, "image": images})
     return found
+
+
+def training_points(bundle: Path, names: Sequence[str], spatial_dims: int) -> np.ndarray:
+    """Points (N, L, D) of all training cases, world mm, NaN where a landmark is not present."""
+    labels = [item.get("label") or {} for item in _datalist(bundle)[0]["training"]]
+    sets = [LandmarkSet.from_inline(label, names, spatial_dims=spatial_dims) for label in labels]
+    return np.array([one.points for one in sets]).reshape(-1, len(names), spatial_dims)
+
+
+def _datalist(bundle: Path) -> tuple[dict[str, Any], Path]:
+    """The bundle's data list, and the folder of its images."""
+    path = bundle / DATALIST
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return document, Path(document["dataset_dir"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); calibrate where the bundle was trained") from error
 
 
 def predict_fold(

@@ -39,6 +39,7 @@ def landmark(name, world, present=1, radius=None, voxel=(1.0, 2.0)):
         "covariance_mm2": [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
         "shape_distance_mm": None,
         "replaced": name == "b",
+        "implausible": None,
     }
 
 
@@ -190,13 +191,14 @@ def test_the_uncertainty_table_has_a_row_for_each_point():
         "disagreement_mm": None,
         "shape_distance_mm": 1.25,
         "replaced": True,
+        "implausible": None,
         "covariance_mm2": [[1.0, 0.1, 0.2], [0.1, 2.0, 0.3], [0.2, 0.3, 3.0]],
     }
     columns, (row,) = uncertainty_columns(3), uncertainty_rows("c", {"landmarks": [item]})
     found = dict(zip(columns, row, strict=True))
     assert (found["case"], found["landmark"], found["spread_mm"], found["disagreement_mm"]) == ("c", "a", "0.5", "")
     assert (found["cov_xx_mm2"], found["cov_xz_mm2"], found["cov_yz_mm2"]) == ("1.0", "0.2", "0.3")
-    assert (found["replaced"], found["shape_distance_mm"]) == ("1", "1.25")
+    assert (found["replaced"], found["implausible"], found["shape_distance_mm"]) == ("1", "", "1.25")
     assert uncertainty_columns(2)[-3:] == ["cov_xx_mm2", "cov_xy_mm2", "cov_yy_mm2"]
 
 

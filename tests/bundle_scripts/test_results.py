@@ -76,6 +76,7 @@ def test_result_gives_the_voxel_of_the_original_image_and_is_json():
         "disagreement_mm": None,
         "shape_distance_mm": None,
         "replaced": False,
+        "implausible": None,
     }
     assert (second["shape_distance_mm"], second["replaced"], second["disagreement_mm"]) == (1.5, True, 0.25)
 

@@ -11,6 +11,7 @@ from auto_config.calibration.document import calibration_document, evidence_of, 
 from auto_config.calibration.out_of_fold import OutOfFold, joined, read_out_of_fold, write_out_of_fold
 
 NAMES = ["a", "b", "c"]
+SHAPES = np.full((4, 3, 3), np.nan)
 
 
 def made(cases=25, seed=0, absent=0.2, fold=0, views=True):
@@ -40,7 +41,7 @@ def made(cases=25, seed=0, absent=0.2, fold=0, views=True):
 
 def test_prediction_reads_what_calibration_wrote(tmp_path):
     found = made()
-    document = calibration_document(found, NAMES)
+    document = calibration_document(found, NAMES, SHAPES)
     path = tmp_path / "calibration.json"
     path.write_text(json.dumps(document, allow_nan=False))
     calibration = read_calibration(path, NAMES)
@@ -56,7 +57,7 @@ def test_prediction_reads_what_calibration_wrote(tmp_path):
 
 def test_infinite_regions_are_null_in_the_file_and_infinite_in_use(tmp_path):
     found = made(cases=15, absent=0.0)
-    document = calibration_document(found, NAMES)
+    document = calibration_document(found, NAMES, SHAPES)
     assert document["regions"]["count"] == [14, 15, 15]
     assert document["regions"]["ball_mm"][3] == document["regions"]["levelset"][3] == [None] * 3
     assert None not in document["regions"]["ball_mm"][2]
@@ -71,37 +72,37 @@ def test_infinite_regions_are_null_in_the_file_and_infinite_in_use(tmp_path):
 
 
 def test_pooled_regions_need_fewer_cases():
-    document = calibration_document(made(cases=15, absent=0.0), NAMES, pooled=True)
+    document = calibration_document(made(cases=15, absent=0.0), NAMES, SHAPES, pooled=True)
     assert len({*document["regions"]["ball_mm"][3]}) == 1 and None not in document["regions"]["ball_mm"][3]
     assert not any("infinite" in note for note in document["notes"])
 
 
 def test_without_absent_landmarks_presence_is_not_judged():
-    document = calibration_document(made(absent=0.0), NAMES)
+    document = calibration_document(made(absent=0.0), NAMES, SHAPES)
     assert document["presence"] is None
     assert any("every landmark counts as present" in note for note in document["notes"])
 
 
 def test_the_file_says_how_few_cases_there_are():
-    document = calibration_document(made(cases=6, seed=3), NAMES)
+    document = calibration_document(made(cases=6, seed=3), NAMES, SHAPES)
     assert any("only fold 0 was trained: its 6 validation cases" in note for note in document["notes"])
     assert any("the probabilities of presence are rough" in note for note in document["notes"])
 
 
 def test_folds_are_joined_and_their_ensemble_is_spoken_of():
     both = joined([made(fold=0), made(fold=1, seed=1)])
-    document = calibration_document(both, NAMES, ensemble=True)
+    document = calibration_document(both, NAMES, SHAPES, ensemble=True)
     assert (document["cases"], document["folds"]) == (50, [0, 1])
     assert any("at least as often" in note for note in document["notes"])
     # Members of an ensemble disagree in another way than the mirror images of one network.
     assert document["presence"]["features"] == ["peak", "spread"]
-    assert calibration_document(both, NAMES)["presence"]["features"] == ["peak", "spread", "disagreement"]
-    assert calibration_document(made(views=False), NAMES)["presence"]["features"] == ["peak", "spread"]
+    assert calibration_document(both, NAMES, SHAPES)["presence"]["features"] == ["peak", "spread", "disagreement"]
+    assert calibration_document(made(views=False), NAMES, SHAPES)["presence"]["features"] == ["peak", "spread"]
 
 
 def test_a_high_cost_of_false_landmarks_makes_fewer_of_them():
     found = made(cases=40, absent=0.4, seed=5)
-    rows = [calibration_document(found, NAMES, cost=cost)["presence"]["thresholds"][0] for cost in (0.25, 1, 9)]
+    rows = [calibration_document(found, NAMES, SHAPES, cost=cost)["presence"]["thresholds"][0] for cost in (0.25, 1, 9)]
     assert rows == [0.2, 0.5, 0.9]
 
 
