@@ -1,0 +1,247 @@
+"""Landmarks as DICOM objects: a structured report (SR, TID 1500) and a segmentation (SEG) of balls, both by highdicom.
+
+The report is the label: each landmark is a measurement group with its name as tracking identifier, its presence, its
+confidence and its radius, and, where it is present, its point as a 3D region (SCOORD3D, LPS mm, in the frame of
+reference of the series). The segmentation is for viewers that show no points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import highdicom as hd
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+
+from auto_config import __version__
+from auto_config.bundle_scripts.label_map import draw_balls
+from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet
+
+from .dicom_series import series_grid
+
+MANUFACTURER = "landmark-bundles"
+SERIES_DESCRIPTION = "Landmarks"
+"""Of the reports; `is_landmark_report` knows them by it and by the maker."""
+
+_SCHEME = "99LANDMARKS"  # codes of one's own begin with 99
+_LANDMARK = hd.sr.CodedConcept("landmark", _SCHEME, "Anatomical landmark")
+_PRESENCE = hd.sr.CodedConcept("presence", _SCHEME, "Presence of the landmark")
+_CONFIDENCE = hd.sr.CodedConcept("confidence", _SCHEME, "Confidence of the model")
+_RADIUS = hd.sr.CodedConcept("radius", _SCHEME, "Radius around the point that holds the landmark")
+_STATUS = {PRESENT: codes.SCT.Present, ABSENT: codes.SCT.Absent, UNKNOWN: codes.SCT.Unknown}
+_IMAGING = hd.sr.CodedConcept("363679005", "SCT", "Imaging procedure")
+_STRUCTURE = hd.sr.CodedConcept("123037004", "SCT", "Anatomical structure")
+_RAS_LPS = np.array([-1.0, -1.0, 1.0])
+_UTF8 = "ISO_IR 192"
+
+
+@dataclass(frozen=True, eq=False)
+class LandmarkReport:
+    """What is in a report.
+
+    Args:
+        landmarks: World RAS mm.
+        confidence: By name, only of landmarks that have one.
+        radius_mm: By name, only of landmarks that have one.
+        series: Series Instance UID of the image.
+        written: Date and time of its content, sortable text.
+    """
+
+    landmarks: LandmarkSet
+    confidence: Mapping[str, float] = field(default_factory=dict)
+    radius_mm: Mapping[str, float] = field(default_factory=dict)
+    series: str = ""
+    written: str = ""
+
+
+def write_report(
+    landmarks: LandmarkSet,
+    slices: Sequence[Dataset],
+    *,
+    confidence: Mapping[str, float],
+    radius_mm: Mapping[str, float],
+) -> hd.sr.Comprehensive3DSR:
+    """Make the report of an image's landmarks.
+
+    Args:
+        landmarks: World RAS mm.
+        slices: The slices of the image's series (`read_slices`), which the report refers to.
+        confidence: 0 to 1 by name, of those that have one.
+        radius_mm: mm by name, of those that have one.
+
+    Returns:
+        The report, in the study of the image and in a series of its own.
+    """
+    frame = str(slices[0].FrameOfReferenceUID)
+    groups = [
+        _group(name, point, int(status), frame, confidence=confidence.get(name), radius_mm=radius_mm.get(name))
+        for name, point, status in zip(landmarks.names, landmarks.points, landmarks.status, strict=True)
+    ]
+    device = hd.sr.DeviceObserverIdentifyingAttributes(uid=hd.UID(), name=MANUFACTURER, manufacturer_name=MANUFACTURER)
+    observer = hd.sr.ObserverContext(codes.DCM.Device, device)
+    content = hd.sr.MeasurementReport(
+        observation_context=hd.sr.ObservationContext(observer_device_context=observer),
+        procedure_reported=_IMAGING,
+        imaging_measurements=groups,
+        title=codes.DCM.ImagingMeasurementReport,
+        referenced_images=list(slices),
+    )
+    report = hd.sr.Comprehensive3DSR(
+        evidence=list(slices),
+        content=content[0],
+        series_instance_uid=hd.UID(),
+        series_number=900,
+        sop_instance_uid=hd.UID(),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        is_complete=True,
+    )
+    report.ManufacturerModelName = MANUFACTURER
+    report.SoftwareVersions = __version__
+    report.SeriesDescription = SERIES_DESCRIPTION
+    report.SpecificCharacterSet = _UTF8  # names of landmarks may be in any script
+    return report
+
+
+def is_landmark_report(dataset: Dataset) -> bool:
+    """Whether a dataset is a report of `write_report`."""
+    return dataset.get("Modality") == "SR" and dataset.get("ManufacturerModelName") == MANUFACTURER
+
+
+def read_report(dataset: Dataset) -> LandmarkReport:
+    """Read a report of `write_report`.
+
+    Raises:
+        ValueError: Another dataset, or one that is damaged.
+    """
+    if not is_landmark_report(dataset):
+        raise ValueError("the dataset is no report of landmarks")
+    try:
+        content = hd.sr.Comprehensive3DSR.from_dataset(dataset).content
+        groups = [*content.get_planar_roi_measurement_groups(), *content.get_image_measurement_groups()]
+        rows = [_row(group) for group in groups]
+        series = _source_series(dataset)
+    except (AttributeError, KeyError, IndexError, TypeError, RuntimeError) as error:
+        raise ValueError(f"the report of landmarks is damaged ({error})") from error
+    names = tuple(row[0] for row in rows)
+    points = np.array([row[1] for row in rows]).reshape(len(rows), 3)
+    landmarks = LandmarkSet(names, points, np.array([row[2] for row in rows], dtype=np.int8))
+    return LandmarkReport(
+        landmarks=landmarks,
+        confidence={row[0]: row[3][_CONFIDENCE.value] for row in rows if _CONFIDENCE.value in row[3]},
+        radius_mm={row[0]: row[3][_RADIUS.value] for row in rows if _RADIUS.value in row[3]},
+        series=series,
+        written=f"{dataset.get('ContentDate', '')}{dataset.get('ContentTime', '')}",
+    )
+
+
+def write_balls(landmarks: LandmarkSet, slices: Sequence[Dataset], radius_mm: float) -> hd.seg.Segmentation | None:
+    """Make a segmentation of balls around the landmarks that are present.
+
+    Binary segments, one for each landmark, which OHIF 3.10 and other viewers of today read; frames without any voxel
+    are left out, as the standard allows.
+
+    Args:
+        landmarks: World RAS mm.
+        slices: The slices of the image's series (`read_slices`).
+        radius_mm: Radius of the balls in mm.
+
+    Returns:
+        The segmentation, in the study of the image and in a series of its own; None where no ball lies in the image.
+    """
+    grid = series_grid(list(slices))
+    labels = draw_balls(landmarks.points, grid.shape, grid.affine, radius_mm)
+    shown = [k for k in range(len(landmarks)) if (labels == k + 1).any()]
+    if not shown:
+        return None
+    # Segments are numbered 1..n without gaps.
+    numbers = np.zeros(len(landmarks) + 1, dtype=labels.dtype)
+    numbers[np.array(shown) + 1] = np.arange(1, len(shown) + 1)
+    algorithm = hd.AlgorithmIdentificationSequence(
+        name=MANUFACTURER, family=codes.DCM.ArtificialIntelligence, version=__version__
+    )
+    segments = [
+        hd.seg.SegmentDescription(
+            segment_number=number,
+            segment_label=_short(landmarks.names[k]),
+            segmented_property_category=_STRUCTURE,
+            segmented_property_type=_LANDMARK,
+            algorithm_type=hd.seg.SegmentAlgorithmTypeValues.SEMIAUTOMATIC,
+            algorithm_identification=algorithm,
+            tracking_uid=hd.UID(),
+            tracking_id=_short(landmarks.names[k]),
+        )
+        for number, k in enumerate(shown, start=1)
+    ]
+    for segment, turn in zip(segments, np.arange(len(shown)) / len(shown) * 2 * np.pi, strict=True):
+        color = hd.color.CIELabColor(65.0, 60.0 * float(np.cos(turn)), 60.0 * float(np.sin(turn)))
+        segment.RecommendedDisplayCIELabValue = list(color.value)
+    segmentation = hd.seg.Segmentation(
+        source_images=list(slices),
+        pixel_array=numbers[labels].transpose(2, 1, 0),  # (slices, rows, columns)
+        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=segments,
+        series_instance_uid=hd.UID(),
+        series_number=901,
+        sop_instance_uid=hd.UID(),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        manufacturer_model_name=MANUFACTURER,
+        software_versions=__version__,
+        device_serial_number="0",
+        content_label="LANDMARKS",
+        content_description="Balls around landmarks",
+    )
+    segmentation.SeriesDescription = f"{SERIES_DESCRIPTION} (balls)"
+    segmentation.SpecificCharacterSet = _UTF8
+    return segmentation
+
+
+def _group(
+    name: str, point: np.ndarray, status: int, frame: str, *, confidence: float | None, radius_mm: float | None
+) -> hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations | hd.sr.MeasurementsAndQualitativeEvaluations:
+    """The measurement group of a landmark."""
+    measurements = []
+    if confidence is not None:
+        measurements.append(hd.sr.Measurement(_CONFIDENCE, float(confidence), codes.UCUM.NoUnits))
+    if radius_mm is not None:
+        measurements.append(hd.sr.Measurement(_RADIUS, float(radius_mm), codes.UCUM.Millimeter))
+    common = {
+        "tracking_identifier": hd.sr.TrackingIdentifier(uid=hd.UID(), identifier=name),
+        "finding_type": _LANDMARK,
+        "measurements": measurements,
+        "qualitative_evaluations": [hd.sr.QualitativeEvaluation(_PRESENCE, _STATUS[status])],
+    }
+    if status != PRESENT:
+        return hd.sr.MeasurementsAndQualitativeEvaluations(**common)
+    region = hd.sr.ImageRegion3D(hd.sr.GraphicTypeValues3D.POINT, (point * _RAS_LPS)[None], frame)
+    return hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(referenced_region=region, **common)
+
+
+def _row(
+    group: hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations | hd.sr.MeasurementsAndQualitativeEvaluations,
+) -> tuple[str, np.ndarray, int, dict[str, float]]:
+    """Name, point (RAS mm, NaN where not present), status and numbers of a measurement group."""
+    evaluations = {item.name.value: item.value for item in group.get_qualitative_evaluations()}
+    status = next(status for status, code in _STATUS.items() if code.value == evaluations[_PRESENCE.value].value)
+    point = np.full(3, np.nan)
+    if status == PRESENT:
+        point = np.asarray(group.roi.value, dtype=np.float64).reshape(3) * _RAS_LPS
+    numbers = {item.name.value: float(item.value) for item in group.get_measurements()}
+    return str(group.tracking_identifier), point, status, numbers
+
+
+def _source_series(dataset: Dataset) -> str:
+    """Series Instance UID of the images that the report is about."""
+    for keyword in ("CurrentRequestedProcedureEvidenceSequence", "PertinentOtherEvidenceSequence"):
+        for study in dataset.get(keyword) or []:
+            for series in study.ReferencedSeriesSequence:
+                return str(series.SeriesInstanceUID)
+    raise KeyError("no referenced series")
+
+
+def _short(name: str) -> str:
+    r"""A name for a field of DICOM of at most 64 characters, in which ``\`` would separate values."""
+    return name.replace("\\", "/")[:64]
