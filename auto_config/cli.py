@@ -12,6 +12,7 @@ from auto_config.errors import UserError
 
 Missing = Literal["unknown", "absent"]
 Outside = Literal["error", "absent"]
+Images = Literal["refer", "link", "copy"]
 Coordinates = Literal["ras", "lps", "voxel", "pixel"]
 PointsFormat = Literal["roi", "fiducial"]
 
@@ -249,6 +250,7 @@ def predict(
     json: bool = False,
     labelmap: bool = False,
     plausibility: bool | None = None,
+    shape_prior: bool = False,
     all_present: bool = False,
     level: float = 0.9,
     overwrite: bool = False,
@@ -269,6 +271,7 @@ def predict(
         labelmap: write a label map of balls on the image's own grid too
         plausibility: true or false: whether implausible points of the coarse stage are replaced; the bundle's choice
             if not given
+        shape_prior: where the shape of the others rules out a point, take the next best maximum of its heatmap
         all_present: call every landmark present, whatever the calibration says
         level: probability with which the regions hold their landmarks: 0.5, 0.8, 0.9 or 0.95
         overwrite: replace an earlier prediction in OUTPUT
@@ -292,6 +295,7 @@ def predict(
         json=json,
         labelmap=labelmap,
         plausibility=plausibility,
+        shape_prior=shape_prior,
         all_present=all_present,
         level=level,
         overwrite=overwrite,
@@ -413,6 +417,70 @@ def serve(
     )
 
 
+def convert(
+    source: str,
+    target: str,
+    *,
+    to: str = "datalist",
+    from_: str | None = None,
+    images: Images | None = None,
+    missing: Missing = "unknown",
+    landmarks: Names | None = None,
+    coordinates: Coordinates | None = None,
+    pixel_spacing: Numbers | None = None,
+    complete: bool = False,
+    allow_missing: bool = False,
+    overwrite: bool = False,
+    workers: int | None = None,
+) -> int | None:
+    """Convert a data set to another format, or a public benchmark to a data set.
+
+    Points keep their place in the image to the last digit (in label maps to half a voxel). What the new format cannot
+    hold is said. TARGET is written whole or not at all; SOURCE is never changed.
+
+    Args:
+        source: the data set, as for `inspect`, or the folder of a benchmark as it was downloaded
+        target: folder to write
+        to: markups, fcsv, json, csv, csv_wide, datalist, nnlandmark, labelmap, labelme or coco
+        from_: format of SOURCE, if it is not detected; or a benchmark, with its published split: afids, mml, pddca,
+            feta, lfc, fetal_pose, isbi2015 or hand_xray
+        images: refer (by their paths), link or copy; tables and lists refer if not given, folders are given links
+        missing: what a name that one case's file lacks means: unknown or absent
+        landmarks: names to keep, in this order: AC,PC
+        coordinates: what the numbers of a table are, if its columns do not say it: ras, lps, voxel or pixel
+        pixel_spacing: mm of a pixel of pictures, one number or x,y, if the files do not say it
+        complete: of the benchmark mml, only the cases with all landmarks
+        allow_missing: convert a benchmark also where files of some cases are not there
+        overwrite: replace TARGET if it is there
+        workers: processes for the images of a benchmark, one on each core if not given
+
+    Returns:
+        The exit status: 0, or 1 if cases were left out because of errors.
+
+    Examples:
+        auto_config convert scans raw/Dataset700_Skull --to nnlandmark
+        auto_config convert points.csv as_markups --to markups --coordinates lps
+        auto_config convert afids_download afids --from afids
+    """
+    from auto_config.converting import convert as run
+
+    return run(
+        source,
+        target,
+        to=to,
+        from_=from_,
+        images=images,
+        missing=missing,
+        landmarks=landmarks,
+        coordinates=coordinates,
+        pixel_spacing=pixel_spacing,
+        complete=complete,
+        allow_missing=allow_missing,
+        overwrite=overwrite,
+        workers=workers,
+    )
+
+
 def demo(directory: str | None = None, *, minutes: float = 5.0, cases: int = 30, seed: int = 0) -> int | None:
     """Run the whole way on built-in data: synthetic brains with 32 landmarks.
 
@@ -435,7 +503,8 @@ def demo(directory: str | None = None, *, minutes: float = 5.0, cases: int = 30,
 
 
 COMMANDS: dict[str, Command] = {
-    command.__name__: command for command in (inspect, create, train, calibrate, predict, evaluate, serve, demo)
+    command.__name__: command
+    for command in (inspect, convert, create, train, calibrate, predict, evaluate, serve, demo)
 }
 
 

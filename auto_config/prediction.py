@@ -38,6 +38,7 @@ def predict(
     json: bool = False,
     labelmap: bool = False,
     plausibility: bool | None = None,
+    shape_prior: bool = False,
     all_present: bool = False,
     level: float = 0.9,
     overwrite: bool = False,
@@ -59,6 +60,8 @@ def predict(
         json: also write ``CASE.json`` with all that is known of each landmark.
         labelmap: also write ``CASE.labels.nii.gz``, balls on the grid of the image.
         plausibility: switches the shape check between two stages; None for the bundle's own choice.
+        shape_prior: where the shape of the others rules out a point, take that maximum of its heatmap that is best
+            with a Gaussian prior about the expected place. A bundle with one stage must be calibrated for it.
         all_present: call every landmark present, whatever the calibration says.
         level: probability with which the regions of a calibrated bundle hold their landmarks.
         overwrite: replace an earlier prediction in ``output``.
@@ -78,7 +81,7 @@ def predict(
     from auto_config.bundle.opened import open_bundle
 
     # What is not asked for is not set, so that bundles from before these settings still predict.
-    chosen = {"all_present": (all_present, False), "region_level": (level, 0.9)}
+    chosen = {"shape_prior": (shape_prior, False), "all_present": (all_present, False), "region_level": (level, 0.9)}
     settings = {name: value for name, (value, default) in chosen.items() if value != default}
     opened = open_bundle(bundle, device=device, plausibility=plausibility, settings=settings)
     seen = training_cases(opened.root, images)
@@ -108,6 +111,7 @@ def predict(
         "command": "predict",
         "device": str(opened.device),
         "plausibility": plausibility,
+        "shape_prior": shape_prior,
         "all_present": all_present,
         "level": level,
         "fcsv": fcsv,

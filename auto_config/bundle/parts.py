@@ -172,6 +172,7 @@ def numbers(plan: Plan) -> Json:
             "coarse_factor": stage["factor"],
             "coarse_patch_size": stage["patch_size"],
             "plausibility": True,
+            "shape_prior": False,
         }
     pictures = {"pixel_spacing": plan.value("pixel_spacing")} if plan.value("spatial_dims") == 2 else {}
     return {
@@ -224,6 +225,7 @@ def coarse_to_fine(plan: Plan, window: Json) -> Json:
         # Twice the jitter that the fine stage was trained with.
         "reach": round(2 * plan.value("jitter_mm"), 4),
         "plausibility": "@plausibility",
+        "shape_prior": "@shape_prior",
         "pad_value": "@pad_value",
     }
 
@@ -234,6 +236,20 @@ def to_world(plan: Plan) -> list[Json]:
     if two_stages(plan):
         return [world]
     return [{"_target_": "scripts.decoding.DecodeHeatmapd", "keys": "pred", "decoder": "@decoder"}, world]
+
+
+def to_calibrated_world(plan: Plan) -> list[Json]:
+    """`to_world`, with the shape of the training cases where one stage has no other way to it."""
+    steps = to_world(plan)
+    if two_stages(plan) or has_instances(plan):
+        return steps
+    shape = {
+        "_target_": "scripts.calibration.calibrated_shape",
+        "path": "@calibration",
+        "landmarks": "@landmarks",
+        "wanted": "@shape_prior",
+    }
+    return [{**steps[0], "shape": shape}, *steps[1:]]
 
 
 def result(plan: Plan) -> Json:

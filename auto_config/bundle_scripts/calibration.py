@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from .landmark_files import read_text
+from .landmark_names import read_landmark_names
 from .peaks import Peaks
 from .shape import ShapeModel
 
@@ -145,6 +146,25 @@ def read_calibration(path: str | Path, names: Sequence[str]) -> Calibration | No
         raise ValueError(
             f"{path}: cannot be used ({error}); run `auto_config calibrate` on the bundle, or remove the file"
         ) from error
+
+
+def calibrated_shape(path: str | Path, landmarks: str | Path, wanted: bool = True) -> ShapeModel | None:
+    """The shape model of a calibration, if it is wanted.
+
+    Args:
+        path: ``models/calibration.json``.
+        landmarks: ``configs/landmarks.json``.
+        wanted: whether it is asked for; None is the answer if not.
+
+    Raises:
+        ValueError: it is asked for, and there is none.
+    """
+    if not wanted:
+        return None
+    calibration = read_calibration(path, read_landmark_names(landmarks))
+    if calibration is None or calibration.shape is None:
+        raise ValueError(f"{path}: has no shape of the training cases; run `auto_config calibrate` on the bundle first")
+    return calibration.shape
 
 
 def shape_document(model: ShapeModel) -> dict[str, Any]:

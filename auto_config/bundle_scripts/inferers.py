@@ -202,7 +202,9 @@ class CoarseToFineInferer(Inferer):
         if self.shape_prior and replaced.any():
             centre = planned_to_coarse(fitted / self.spacing, self.factor)
             prior = shape_prior(centre, shape.deviation(float(voxel.max())), voxel, replaced, logits[0])
-            again = coarse_to_planned(self.coarse_decoder(logits[0], prior)[0].double().cpu().numpy(), self.factor)
+            # What decodes several peaks of a heatmap holds the decoder of one.
+            decoder = getattr(self.coarse_decoder, "decoder", self.coarse_decoder)
+            again = coarse_to_planned(decoder(logits[0], prior)[0].double().cpu().numpy(), self.factor)
             points = np.where(replaced[:, None], again, points)
         elif self.plausibility:
             points = np.where(replaced[:, None], fitted / self.spacing, points)

@@ -109,3 +109,14 @@ def test_a_damaged_calibration_is_one_line(trained, copy_of):
     (bundle / "models" / "calibration.json").write_text("{")
     with pytest.raises(UserError, match=r"calibration.json: cannot be used .* run `auto_config calibrate`"):
         open_bundle(bundle, device="cpu")
+
+
+def test_a_bundle_of_one_stage_needs_a_calibration_for_the_shape_prior(one_stage_bundle, copy_of, server):
+    bundle = copy_of(one_stage_bundle)
+    server.monai(bundle, *TRAIN, "--fold", 0)
+    with pytest.raises(UserError, match="has no shape of the training cases; run `auto_config calibrate`"):
+        open_bundle(bundle, device="cpu", settings={"shape_prior": True})
+    calibrate(bundle, device="cpu")
+    opened = open_bundle(bundle, device="cpu", settings={"shape_prior": True})
+    found = opened.predict(opened.preprocess(image_of(bundle, 0)))["result"]["landmarks"]
+    assert all(item["replaced"] in (False, True) for item in found)

@@ -23,6 +23,7 @@ def inference_config(plan: Plan, landmarks: int) -> Json:
         "calibration": "$@bundle_root + '/models/calibration.json'",
         "region_level": 0.9,
         "all_present": False,
+        "shape_prior": False,
         **parts.instances(plan, MODELS),
         "device": DEVICE,
         "network_def": parts.network_def(plan, landmarks),
@@ -44,7 +45,7 @@ def inference_config(plan: Plan, landmarks: int) -> Json:
         "postprocessing": {
             "_target_": "Compose",
             "transforms": [
-                *parts.to_world(plan),
+                *parts.to_calibrated_world(plan),
                 parts.calibrated_result(plan),
                 {
                     "_target_": "scripts.results.BallLabelMapd",
