@@ -18,7 +18,8 @@ from auto_config.datasets.images import read_header
 from auto_config.datasets.options import Coordinates
 from auto_config.errors import UserError
 from auto_config.evaluation.baseline import verdict
-from auto_config.evaluation.comparison import compare
+from auto_config.evaluation.comparison import compare, renamed
+from auto_config.evaluation.instances import instance_lines, instance_metrics, instances_csv
 from auto_config.evaluation.metrics import metrics
 from auto_config.evaluation.predictions import read_predictions
 from auto_config.evaluation.report import notes, report_page, worst_points
@@ -44,7 +45,8 @@ def evaluate(
 ) -> int:
     """Compare predicted landmarks with true ones.
 
-    Writes ``metrics.json``, ``per_landmark.csv``, ``per_case.csv`` and ``report.html``. Cases and landmarks are matched
+    Writes ``metrics.json``, ``per_landmark.csv``, ``per_case.csv`` and ``report.html``, and ``instances.csv`` where a
+    landmark has many instances: these are matched within the largest of the thresholds. Cases and landmarks are matched
     by name; what only one side has is said and counts nowhere, and so are errors in the files of ``source``.
 
     Args:
@@ -81,6 +83,10 @@ def evaluate(
     comparison = compare(predicted, dataset, split=split, cases=cases)
     numbers = metrics(comparison, limits)
     unit, key = comparison.unit, f"mre_{comparison.unit}"
+    evaluated = [case for case in dataset.cases if case.name in comparison.cases]
+    several = instance_metrics(renamed(predicted, dataset.cases), evaluated, comparison.many, limits[-1])
+    if several is not None:
+        numbers["instances"] = several
 
     given = Path(predictions)
     folder = Path(output) if output is not None else (given.parent if given.is_file() else given)
@@ -89,6 +95,8 @@ def evaluate(
     atomic_write_text(folder / "metrics.json", text + "\n")
     atomic_write_text(folder / "per_landmark.csv", summary_csv("landmark", numbers["per_landmark"], unit))
     atomic_write_text(folder / "per_case.csv", summary_csv("case", numbers["per_case"], unit))
+    if several is not None:
+        atomic_write_text(folder / "instances.csv", instances_csv(several, unit))
     page = report_page(comparison, numbers, worst_points(comparison), predicted.bundle)
     atomic_write_text(folder / "report.html", page)
 
@@ -96,7 +104,7 @@ def evaluate(
     console.print(terminal_table(numbers))
     baseline = numbers["mean_shape_baseline"]
     said = verdict(numbers[key]["mean"], baseline[key]["mean"] if baseline else None, unit)
-    lines = [said, *notes(comparison)]
+    lines = [said, *instance_lines(several, unit), *notes(comparison)]
     for line in [*lines, f"Report: {folder / 'report.html'}"]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0

@@ -13,6 +13,7 @@ from auto_config.datasets import Case, Dataset
 from auto_config.datasets.images import image_stem
 from auto_config.errors import UserError
 from auto_config.evaluation.baseline import mean_shape_points
+from auto_config.evaluation.instances import in_best_order
 from auto_config.evaluation.predictions import Predictions
 
 
@@ -37,6 +38,7 @@ class Comparison:
         names_without_truth: landmarks that only the predictions have.
         unit: ``"px"`` where all lengths are in pixels, because the pixel size is not known, else ``"mm"``.
         pixel_spacings: pixel size (x, y) in mm of each case, None where its file says it.
+        many: names of landmarks with many instances, which both have; they are not among ``names``.
     """
 
     names: tuple[str, ...]
@@ -55,6 +57,7 @@ class Comparison:
     names_without_truth: tuple[str, ...]
     unit: str = "mm"
     pixel_spacings: tuple[tuple[float, float] | None, ...] = ()
+    many: tuple[str, ...] = ()
 
     @property
     def errors(self) -> np.ndarray:
@@ -109,26 +112,32 @@ def compare(
         raise UserError(
             f"{dataset.source}: its points are in {dataset.unit}, the predictions in {predictions.unit}; {remedy}"
         )
-    names = [name for name in predictions.names if name in dataset.names]
-    if not names:
+    known = [name for name in predictions.names if name in dataset.names]
+    several = set(predictions.instances) | set(dataset.properties.many)
+    many = [name for name in known if name in several]
+    names = [name for name in known if name not in several]
+    if not known:
         raise UserError(
             f"{dataset.source}: has no landmark of the predictions ({_some(predictions.names)}), "
             f"but {_some(dataset.names)}; landmarks are matched by name"
         )
     rows = np.array([predictions.cases.index(case) for case in both])
-    columns = np.array([predictions.names.index(name) for name in names])
+    columns = np.array([predictions.names.index(name) for name in names], dtype=int)
     truth = [landmarks.ordered(names) for case in both if (landmarks := wanted[case].landmarks) is not None]
     pick = np.ix_(rows, columns)
     status = np.stack([landmarks.status for landmarks in truth]).astype(int)
+    points = np.stack([landmarks.points for landmarks in truth])
+    baseline = mean_shape_points(predictions.mean_shape[columns], predictions.centers[rows])
+    exchangeable = dataset.properties.exchangeable
     return Comparison(
         names=tuple(names),
         cases=tuple(both),
         images=tuple(wanted[case].image for case in both),
-        truth=np.stack([landmarks.points for landmarks in truth]),
+        truth=points,
         status=status,
-        predicted=predictions.points[pick],
+        predicted=in_best_order(predictions.points[pick], points, names, exchangeable),
         predicted_present=predictions.present[pick],
-        baseline=mean_shape_points(predictions.mean_shape[columns], predictions.centers[rows]),
+        baseline=in_best_order(baseline, points, names, exchangeable),
         without_prediction=tuple(case for case in wanted if case not in predicted),
         failed={case: reason for case, reason in predictions.failed.items() if case in wanted},
         training_cases=tuple(case for case in both if case in predictions.training_cases),
@@ -137,6 +146,7 @@ def compare(
         names_without_truth=tuple(name for name in predictions.names if name not in dataset.names),
         unit=dataset.unit,
         pixel_spacings=tuple(wanted[case].pixel_spacing for case in both),
+        many=tuple(many),
     )
 
 

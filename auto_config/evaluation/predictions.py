@@ -6,7 +6,7 @@ import csv
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class Predictions:
         centers: (N, D) image centres in world mm, NaN where not known.
         bundle: name and version of the bundle, ``""`` where not known.
         unit: ``"px"`` where points are in pixels, because the pixel size is not known; all lengths are then in pixels.
+        instances: for each landmark with many instances, for each case, those that the model calls present (K, D).
     """
 
     names: tuple[str, ...]
@@ -46,6 +47,7 @@ class Predictions:
     centers: np.ndarray
     bundle: str
     unit: str = "mm"
+    instances: Mapping[str, tuple[np.ndarray, ...]] = field(default_factory=dict)
 
     @property
     def spatial_dims(self) -> int:
@@ -80,24 +82,31 @@ def read_predictions(folder: Path) -> Predictions:
             raise UserError(f"{path}: has no column '{column}'; give a table that `auto_config predict` wrote")
     unit = "px" if dims == 2 and rows and not any(row[column] for row in rows for column in WORLD_COLUMNS[2]) else "mm"
     world = WORLD_COLUMNS[dims] if unit == "mm" else PIXEL_COLUMNS
+    run = _read_run(path.parent / "run.json")
+    many = set(run.get("many") or ())
     names = tuple(dict.fromkeys(row["landmark"] for row in rows))
     cases = tuple(dict.fromkeys(row["case"] for row in rows))
     points = np.full((len(cases), len(names), dims), np.nan)
     present = np.ones((len(cases), len(names)), dtype=bool)
     place = {name: k for k, name in enumerate(names)}, {case: n for n, case in enumerate(cases)}
+    instances: dict[str, list[list[list[float]]]] = {name: [[] for _ in cases] for name in names if name in many}
     for line, row in enumerate(rows, start=2):
         k, n = place[0][row["landmark"]], place[1][row["case"]]
+        point = [_coordinate(row, column, path, line) for column in world]
+        if row["landmark"] in many and row.get("present", "1") != "0":
+            instances[row["landmark"]][n].append(point)
         if np.isfinite(points[n, k]).all():
+            if row["landmark"] in many:
+                continue
             raise UserError(
                 f"{path}: line {line}: landmark '{row['landmark']}' of case '{row['case']}' is there twice; remove one"
             )
-        points[n, k] = [_coordinate(row, column, path, line) for column in world]
+        points[n, k] = point
         present[n, k] = row.get("present", "1") != "0"
     lacking = np.argwhere(~np.isfinite(points).all(axis=-1))
     if len(lacking):
         n, k = lacking[0]
         raise UserError(f"{path}: case '{cases[n]}' has no row for landmark '{names[k]}'; predict this case again")
-    run = _read_run(path.parent / "run.json")
     shape, centers = run.get("mean_shape") or {}, run.get("image_centers") or {}
     bundle = run.get("bundle") or {}
     return Predictions(
@@ -111,6 +120,10 @@ def read_predictions(folder: Path) -> Predictions:
         centers=_table(centers, cases, dims),
         bundle=f"{bundle.get('name', '')} {bundle.get('version', '')}".strip(),
         unit=unit,
+        instances={
+            name: tuple(np.array(one, dtype=np.float64).reshape(-1, dims) for one in of_cases)
+            for name, of_cases in instances.items()
+        },
     )
 
 
@@ -121,9 +134,7 @@ def _coordinate(row: Mapping[str, str | None], column: str, path: Path, line: in
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise UserError(
-            f"{path}: line {line}: {column} is '{text}', it must be a number; predict this case again"
-        )
+        raise UserError(f"{path}: line {line}: {column} is '{text}', it must be a number; predict this case again")
     return value
 
 

@@ -17,6 +17,7 @@ from auto_config.errors import UserError
 from auto_config.evaluation.baseline import is_clearly_better, verdict
 from auto_config.evaluation.charts import landmark_chart, success_curve
 from auto_config.evaluation.comparison import Comparison
+from auto_config.evaluation.instances import instance_paragraphs
 from auto_config.evaluation.metrics import STATISTICS
 from auto_config.evaluation.pictures import error_picture
 from auto_config.evaluation.tables import in_percent, key_numbers, three_digits, with_unit
@@ -48,6 +49,8 @@ def worst_points(comparison: Comparison, count: int = WORST) -> list[WorstPoint]
 
     A case whose image cannot be read has no picture.
     """
+    if not comparison.names:
+        return []
     errors = np.where(np.isfinite(comparison.errors), comparison.errors, -1.0)
     order = np.argsort(-errors.max(axis=1), kind="stable")[:count]
     found = []
@@ -90,6 +93,7 @@ def report_page(comparison: Comparison, metrics: Mapping[str, Any], worst: Seque
         counts=html.escape(counts(comparison, metrics)),
         notes="".join(f"<p>{html.escape(note)}</p>" for note in notes(comparison)),
         key_numbers=_rows(key_numbers(metrics, baseline)),
+        instances=instance_paragraphs(metrics.get("instances"), unit),
         success_curve=success_curve(comparison.errors, comparison.baseline_errors, unit),
         landmark_chart=landmark_chart(comparison.names, comparison.errors, unit),
         pictures=_PICTURES[comparison.truth.shape[-1]],
