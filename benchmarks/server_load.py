@@ -1,4 +1,6 @@
-"""How long `/info/` takes while clients ask for landmarks, on MONAI Label's stock server and on ours.
+"""How long `/info/` takes while clients ask for landmarks, and whether labels that many save at once are all kept.
+
+On MONAI Label's stock server and on ours.
 
 The app and the bundles are the same; only the FastAPI application differs. Run it in the environment of MONAI Label.
 
@@ -122,6 +124,53 @@ def measure(url: str, clients: int) -> dict[str, object]:
     }
 
 
+def save(url: str, image: str, tag: str, names: list[str], number: int) -> tuple[int, float]:
+    """Status and seconds of saving a label whose points tell its number."""
+    points = [{"label": name, "position": [float(number), 0.0, float(i)]} for i, name in enumerate(names)]
+    node = {"type": "Fiducial", "coordinateSystem": "LPS", "coordinateUnits": "mm", "controlPoints": points}
+    edge = "----landmarks"
+    head = f'--{edge}\r\nContent-Disposition: form-data; name="label"; filename="x.mrk.json"\r\n\r\n'
+    body = f"{head}{json.dumps({'markups': [node]})}\r\n--{edge}--\r\n".encode()
+    query = urllib.parse.urlencode({"image": image, "tag": tag})
+    kind = {"Content-Type": f"multipart/form-data; boundary={edge}"}
+    request = urllib.request.Request(f"{url}/datastore/label?{query}", data=body, headers=kind, method="PUT")
+    begin = time.perf_counter()
+    try:
+        with urllib.request.urlopen(request, timeout=600) as answer:
+            answer.read()
+            status = answer.status
+    except urllib.error.HTTPError as error:
+        status = error.code
+    return status, time.perf_counter() - begin
+
+
+def measure_saving(url: str, clients: int, each: int = 4) -> dict[str, object]:
+    """Clients that save labels under a tag of their own and ask for landmarks at the same time; what is kept of them."""
+    models = get(f"{url}/info/")["models"]
+    model, info = next((name, info) for name, info in models.items() if info["type"] == "segmentation")
+    names = list(info["labels"])
+    images = sorted(get(f"{url}/datastore/?output=all")["objects"])
+
+    def work(client: int) -> list[tuple[int, float]]:
+        image = images[client % len(images)]
+        saved = [save(url, image, f"client{client}", names, number) for number in range(each)]
+        return [*saved, infer(url, model, image)]
+
+    with ThreadPoolExecutor(clients) as pool:
+        begin = time.perf_counter()
+        done = list(pool.map(work, range(clients)))
+        seconds = time.perf_counter() - begin
+    listed = get(f"{url}/datastore/?output=all")["objects"]
+    kept = [listed[images[client % len(images)]]["labels"].get(f"client{client}") for client in range(clients)]
+    return {
+        "save_ms": summary([took * 1000 for answers in done for _, took in answers[:-1]]),
+        "saves": clients * each,
+        "all_s": round(seconds, 2),
+        "refused": sum(status != 200 for answers in done for status, _ in answers),
+        "clients_without_label": sum(label is None for label in kept),
+    }
+
+
 def info_ms(url: str) -> float:
     """Milliseconds of one GET /info/."""
     begin = time.perf_counter()
@@ -151,6 +200,7 @@ def main() -> int:
     for name in given.servers:
         with running(SERVERS[name], given.bundles.resolve(), given.studies.resolve()) as url:
             print(json.dumps({name: measure(url, given.clients)}), flush=True)
+            print(json.dumps({f"{name}, saving": measure_saving(url, given.clients)}), flush=True)
     return 0
 
 
