@@ -145,7 +145,7 @@ def save(url: str, image: str, tag: str, names: list[str], number: int) -> tuple
 
 
 def measure_saving(url: str, clients: int, each: int = 4) -> dict[str, object]:
-    """Clients that save labels under a tag of their own and ask for landmarks at the same time; what is kept of them."""
+    """Clients that each save labels under a tag of their own and ask for landmarks; what is kept of the labels."""
     models = get(f"{url}/info/")["models"]
     model, info = next((name, info) for name, info in models.items() if info["type"] == "segmentation")
     names = list(info["labels"])
