@@ -8,6 +8,7 @@ is read by the type that the signature gives it.
 
 import difflib
 import inspect
+import keyword
 import re
 from collections.abc import Callable, Sequence
 from textwrap import TextWrapper
@@ -75,17 +76,20 @@ def canonical(command: Command, words: Sequence[str]) -> list[str]:
             continue
         name, equals, value = word.lstrip("-").partition("=")
         name = name.replace("-", "_")
+        if keyword.iskeyword(name):
+            name += "_"  # no parameter can be called `from`
         if name not in options and not open_ended:
-            raise UserError(_unknown(f"option --{name}", name, options, "--", command.__name__))
+            known = [_shown(option) for option in options]
+            raise UserError(_unknown(f"option --{_shown(name)}", name, known, "--", command.__name__))
         if not equals:
             if name in options and parameters[name].annotation in _SWITCHES:
                 value = rest.pop(0) if rest and rest[0].lower() in _BOOLEANS else "true"
             elif rest and not rest[0].startswith("--"):
                 value = rest.pop(0)
             else:
-                raise UserError(f"--{name} needs a value: --{name} VALUE")
+                raise UserError(f"--{_shown(name)} needs a value: --{_shown(name)} VALUE")
         if name in values:
-            raise UserError(f"--{name} is given twice: {values[name]!r} and {value!r}; give it once")
+            raise UserError(f"--{_shown(name)} is given twice: {values[name]!r} and {value!r}; give it once")
         values[name] = value
     for name in [name for name in places if name not in values]:
         if unnamed:
@@ -147,7 +151,9 @@ def help_text(command: Command) -> str:
             words.append((name.upper(), description))
         else:
             shown = parameter.default is not None and parameter.default is not False
-            options.append((f"--{name}", f"{description} (default: {parameter.default})" if shown else description))
+            options.append(
+                (f"--{_shown(name)}", f"{description} (default: {parameter.default})" if shown else description)
+            )
     width = max(len(name) for name, _ in words + options)
 
     def table(rows: list[tuple[str, str]]) -> list[str]:
@@ -184,6 +190,11 @@ def _sections(command: Command) -> tuple[str, dict[str, str], list[str]]:
     )
 
 
+def _shown(name: str) -> str:
+    """An option as it is written on the command line: a parameter that would be a keyword has a sign at its end."""
+    return name.removesuffix("_")
+
+
 def _unknown(what: str, name: str, known: list[str], prefix: str, command: str) -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     hint = f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(prefix + other for other in known)}"
@@ -203,7 +214,7 @@ def _reader(name: str, annotation: object) -> Callable[[str], Any]:
         try:
             return convert(text)
         except ValueError:
-            raise UserError(f"--{name} is {form}, not {text!r}") from None
+            raise UserError(f"--{_shown(name)} is {form}, not {text!r}") from None
 
     return read
 

@@ -1,23 +1,20 @@
-"""Convert a data set from any format that is read to any that is written: `convert`."""
+"""Convert a data set, or a public benchmark, from any format that is read to any that is written: `convert`."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+
+from rich.console import Console
 
 from auto_config.datasets import Coordinates, Dataset, Missing, Problem, read_dataset
-from auto_config.datasets.case_table import FILE_NAME as CASE_TABLE
-from auto_config.datasets.case_table import has_placement, write_case_table
-from auto_config.datasets.formats import WRITERS, Writer
-from auto_config.datasets.properties import FILE_NAME as PROPERTIES_FILE
-from auto_config.datasets.properties import properties_document
-from auto_config.datasets.target import ImageMode, Target, first_and_count
+from auto_config.datasets.formats import FORMATS
+from auto_config.datasets.target import ImageMode
+from auto_config.datasets.writing import check_target, write_dataset
 from auto_config.errors import UserError
+
+_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -25,8 +22,8 @@ class Conversion:
     """What was converted.
 
     Args:
-        dataset: As it was read.
-        problems: What was found wrong in the source; its cases with errors are not written.
+        dataset: As it was read; all its cases are written.
+        problems: What was found wrong in the source; a case that cannot be read is named there.
         losses: What the written format cannot hold, a sentence each.
     """
 
@@ -36,6 +33,134 @@ class Conversion:
 
 
 def convert(
+    source: str,
+    target: str,
+    *,
+    to: str = "datalist",
+    from_: str | None = None,
+    images: ImageMode | None = None,
+    missing: Missing = "unknown",
+    landmarks: Sequence[str] | None = None,
+    coordinates: Coordinates | None = None,
+    pixel_spacing: Sequence[float] | None = None,
+    complete: bool = False,
+    allow_missing: bool = False,
+    overwrite: bool = False,
+    workers: int | None = None,
+) -> int:
+    """Convert a data set or a public benchmark, and say what was left out and what was lost.
+
+    Args:
+        source: The data set, or the folder of a benchmark as it was downloaded.
+        target: Folder to write.
+        to: Format to write, one of `datasets.formats.WRITERS`.
+        from_: Format of the source, one of `FORMATS`, or the name of a benchmark; the format is detected if None.
+        images: ``"refer"``, ``"link"`` or ``"copy"``, see `convert_dataset`.
+        missing: Status of a name that one case's file lacks.
+        landmarks: Names to keep, in this order; all if None.
+        coordinates: What the numbers of a table are, see `read_dataset`.
+        pixel_spacing: Pixel size of pictures in mm, one number or (x, y).
+        complete: Of a benchmark, only the cases with all landmarks.
+        allow_missing: Convert a benchmark also where files of some cases are not there.
+        overwrite: Replace `target` if it is there.
+        workers: Processes for the images of a benchmark; one on each core if None.
+
+    Returns:
+        0, or 1 if cases were left out because of errors.
+
+    Raises:
+        UserError: Nothing could be converted; nothing was written.
+    """
+    if from_ is not None and from_ not in FORMATS:
+        return _convert_benchmark(
+            from_,
+            source,
+            target,
+            to=to,
+            images=images,
+            given={"--landmarks": landmarks, "--coordinates": coordinates, "--pixel_spacing": pixel_spacing},
+            complete=complete,
+            allow_missing=allow_missing,
+            overwrite=overwrite,
+            workers=workers,
+        )
+    if complete or allow_missing:
+        option = "--complete" if complete else "--allow_missing"
+        raise UserError(f"{option} is for public benchmarks; name one with --from, or leave the option out")
+    done = convert_dataset(
+        source,
+        target,
+        to=to,
+        format=from_,
+        images=images,
+        missing=missing,
+        landmarks=landmarks,
+        coordinates=coordinates,
+        pixel_spacing=pixel_spacing,
+        overwrite=overwrite,
+    )
+    console = Console(highlight=False)
+    errors = [problem for problem in done.problems if problem.severity == "error"]
+    ordered = [*errors, *(problem for problem in done.problems if problem.severity != "error")]
+    for problem in ordered[:_SHOWN]:
+        console.print(f"{problem.severity}: {problem.message}", markup=False, soft_wrap=True)
+    if len(ordered) > _SHOWN:
+        console.print(f"... and {len(ordered) - _SHOWN} more; auto_config inspect {source} shows all", markup=False)
+    for loss in done.losses:
+        console.print(f"lost: {loss}", markup=False, soft_wrap=True)
+    names = len(done.dataset.names)
+    console.print(
+        f"{target}: {len(done.dataset.cases)} cases with {names} landmarks written as {to}. Next: auto_config inspect "
+        f"{target}",
+        markup=False,
+        soft_wrap=True,
+    )
+    return 1 if errors else 0
+
+
+def _convert_benchmark(
+    name: str,
+    source: str,
+    target: str,
+    *,
+    to: str,
+    images: ImageMode | None,
+    given: dict[str, object],
+    complete: bool,
+    allow_missing: bool,
+    overwrite: bool,
+    workers: int | None,
+) -> int:
+    from auto_config.public_datasets import BENCHMARKS
+    from auto_config.public_datasets import convert as convert_benchmark
+
+    if name not in BENCHMARKS:
+        raise UserError(
+            f"--from is {name!r}; allowed are the formats {', '.join(FORMATS)}, and the benchmarks "
+            f"{', '.join(BENCHMARKS)}"
+        )
+    if to != "datalist":
+        raise UserError(
+            f"--from {name} writes a datalist; leave --to out, and convert the result once more with --to {to}"
+        )
+    for option, value in given.items():
+        if value is not None:
+            raise UserError(f"{option} is not for public benchmarks, whose files say it; leave it out")
+    if images == "refer":
+        raise UserError(f"--images is refer; --from {name} puts the images into the target, use link or copy")
+    return convert_benchmark(
+        name,
+        source,
+        target,
+        images=images or "link",
+        overwrite=overwrite,
+        allow_missing=allow_missing,
+        complete=complete,
+        workers=workers,
+    )
+
+
+def convert_dataset(
     source: str | Path,
     target: str | Path,
     *,
@@ -48,13 +173,13 @@ def convert(
     pixel_spacing: float | Sequence[float] | None = None,
     overwrite: bool = False,
 ) -> Conversion:
-    """Read a data set and write it in another format.
+    """Read a data set and write it in another format, whole or not at all.
 
     Args:
         source: The data set.
         target: Folder to write.
-        to: One of `WRITERS`.
-        format: Format of the source; detected if None.
+        to: One of `datasets.formats.WRITERS`.
+        format: Format of the source, one of `FORMATS`; detected if None.
         images: ``"refer"`` names the images by their paths, ``"link"`` and ``"copy"`` put them into `target`; what is
             usual for the format if None: a table or a list refers, a folder is given links.
         missing: Status of a name that one case's file lacks.
@@ -64,7 +189,7 @@ def convert(
         overwrite: Replace `target` if it is there.
 
     Returns:
-        What was read, and what was lost.
+        What was read, what is wrong in it, and what was lost.
 
     Raises:
         UserError: The source cannot be read, the format cannot hold it, or the target is there.
@@ -83,139 +208,5 @@ def convert(
     if not dataset.cases:
         first = next((problem for problem in problems if problem.severity == "error"), problems[0])
         raise UserError(f"{source}: no case can be converted; the first of {len(problems)} problems: {first.message}")
-    return Conversion(dataset, tuple(problems), tuple(write_dataset(dataset, path, to, images, overwrite=overwrite)))
-
-
-def check_target(
-    source: str | Path, target: str | Path, to: str, images: ImageMode | None = None, *, overwrite: bool = False
-) -> Path:
-    """Whether a conversion may begin: said before anything is read.
-
-    Returns:
-        The absolute path of the folder to write.
-
-    Raises:
-        UserError: There is no such format, the target is there, or it holds the source.
-    """
-    if to not in WRITERS:
-        raise UserError(f"--to is {to!r}; allowed are {', '.join(WRITERS)}")
-    if images is not None and images not in get_args(ImageMode):
-        raise UserError(f"--images is {images!r}; allowed are {', '.join(get_args(ImageMode))}")
-    if images == "refer" and not WRITERS[to].refers:
-        raise UserError(f"--images refer is not possible with --to {to}, which finds images by their names; use link")
-    path, read = Path(os.path.abspath(target)), Path(os.path.abspath(source))  # noqa: PTH100 - links keep their names
-    if path.suffix.lower() in (".csv", ".tsv", ".json"):
-        raise UserError(f"{target}: a folder is written, with the file in it; give a name without {path.suffix}")
-    if path == read or path in read.parents:
-        raise UserError(f"{target}: is or holds the source {source}, which is never changed; give another folder")
-    if path.exists() and not path.is_dir():
-        raise UserError(f"{target}: is a file; give a folder")
-    if path.exists() and any(path.iterdir()) and not overwrite:
-        raise UserError(f"{target}: is there and not empty; give another folder, or add --overwrite")
-    return path
-
-
-def write_dataset(
-    dataset: Dataset, path: Path, to: str, images: ImageMode | None = None, *, overwrite: bool = False
-) -> list[str]:
-    """Write a data set, whole or not at all.
-
-    Args:
-        dataset: What to write.
-        path: Absolute path of the folder to write; it is replaced if `overwrite` and there.
-        to: One of `WRITERS`.
-        images: What happens to the images; what is usual for the format if None.
-        overwrite: Replace what is there.
-
-    Returns:
-        What the format cannot hold, a sentence each.
-
-    Raises:
-        UserError: The format cannot hold the data set, or an image cannot be read or linked.
-    """
-    writer = WRITERS[to]
-    _check_fits(dataset, to, writer)
-    inside = [image for case in dataset.cases for image in case.image if path in image.parents]
-    if inside:
-        raise UserError(f"{inside[0]}: this image of the source lies in {path}, which is replaced; give another folder")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    working = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
-    try:
-        target = Target(working, path, dataset, images or writer.images)
-        target.losses.extend(_losses(dataset, to, writer))
-        writer.write(target)
-        _write_declarations(target, writer)
-        _place_images(target, writer)
-        working.chmod(0o755)
-        _publish(working, path, overwrite=overwrite)
-    finally:
-        shutil.rmtree(working, ignore_errors=True)
-    return target.losses
-
-
-def _check_fits(dataset: Dataset, to: str, writer: Writer) -> None:
-    if dataset.spatial_dims not in writer.dims:
-        raise UserError(f"--to {to} holds pictures, these are volumes; use {', '.join(_formats(dataset.spatial_dims))}")
-    several = [case.name for case in dataset.cases if len(case.image) > 1]
-    if several and not writer.channels:
-        fitting = ", ".join(name for name in _formats(dataset.spatial_dims) if WRITERS[name].channels)
-        raise UserError(
-            f"{first_and_count(several, 'case')}: several channel files, --to {to} holds one; use {fitting}"
-        )
-
-
-def _formats(dims: int) -> list[str]:
-    return [name for name, writer in WRITERS.items() if dims in writer.dims]
-
-
-def _losses(dataset: Dataset, to: str, writer: Writer) -> list[str]:
-    rated = [case.name for case in dataset.cases if case.raters]
-    losses = []
-    if rated and not writer.raters:
-        losses.append(
-            f"{first_and_count(rated, 'case')}: landmarks of single raters are lost, {to} has no place for them"
-        )
-    return losses
-
-
-def _write_declarations(target: Target, writer: Writer) -> None:
-    """Write ``landmarks.json`` and ``cases.csv`` for what the format itself has no place for."""
-    dataset = target.dataset
-    spacing = target.pixel_spacing
-    if not writer.properties:
-        document = properties_document(dataset.names, dataset.properties)
-        if spacing is not None:
-            document["pixel_spacing"] = list(spacing)
-        target.write_json(document, PROPERTIES_FILE)
-    if not writer.placement and has_placement(dataset.cases):
-        write_case_table(target.file(CASE_TABLE), [(target.stem(case), case) for case in dataset.cases])
-    renamed = [case for case in dataset.cases if target.stem(case) != case.name]
-    if renamed:
-        names = first_and_count([case.name for case in renamed], "case")
-        target.losses.append(f"{names} cannot be file names and are renamed, the first to {target.stem(renamed[0])!r}")
-
-
-def _place_images(target: Target, writer: Writer) -> None:
-    """Put images beside the landmark files of a format that does not do so itself."""
-    if writer.refers or (target.folder / "images").is_dir() or (target.folder / "imagesTr").is_dir():
-        return
-    for case in target.cases:
-        target.image_paths(case)
-
-
-def _publish(working: Path, path: Path, *, overwrite: bool) -> None:
-    """Move what is written to its place."""
-    if not path.exists():
-        working.rename(path)
-        return
-    if not overwrite and any(path.iterdir()):
-        raise UserError(f"{path}: is there and not empty; give another folder, or add --overwrite")
-    old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
-    path.rename(old / "old")
-    try:
-        working.rename(path)
-    except OSError:
-        (old / "old").rename(path)
-        raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
+    losses = write_dataset(dataset, path, to, images, overwrite=overwrite)
+    return Conversion(dataset, tuple(problems), tuple(losses))

@@ -254,10 +254,13 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 
 MODULES = {
     "inspect": "auto_config.inspection",
+    "convert": "auto_config.converting",
     "create": "auto_config.creation",
     "train": "auto_config.training",
+    "calibrate": "auto_config.calibration.command",
     "predict": "auto_config.prediction",
     "evaluate": "auto_config.evaluation",
+    "serve": "auto_config.serving",
     "demo": "auto_config.demo",
 }
 
