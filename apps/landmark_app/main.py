@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from monailabel.config import settings
-from monailabel.datastore.local import LocalDatastore
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
 from monailabel.interfaces.tasks.infer_v2 import InferTask
+from monailabel.interfaces.tasks.scoring import ScoringMethod
+from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 
 from auto_config import __version__
@@ -29,10 +30,14 @@ if importlib.util.find_spec("landmark_app") is None:
 from landmark_app.lib.batch import LandmarkBatch
 from landmark_app.lib.bundles import EDIT, POINTS, find_bundles
 from landmark_app.lib.configuration import read_configuration
+from landmark_app.lib.datastore import LandmarkLabels, LocalLandmarkDatastore
 from landmark_app.lib.errors import ClientError
 from landmark_app.lib.images import require_image
 from landmark_app.lib.infer import TAGS, LandmarkEdit, LandmarkInfer, LandmarkPoints, choice
 from landmark_app.lib.known import KnownPoint, known_points
+from landmark_app.lib.scoring import LandmarkError
+from landmark_app.lib.served import record
+from landmark_app.lib.strategies import First, Random, Uncertainty
 from landmark_app.lib.train import LandmarkTrain
 
 logger = logging.getLogger(__name__)
@@ -78,8 +83,9 @@ class LandmarkApp(MONAILabelApp):
         settings.MONAI_LABEL_DATASTORE_FILE_EXT = list(IMAGE_PATTERNS)
         if self.studies.startswith(("http://", "https://")):
             return super().init_datastore()
-        return LocalDatastore(
+        return LocalLandmarkDatastore(
             self.studies,
+            bundles=self._landmark_names,
             extensions=settings.MONAI_LABEL_DATASTORE_FILE_EXT,
             auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
             read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
@@ -102,6 +108,14 @@ class LandmarkApp(MONAILabelApp):
             for name, bundle in self.bundles.items()
             if (bundle.root / "configs" / "train.json").is_file()
         }
+
+    def init_strategies(self) -> dict[str, Strategy]:
+        """Ways to choose the image to annotate next."""
+        return {"random": Random(), "first": First(), "uncertainty": Uncertainty()}
+
+    def init_scoring_methods(self) -> dict[str, ScoringMethod]:
+        """How far people had to move what the bundles found."""
+        return {"landmark_error": LandmarkError()}
 
     def init_batch_infer(self) -> LandmarkBatch:
         """Inference of many images."""
@@ -139,9 +153,16 @@ class LandmarkApp(MONAILabelApp):
         image_id, path = self._image(request.get("image"), store)
         file, params = self._infers[model]({**request, "image": str(path), "image_id": image_id})
         label = file
+        if image_id is not None and isinstance(store, LandmarkLabels):
+            radius_mm = self._infers[model].bundle.card.ball_radius_mm
+            record(store.landmark_folder(), image_id, model, params["landmarks"], radius_mm)
         if image_id is not None and request.get("save_label") is True:
             label = store.save_label(image_id, file, tag, {"model": model, "params": params})
         return {"label": label, "tag": tag, "file": file, "params": params}
+
+    def _landmark_names(self) -> dict[str, tuple[str, ...]]:
+        """The landmarks of each bundle as they are now."""
+        return {name: bundle.card.names for name, bundle in self.bundles.items()}
 
     def _known(self, image_id: str, names: Sequence[str]) -> dict[str, KnownPoint]:
         """What is known of the landmarks of an image of the app's own data store."""
