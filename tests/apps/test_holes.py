@@ -9,10 +9,10 @@ from unittest import mock
 
 import httpx
 import pytest
-from test_proxy import FakePacs, pacs  # noqa: F401  a fixture
+from fake_pacs import pacs  # noqa: F401  a fixture
 from tiny_app import tiny_servers, write_image
 
-TAKES_SECONDS = 1.0
+TAKES_SECONDS = 2.0
 
 
 @pytest.fixture(scope="module")
@@ -96,10 +96,9 @@ def test_any_file_as_an_image(servers, tmp_path):
     stock, ours = servers.both("POST", f"/infer/tiny?image={secret}", data=data)
     assert stock.status_code == 200
     assert refused(ours, 400)
-    # Whether a file exists is no business of a client either.
-    assert servers.ours.post("/infer/tiny?image=/no/such/file", data=data).content == ours.content.replace(
-        str(secret).encode(), b"/no/such/file"
-    ) or refused(servers.ours.post("/infer/tiny?image=/no/such/file", data=data), 400)
+    # Nor is it told whether there is such a file.
+    missing = servers.ours.post("/infer/tiny?image=/no/such/file", data=data)
+    assert missing.text.replace("/no/such/file", "") == ours.text.replace(str(secret), "")
 
 
 def test_params_that_take_the_place_of_the_image(servers, tmp_path):
@@ -107,11 +106,6 @@ def test_params_that_take_the_place_of_the_image(servers, tmp_path):
     params = {"image": str(secret), "result_extension": ".nii.gz", "device": "cpu", "factor": 0.5}
     stock, ours = servers.both("POST", "/infer/tiny?image=case0", data={"params": json.dumps(params)})
     assert stock.status_code == 200
-    assert "secret" in json.dumps(
-        servers.stock.post(
-            "/infer/slow?image=case0", data={"params": json.dumps({"image": str(secret), "seconds": 0})}
-        ).text
-    )
     assert refused(ours, 400)
     for name in ("model", "label", "bundle_path", "session", "description", "image_path"):
         answer = servers.ours.post("/infer/tiny?image=case0", data={"params": json.dumps({name: str(secret)})})
@@ -224,12 +218,13 @@ def test_bodies_without_limit(servers):
 
 
 def test_the_field_of_parameters_has_a_limit_that_can_be_set(servers):
-    clicks = json.dumps({"a": [[1.123456789, 2.123456789, 3.123456789]] * 1000, "client_id": "x" * 900})
+    clicks = json.dumps({"seconds": 0})
     params = clicks[:-1] + " " * (1_500_000 - len(clicks)) + "}"
-    stock, ours = servers.both("POST", "/infer/slow?image=case0", data={"params": params})
+    stock, ours = servers.both("POST", "/infer/slow?image=case0", files={"params": (None, params)})
     assert (stock.status_code, ours.status_code) == (400, 200)
     small = servers.client(servers.server(max_params_bytes=1_000_000))
-    assert refused(small.post("/infer/slow?image=case0", data={"params": params}), 413)
+    for form in ({"files": {"params": (None, params)}}, {"data": {"params": params}}):
+        assert refused(small.post("/infer/slow?image=case0", **form), 413)
 
 
 FAILURES = [
@@ -249,7 +244,7 @@ FAILURES = [
 @pytest.mark.parametrize(("method", "url", "keywords", "status"), FAILURES)
 def test_bare_failures(servers, method, url, keywords, status):
     stock, ours = servers.both(method, url, **keywords)
-    assert (stock.status_code, stock.text) in {(500, "Internal Server Error"), (500, stock.text)}
+    assert stock.status_code == 500
     assert refused(ours, status)
 
 
@@ -276,7 +271,7 @@ def test_a_damaged_image_is_named_as_such(servers, tmp_path):
 
 
 async def _info_behind_inferences(app) -> float:
-    """Seconds that /info/ takes while two inferences, of a second each, have begun."""
+    """Seconds that /info/ takes while two inferences, of TAKES_SECONDS each, have begun."""
     transport = httpx.ASGITransport(app=app, client=("127.0.0.1", 1))
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=30) as client:
         params = {"params": json.dumps({"seconds": TAKES_SECONDS})}

@@ -1,9 +1,7 @@
 """The proxy's addresses: DICOMweb resources pass, nothing else does, and the PACS never gets a client's credentials."""
 
-import http.server
-import threading
-
 import pytest
+from fake_pacs import pacs  # noqa: F401  a fixture
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from hypothesis import given, settings
@@ -97,41 +95,6 @@ def test_methods_belong_to_services(service, method):
     assert refused.value.status == 405
 
 
-class FakePacs(http.server.BaseHTTPRequestHandler):
-    """Answers with what it was asked."""
-
-    asked: list
-
-    def do_GET(self):
-        self.asked.append((self.command, self.path, {name.lower(): value for name, value in self.headers.items()}))
-        length = int(self.headers.get("Content-Length", 0))
-        body = self.rfile.read(length) or b'[{"a": 1}]'
-        if self.path.startswith("/root/studies/1.9"):
-            self.send_response(302)
-            self.send_header("Location", "/system")
-        else:
-            self.send_response(200)
-            self.send_header("Content-Type", "application/dicom+json")
-            self.send_header("Set-Cookie", "pacs=1")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_POST = do_GET  # noqa: N815
-
-    def log_message(self, *_args):
-        pass
-
-
-@pytest.fixture
-def pacs():
-    handler = type("Own", (FakePacs,), {"asked": []})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/root", handler.asked
-    server.shutdown()
-
-
 def client(studies):
     app = FastAPI()
     answer_failures(app)
@@ -140,7 +103,7 @@ def client(studies):
     return TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 1), follow_redirects=False)
 
 
-def test_the_answer_of_the_pacs_comes_back(pacs):
+def test_the_answer_of_the_pacs_comes_back(pacs):  # noqa: F811
     url, asked = pacs
     headers = {"Accept": "application/dicom+json", "Authorization": "Bearer secret", "Cookie": "c=1", "X-Other": "1"}
     query = "limit=101&00080020=2020-2021&PatientName=*M%26x*&%2e%2e=1"
@@ -153,7 +116,7 @@ def test_the_answer_of_the_pacs_comes_back(pacs):
     assert not {"authorization", "cookie", "x-other"} & set(sent)
 
 
-def test_instances_are_stored(pacs):
+def test_instances_are_stored(pacs):  # noqa: F811
     url, asked = pacs
     kind = "multipart/related; type=application/dicom; boundary=x"
     answer = client(url).post("/proxy/dicom/stow/studies", content=b"--x--", headers={"Content-Type": kind})
@@ -161,7 +124,7 @@ def test_instances_are_stored(pacs):
     assert (asked[0][0], asked[0][1], asked[0][2]["content-type"]) == ("POST", "/root/studies", kind)
 
 
-def test_redirects_are_not_followed(pacs):
+def test_redirects_are_not_followed(pacs):  # noqa: F811
     url, asked = pacs
     assert client(url).get("/proxy/dicom/wado/studies/1.9").status_code == 502
     assert len(asked) == 1
@@ -169,7 +132,7 @@ def test_redirects_are_not_followed(pacs):
 
 @pytest.mark.parametrize("path", ["%2e%2e/system", "%252e%252e/system", "studies/%2e%2e/%2e%2e/system", "..%2fsystem"])
 @pytest.mark.parametrize("service", ["qido/", "wado/", "stow/", ""])
-def test_escapes_never_reach_the_pacs(pacs, service, path):
+def test_escapes_never_reach_the_pacs(pacs, service, path):  # noqa: F811
     url, asked = pacs
     answer = client(url).get(f"/proxy/dicom/{service}{path}")
     assert answer.status_code == 404
@@ -182,6 +145,6 @@ def test_without_a_pacs_there_is_no_proxy(tmp_path):
     assert client("http://127.0.0.1:9/root").get("/proxy/dicom/qido/studies").status_code == 502
 
 
-def test_other_methods_are_refused(pacs):
+def test_other_methods_are_refused(pacs):  # noqa: F811
     for method in ("PUT", "DELETE", "PATCH"):
         assert client(pacs[0]).request(method, "/proxy/dicom/wado/studies/1.2").status_code == 405

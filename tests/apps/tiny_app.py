@@ -22,17 +22,17 @@ from monailabel.tasks.train.bundle import BundleTrainTask
 
 
 class Slow(InferTask):
-    """Takes a second, and answers with what is no JSON."""
+    """Takes a while; gives the path that it was given and, if asked, what is no JSON."""
 
     def __init__(self):
-        super().__init__(InferType.SEGMENTATION, ["a"], 3, "slow", {"seconds": 1.0})
+        super().__init__(InferType.SEGMENTATION, ["a"], 3, "slow", {"seconds": 1.0, "odd": False})
 
     def is_valid(self):
         return True
 
     def __call__(self, request):
         time.sleep(request.get("seconds", 1.0))
-        return None, {"radius": float("nan"), "path": request["image"]}
+        return None, {"radius": float("nan") if request.get("odd") else 1.0, "path": request["image"]}
 
 
 class TinyApp(MONAILabelApp):

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import anyio
 from anyio import to_thread
-from starlette.exceptions import HTTPException
+from fastapi import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .answers import error_response

@@ -28,15 +28,20 @@ async def read_form(request: Request, max_field_bytes: int) -> FormData:
     Raises:
         ClientError: status 413 for a field that is too large, 400 for what is no form.
     """
+    too_large = ClientError(
+        f"a field of the form is larger than {max_field_bytes / 2**20:g} MB, what the option max_params_mb allows",
+        413,
+    )
     try:
-        return await request.form(max_files=MOST_FILES, max_fields=MOST_FIELDS, max_part_size=max_field_bytes)
+        form = await request.form(max_files=MOST_FILES, max_fields=MOST_FIELDS, max_part_size=max_field_bytes)
     except HTTPException as error:
         if error.status_code == 400 and "maximum size" in str(error.detail):
-            limit = max_field_bytes / 2**20
-            raise ClientError(
-                f"a field of the form is larger than {limit:g} MB; the server's option max_params_mb allows more", 413
-            ) from None
+            raise too_large from None
         raise
+    # Starlette looks at the size of fields in one of the two kinds of forms only.
+    if any(isinstance(value, str) and len(value) > max_field_bytes for value in form.values()):
+        raise too_large
+    return form
 
 
 def field(form: FormData, name: str) -> str:
