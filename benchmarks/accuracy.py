@@ -2,6 +2,7 @@
 
 Example, the numbers of docs/performance.md:
     python benchmarks/accuracy.py mouse_skull_ct runs/mouse_15m --every 5 --tests 8 --time_budget 15m
+    python benchmarks/accuracy.py mouse_skull_xray runs/xray_10m --time_budget 10m --pixel_spacing 0.05
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from auto_config.bundle_scripts.image_files import case_name
+
 
 def main() -> int:
     """Run it; exit status of the first command that fails."""
@@ -24,23 +27,25 @@ def main() -> int:
     parser.add_argument("--tests", type=int, default=8, help="... up to this number")
     parser.add_argument("--time_budget", default="15m")
     parser.add_argument("--fold", default="0", help="a fold, all or none")
+    parser.add_argument("--pixel_spacing", help="mm of a pixel of pictures")
     parser.add_argument("--create", nargs=argparse.REMAINDER, default=[], help="further options of create, last")
     given = parser.parse_args()
     images = sorted((given.source / "images").iterdir())
     tests = images[:: given.every][: given.tests]
     given.out.mkdir(parents=True)
     names = given.out / "test_cases.txt"
-    names.write_text("\n".join(path.name.split(".nii")[0] for path in tests) + "\n", encoding="utf-8")
+    names.write_text("\n".join(map(case_name, tests)) + "\n", encoding="utf-8")
+    pixels = [] if given.pixel_spacing is None else ["--pixel_spacing", given.pixel_spacing]
     bundle, predictions = given.out / "bundle", given.out / "predictions"
     times = {}
     with tempfile.TemporaryDirectory() as folder:
         for path in tests:
             (Path(folder) / path.name).symlink_to(path.resolve())
         for name, arguments in {
-            "create": ["create", given.source, bundle, "--test", names, *given.create],
+            "create": ["create", given.source, bundle, "--test", names, *pixels, *given.create],
             "train": ["train", bundle, "--time_budget", given.time_budget, "--fold", given.fold],
             "predict": ["predict", bundle, folder, predictions],
-            "evaluate": ["evaluate", predictions, given.source],
+            "evaluate": ["evaluate", predictions, given.source, *pixels],
         }.items():
             start = time.perf_counter()
             done = subprocess.run([sys.executable, "-m", "auto_config", *map(str, arguments)], check=False)
@@ -48,11 +53,8 @@ def main() -> int:
             if done.returncode:
                 return done.returncode
     metrics = json.loads((predictions / "metrics.json").read_text(encoding="utf-8"))
-    print(
-        json.dumps(
-            {"seconds": times, "mre_mm": metrics["mre_mm"], "baseline": metrics["mean_shape_baseline"]}, indent=1
-        )
-    )
+    error = f"mre_{metrics['unit']}"
+    print(json.dumps({"seconds": times, error: metrics[error], "baseline": metrics["mean_shape_baseline"]}, indent=1))
     return 0
 
 
