@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,13 @@ def case_name(image: str | Path) -> str:
     name = Path(image).name
     ending = next((ending for ending in IMAGE_SUFFIXES if name.lower().endswith(ending)), "")
     return name[: len(name) - len(ending)] or name
+
+
+def image_names(image: Sequence[str | Path]) -> tuple[str, ...]:
+    """What `images_by_case` may call an image of these files: its first file, or ``CASE`` of ``CASE_0000``, ...."""
+    first = case_name(image[0])
+    part = _CHANNEL.fullmatch(first)
+    return (first, part[1]) if part and len(image) > 1 else (first,)
 
 
 def listed_case(item: Mapping[str, Any]) -> str:

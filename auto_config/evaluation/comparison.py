@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from auto_config.bundle_scripts.image_files import image_names
 from auto_config.datasets import Case, Dataset
-from auto_config.datasets.images import image_stem
 from auto_config.errors import UserError
 from auto_config.evaluation.baseline import mean_shape_points
 from auto_config.evaluation.instances import in_best_order
@@ -162,7 +162,7 @@ def renamed(predictions: Predictions, cases: Sequence[Case]) -> Predictions:
         that it would stand for is predicted under its own name.
     """
     own, taken = {case.name for case in cases}, {*predictions.cases, *predictions.failed}
-    others = {case.name: (case.name.replace("/", "_"), image_stem(case.image[0])) for case in cases}
+    others = {case.name: (case.name.replace("/", "_"), *image_names(case.image)) for case in cases}
     count = Counter(other for both in others.values() for other in set(both))
     names: dict[str, str] = {}
     for case in own - taken:
