@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
@@ -126,7 +127,7 @@ class ServedBundle:
 
     def _current(self, device: str | None) -> OpenBundle:
         """The bundle with the weights, configs and scripts that are on disk now."""
-        if not self.trained:
+        if not (self.root / "models" / "ensemble.json").is_file() and not self.trained:
             self._open = None
             raise ClientError(
                 f"bundle '{self.name}' has no weights yet; label some images and train it, or choose another model",
@@ -249,7 +250,9 @@ def _read(root: Path, name: str, take: Callable[[Any], Any]) -> Any:
 
 def _signature(root: Path) -> Signature:
     """Name, size and time of change of each file that decides what a bundle predicts."""
-    files = {path for pattern in _WATCHED for path in root.glob(pattern)} | set(weight_files(root))
+    files = {path for pattern in _WATCHED for path in root.glob(pattern)}
+    with contextlib.suppress(UserError, TypeError, KeyError):  # opening says what is wrong with the list of weights
+        files |= set(weight_files(root))
     entries = [(path, path.stat()) for path in sorted(files)]
     return tuple((str(path.relative_to(root)), stat.st_size, stat.st_mtime_ns) for path, stat in entries)
 
