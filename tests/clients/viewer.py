@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from parts import CHROMIUM_FLAGS, chromium
 from PIL import Image
-from playwright.sync_api import Page, Request, Response, sync_playwright
+from playwright.sync_api import Page, Response, sync_playwright
 
 SECONDS = 1000.0
 # Software rendering of three planes takes its time.
@@ -88,21 +88,20 @@ class Viewer:
     def open_section(self, name: str) -> None:
         """Open a section of the panel."""
         label = self.page.locator("label.tab-label", has_text=name)
-        self.page.locator(f"#{label.get_attribute('for')}").click(force=True)
+        # The input that the label stands for is not drawn.
+        self.page.evaluate("id => document.getElementById(id).click()", label.get_attribute("for"))
         self.page.wait_for_timeout(SECONDS)
 
     def run(self, model: str, section: str) -> Inference:
         """Press a section's Run, and wait for the answer of the server and its drawing."""
         tab = self.page.locator(".tab", has=self.page.locator("label.tab-label", has_text=section))
         tab.locator("select.selectBox").select_option(model)
-        asked: list[Request] = []
-        self.page.on("request", asked.append)
         with self.page.expect_response(lambda answer: "/infer/" in answer.url, timeout=PATIENCE) as waited:
             tab.locator("button.actionButton", has_text="Run").click()
         answer: Response = waited.value
         body = answer.body()
         self.page.wait_for_timeout(3 * SECONDS)
-        form = answer.request.post_data or ""
+        form = (answer.request.post_data_buffer or b"").decode()
         params = re.search(r'name="params"\r\n\r\n(.*?)\r\n--', form, re.DOTALL)
         return Inference(answer.url, json.loads(params[1]) if params else {}, answer.status, body)
 
@@ -117,7 +116,7 @@ class Viewer:
                 control.set_checked(value)
             else:
                 control.select_option(value)
-        self.page.get_by_text("Confirm", exact=True).click()
+        self.page.get_by_role("button", name="Confirm", exact=True).click()
         self.page.wait_for_timeout(SECONDS)
 
     def show(self, plane: int, point_lps: Sequence[float]) -> tuple[float, float]:
