@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from monailabel.datastore.dicom import DICOMWebDatastore
 from monailabel.interfaces.datastore import Datastore
 
 from auto_config.datasets.images import read_header, read_image
 
 from .errors import ClientError
+from .landmark_labels import LandmarkLabels
 
 UPLOAD_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
 """Images that clients may send. No `.nhdr` or `.mhd`: their voxels are in another file, which their text names."""
@@ -27,14 +27,11 @@ def require_image(datastore: Datastore, image: str) -> None:
     """
     if not image:
         raise ClientError("no image is given; add ?image=ID, or send one")
-    if image in datastore.list_images():
-        return
-    # The list of a PACS is kept for two hours; a series that arrived since is asked for by name.
-    if isinstance(datastore, DICOMWebDatastore) and datastore._client.search_for_series(
-        search_filters={"SeriesInstanceUID": image}
-    ):
-        return
-    raise ClientError(f"there is no image {image!r} in the data store", 404)
+    if isinstance(datastore, LandmarkLabels):
+        # It asks a PACS again for a series that arrived a moment ago.
+        datastore.require_image(image)
+    elif image not in datastore.list_images():
+        raise ClientError(f"there is no image {image!r} in the data store", 404)
 
 
 def check_image_file(path: Path) -> None:
