@@ -7,6 +7,7 @@ reference of the series). The segmentation is for viewers that show no points.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -86,7 +87,7 @@ def write_report(
         procedure_reported=_IMAGING,
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
-        referenced_images=list(slices),
+        referenced_images=_with_distances(slices),
     )
     report = hd.sr.Comprehensive3DSR(
         evidence=list(slices),
@@ -197,6 +198,18 @@ def write_balls(landmarks: LandmarkSet, slices: Sequence[Dataset], radius_mm: fl
     segmentation.SeriesDescription = f"{SERIES_DESCRIPTION} (balls)"
     segmentation.SpecificCharacterSet = _UTF8
     return segmentation
+
+
+def _with_distances(slices: Sequence[Dataset]) -> list[Dataset]:
+    """The slices with their distance and thickness, which highdicom lists of each image and many series leave out."""
+    distance = float(np.linalg.norm(series_grid(list(slices)).affine[:3, 2]))
+    filled = []
+    for one in slices:
+        shallow = copy.copy(one)
+        shallow.SpacingBetweenSlices = one.get("SpacingBetweenSlices") or distance
+        shallow.SliceThickness = one.get("SliceThickness") or distance
+        filled.append(shallow)
+    return filled
 
 
 def _group(
