@@ -31,6 +31,7 @@ from landmark_app.lib.batch import LandmarkBatch
 from landmark_app.lib.bundles import EDIT, POINTS, find_bundles
 from landmark_app.lib.configuration import read_configuration
 from landmark_app.lib.datastore import LandmarkLabels, LocalLandmarkDatastore
+from landmark_app.lib.dicomweb import connect
 from landmark_app.lib.errors import ClientError
 from landmark_app.lib.images import require_image
 from landmark_app.lib.infer import TAGS, LandmarkEdit, LandmarkInfer, LandmarkPoints, choice
@@ -82,7 +83,8 @@ class LandmarkApp(MONAILabelApp):
         # Not a person's choice, and read in many places: MONAI Label's own list has pictures, and no MetaImage.
         settings.MONAI_LABEL_DATASTORE_FILE_EXT = list(IMAGE_PATTERNS)
         if self.studies.startswith(("http://", "https://")):
-            return super().init_datastore()
+            self.studies = self.studies.strip().rstrip("/")
+            return connect(self.studies, settings, bundles=self._landmark_names)
         return LocalLandmarkDatastore(
             self.studies,
             bundles=self._landmark_names,
@@ -155,7 +157,9 @@ class LandmarkApp(MONAILabelApp):
         label = file
         if image_id is not None and isinstance(store, LandmarkLabels):
             radius_mm = self._infers[model].bundle.card.ball_radius_mm
-            record(store.landmark_folder(), image_id, model, params["landmarks"], radius_mm)
+            # An edit of a saved label knows of an absent landmark only that it is absent; any place will do then.
+            placed = [{**item, "world": item["world"] or [0.0] * 3} for item in params["landmarks"]]
+            record(store.landmark_folder(), image_id, model, placed, radius_mm)
         if image_id is not None and request.get("save_label") is True:
             label = store.save_label(image_id, file, tag, {"model": model, "params": params})
         return {"label": label, "tag": tag, "file": file, "params": params}
@@ -167,7 +171,7 @@ class LandmarkApp(MONAILabelApp):
     def _known(self, image_id: str, names: Sequence[str]) -> dict[str, KnownPoint]:
         """What is known of the landmarks of an image of the app's own data store."""
         store = self.datastore()
-        return known_points(store, image_id, names) if hasattr(store, "landmark_folder") else {}
+        return known_points(store, image_id, names) if isinstance(store, LandmarkLabels) else {}
 
     def _image(self, image: Any, store: Datastore) -> tuple[str | None, Path]:
         """The id, None for an upload, and the file of the image of a request."""

@@ -23,8 +23,8 @@ from app_tools import (
 from monailabel.client import MONAILabelClient
 
 from auto_config.bundle_scripts.label_map import draw_balls
-from auto_config.bundle_scripts.landmark_files import read_markups
-from auto_config.bundle_scripts.landmarks import PRESENT
+from auto_config.bundle_scripts.landmark_files import read_markups, write_markups
+from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, LandmarkSet
 
 SHAPE = (34, 30, 26)
 AFFINES = {
@@ -303,3 +303,48 @@ def test_landmark_files_are_no_images(running):
         (running.studies / name).write_text("{}")
     threading.Event().wait(1.0)
     assert not [name for name in running.get("/datastore/?output=all")["objects"] if "points" in name or "mrk" in name]
+
+
+def test_an_edit_begins_with_the_newest_that_is_known(running, fresh_image):
+    """A click stays through the next edit, gives way to a new inference, and that to a label that is saved after it."""
+    truth = true_world(AFFINES["pir"], SHAPE)
+    running.landmarks("head_edit", fresh_image, {"EAR left": [[20, 7, 9]]})
+    landmarks = running.landmarks("head_edit", fresh_image, {"Nose tip": [[5, 6, 7]]})
+    expected = truth.copy()
+    expected[3] = (AFFINES["pir"] @ [20, 7, 9, 1])[:3]
+    expected[0] = (AFFINES["pir"] @ [5, 6, 7, 1])[:3]
+    np.testing.assert_allclose(world(landmarks), expected, atol=TOLERANCE_MM)
+
+    running.landmarks("head", fresh_image)
+    np.testing.assert_allclose(world(running.landmarks("head_edit", fresh_image)), truth, atol=TOLERANCE_MM)
+
+
+def test_what_ohif_saves_keeps_its_sub_voxel_points(running, fresh_image):
+    """OHIF cannot submit: the option saves on the server. The clicked landmark moved, the others are not rounded."""
+    params = {**OHIF, "save_label": True, "label_tag": "final", "EAR left": [[20, 7, 9]]}
+    assert running.infer("head_edit", fresh_image, params, output="image")[0] == 200
+    labels = running.get("/datastore/?output=all")["objects"][fresh_image]["labels"]
+    assert list(labels) == ["final"]
+    saved = read_markups(running.studies / "labels" / "final" / f"{fresh_image}.mrk.json")
+    assert saved.names == NAMES
+    expected = true_world(AFFINES["pir"], SHAPE)
+    expected[3] = (AFFINES["pir"] @ [20, 7, 9, 1])[:3]
+    np.testing.assert_allclose(saved.points, expected, atol=TOLERANCE_MM)
+
+
+def test_an_edit_begins_with_a_label_that_a_person_saved(running, fresh_image, tmp_path):
+    running.landmarks("head", fresh_image)
+    points = true_world(AFFINES["pir"], SHAPE)
+    points[1] += [1.25, -0.5, 0.75]
+    status = np.array([PRESENT, PRESENT, ABSENT, PRESENT], dtype=np.int8)
+    points[2] = np.nan
+    write_markups(tmp_path / "corrected.mrk.json", LandmarkSet(NAMES, points, status))
+    MONAILabelClient(running.url).save_label(fresh_image, str(tmp_path / "corrected.mrk.json"))
+    landmarks = running.landmarks("head_edit", fresh_image, {"Nose tip": [[5, 6, 7]]})
+    assert [landmarks[name]["present"] for name in NAMES] == [1, 1, 0, 1]
+    np.testing.assert_allclose(landmarks["nose Tip"]["world"], points[1], atol=1e-6)
+    np.testing.assert_allclose(landmarks["Nose tip"]["voxel"], [5, 6, 7], atol=1e-6)
+    # A click brings the absent one back.
+    landmarks = running.landmarks("head_edit", fresh_image, {"Größe, 1": [[8, 8, 8]]})
+    assert [landmarks[name]["present"] for name in NAMES] == [1, 1, 1, 1]
+    np.testing.assert_allclose(landmarks["Nose tip"]["voxel"], [5, 6, 7], atol=1e-6)

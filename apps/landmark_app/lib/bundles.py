@@ -214,13 +214,14 @@ def read_card(root: Path) -> Card:
         UserError: a config is missing or damaged, or the bundle is not one that can be served; names the file.
     """
     metadata = _read(root, "metadata", lambda content: (str(content.get("version", "")), content.get("description")))
-    names, dims = _read(
-        root,
-        "landmarks",
-        lambda content: (tuple(str(item["name"]) for item in content["landmarks"]), int(content["spatial_dims"])),
-    )
+    names, dims, many = _read(root, "landmarks", _landmarks)
     if dims != 3:
         raise UserError(f"{root}/configs/landmarks.json: has {dims} dimensions; only bundles for 3D images are served")
+    if many:
+        raise UserError(
+            f"{root}/configs/landmarks.json: an image may have many of '{many[0]}'; only bundles whose landmarks "
+            "are in an image once are served, `auto_config predict` takes the others"
+        )
     radius = _read(
         root,
         "inference",
@@ -246,6 +247,13 @@ def _read(root: Path, name: str, take: Callable[[Any], Any]) -> Any:
     except (ValueError, TypeError, KeyError, AttributeError, StopIteration) as error:
         reason = f"{type(error).__name__}: {_first_line(error)}"
         raise UserError(f"{path}: is damaged ({reason}); create the bundle again") from error
+
+
+def _landmarks(content: Any) -> tuple[tuple[str, ...], int, list[str]]:
+    """Names, dimensions, and the names of the landmarks of which an image may have many."""
+    items = content["landmarks"]
+    many = [str(item["name"]) for item in items if item.get("instances") == "many"]
+    return tuple(str(item["name"]) for item in items), int(content["spatial_dims"]), many
 
 
 def _signature(root: Path) -> Signature:

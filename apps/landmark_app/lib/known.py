@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from auto_config.bundle_scripts.landmarks import PRESENT, UNKNOWN, LandmarkSet
 
+from .landmark_labels import LandmarkLabels
 from .served import served
-
-if TYPE_CHECKING:
-    from .datastore import LandmarkLabels
 
 TAGS = ("final", "original")
 """Tags whose labels are looked at."""
