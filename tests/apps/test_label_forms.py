@@ -383,6 +383,7 @@ def test_point_lists_that_cannot_be_used(tmp_path):
     refused(write_json(tmp_path / "b.json", {"AC": [0, 0]}), "'AC' has 2 coordinates")
     refused(write_json(tmp_path / "c.json", {"AC": list(POINTS[0]), "ac": list(POINTS[0])}), "more than once")
     refused(write_json(tmp_path / "d.json", {}), "no landmark")
+    refused(write_json(tmp_path / "j.json", {"AC": [list(POINTS[0]), list(POINTS[1])]}), "'AC' has a list of points")
     refused(write_json(tmp_path / "e.json", [1]), "must hold a JSON object")
     refused(write_json(tmp_path / "f.json", {"AC": list(POINTS[0] * [-1, -1, 1])}), "'AC' at (", "LPS and RAS swapped")
     (tmp_path / "g.mrk.json").write_text('{"markups": [')

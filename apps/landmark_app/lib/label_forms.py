@@ -138,6 +138,9 @@ def _read_points(path: Path, grid: Grid, known: KnownNames, where: str) -> tuple
     found = {name: known.find(name) for name in read.names}
     if unknown := [name for name, own in found.items() if own is None]:
         raise known.refuse(unknown, where)
+    if read.instances:
+        name = next(iter(read.instances))
+        raise ClientError(f"{where}: landmark {name!r} has a list of points; give one point for each landmark")
     if not len(read):
         raise ClientError(f"{where}: holds no landmark; place the points and send it again")
     try:
