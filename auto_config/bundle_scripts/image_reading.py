@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -41,6 +42,7 @@ _READERS: tuple[tuple[tuple[str, ...], Callable[[Path], Header], Callable[[Path]
     (DICOM_SUFFIXES, file_header, file_array),
 )
 _SAME_PLACE_MM = 1e-3
+_Read = TypeVar("_Read")
 
 
 def image_suffix(path: Path) -> str | None:
@@ -94,11 +96,10 @@ def _reader(path: Path) -> tuple[Callable[[Path], Header], Callable[[Path], np.n
 
 
 def _header(path: Path) -> Header:
-    header: Header = _guarded(path, _reader(path)[0])
-    return header
+    return _guarded(path, _reader(path)[0])
 
 
-def _guarded(path: Path, read: Callable) -> object:
+def _guarded(path: Path, read: Callable[[Path], _Read]) -> _Read:
     try:
         return read(path)
     except ImageFileError:
