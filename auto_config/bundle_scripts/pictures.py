@@ -42,13 +42,15 @@ def picture_array(path: Path) -> np.ndarray:
     """Grey values of a picture, (1, x, y) float32, as they are stored: 0 to 255 in 8 bits, 0 to 65535 in 16."""
     with PillowImage.open(path) as picture:
         _header(picture, path)
-        if picture.mode in _GREY:
-            grey = picture
-        elif picture.mode in ("LA", "La"):
-            grey = picture.getchannel(0)
-        else:
-            grey = (picture.convert("RGB") if picture.mode != "1" else picture).convert("L")
-        return np.ascontiguousarray(np.asarray(grey).T, dtype=np.float32)[None]
+        return np.ascontiguousarray(np.asarray(_grey(picture)).T, dtype=np.float32)[None]
+
+
+def _grey(picture: PillowImage.Image) -> PillowImage.Image:
+    if picture.mode in _GREY:
+        return picture
+    if picture.mode in ("LA", "La"):
+        return picture.getchannel(0)
+    return (picture.convert("RGB") if picture.mode != "1" else picture).convert("L")
 
 
 def _header(picture: PillowImage.Image, path: Path) -> Header:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from auto_config.bundle_scripts.image_header import PIXELS
 from auto_config.datasets.images import Header
@@ -78,7 +78,7 @@ def parsed_pixel_spacing(value: object, where: str) -> tuple[float, float]:
     Raises:
         UserError: Not one or two numbers above 0; `where` is named.
     """
-    numbers = value if isinstance(value, list) else [value]
+    numbers: list[Any] = value if isinstance(value, list) else [value]
     if any(isinstance(number, bool) or not isinstance(number, int | float) for number in numbers):
         raise UserError(f"{where}: 'pixel_spacing' is {str(value)[:60]!r}; give the pixel size in mm, or x and y")
     try:
