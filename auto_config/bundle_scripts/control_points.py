@@ -91,10 +91,10 @@ def to_world(position: object, to_ras: np.ndarray, label: str, path: Path) -> np
         if not isinstance(position, list) or any(isinstance(value, bool) for value in position):
             raise ValueError("not a list of numbers")
         x, y, z = (float(value) for value in position)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise LandmarkFileError(
-            f"{path}: landmark {label!r} has position {position!r}; give three numbers, or mark the point as missing "
-            "or undefined"
+            f"{path}: landmark {label!r} has position {repr(position)[:60]}; give three numbers, or mark the point as "
+            "missing or undefined"
         ) from error
     if not all(math.isfinite(value) for value in (x, y, z)):
         raise LandmarkFileError(

@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from .control_points import TO_RAS, ControlPoint, coordinate_system, landmark_set_of, millimetres_per_unit, to_world
+from .control_points import TO_RAS, ControlPoint, coordinate_system, landmark_set_of, to_world
 from .landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkFileError, LandmarkSet, duplicate_names
+from .markup_nodes import node_points
 
 MARKUPS_SCHEMA = (
     "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
@@ -29,7 +30,6 @@ MARKUPS_SCHEMA = (
 LANDMARK_SUFFIXES = (".mrk.json", ".fcsv", ".json")
 """Endings of the files that `read_landmark_file` reads."""
 
-_POSITION_STATUS = {"defined": PRESENT, "missing": ABSENT, "undefined": UNKNOWN, "preview": UNKNOWN}
 # Slicer's enumeration, as the last columns of newer .fcsv files hold it.
 _FCSV_STATUS = {"0": UNKNOWN, "1": UNKNOWN, "2": PRESENT, "3": ABSENT}
 _FCSV_COLUMNS = ("id", "x", "y", "z", "ow", "ox", "oy", "oz", "vis", "sel", "lock", "label", "desc", "associatedNodeID")
@@ -103,7 +103,7 @@ def read_landmark_file(
 
 
 def read_markups(path: str | os.PathLike[str], *, spatial_dims: int = 3, many: Collection[str] = ()) -> LandmarkSet:
-    """Read the point lists of a Slicer Markups file; several nodes in one file are read as one set.
+    """Read the markups of a Slicer file; several of them in one file are read as one set, see `markup_nodes`.
 
     The coordinate system is the file's: ``LPS`` (also when the file says none, as in Slicer), ``RAS``, ``"0"`` (RAS)
     or ``"1"`` (LPS). ``positionStatus`` defined is present, missing is absent, undefined and preview are unknown.
@@ -310,6 +310,10 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise LandmarkFileError(
             f"{path}: is not valid JSON (line {error.lineno}: {error.msg}); save the landmarks again"
         ) from error
+    except LandmarkFileError:
+        raise
+    except (RecursionError, ValueError) as error:  # nested too deeply, or a number of thousands of digits
+        raise LandmarkFileError(f"{path}: is not valid JSON that can be read; save the landmarks again") from error
     if not isinstance(document, dict):
         raise LandmarkFileError(f"{path}: must hold a JSON object with landmarks, found a {type(document).__name__}")
     return document
@@ -319,34 +323,8 @@ def _markups_set(document: dict[str, Any], path: Path, spatial_dims: int, many: 
     nodes = document["markups"]
     if not isinstance(nodes, list) or not all(isinstance(node, dict) for node in nodes):
         raise LandmarkFileError(f"{path}: 'markups' must be a list of point lists; save the points again in Slicer")
-    rows: list[ControlPoint] = []
-    for node in nodes:
-        if node.get("type", "Fiducial") != "Fiducial":
-            raise LandmarkFileError(
-                f"{path}: holds a markup of type {node['type']!r}; only point lists ('Fiducial') are read, "
-                "save the landmarks as a point list"
-            )
-        system = coordinate_system(node.get("coordinateSystem", "LPS"), path)
-        if system == "IJK":
-            raise LandmarkFileError(f"{path}: coordinateSystem is IJK; save the point list in Slicer as LPS or RAS")
-        to_ras = TO_RAS[system] @ np.diag([*[millimetres_per_unit(node.get("coordinateUnits"), path)] * 3, 1.0])
-        points = node.get("controlPoints") or []
-        if not isinstance(points, list) or not all(isinstance(point, dict) for point in points):
-            raise LandmarkFileError(f"{path}: 'controlPoints' must be a list of points; save them again in Slicer")
-        rows += [_markups_row(point, to_ras, path) for point in points]
+    rows = [point for node in nodes for point in node_points(node, path)]
     return landmark_set_of(rows, path, spatial_dims, many)
-
-
-def _markups_row(item: dict[str, Any], to_ras: np.ndarray, path: Path) -> ControlPoint:
-    label = str(item.get("label", "")).strip()
-    word = item.get("positionStatus", "defined")
-    if word not in _POSITION_STATUS:
-        raise LandmarkFileError(
-            f"{path}: landmark {label!r} has positionStatus {word!r}; allowed are {_shown(list(_POSITION_STATUS))}"
-        )
-    status = _POSITION_STATUS[word]
-    point = to_world(item.get("position"), to_ras, label, path) if status == PRESENT else None
-    return ControlPoint(label, str(item.get("description", "")).strip(), point, status)
 
 
 def _fcsv_row(fields: list[str], columns: list[str], to_ras: np.ndarray, path: Path) -> ControlPoint:

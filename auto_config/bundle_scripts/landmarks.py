@@ -335,9 +335,13 @@ def _inline_value(name: object, value: object, where: str) -> tuple[list[float] 
         )
     if any(isinstance(number, bool) or not isinstance(number, int | float) for number in numbers):
         raise LandmarkFileError(f"{where}: landmark {name!r} has coordinates {value!r}; give numbers in mm")
-    if not all(math.isfinite(number) for number in numbers):
+    try:
+        point = [float(number) for number in numbers]
+    except OverflowError:  # a whole number of hundreds of digits
+        point = [math.inf]
+    if not all(map(math.isfinite, point)):
         raise LandmarkFileError(
             f"{where}: landmark {name!r} has coordinates {value!r} that are not finite; "
             "place it again, or write 'absent' or 'unknown'"
         )
-    return [float(number) for number in numbers], PRESENT
+    return point, PRESENT

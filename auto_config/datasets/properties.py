@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from auto_config.bundle_scripts.landmark_files import atomic_write_text, read_text
-from auto_config.bundle_scripts.landmarks import LandmarkFileError, duplicate_names, name_problem
+from auto_config.bundle_scripts.landmark_files import atomic_write_text
+from auto_config.bundle_scripts.landmarks import duplicate_names, name_problem
+from auto_config.datasets.points import read_json
 from auto_config.errors import UserError
 
 FILE_NAME = "landmarks.json"
@@ -93,13 +94,7 @@ def read_properties(path: Path) -> tuple[tuple[str, ...], Properties]:
     Raises:
         UserError: The file cannot be read, or something in it is wrong.
     """
-    try:
-        document = json.loads(read_text(path))
-    except LandmarkFileError as error:
-        raise UserError(str(error)) from error
-    except ValueError as error:
-        raise UserError(f"{path}: is not valid JSON ({error}); correct it") from error
-    return parse_properties(document, str(path))
+    return parse_properties(read_json(path), str(path))
 
 
 def parse_properties(document: Any, where: str) -> tuple[tuple[str, ...], Properties]:
@@ -119,6 +114,9 @@ def parse_properties(document: Any, where: str) -> tuple[tuple[str, ...], Proper
     for row in rows:
         if row.get("instances", "one") not in ("one", "many"):
             raise UserError(f"{where}: 'instances' of {row['name']!r} is {row['instances']!r}; allowed: one, many")
+    notes = document.get("notes") or []
+    if not isinstance(notes, list):
+        raise UserError(f"{where}: 'notes' needs a list of sentences; correct it or leave it out")
     try:
         measures = tuple(
             Measure(str(one["name"]), one["kind"], tuple(one["landmarks"])) for one in document.get("measures") or []
@@ -134,7 +132,7 @@ def parse_properties(document: Any, where: str) -> tuple[tuple[str, ...], Proper
         many=tuple(row["name"] for row in rows if row.get("instances") == "many"),
         measures=measures,
         descriptions={row["name"]: str(row["description"]) for row in rows if row.get("description")},
-        notes=tuple(map(str, document.get("notes") or [])),
+        notes=tuple(map(str, notes)),
     )
 
 

@@ -136,7 +136,7 @@ def test_the_name_is_the_description_only_where_all_labels_are_numbers_and_all_d
         (markups([point()], coordinateSystem="IJK"), "LPS or RAS"),
         (markups([point()], coordinateSystem="world"), "allowed are RAS"),
         (markups([point()], coordinateUnits="pixel"), "coordinateUnits 'pixel'"),
-        ({"markups": [{"type": "Line", "controlPoints": []}]}, "type 'Line'.*point list"),
+        ({"markups": [{"type": "Model", "controlPoints": []}]}, "type 'Model'.*point list"),
     ],
 )
 def test_a_wrong_markups_file_gets_one_line_with_file_and_remedy(tmp_path, document, message):
@@ -251,3 +251,37 @@ def test_writing_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
         atomic_write_text(tmp_path / "a.txt", "new")
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "old"
+
+
+def node(kind, points, **more):
+    return {"type": kind, "controlPoints": points, **more}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "names"),
+    [
+        ([node("Line", [point("L-1"), point("L-2")], name="TCD")], ["TCD 1", "TCD 2"]),
+        ([node("Line", [point("TCD-1"), point("TCD-2")], name="TCD")], ["TCD 1", "TCD 2"]),
+        ([node("Line", [point("near"), point("")], name="TCD")], ["near", "TCD 2"]),
+        ([node("Line", [point(""), point("2")])], ["Line 1", "Line 2"]),
+        ([node("Angle", [point("a"), point("b"), point("c")])], ["a", "b", "c"]),
+        ([node("ClosedCurve", [point("OC-1"), point("OC-2"), point("OC-3")], name="rim")], ["rim 1", "rim 2", "rim 3"]),
+        ([node("Plane", [point("P-1")], name="midsagittal")], ["midsagittal"]),
+        ([node("Fiducial", [point("F-1")]), node("Curve", [point("C_1-1")], name="arch")], ["F-1", "arch"]),
+    ],
+)
+def test_points_of_other_markups_are_called_by_their_markup(tmp_path, nodes, names):
+    assert list(read_markups(saved(tmp_path, {"markups": nodes})).names) == names
+
+
+def test_a_region_of_interest_is_its_centre(tmp_path):
+    roi = node("ROI", [point("R-1", (9, 9, 9))], name="box", center=[1, 2, 3], coordinateSystem="LPS")
+    assert read_markups(saved(tmp_path, {"markups": [roi]})).to_inline() == {"box": [-1, -2, 3]}
+    centimetres = roi | {"coordinateUnits": "cm", "coordinateSystem": "RAS"}
+    assert read_markups(saved(tmp_path, {"markups": [centimetres]})).to_inline() == {"box": [10, 20, 30]}
+
+
+def test_two_lines_without_name_are_an_error(tmp_path):
+    lines = [node("Line", [point("L-1"), point("L-2")]), node("Line", [point("L_1-1"), point("L_1-2")])]
+    with pytest.raises(LandmarkFileError, match="'Line 1' occurs more than once"):
+        read_markups(saved(tmp_path, {"markups": lines}))

@@ -1,0 +1,364 @@
+"""A small valid data set in each format that is read, and ways to spoil a file: for tests and for long fuzzing."""
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from PIL import Image
+
+CASES = ("ann", "ben")
+SHAPE = (8, 9, 10)
+POINTS = {"AC": [1.0, 2.0, 3.0], "PC, left": [3.0, -2.0, 1.0]}
+PIXELS = {"AC": [3.0, 4.5], "PC, left": [6.0, 2.0]}
+NAMES = list(POINTS)
+
+
+def volumes(folder: Path, pattern: str = "{}.nii.gz") -> None:
+    """Two small volumes."""
+    affine = np.diag([1.0, 1.0, 1.0, 1.0])
+    affine[:3, 3] = -np.array(SHAPE) / 2
+    for case in CASES:
+        path = folder / pattern.format(case)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nib.save(nib.Nifti1Image(np.arange(np.prod(SHAPE), dtype=np.float32).reshape(SHAPE), affine), path)
+
+
+def pictures(folder: Path) -> None:
+    """Two small pictures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for case in CASES:
+        Image.fromarray(np.arange(120, dtype=np.uint8).reshape(10, 12)).save(folder / f"{case}.png")
+
+
+def _text(path: Path, content: str | dict[str, Any] | list[Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return path
+
+
+def _markups(root: Path) -> list[Path]:
+    volumes(root / "images")
+    points = [
+        {"label": name, "position": [-x, -y, z], "positionStatus": "defined"} for name, (x, y, z) in POINTS.items()
+    ]
+    line = {"type": "Line", "name": "TCD", "coordinateSystem": "RAS", "controlPoints": points}
+    nodes = [
+        {"type": "Fiducial", "coordinateSystem": "LPS", "coordinateUnits": "mm", "controlPoints": points},
+        line | {"controlPoints": [{**point, "label": f"L-{i}"} for i, point in enumerate(points)]},
+        {"type": "ROI", "name": "box", "center": [1, 2, 3]},
+    ]
+    return [_text(root / "landmarks" / f"{case}.mrk.json", {"markups": nodes}) for case in CASES]
+
+
+def _fcsv(root: Path) -> list[Path]:
+    volumes(root / "images")
+    head = (
+        "# Markups fiducial file version = 5.0\n# CoordinateSystem = LPS\n"
+        "# columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID\n"
+    )
+    lines = "".join(
+        f'{i},{-x},{-y},{z},0,0,0,1,1,1,0,"{name}",,,2,0\n' for i, (name, (x, y, z)) in enumerate(POINTS.items())
+    )
+    return [_text(root / "landmarks" / f"{case}.fcsv", head + lines) for case in CASES]
+
+
+def _inline(root: Path) -> list[Path]:
+    volumes(root / "images")
+    return [
+        _text(root / "landmarks" / f"{case}.json", {**POINTS, "gone": "absent", "all": [[1, 1, 1], [2, 2, 2]]})
+        for case in CASES
+    ]
+
+
+def _long(root: Path) -> list[Path]:
+    volumes(root / "images")
+    lines = [f'{case},"{name}",{x},{y},{z},present,training,0' for case in CASES for name, (x, y, z) in POINTS.items()]
+    return [
+        _text(
+            root / "points.csv",
+            "\n".join(["case,landmark,x_ras_mm,y_ras_mm,z_ras_mm,status,split,fold", *lines]) + "\n",
+        )
+    ]
+
+
+def _wide(root: Path) -> list[Path]:
+    volumes(root / "images")
+    head = ",".join(f'"{name}_{axis}_voxel"' for name in NAMES for axis in "xyz")
+    lines = [f"{case}\t1\t2\t3\t4\t5\t6" for case in CASES]
+    return [_text(root / "points.tsv", "\n".join(["case\t" + head.replace('","', '"\t"'), *lines]) + "\n")]
+
+
+def _datalist(root: Path) -> list[Path]:
+    volumes(root / "images")
+    items = [
+        {
+            "image": f"images/{case}.nii.gz",
+            "label": POINTS,
+            "case": case,
+            "fold": 0,
+            "group": "g",
+            "raters": {"r": POINTS},
+        }
+        for case in CASES
+    ]
+    rows = [{"name": name} for name in NAMES]
+    properties = {"landmarks": rows, "measures": [{"name": "d", "kind": "distance", "landmarks": NAMES}]}
+    document = {"landmarks": NAMES, "properties": properties, "training": items[:1], "test": items[1:]}
+    return [_text(root / "datalist.json", document)]
+
+
+def _label_map(path: Path) -> None:
+    labels = np.zeros(SHAPE, dtype=np.uint8)
+    labels[1:4, 1:4, 1:4] = 1
+    labels[5, 5, 5] = 2
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(labels, np.eye(4)), path)
+
+
+def _labelmap(root: Path) -> list[Path]:
+    volumes(root / "images")
+    for case in CASES:
+        _label_map(root / "labels" / f"{case}.nii.gz")
+    names = {"labels": {"background": 0, "AC": 1, "PC, left": 2, "third": 3}, "status": {}}
+    names["status"] = {case: {"third": "absent"} for case in CASES}
+    return [_text(root / "labels.json", names), *(root / "labels" / f"{case}.nii.gz" for case in CASES)]
+
+
+def _nnlandmark(root: Path) -> list[Path]:
+    volumes(root / "imagesTr", "{}_0000.nii.gz")
+    for case in CASES:
+        _label_map(root / "labelsTr" / f"{case}.nii.gz")
+    labels = {"background": 0, "AC": 1, "PC, left": 2}
+    dataset = {"channel_names": {"0": "MR"}, "labels": labels, "numTraining": 2, "file_ending": ".nii.gz", "status": {}}
+    points = {case: {"AC": [1, 2, 3], "PC, left": [4.5, 5, 6]} for case in CASES}
+    splits = [{"train": ["ann"], "val": ["ben"]}, {"train": ["ben"], "val": ["ann"]}]
+    return [
+        _text(root / "dataset.json", dataset),
+        _text(root / "all_landmarks_voxel.json", points),
+        _text(root / "splits_final.json", splits),
+    ]
+
+
+def _labelme(root: Path) -> list[Path]:
+    pictures(root)
+    shapes = [{"label": name, "points": [xy], "shape_type": "point", "flags": {}} for name, xy in PIXELS.items()]
+    return [
+        _text(
+            root / f"{case}.json",
+            {"version": "5.0.0", "flags": {"absent: gone": True}, "shapes": shapes, "imagePath": f"{case}.png"},
+        )
+        for case in CASES
+    ]
+
+
+def _coco(root: Path) -> list[Path]:
+    pictures(root / "images")
+    keypoints = [number for x, y in PIXELS.values() for number in (x, y, 2)]
+    document = {
+        "images": [{"id": i, "file_name": f"{case}.png", "split": "training"} for i, case in enumerate(CASES)],
+        "annotations": [
+            {"id": i, "image_id": i, "category_id": 1, "keypoints": keypoints, "absent": []} for i in range(len(CASES))
+        ],
+        "categories": [{"id": 1, "name": "head", "keypoints": NAMES}],
+    }
+    return [_text(root / "coco.json", document)]
+
+
+def _bids(root: Path) -> list[Path]:
+    head = "# CoordinateSystem = 0\n# columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID\n"
+    lines = "".join(
+        f'{i},{x},{y},{z},0,0,0,1,1,1,0,{i},"{name}",\n' for i, (name, (x, y, z)) in enumerate(POINTS.items(), start=1)
+    )
+    files = []
+    for case in CASES:
+        volumes(root / f"sub-{case}" / "anat", "{}.nii.gz")
+        for other in CASES:
+            path = root / f"sub-{case}" / "anat" / f"{other}.nii.gz"
+            if other == case:
+                path.rename(path.with_name(f"sub-{case}_T1w.nii.gz"))
+            else:
+                path.unlink()
+        for folder, what in (("afids_groundtruth", "groundtruth"), ("afids_rater", "rater01")):
+            name = f"sub-{case}_space-T1w_desc-{what}_afids.fcsv"
+            files.append(_text(root / "derivatives" / folder / f"sub-{case}" / "anat" / name, head + lines))
+    return files
+
+
+def _isbi(root: Path) -> list[Path]:
+    pictures(root / "images")
+    lines = "".join(f"{x},{y}\n" for x, y in PIXELS.values()) + "1\n2\n"
+    return [_text(root / "points" / f"{case}.txt", lines) for case in CASES]
+
+
+def _payer(root: Path) -> list[Path]:
+    pictures(root / "images")
+    numbers = ",".join(f"{x},{y}" for x, y in PIXELS.values())
+    return [_text(root / "all.csv", "".join(f"{case},{numbers}\n" for case in CASES))]
+
+
+def _declared(root: Path) -> list[Path]:
+    _inline(root)
+    rows = [{"name": "AC", "pair": "PC, left"}, {"name": "PC, left"}, {"name": "gone"}]
+    rows.append({"name": "all", "instances": "many", "description": "d"})
+    document = {"landmarks": rows, "measures": [], "notes": ["n"], "pixel_spacing": None}
+    return [
+        _text(root / "landmarks.json", document),
+        _text(root / "cases.csv", "case,split,fold,group\nann,test,,p\nben,training,1,\n"),
+    ]
+
+
+EXAMPLES: dict[str, tuple[str | None, Callable[[Path], list[Path]]]] = {
+    "markups": ("markups", _markups),
+    "fcsv": ("fcsv", _fcsv),
+    "json": ("json", _inline),
+    "csv": ("csv", _long),
+    "csv_wide": ("csv", _wide),
+    "datalist": ("datalist", _datalist),
+    "labelmap": ("labelmap", _labelmap),
+    "nnlandmark": ("nnlandmark", _nnlandmark),
+    "labelme": ("labelme", _labelme),
+    "coco": ("coco", _coco),
+    "bids_afids": ("bids_afids", _bids),
+    "isbi_txt": ("isbi_txt", _isbi),
+    "payer_csv": ("payer_csv", _payer),
+    "landmarks_json_and_cases_csv": ("json", _declared),
+}
+"""Name of a parser to the format that is forced, and to what writes a data set and says which files to spoil."""
+
+_NUMBERS = ["NaN", "Infinity", "-1e999", "1e308", "9" * 400, "9" * 5000, "0", "-1", "", "x", "1,5", "٣", "0x10", "1_0"]
+_VALUES: list[Any] = [
+    None, True, -1, 0, 1.5, 1e308, 10**400, float("nan"), float("inf"), "", "absent", "unknown", "$x", "a\0b", "a\nb",
+    "\ud800", "../..", "x" * 5000, [], {}, [[]], [1], [1, 2], [1, 2, 3], [1, "2", 3], [[1, 2, 3]], {"a": 1},
+]  # fmt: skip
+
+
+def _slots(document: Any) -> list[tuple[Any, Any]]:
+    """Every place in a JSON document: its container and its key."""
+    found: list[tuple[Any, Any]] = []
+    stack = [document]
+    while stack:
+        container = stack.pop()
+        if not isinstance(container, dict | list):
+            continue
+        keys = list(container) if isinstance(container, dict) else range(len(container))
+        for key in keys:
+            found.append((container, key))
+            stack.append(container[key])
+    return found
+
+
+def _spoil_json(data: bytes, rng: random.Random) -> bytes:
+    document = json.loads(data)
+    for _ in range(rng.randint(1, 3)):
+        slots = _slots(document)
+        if not slots:
+            break
+        container, key = rng.choice(slots)
+        action = rng.randrange(6)
+        if action == 0:
+            del container[key]
+        elif action == 1:
+            other, other_key = rng.choice(slots)
+            container[key] = json.loads(json.dumps(other[other_key])) if other_key in _keys(other) else None
+        elif action == 2 and isinstance(container, dict):
+            container[rng.choice(["", "labels", "AC", "$", "\ud800", "9" * 30])] = container.pop(key)
+        elif action == 3 and isinstance(container, list):
+            container.insert(rng.randrange(len(container) + 1), rng.choice(_VALUES))
+        else:
+            container[key] = rng.choice(_VALUES)
+    text = json.dumps(document)
+    if rng.random() < 0.05:
+        deep = rng.choice([50, 2000, 200000])
+        text = text.replace("[", "[" * deep, 1)
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _keys(container: Any) -> Any:
+    return container if isinstance(container, dict) else range(len(container))
+
+
+def _spoil_text(data: bytes, rng: random.Random) -> bytes:
+    action = rng.randrange(10)
+    size = len(data)
+    a, b = sorted((rng.randrange(size + 1), rng.randrange(size + 1)))
+    if action == 0:
+        return data[:a]
+    if action == 1:
+        return data[:a] + data[b:]
+    if action == 2:
+        return data[:a] + rng.randbytes(rng.randrange(1, 20)) + data[a:]
+    if action == 3:
+        return data[:a] + data[a:b] * 2 + data[b:]
+    if action == 4:
+        return rng.choice([b"\xef\xbb\xbf", b"\xff\xfe", b"\n\n", b"#\n", b"\0"]) + data
+    if action == 5:
+        return data.replace(b"\n", rng.choice([b"\r\n", b"\r", b"\n\n", b" ", b"\0"]))
+    if action == 6:
+        return data.decode("utf-8", "replace").encode(rng.choice(["utf-16", "utf-32", "utf-16-le"]))
+    lines = data.split(b"\n")
+    if action == 7:
+        rng.shuffle(lines)
+    elif action == 8:
+        lines.insert(rng.randrange(len(lines) + 1), rng.choice(lines))
+    else:
+        cells = lines[place := rng.randrange(len(lines))].split(separator := rng.choice([b",", b"\t", b":", b'"']))
+        cells[rng.randrange(len(cells))] = rng.choice(_NUMBERS).encode()
+        lines[place] = separator.join(cells)
+    return b"\n".join(lines)
+
+
+def spoil(data: bytes, seed: int) -> bytes:
+    """Change a file somewhere, the same for the same seed."""
+    rng = random.Random(seed)
+    if rng.random() < 0.03:
+        return rng.randbytes(rng.randrange(200))
+    for _ in range(rng.choice([1, 1, 1, 2, 4])):
+        is_json = data[:1] in (b"{", b"[")
+        try:
+            data = _spoil_json(data, rng) if is_json and rng.random() < 0.75 else _spoil_text(data, rng)
+        except (ValueError, RecursionError):  # spoiled before, so that it is no JSON any more
+            data = _spoil_text(data, rng)
+    return data
+
+
+def outcome(root: Path, forced: str | None, spoiled: bytes) -> str:
+    """Read a spoiled data set; what came of it, after checking that nothing is lost without a word.
+
+    Args:
+        root: The data set.
+        forced: Its format.
+        spoiled: Content of the file that was changed.
+
+    Returns:
+        ``"read"``, ``"problems"`` or ``"error"``.
+
+    Raises:
+        AssertionError: A message of several lines, or a case that disappears without being named.
+    """
+    from auto_config.datasets import read_dataset
+    from auto_config.errors import UserError
+
+    try:
+        dataset, problems = read_dataset(root, format=forced)
+    except UserError as error:
+        assert str(error).strip(), "an empty message"
+        assert len(str(error).splitlines()) == 1, f"several lines: {str(error)[:300]!r}"
+        return "error"
+    for problem in problems:
+        assert len(problem.message.splitlines()) == 1, f"several lines: {problem.message[:300]!r}"
+    read = {case.name for case in dataset.cases}
+    said = " ".join([*(problem.message for problem in problems), *(problem.case or "" for problem in problems)])
+    for case in CASES:
+        # A list that no longer names a case does not lose it.
+        if not any(case in name for name in read) and case.encode() in spoiled:
+            assert case in said or not problems_are_few(problems), f"{case} is lost: {[p.message for p in problems]}"
+    return "problems" if problems else "read"
+
+
+def problems_are_few(problems: list[Any]) -> bool:
+    """Whether no problem is about the data set as a whole, which explains every lost case."""
+    return not any(problem.case is None and problem.severity == "error" for problem in problems)

@@ -1,0 +1,37 @@
+"""Every parser on spoiled files: a data set, problems or an error of one line, and no case lost without a word."""
+
+import pytest
+from format_examples import CASES, EXAMPLES, outcome, spoil
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from auto_config.datasets import read_dataset
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_examples_are_read(name, tmp_path):
+    forced, write = EXAMPLES[name]
+    write(tmp_path)
+    dataset, problems = read_dataset(tmp_path)
+    assert dataset.format == forced
+    assert [problem.message for problem in problems if "no case" not in problem.message] == []
+    assert [case.name.removeprefix("sub-") for case in dataset.cases] == list(CASES)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_spoiled_files_never_break_a_parser(name, tmp_path):
+    forced, write = EXAMPLES[name]
+    files = write(tmp_path)
+    contents = [path.read_bytes() for path in files]
+
+    @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(st.integers(0, len(files) - 1), st.one_of(st.integers(0, 2**32), st.binary(max_size=40)))
+    def check(which, change):
+        spoiled = change if isinstance(change, bytes) else spoil(contents[which], change)
+        files[which].write_bytes(spoiled)
+        try:
+            outcome(tmp_path, forced, spoiled)
+        finally:
+            files[which].write_bytes(contents[which])
+
+    check()
