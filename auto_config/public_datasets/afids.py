@@ -109,7 +109,7 @@ def read(folder: Path) -> BenchmarkReading:
             missing += [found] if isinstance(found, MissingFile) else []
             problems += [found] if isinstance(found, Problem) else []
     if not (cases or problems or missing):
-        raise UserError(f"{folder}: holds no AFIDs; give a folder with {LAYOUT}")
+        raise UserError(f"{folder}: holds no AFIDs; give the folder with {LAYOUT}")
     checked = []
     for case in cases:
         raters, left_out = _same_frame(case)
@@ -119,7 +119,7 @@ def read(folder: Path) -> BenchmarkReading:
         "Ground truth is the mean of several raters; single raters are in 'raters' where they are in the same frame.",
         "Split of nnLandmark (Ertl et al. 2026): 22 test subjects of HCP, OASIS, LHSCPD and SNSX, 110 others.",
     ]
-    pairs = tuple((f"L{name[1:]}", name) for name in NAMES if name.startswith("R "))
+    pairs = tuple((name, f"L{name[1:]}") for name in NAMES if name.startswith("R "))
     return BenchmarkReading(
         NAMES, in_order(checked), Properties(pairs=pairs, notes=tuple(notes)), tuple(problems), tuple(missing)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ _PARTIAL = (".part", ".partial", ".crdownload", ".download", ".aria2", ".filepar
 _POINTER_BYTES = 1024  # pointers are text of some hundred bytes
 _GZIP_MAGIC = b"\x1f\x8b"
 _TWO_TO_32 = 2**32
+_BLOCK = 2**20
 
 
 def absence(path: Path, download: str) -> str | None:
@@ -63,23 +65,23 @@ def _is_cut(path: Path, head: bytes) -> bool:
     try:
         image = nib.load(path)
         size = int(image.dataobj.offset) + int(np.prod(image.shape)) * image.get_data_dtype().itemsize
-    except EOFError:
-        return True
-    except Exception:  # not a NIfTI at all, which is another problem and told by its reader
-        return False
+    except Exception:  # nibabel raises whatever it likes where the header is cut, or where it is no NIfTI
+        size = None
     if not name.endswith(".gz"):
-        return path.stat().st_size < size
+        return size is not None and path.stat().st_size < size
     # A gzip file ends with the size of its content, so a whole file is known at once.
     with path.open("rb") as stream:
-        stream.seek(-4, os.SEEK_END)
-        if int.from_bytes(stream.read(4), "little") == size % _TWO_TO_32:
+        stream.seek(-min(4, len(head)), os.SEEK_END)
+        if size is not None and int.from_bytes(stream.read(), "little") == size % _TWO_TO_32:
             return False
     try:
         with gzip.open(path) as stream:
-            while stream.read(1 << 20):
+            while stream.read(_BLOCK):
                 pass
-    except (EOFError, OSError):
+    except EOFError:
         return True
+    except (OSError, zlib.error):  # damaged, not cut: its reader says so
+        return False
     return False
 
 

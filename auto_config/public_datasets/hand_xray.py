@@ -17,7 +17,6 @@ import numpy as np
 
 from auto_config.bundle_scripts.landmark_files import read_text
 from auto_config.bundle_scripts.landmarks import PRESENT, LandmarkFileError, LandmarkSet
-from auto_config.datasets.entries import find_files
 from auto_config.datasets.model import Problem
 from auto_config.datasets.properties import Measure, Properties
 from auto_config.errors import UserError
@@ -50,8 +49,9 @@ def read(folder: Path) -> BenchmarkReading:
     if not tables:
         raise UserError(f"{folder}: holds no hand X-rays; give the folder with {LAYOUT}")
     images: dict[str, list[Path]] = {}
-    for path in find_files(folder, _ENDINGS):
-        images.setdefault(path.stem, []).append(path)
+    for path in folder.rglob("*"):
+        if path.suffix.lower() in _ENDINGS and not path.name.startswith("."):
+            images.setdefault(path.stem, []).append(path)
     folds = _folds(folder)
     cases: list[BenchmarkCase] = []
     problems: list[Problem] = []

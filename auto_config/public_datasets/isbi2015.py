@@ -78,9 +78,9 @@ def read(folder: Path) -> BenchmarkReading:
     missing: list[MissingFile] = []
     for name in dict.fromkeys(path.stem for path in listed):
         images = [
-            (place / f"{name}.bmp", _SECTIONS[key])
+            (path, _SECTIONS[key])
             for key, place in places.items()
-            if place is not None and (place / f"{name}.bmp").is_file()
+            if place is not None and ((path := place / f"{name}.bmp").is_file() or path.is_symlink())
         ]
         image, section = images[0] if images else (folder / "RawImage" / f"{name}.bmp", "training")
         texts = {rater: (place or folder / f"400_{rater}") / f"{name}.txt" for rater, place in doctors.items()}

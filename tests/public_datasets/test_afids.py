@@ -44,7 +44,7 @@ def test_names_pairs_and_the_published_split(tmp_path):
     }
     assert len(afids.TEST) == 22
     assert len(reading.properties.pairs) == 11
-    assert ("L MB", "R MB") in reading.properties.pairs
+    assert ("R MB", "L MB") in reading.properties.pairs
     assert {name for pair in reading.properties.pairs for name in pair} <= set(afids.NAMES)
     assert len(set(afids.NAMES)) == 32
 

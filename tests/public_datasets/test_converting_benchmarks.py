@@ -30,7 +30,7 @@ def make_mml(root):
 
 
 def make_pddca(root):
-    points = {name: (-10.0 + number, 20.0, 50.0) for number, name in enumerate(("chin", "mand_l", "mand_r"))}
+    points = {name: (float(number), 20.0, 50.0) for number, name in enumerate(("chin", "mand_l", "mand_r"))}
     points |= {"odont_proc": (0.0, 5.0, 60.0), "occip_bone": (5.0, 10.0, 60.0)}
     layouts.pddca_case(root, "0522c0001", points)
     layouts.pddca_case(root, "0522c0014", points)
