@@ -34,8 +34,9 @@ from landmark_app.lib.datastore import LandmarkLabels, LocalLandmarkDatastore
 from landmark_app.lib.dicomweb import connect
 from landmark_app.lib.errors import ClientError
 from landmark_app.lib.images import require_image
-from landmark_app.lib.infer import TAGS, LandmarkEdit, LandmarkInfer, LandmarkPoints, choice
+from landmark_app.lib.infer import TAGS, LandmarkEdit, LandmarkInfer, LandmarkPoints, first
 from landmark_app.lib.known import KnownPoint, known_points
+from landmark_app.lib.requests import tag as checked_tag
 from landmark_app.lib.scoring import LandmarkError
 from landmark_app.lib.served import record
 from landmark_app.lib.strategies import First, Random, Uncertainty
@@ -151,18 +152,25 @@ class LandmarkApp(MONAILabelApp):
         model = request.get("model")
         if not isinstance(model, str) or model not in self._infers:
             raise ClientError(f"there is no model '{model}'; there are {', '.join(self._infers)}", HTTPStatus.NOT_FOUND)
-        tag = choice(request, "label_tag", TAGS)
+        tag = checked_tag(first(request.get("label_tag")) or TAGS[0])
         image_id, path = self._image(request.get("image"), store)
         file, params = self._infers[model]({**request, "image": str(path), "image_id": image_id})
         label = file
-        if image_id is not None and isinstance(store, LandmarkLabels):
-            radius_mm = self._infers[model].bundle.card.ball_radius_mm
-            # An edit of a saved label knows of an absent landmark only that it is absent; any place will do then.
-            placed = [{**item, "world": item["world"] or [0.0] * 3} for item in params["landmarks"]]
-            record(store.landmark_folder(), image_id, model, placed, radius_mm)
-        if image_id is not None and request.get("save_label") is True:
-            label = store.save_label(image_id, file, tag, {"model": model, "params": params})
+        try:
+            if image_id is not None and isinstance(store, LandmarkLabels):
+                self._record(store, image_id, model, params["landmarks"])
+            if image_id is not None and request.get("save_label") is True:
+                label = store.save_label(image_id, file, tag, {"model": model, "params": params})
+        except Exception:
+            Path(file).unlink(missing_ok=True)  # there is no answer that would tell the caller to remove it
+            raise
         return {"label": label, "tag": tag, "file": file, "params": params}
+
+    def _record(self, store: LandmarkLabels, image_id: str, model: str, landmarks: list[dict[str, Any]]) -> None:
+        """Keep what is served, so that it is known when it comes back."""
+        # An edit of a saved label knows of an absent landmark only that it is absent; any place will do then.
+        placed = [{**item, "world": item["world"] or [0.0] * 3} for item in landmarks]
+        record(store.landmark_folder(), image_id, model, placed, self._infers[model].bundle.card.ball_radius_mm)
 
     def _landmark_names(self) -> dict[str, tuple[str, ...]]:
         """The landmarks of each bundle as they are now."""
@@ -178,7 +186,7 @@ class LandmarkApp(MONAILabelApp):
         if not isinstance(image, str) or not image:
             raise ClientError("no image is given; give the id of an image of the data store")
         sessions = self.sessions()
-        if sessions and Path(image).is_absolute():
+        if sessions is not None and Path(image).is_absolute():
             path = Path(image).resolve()
             if path.is_relative_to(Path(sessions.store_path).resolve()) and path.is_file():
                 return None, path

@@ -169,19 +169,22 @@ class LandmarkPoints(LandmarkTask):
 def choice(request: Mapping[str, Any], name: str, allowed: Sequence[str]) -> str:
     """The value of an option; the first allowed one if the request says nothing.
 
-    Clients whose user chose nothing send back the whole list that they were offered.
-
     Raises:
         ClientError: a value that is not allowed.
     """
-    value = request.get(name)
-    if isinstance(value, list):
-        value = value[0] if value else None
+    value = first(request.get(name))
     if value is None or value == "":
         return allowed[0]
     if value not in allowed:
         raise ClientError(f"{name} is '{value}'; allowed are {', '.join(allowed)}")
     return str(value)
+
+
+def first(value: Any) -> Any:
+    """The first of a list: clients whose user chose nothing send back all that they were offered."""
+    if isinstance(value, list):
+        return value[0] if value else None
+    return value
 
 
 def label_map_ending(request: Mapping[str, Any]) -> str:
