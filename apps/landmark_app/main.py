@@ -83,11 +83,11 @@ class LandmarkApp(MONAILabelApp):
         """The images of a folder, or of a DICOMweb server."""
         # Not a person's choice, and read in many places: MONAI Label's own list has pictures, and no MetaImage.
         settings.MONAI_LABEL_DATASTORE_FILE_EXT = list(IMAGE_PATTERNS)
-        if self.studies.startswith(("http://", "https://")):
-            self.studies = self.studies.strip().rstrip("/")
-            return connect(self.studies, settings, bundles=self._landmark_names)
+        studies = str(self.studies).strip()
+        if studies.startswith(("http://", "https://")):
+            return connect(studies.rstrip("/"), settings, bundles=self._landmark_names)
         return LocalLandmarkDatastore(
-            self.studies,
+            studies,
             bundles=self._landmark_names,
             extensions=settings.MONAI_LABEL_DATASTORE_FILE_EXT,
             auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,

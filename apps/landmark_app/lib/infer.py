@@ -124,7 +124,7 @@ class LandmarkEdit(LandmarkInfer):
     def __init__(self, bundle: ServedBundle, known: KnownPoints, device: str | None = None) -> None:
         super().__init__(bundle, device)
         self.type = InferType.DEEPEDIT
-        self.description = f"Click where a landmark should be. {self.description}"
+        self.description = f"Click where a landmark should be. {bundle.card.description}"
         self._known = known
 
     def find(self, request: Mapping[str, Any]) -> Prediction:
