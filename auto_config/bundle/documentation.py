@@ -41,7 +41,7 @@ Any name at the top of a config can be set on the command line, such as `--fold 
 `--train#trainer#max_epochs 20`.
 `auto_config train FOLDER --time_budget 15m` fits the whole schedule to a time.
 
-Results are points in world millimetres: `CASE.mrk.json` for 3D Slicer (LPS) and `predictions.csv` (RAS).
+{results}
 
 ## System Configuration
 Python packages and their versions are in `configs/metadata.json`.
@@ -58,6 +58,14 @@ give wrong points.
 Ertl et al., nnLandmark, MIDL 2026; Isensee et al., nnU-Net, Nature Methods 18, 2021; Cardoso et al., MONAI, arXiv
 2211.02701.
 """
+
+
+_RESULTS = {
+    3: "Results are points in world millimetres: `CASE.mrk.json` for 3D Slicer (LPS) and `predictions.csv` (RAS).",
+    2: "Results are points with x to the right and y down from the centre of the first pixel: `predictions.csv` in pixels\n"
+    "and, where the size of a pixel is known, in millimetres; `CASE.mrk.json` for 3D Slicer. `pixel_spacing` in\n"
+    "`configs/inference.json` is the size that pictures are read with, in mm; null takes that of each file.",
+}
 
 
 def readme(name: str, plan: Plan, landmarks: dict[str, Any], split: Split) -> str:
@@ -78,6 +86,7 @@ def readme(name: str, plan: Plan, landmarks: dict[str, Any], split: Split) -> st
         name=name,
         count=len(landmarks["landmarks"]),
         dims=plan.value("spatial_dims"),
+        results=_RESULTS[plan.value("spatial_dims")],
         network=plan.value("network"),
         recipe=plan.value("recipe"),
         stages="one stage" if stages == 1 else "coarse to fine in two stages",
