@@ -62,9 +62,9 @@ Ertl et al., nnLandmark, MIDL 2026; Isensee et al., nnU-Net, Nature Methods 18, 
 
 _RESULTS = {
     3: "Results are points in world millimetres: `CASE.mrk.json` for 3D Slicer (LPS) and `predictions.csv` (RAS).",
-    2: "Results are points with x to the right and y down from the centre of the first pixel: `predictions.csv` in pixels\n"
-    "and, where the size of a pixel is known, in millimetres; `CASE.mrk.json` for 3D Slicer. `pixel_spacing` in\n"
-    "`configs/inference.json` is the size that pictures are read with, in mm; null takes that of each file.",
+    2: "Results are points with x to the right and y down from the centre of the first pixel: `predictions.csv` in\n"
+    "pixels and, where the size of a pixel is known, in millimetres; `CASE.mrk.json` for 3D Slicer. `pixel_spacing`\n"
+    "in `configs/inference.json` is the size that pictures are read with, in mm; null takes that of each file.",
 }
 
 
