@@ -77,7 +77,8 @@ class PlanOptions:
         """
         for option, given in (("modality", self.modalities[1:] and self.modalities), ("channels", self.channel_names)):
             if given and len(given) != channels:
-                raise UserError(f"--{option} {','.join(given)}: has {len(given)} parts, the images have {channels} channels")
+                what = f"--{option} {','.join(given)}"
+                raise UserError(f"{what}: has {len(given)} parts, the images have {channels} channels")
 
 
 def _choice(option: str, value: str | None, allowed: tuple[str, ...]) -> None:
