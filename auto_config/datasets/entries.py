@@ -130,7 +130,8 @@ def joined_channels(
     for case, found in channels.items():
         if sorted(found) != list(range(len(found))):
             lacking = next(number for number in range(len(found)) if number not in found)
-            message = f"{next(iter(found.values()))}: case {case!r} has no channel _{lacking:04d}, but _{max(found):04d}; add it"
+            one = next(iter(found.values()))
+            message = f"{one}: case {case!r} has no channel _{lacking:04d}, but _{max(found):04d}; add the file"
             problems.append(Problem("error", message, case_name(case)))
             continue
         files[case] = tuple(found[number] for number in sorted(found))
