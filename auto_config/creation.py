@@ -13,9 +13,10 @@ from auto_config.bundle.writer import check_target, write_bundle
 from auto_config.datasets import Dataset, Problem, read_dataset
 from auto_config.datasets.assembly import Missing
 from auto_config.datasets.checks import Outside
+from auto_config.datasets.duplicates import leak_problems
 from auto_config.datasets.options import Coordinates
 from auto_config.errors import UserError
-from auto_config.fingerprint import all_problems, summarise
+from auto_config.fingerprint import all_problems, digests_of, summarise
 from auto_config.measuring import measure_cases
 from auto_config.planning import Plan, PlanOptions, make_plan, make_split, read_test_file
 from auto_config.planning.hardware import gpu_memory_gb as find_gpu_memory
@@ -119,6 +120,8 @@ def create(
     report(problems, console)
     dataset = replace(dataset, cases=tuple(one.case for one in measured))
     split = make_split(dataset.cases, folds=folds, test_fraction=test_fraction, test_names=test_names, seed=seed)
+    # Test cases may have been chosen only now; those that the source declares were judged above.
+    report(leak_problems(dataset.cases, digests_of(measured), set(split.test)), console)
     numbers = summarise(dataset, measured, without=split.test)
     plan = make_plan(numbers, options, split.decisions)
     write_bundle(target, dataset, plan, split, numbers, seed=seed, weights=weights, overwrite=overwrite)

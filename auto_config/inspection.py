@@ -18,6 +18,7 @@ from auto_config.datasets import Case, Dataset, Problem, read_dataset
 from auto_config.datasets.assembly import Missing
 from auto_config.datasets.checks import Outside, check_case, outside_absent
 from auto_config.datasets.cohort_checks import cohort_problems
+from auto_config.datasets.duplicates import voxel_digest
 from auto_config.datasets.images import Header, read_header, read_image
 from auto_config.datasets.names import left_right_pairs
 from auto_config.datasets.options import Coordinates
@@ -39,12 +40,14 @@ class CaseReport:
         header: Header of its image, or None where it could not be read.
         problems: Its problems.
         picture: JPEG of slices with the points, or None.
+        digest: Of its voxels, or None where they were not read.
     """
 
     case: Case
     header: Header | None
     problems: tuple[Problem, ...]
     picture: bytes | None = None
+    digest: str | None = None
 
 
 def inspect(
@@ -100,7 +103,8 @@ def inspect(
     )
     problems += [problem for found in reports for problem in found.problems]
     headers = {found.case.name: found.header for found in reports if found.header is not None}
-    problems += cohort_problems(dataset, [found.case for found in reports], headers)
+    digests = {found.case.name: found.digest for found in reports if found.digest is not None}
+    problems += cohort_problems(dataset, [found.case for found in reports], headers, digests)
     summary = summarize(dataset, reports)
     for title, text in summary:
         console.print(f"[bold]{title:>18}[/bold]  {escape(text)}")
@@ -149,7 +153,8 @@ def inspect_case(
         picture = case_picture(image, case.landmarks)
     if outside == "absent" and usable:
         case = outside_absent(case, header)
-    return CaseReport(case, header, tuple(problems), picture)
+    digest = None if isinstance(image, Header) else voxel_digest(image.array)
+    return CaseReport(case, header, tuple(problems), picture, digest)
 
 
 def summarize(dataset: Dataset, reports: Sequence[CaseReport]) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from auto_config.bundle_scripts.background import background_box, background_value
 from auto_config.datasets.checks import Outside, check_case, outside_absent
+from auto_config.datasets.duplicates import voxel_digest
 from auto_config.datasets.images import Header, Image, read_image
 from auto_config.datasets.model import Case, Dataset, Problem
 from auto_config.errors import UserError
@@ -36,12 +37,14 @@ class MeasuredCase:
         header: of its image; None if it cannot be read.
         numbers: of its image; None if the case has errors.
         problems: of the case.
+        digest: of its voxels, see `duplicates.voxel_digest`; None if the case has errors.
     """
 
     case: Case
     header: Header | None
     numbers: CaseNumbers | None
     problems: tuple[Problem, ...]
+    digest: str | None = None
 
 
 def measure_cases(dataset: Dataset, *, outside: Outside = "error", workers: int | None = None) -> list[MeasuredCase]:
@@ -79,7 +82,7 @@ def measure_case(case: Case, names: Sequence[str], outside: Outside = "error") -
         return MeasuredCase(case, image.header, None, tuple(problems))
     if outside == "absent":
         case = outside_absent(case, image.header)
-    return MeasuredCase(case, image.header, _measure(image), tuple(problems))
+    return MeasuredCase(case, image.header, _measure(image), tuple(problems), voxel_digest(image.array))
 
 
 def _measure(image: Image) -> CaseNumbers:

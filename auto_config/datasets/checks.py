@@ -176,18 +176,26 @@ def outside_mask(landmarks: LandmarkSet, header: Header) -> np.ndarray:
     """(L,) bool: which present landmarks lie outside the image, the outer border of its voxels counted as inside."""
     mask = np.zeros(len(landmarks), dtype=bool)
     mask[landmarks.present] = ~_inside(landmarks.points[landmarks.present], header)
+    for index, name in enumerate(landmarks.names):
+        if name in landmarks.instances:
+            mask[index] = not _inside(landmarks.instances[name], header).all()
     return mask
 
 
 def outside_absent(case: Case, header: Header) -> Case:
-    """The case with the landmarks outside its image turned absent (``--outside absent``)."""
+    """The case with the landmarks outside its image turned absent, instances left out (``--outside absent``)."""
     if case.landmarks is None:
         return case
-    mask = outside_mask(case.landmarks, header)
+    before = case.landmarks
+    mask = outside_mask(before, header)
     if not mask.any():
         return case
-    status = np.where(mask, ABSENT, case.landmarks.status)
-    return replace(case, landmarks=LandmarkSet(case.landmarks.names, case.landmarks.points, status))
+    points, status = before.points.copy(), np.where(mask, ABSENT, before.status)
+    instances = {name: found[_inside(found, header)] for name, found in before.instances.items()}
+    for index, name in enumerate(before.names):
+        if len(instances.get(name, ())):
+            points[index], status[index] = instances[name][0], PRESENT
+    return replace(case, landmarks=LandmarkSet(before.names, points, status, instances))
 
 
 def _inside(points: np.ndarray, header: Header) -> np.ndarray:
@@ -223,8 +231,11 @@ def _check_outside(case: str, landmarks: LandmarkSet, header: Header, outside: O
         return []
     first = int(np.flatnonzero(mask)[0])
     name = landmarks.names[first]
-    voxel = world_to_voxel(header.affine, landmarks.points[first])
-    where = ", ".join(f"{value:.1f}" for value in landmarks.points[first])
+    point = landmarks.points[first]
+    if name in landmarks.instances:
+        point = landmarks.instances[name][~_inside(landmarks.instances[name], header)][0]
+    voxel = world_to_voxel(header.affine, point)
+    where = ", ".join(f"{value:.1f}" for value in point)
     frame, element = ("mm RAS", "voxel") if len(header.shape) == 3 else (header.unit, "pixel")
     subject = f"landmark {name!r} at ({where}) {frame}, {element} {np.round(voxel, 1).tolist()} of {list(header.shape)}"
     what = f"{header.path}: {subject}, lies outside the image"

@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from auto_config.datasets.duplicates import duplicate_problems
+from auto_config.datasets.exchange_checks import exchanged_pairs, impossible_points
 from auto_config.datasets.images import Header
 from auto_config.datasets.model import Case, Dataset, Problem, present_points
 from auto_config.datasets.names import left_right_pairs
+from auto_config.datasets.scale_checks import image_scale_problems, point_scale_problems
 from auto_config.datasets.units import unit_problems
 
 _SPACING_RATIO = 10.0
@@ -22,17 +25,35 @@ _ALIGNED_DEGREES = 60.0
 _SWAPPED_SHARE = 0.75
 
 
-def cohort_problems(dataset: Dataset, cases: Sequence[Case], headers: Mapping[str, Header]) -> list[Problem]:
+def cohort_problems(
+    dataset: Dataset,
+    cases: Sequence[Case],
+    headers: Mapping[str, Header],
+    digests: Mapping[str, str] | None = None,
+) -> list[Problem]:
     """Everything that only the cohort shows; `inspect` and `create` ask the same.
 
     Args:
         dataset: For its names and axes.
         cases: Its cases, with landmarks outside their images turned absent where that was asked for.
         headers: Name of the case to its header, for those that could be read.
+        digests: Name of the case to `duplicates.voxel_digest` of its image; None where the voxels were not read.
     """
-    return (
-        check_headers(headers) + unit_problems(headers) + check_configurations(cases) + check_sides(dataset, cases)
-    )
+    configurations = check_configurations(cases)
+    told = {problem.case for problem in configurations}
+    # A mirrored case has every pair and many points wrong; one problem says it.
+    others = [case for case in cases if case.name not in told]
+    return [
+        *check_headers(headers),
+        *unit_problems(headers),
+        *image_scale_problems(headers),
+        *point_scale_problems(cases, dataset.names, dataset.spatial_dims),
+        *configurations,
+        *check_sides(dataset, cases),
+        *exchanged_pairs(dataset, others),
+        *impossible_points(dataset, others),
+        *duplicate_problems(cases, digests or {}),
+    ]
 
 
 def check_headers(headers: Mapping[str, Header]) -> list[Problem]:
