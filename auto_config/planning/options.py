@@ -63,7 +63,6 @@ class PlanOptions:
         _axes("spacing", self.spacing, spatial_dims, "millimetres above 0, such as 0.5")
         _axes("patch_size", self.patch_size, spatial_dims, "whole numbers of voxels above 0, such as 96")
 
-
     @property
     def modalities(self) -> tuple[str, ...]:
         """The given modalities: none, one for all channels, or one for each."""
