@@ -14,6 +14,7 @@ from auto_config.bundle.documentation import readme
 from auto_config.bundle.landmark_table import landmark_table
 from auto_config.bundle.metadata import metadata
 from auto_config.datasets.model import Case, Dataset
+from auto_config.datasets.properties import Properties, properties_document
 from auto_config.errors import UserError
 from auto_config.fingerprint import Fingerprint
 from auto_config.planning import Plan, Split
@@ -146,7 +147,8 @@ def data_list(dataset: Dataset, split: Split) -> tuple[Path, dict[str, Any]]:
     """The folder that image paths start from, and the content of ``data/datalist.json``.
 
     Points are inline, in world mm by name, so a bundle trains also when the landmark files have moved away. The list
-    names the folder too, so that it can be read as a data set; training takes ``dataset_dir`` of ``train.json``.
+    names the folder too, and holds what is declared about landmarks, so that it can be read as a data set; training
+    takes ``dataset_dir`` of ``train.json``.
     """
     images = [part for case in dataset.cases for part in case.image]
     root = Path(os.path.commonpath([str(part.absolute().parent) for part in images]))
@@ -154,7 +156,9 @@ def data_list(dataset: Dataset, split: Split) -> tuple[Path, dict[str, Any]]:
     folds = split.folds if len(set(split.folds.values())) > 1 else {}
     training = [_item(case, dataset.names, root, folds) for case in dataset.cases if case.name in split.folds]
     test = [_item(case, dataset.names, root, {}) for case in dataset.cases if case.name in set(split.test)]
-    return root, {"dataset_dir": str(root), "training": training, "test": test}
+    declared = dataset.properties.for_names(dataset.names)
+    properties = {"properties": properties_document(dataset.names, declared)} if declared != Properties() else {}
+    return root, {"dataset_dir": str(root), **properties, "training": training, "test": test}
 
 
 def _item(case: Case, names: Sequence[str], root: Path, folds: Mapping[str, int]) -> dict[str, Any]:
