@@ -89,6 +89,11 @@ def read(folder: Path) -> BenchmarkReading:
     ]
     if unmeasured := [path.name for path in natural(root.glob("sub-*")) if path.name not in measured]:
         notes.append(f"{len(unmeasured)} subjects without a usable label map of measures are left out.")
+    if moved := sum(not np.array_equal(matrix, np.eye(4)) for matrix in to_image.values()):
+        notes.append(
+            f"{moved} subjects were measured in a re-aligned image: their ends were ordered there, and taken to the "
+            "image with the transform that lies beside the label map."
+        )
     ordered, properties = ordered_lines(measured, MEASURES, notes)
     cases = [
         BenchmarkCase(

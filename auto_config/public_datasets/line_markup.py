@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from auto_config.bundle_scripts.control_points import TO_RAS, coordinate_system, millimetres_per_unit, to_world
 from auto_config.bundle_scripts.landmarks import LandmarkFileError
+from auto_config.bundle_scripts.markup_nodes import node_points
 from auto_config.datasets.points import read_json
 
 
@@ -26,15 +25,8 @@ def read_line(path: Path) -> np.ndarray:
     nodes = document.get("markups") if isinstance(document, dict) else None
     if not isinstance(nodes, list) or len(nodes) != 1 or not isinstance(nodes[0], dict):
         raise LandmarkFileError(f"{path}: must hold one markup; save the line again in Slicer")
-    node: dict[str, Any] = nodes[0]
-    points = node.get("controlPoints") or []
-    if not isinstance(points, list) or not all(isinstance(point, dict) for point in points):
-        raise LandmarkFileError(f"{path}: 'controlPoints' must be a list of points; save the line again in Slicer")
-    placed = [point for point in points if point.get("positionStatus", "defined") == "defined"]
-    if len(placed) != 2 or len(points) != 2:
-        raise LandmarkFileError(f"{path}: has {len(placed)} placed points of {len(points)}, a line has two")
-    system = coordinate_system(node.get("coordinateSystem", "LPS"), path)
-    if system == "IJK":
-        raise LandmarkFileError(f"{path}: coordinateSystem is IJK; save the line in Slicer as LPS or RAS")
-    to_ras = TO_RAS[system] @ np.diag([*[millimetres_per_unit(node.get("coordinateUnits"), path)] * 3, 1.0])
-    return np.array([to_world(point.get("position"), to_ras, str(point.get("label")), path) for point in points])
+    rows = node_points(nodes[0], path)
+    ends = [row.point for row in rows if row.point is not None]
+    if len(rows) != 2 or len(ends) != 2:
+        raise LandmarkFileError(f"{path}: has {len(ends)} placed points of {len(rows)}, a line has two")
+    return np.array(ends)
