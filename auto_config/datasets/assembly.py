@@ -73,7 +73,10 @@ def read_dataset(
         names, properties = read_properties(folder / PROPERTIES_FILE)
         if options.pixel_spacing is None:
             options = replace(options, pixel_spacing=declared_pixel_spacing(folder / PROPERTIES_FILE))
-    reading = row.read(path, replace(options, many=properties.many))
+    try:
+        reading = row.read(path, replace(options, many=properties.many))
+    except UserError as error:
+        raise UserError(_one_line(str(error))) from error
     options = replace(options, pixel_spacing=options.pixel_spacing or reading.pixel_spacing)
     if reading.properties is not None:
         properties = reading.properties
@@ -130,7 +133,13 @@ def _assemble(  # noqa: PLR0917 - what `read_dataset` found, in that order
     if not cases and not any(problem.severity == "error" for problem in problems):
         problems.append(Problem("error", f"{source}: no case has both an image and landmarks; make their names equal"))
     properties = properties.for_names(names)
-    return Dataset(source, format_name, names, cases, reading.spatial_dims, unit, properties), problems
+    dataset = Dataset(source, format_name, names, cases, reading.spatial_dims, unit, properties)
+    return dataset, [replace(problem, message=_one_line(problem.message)) for problem in problems]
+
+
+def _one_line(message: str) -> str:
+    """A message with the signs that break a line written as they are in Python: files may be called anything."""
+    return "".join(sign if sign == " " or not sign.isspace() else repr(sign)[1:-1] for sign in message)
 
 
 def _has_name(entry: Entry, problems: list[Problem]) -> bool:

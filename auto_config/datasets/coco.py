@@ -122,16 +122,20 @@ def _keypoints(categories: list[dict[str, Any]], source: Path) -> dict[Any, list
     return found
 
 
+def _is_path(name: object) -> bool:
+    return isinstance(name, str) and bool(name) and name.isprintable()
+
+
 def _paths(image: Mapping[str, Any], source: Path, files: list[Path], where: str) -> tuple[Path, ...]:
     """The picture, or one for each channel; empty where one of them is not there."""
     names = image.get("file_names", [image.get("file_name")])
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
+    if not isinstance(names, list) or not names or not all(_is_path(name) for name in names):
         raise UserError(f"{where}: 'file_name' is {shown(image.get('file_name'))}; give the name of its picture")
     found = []
     for name in names:
         direct = source.parent / name
         try:
-            candidates = [direct] if "\0" not in name and is_image(direct) else []
+            candidates = [direct] if is_image(direct) else []
         except OSError:  # a name that is too long for a file
             candidates = []
         candidates = candidates or [path for path in files if path.name == Path(name).name]

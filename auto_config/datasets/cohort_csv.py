@@ -229,7 +229,7 @@ def _images(case: str, rows: _Rows, images: Mapping[str, list[Path]], source: Pa
 
 def _candidates(value: str, images: Mapping[str, list[Path]], folder: Path) -> list[Path]:
     """Images that a value of the table may mean."""
-    if "\0" in value:
+    if not value.isprintable():
         return []
     direct = folder / value
     try:

@@ -56,7 +56,7 @@ def read_datalist(source: Path, options: ReadOptions) -> Reading:
     if not isinstance(document, dict) or not isinstance(document.get("training"), list):
         raise UserError(f"{source}: is not a MONAI datalist; it needs a list 'training' of image and label items")
     directory = document.get("dataset_dir", "")
-    if not isinstance(directory, str) or "\0" in directory:
+    if not isinstance(directory, str) or not directory.isprintable():
         raise UserError(f"{source}: 'dataset_dir' is {shown(directory)}; give the path of a folder, or leave it out")
     root = source.parent / directory
     names, properties = _declared(document, source)
@@ -71,6 +71,7 @@ def read_datalist(source: Path, options: ReadOptions) -> Reading:
     ]
     dims = options.spatial_dims(_first_image(items, root))
     reading = Reading([], [], names, properties, dims, options.pixel_spacing)
+    reading.problems.extend(_unread_sections(document, source))
     labels = label_names(document, source) if "labels" in document else None
     for section, split, number, item in items:
         where = f"{source}: {section} item {number}"
@@ -141,13 +142,27 @@ def _section(document: Mapping[str, Any], section: str, source: Path) -> list[An
     return items
 
 
+def _unread_sections(document: Mapping[str, Any], source: Path) -> list[Problem]:
+    """Lists of images under a key that means nothing here: a slip of the pen would lose all of them."""
+    return [
+        Problem(
+            "error",
+            f"{source}: {key!r} lists images that are not read; rename it to one of {', '.join(_SPLITS)}, or remove it",
+        )
+        for key, value in document.items()
+        if key not in _SPLITS
+        and isinstance(value, list)
+        and any(isinstance(i, Mapping) and "image" in i for i in value)
+    ]
+
+
 def _images(item: object) -> list[str]:
     """The image paths of an item as they are written; empty where it has none that can be used."""
     if isinstance(item, str):
         item = {"image": item}
     value = item.get("image") if isinstance(item, Mapping) else None
     images = value if isinstance(value, list) else [value]
-    return images if all(isinstance(path, str) and path and "\0" not in path for path in images) else []
+    return images if all(isinstance(path, str) and path and path.isprintable() for path in images) else []
 
 
 def _first_image(items: list[tuple[str, str, int, Any]], root: Path) -> list[Path]:
@@ -244,7 +259,7 @@ class _Item:
             return None, where
         if isinstance(label, Mapping):
             return LandmarkSet.from_inline(label, spatial_dims=self._dims, where=where, many=many), where
-        if isinstance(label, str) and label and "\0" not in label:
+        if isinstance(label, str) and label and label.isprintable():
             path = absolute(self._root / label)
             if label.lower().endswith(LANDMARK_SUFFIXES):
                 return read_landmark_file(path, spatial_dims=self._dims, many=many), str(path)

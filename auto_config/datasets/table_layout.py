@@ -61,8 +61,8 @@ def table_layout(header: Sequence[str], path: Path) -> Layout:
     landmark = next((name for name in LANDMARK_COLUMNS if name in lower), None)
     point = _long_point(lower)
     if landmark is not None and point is not None:
-        used = [name for place, name in enumerate(lower) if place in point.places or name in (case, landmark, *image)]
-        if repeated := duplicate_names(used):
+        used = {*(lower[place] for place in point.places), case, landmark, *image}
+        if repeated := duplicate_names(name for name in lower if name in used):
             raise UserError(f"{path}: column {repeated[0]!r} occurs twice; keep one of them")
         return Layout(lower, case, image, landmark, point, per_line="coordinate_system" in lower)
     points = _wide_points(header, path)
