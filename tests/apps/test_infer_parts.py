@@ -9,6 +9,8 @@ import pytest
 from app_tools import oblique_affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from landmark_app.lib import infer
+from landmark_app.lib.bundles import ServedBundle
 from landmark_app.lib.editing import edited, read_clicks
 from landmark_app.lib.errors import ClientError
 from landmark_app.lib.infer import choice, label_map_ending
@@ -151,3 +153,17 @@ def test_the_ending_of_a_label_map():
     assert label_map_ending({"result_extension": ".seg.nrrd"}) == ".nrrd"
     with pytest.raises(ClientError, match=r"allowed are \.nrrd"):
         label_map_ending({"result_extension": ".png"})
+
+
+def test_a_device_may_be_named_as_clients_show_it_or_as_torch_does(bundles, monkeypatch):
+    monkeypatch.setattr(infer, "device_list", lambda: ["Card:0", "Card:1"])
+    monkeypatch.setattr(infer, "device_map", lambda: {"Card:0": "cuda:0", "Card:1": "cuda:1"})
+    bundle = ServedBundle(bundles / "head")
+    used = []
+    monkeypatch.setattr(bundle, "predict", lambda image, device: used.append(device))
+    task = infer.LandmarkInfer(bundle)
+    for device in (None, "Card:1", ["Card:0", "Card:1"], "cuda:1", "cpu"):
+        task.find({"image": "x.nii.gz", "device": device})
+    assert used == ["cuda:0", "cuda:1", "cuda:0", "cuda:1", "cpu"]
+    with pytest.raises(ClientError, match="device is 'cuda:7'; allowed are Card:0, Card:1"):
+        task.find({"image": "x.nii.gz", "device": "cuda:7"})

@@ -93,9 +93,11 @@ class LandmarkTask(InferTask):
     def write(self, prediction: Prediction, request: Mapping[str, Any]) -> Path:
         """Write the file of the answer."""
 
-    def _device(self, request: Mapping[str, Any]) -> str | None:
-        name = choice(request, "device", self._config["device"])
-        return device_map().get(name, name)
+    def _device(self, request: Mapping[str, Any]) -> str:
+        """What torch calls the device; the request may use that name, the one that clients show, or cpu."""
+        devices = device_map()
+        name = choice(request, "device", [*self._config["device"], *devices, *devices.values(), "cpu"])
+        return devices.get(name, name)
 
 
 class LandmarkInfer(LandmarkTask):
