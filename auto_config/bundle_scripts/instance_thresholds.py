@@ -57,7 +57,8 @@ class InstanceThresholds:
 
     Args:
         instances: which rows belong to which landmark.
-        evaluator: its output items have rows of peaks ``pred`` and of true points ``label``, world mm, and ``status``.
+        evaluator: its output items have rows of peaks ``pred`` in world mm, the items of its batch the true points
+            ``label`` and their ``status``.
         checkpoints: writes the weights.
     """
 
@@ -76,10 +77,10 @@ class InstanceThresholds:
 
     def _collect(self, engine: Engine) -> None:
         rows = self.instances.channels
-        for item in engine.state.output:
+        for given, item in zip(engine.state.batch, engine.state.output, strict=True):
             peaks = unpack_peaks(torch.as_tensor(item["pred"]).double().cpu())
             points, confidence = peaks.points.numpy(), peaks.confidence.numpy()
-            truth, status = np.asarray(item["label"]), np.asarray(item["status"])
+            truth, status = (torch.as_tensor(given[key]).cpu().numpy() for key in ("label", "status"))
             finite = np.isfinite(points).all(axis=1)
             for channel, images in self._images.items():
                 own = np.array([row for row, of in enumerate(rows) if of == channel])
