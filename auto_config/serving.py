@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -45,7 +46,7 @@ def serve(
     Raises:
         UserError: wrong arguments, or MONAI Label is not installed.
     """
-    _check(studies, Path(bundles), port)
+    _check(studies, Path(bundles), host, port)
     search_path = _find_app()
     conf = {"bundles": str(Path(bundles).resolve()), **_as_words(choices)}
     with tempfile.TemporaryDirectory(prefix="landmark_app_") as app:
@@ -85,7 +86,7 @@ def command(app: Path, studies: str, host: str, port: int, conf: Mapping[str, st
     return [*start, *where, *told, "--uvicorn_app", f"{SERVER}:app"]
 
 
-def _check(studies: str, bundles: Path, port: int) -> None:
+def _check(studies: str, bundles: Path, host: str, port: int) -> None:
     """Refuse what the server would only stumble over after half a minute."""
     if not studies.startswith(("http://", "https://")) and not Path(studies).is_dir():
         raise UserError(f"{studies}: is neither a folder of images nor the http(s) address of a DICOMweb server")
@@ -97,11 +98,27 @@ def _check(studies: str, bundles: Path, port: int) -> None:
         raise UserError(f"{bundles}: holds no bundle; put there what `auto_config create` writes")
     if not 1 <= port <= 65535:
         raise UserError(f"--port {port}: give a number from 1 to 65535")
+    _check_address(host, port)
     if importlib.util.find_spec("monailabel") is None:
         raise UserError(
             "MONAI Label is not installed; with Python 3.10 to 3.12, in an environment of its own: "
             "pip install 'landmark-bundles[label]'"
         )
+
+
+def _check_address(host: str, port: int) -> None:
+    """Refuse an address that is not this machine's, or that another program listens on."""
+    try:
+        kind, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(kind, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+            probe.bind(address)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UserError(
+            f"--host {host} --port {port}: cannot be listened on ({reason}); give an address of this machine, "
+            "such as 127.0.0.1, and a port that is free"
+        ) from error
 
 
 def _find_app() -> Path | None:

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -14,6 +15,13 @@ from auto_config import serving
 from auto_config.cli import main
 from auto_config.errors import UserError
 from auto_config.serving import command, serve
+
+
+def free_port():
+    """A port that nobody listens on now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 @pytest.fixture
@@ -67,15 +75,26 @@ def test_wrong_words_are_one_line(places, tmp_path, monkeypatch, capsys, studies
     assert message in error
 
 
+def test_an_address_that_cannot_be_listened_on_is_said_at_once(places, capsys):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert main(["serve", places[0], "--bundles", places[1], "--port", str(port)]) == 2
+    assert f"--port {port}: cannot be listened on (address already in use)" in capsys.readouterr().err
+    assert main(["serve", places[0], "--bundles", places[1], "--host", "203.0.113.7"]) == 2
+    assert "--host 203.0.113.7" in capsys.readouterr().err
+
+
 def test_an_address_may_stand_for_the_folder_of_images(places, with_monai_label, monkeypatch):
     monkeypatch.setattr(serving, "_run", lambda line, environment: line)
-    line = serve("https://pacs.example.org/dicom-web", bundles=places[1])
+    line = serve("https://pacs.example.org/dicom-web", bundles=places[1], port=free_port())
     assert "https://pacs.example.org/dicom-web" in line
 
 
 def test_without_monai_label_it_says_how_to_install_it(places, monkeypatch, capsys):
     monkeypatch.setattr(serving.importlib.util, "find_spec", lambda name: None)
-    assert main(["serve", places[0], "--bundles", places[1]]) == 2
+    assert main(["serve", places[0], "--bundles", places[1], "--port", str(free_port())]) == 2
     assert "pip install 'landmark-bundles[label]'" in capsys.readouterr().err
 
 
@@ -86,7 +105,8 @@ def test_options_reach_the_server_as_words(places, with_monai_label, monkeypatch
     (tmp_path / "tokens.txt").write_text("")
     words = ["--tokens", "tokens.txt", "--insecure", "--cors_origins", "https://a.org,https://b.org:1"]
     more = ["--models", "head,jaw", "--device", "cuda:1", "--points_format", "fiducial", "--max_upload_mb", "7"]
-    assert main(["serve", "scans", "--bundles", "bundles", *words, *more]) == 0
+    port = ["--port", str(free_port())]
+    assert main(["serve", "scans", "--bundles", "bundles", *words, *more, *port]) == 0
     [(line, environment)] = started
     conf = {line[i + 1]: line[i + 2] for i, word in enumerate(line) if word == "--conf"}
     assert conf == {
