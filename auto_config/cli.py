@@ -316,6 +316,7 @@ def evaluate(
     outside: Outside = "error",
     coordinates: Coordinates | None = None,
     pixel_spacing: Numbers | None = None,
+    compare_with: str | None = None,
 ) -> int | None:
     """Compare predicted landmarks with true ones: errors in mm, tables, a report with pictures.
 
@@ -333,6 +334,7 @@ def evaluate(
         outside: what a point outside its image is, as for `create`
         coordinates: what the numbers of a table are, as for `create`
         pixel_spacing: mm of a pixel of pictures, as for `create`; errors are in pixels where it is not known
+        compare_with: predictions of the same cases by another model, whose errors are compared case by case
 
     Returns:
         The exit status: 0 once predictions and truth could be compared.
@@ -340,6 +342,7 @@ def evaluate(
     Examples:
         auto_config evaluate results scans
         auto_config evaluate results scans --thresholds 0.5,1,2 --output report
+        auto_config evaluate results scans --compare_with results_of_another_model
     """
     from auto_config.evaluation import evaluate as run
 
@@ -355,6 +358,7 @@ def evaluate(
         outside=outside,
         coordinates=coordinates,
         pixel_spacing=pixel_spacing,
+        compare_with=compare_with,
     )
 
 

@@ -24,7 +24,17 @@ from auto_config.errors import UserError
 from auto_config.prediction_input import find_images, training_cases, wanted_images
 
 DONE, SOME_FAILED, ALL_FAILED = 0, 1, 2
-EVALUATION_FILES = ("metrics.json", "per_landmark.csv", "per_case.csv", "report.html")
+EVALUATION_FILES = (
+    "metrics.json",
+    "per_landmark.csv",
+    "per_case.csv",
+    "instances.csv",
+    "presence.csv",
+    "regions.csv",
+    "measures.csv",
+    "other_model.csv",
+    "report.html",
+)
 """What `evaluate` writes beside predictions; it says nothing of those that replace them."""
 
 

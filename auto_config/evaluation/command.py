@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -18,12 +19,21 @@ from auto_config.datasets.images import read_header
 from auto_config.datasets.options import Coordinates
 from auto_config.errors import UserError
 from auto_config.evaluation.baseline import verdict
-from auto_config.evaluation.comparison import compare, renamed
+from auto_config.evaluation.comparison import Comparison, compare, renamed
 from auto_config.evaluation.instances import instance_lines, instance_metrics, instances_csv
+from auto_config.evaluation.measures import measured, unit_of
 from auto_config.evaluation.metrics import metrics
 from auto_config.evaluation.predictions import read_predictions
 from auto_config.evaluation.report import notes, report_page, worst_points
-from auto_config.evaluation.tables import summary_csv, terminal_table
+from auto_config.evaluation.tables import (
+    measures_csv,
+    other_model_csv,
+    presence_csv,
+    regions_csv,
+    summary_csv,
+    terminal_table,
+)
+from auto_config.evaluation.two_models import common_errors, compare_models
 
 THRESHOLDS = (2.0, 2.5, 3.0, 4.0)
 SPLITS = ("training", "test")
@@ -42,6 +52,7 @@ def evaluate(
     outside: Outside = "error",
     coordinates: Coordinates | None = None,
     pixel_spacing: Sequence[float] | None = None,
+    compare_with: str | Path | None = None,
 ) -> int:
     """Compare predicted landmarks with true ones.
 
@@ -61,6 +72,7 @@ def evaluate(
         outside: ``"absent"`` takes true points outside their image as absent, as `create` does when told so.
         coordinates: what the numbers of a table are, as for `create`.
         pixel_spacing: pixel size of pictures in mm, as for `create`; errors are in pixels where it is not known.
+        compare_with: predictions of another model of the same cases, with which these are compared.
 
     Returns:
         0.
@@ -87,6 +99,11 @@ def evaluate(
     several = instance_metrics(renamed(predicted, dataset.cases), evaluated, comparison.many, limits[-1])
     if several is not None:
         numbers["instances"] = several
+    other_errors = None
+    if compare_with is not None:
+        other = compare(read_predictions(Path(compare_with)), dataset, split=split, cases=cases)
+        numbers["other_model"] = compare_models(comparison, other, str(compare_with))
+        other_errors = common_errors(comparison, other)
 
     given = Path(predictions)
     folder = Path(output) if output is not None else (given.parent if given.is_file() else given)
@@ -97,17 +114,60 @@ def evaluate(
     atomic_write_text(folder / "per_case.csv", summary_csv("case", numbers["per_case"], unit))
     if several is not None:
         atomic_write_text(folder / "instances.csv", instances_csv(several, unit))
-    page = report_page(comparison, numbers, worst_points(comparison), predicted.bundle)
+    for name, content in further_tables(comparison, numbers).items():
+        if content is None:
+            (folder / name).unlink(missing_ok=True)  # of an earlier evaluation
+        else:
+            atomic_write_text(folder / name, content)
+    page = report_page(comparison, numbers, worst_points(comparison), predicted.bundle, other_errors)
     atomic_write_text(folder / "report.html", page)
 
     console = Console()
     console.print(terminal_table(numbers))
     baseline = numbers["mean_shape_baseline"]
     said = verdict(numbers[key]["mean"], baseline[key]["mean"] if baseline else None, unit)
-    lines = [said, *instance_lines(several, unit), *notes(comparison)]
+    lines = [said, *key_lines(numbers), *instance_lines(several, unit), *notes(comparison)]
     for line in [*lines, f"Report: {folder / 'report.html'}"]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
+
+
+def further_tables(comparison: Comparison, numbers: Mapping[str, Any]) -> dict[str, str | None]:
+    """Tables by file name; None where there is nothing to write."""
+    regions, other, unit = numbers["regions"], numbers.get("other_model"), numbers["unit"]
+    measures = {
+        measure.name: (
+            unit_of(measure, unit),
+            measured(comparison.predicted, comparison.names, measure),
+            measured(comparison.truth, comparison.names, measure),
+        )
+        for measure in comparison.measures
+    }
+    return {
+        "presence.csv": presence_csv(comparison) if numbers["presence"]["absent"] else None,
+        "regions.csv": regions_csv(regions) if regions else None,
+        "measures.csv": measures_csv(comparison.cases, measures) if measures else None,
+        "other_model.csv": other_model_csv(other, unit) if other else None,
+    }
+
+
+def key_lines(numbers: Mapping[str, Any]) -> list[str]:
+    """A line for the terminal on presence, regions and the other model, where there are any."""
+    lines = []
+    presence, regions, other = numbers["presence"], numbers["regions"], numbers.get("other_model")
+    if presence["auroc"] is not None:
+        lines.append(
+            f"Presence: AUROC {presence['auroc']:.3f}, F1 {presence['f1_present']:.3f} present and "
+            f"{presence['f1_absent']:.3f} absent."
+        )
+    if regions:
+        shares = [f"{100 * row['share']:.0f} % at {level}" for level, row in regions["ball"].items() if row["count"]]
+        lines.append(f"True points inside of their regions: {', '.join(shares)}.")
+    if other:
+        row = other["all"]
+        ends = "" if row["interval"] is None else f" ({row['interval'][0]:.3g} to {row['interval'][1]:.3g})"
+        lines.append(f"Compared with {other['name']}: {row['difference']:+.3g}{ends} {numbers['unit']} mean error.")
+    return lines
 
 
 def _tell_errors(problems: Sequence[Problem]) -> None:

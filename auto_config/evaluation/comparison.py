@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from auto_config.bundle_scripts.image_files import image_names
 from auto_config.datasets import Case, Dataset
+from auto_config.datasets.properties import Measure
 from auto_config.errors import UserError
 from auto_config.evaluation.baseline import mean_shape_points
 from auto_config.evaluation.instances import in_best_order
 from auto_config.evaluation.predictions import Predictions
+from auto_config.evaluation.raters import rater_errors
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,13 @@ class Comparison:
         unit: ``"px"`` where all lengths are in pixels, because the pixel size is not known, else ``"mm"``.
         pixel_spacings: pixel size (x, y) in mm of each case, None where its file says it.
         many: names of landmarks with many instances, which both have; they are not among ``names``.
+        confidence: (N, L) probability of presence, NaN where not known.
+        radius: (N, L) mm of the predicted regions, NaN where there is none.
+        covariance: (N, L, D, D) mm² of the heatmaps, NaN where not known.
+        implausible: (N, L) whether the shape of the others rules the predicted point out.
+        rater_errors: (N, L) mean distance between the raters of a case, NaN where there are fewer than two.
+        calibration: of the bundle, as ``run.json`` has it; None where there is none.
+        measures: between landmarks that both have.
     """
 
     names: tuple[str, ...]
@@ -58,6 +68,13 @@ class Comparison:
     unit: str = "mm"
     pixel_spacings: tuple[tuple[float, float] | None, ...] = ()
     many: tuple[str, ...] = ()
+    confidence: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    radius: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    covariance: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0, 0)))
+    implausible: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=bool))
+    rater_errors: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    calibration: Mapping[str, Any] | None = None
+    measures: tuple[Measure, ...] = ()
 
     @property
     def errors(self) -> np.ndarray:
@@ -147,7 +164,24 @@ def compare(
         unit=dataset.unit,
         pixel_spacings=tuple(wanted[case].pixel_spacing for case in both),
         many=tuple(many),
+        confidence=predictions.confidence[pick],
+        radius=predictions.radius[pick],
+        covariance=_without_exchanged(predictions.covariance[pick], names, exchangeable),
+        implausible=predictions.implausible[pick],
+        rater_errors=rater_errors([wanted[case] for case in both], names),
+        calibration=predictions.calibration,
+        measures=dataset.properties.for_names(tuple(names)).measures,
     )
+
+
+def _without_exchanged(
+    covariance: np.ndarray, names: Sequence[str], exchangeable: Sequence[tuple[str, str]]
+) -> np.ndarray:
+    """Covariances (N, L, D, D) with NaN for landmarks that may have changed places: theirs may be the other's."""
+    moved = [names.index(name) for pair in exchangeable for name in pair if name in names]
+    out = covariance.copy()
+    out[:, moved] = np.nan
+    return out
 
 
 def renamed(predictions: Predictions, cases: Sequence[Case]) -> Predictions:

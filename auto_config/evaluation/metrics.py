@@ -7,7 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from auto_config.calibration.reliability import auroc, expected_calibration_error, f1_score, reliability, roc_curve
 from auto_config.evaluation.comparison import Comparison
+from auto_config.evaluation.coverage import region_coverage
+from auto_config.evaluation.measures import agreement, measured, unit_of
+from auto_config.evaluation.statistics import mean_interval
 
 STATISTICS = ("mean", "std", "median", "iqr", "p95", "max", "n")
 
@@ -66,6 +70,48 @@ def presence_counts(status: np.ndarray, predicted_present: np.ndarray) -> dict[s
     return totals | crossed
 
 
+def presence_metrics(comparison: Comparison) -> dict[str, Any]:
+    """Counts of `presence_counts`, and where some landmarks are absent, how well presence is told.
+
+    Returns:
+        The counts, ``f1_present`` and ``f1_absent`` of the decision, ``auroc``, ``expected_calibration_error``,
+        ``reliability`` and ``roc`` (lists of both rates) of the confidence; None where there is nothing to tell apart.
+    """
+    counts: dict[str, Any] = dict(presence_counts(comparison.status, comparison.predicted_present))
+    known = comparison.status >= 0
+    truth, said = comparison.status[known] == 1, comparison.predicted_present[known]
+    judged: dict[str, Any] = dict.fromkeys(
+        ("f1_present", "f1_absent", "auroc", "expected_calibration_error", "reliability", "roc")
+    )
+    if counts["absent"] and counts["present"]:
+        judged |= {"f1_present": f1_score(said, truth), "f1_absent": f1_score(~said, ~truth)}
+        score = comparison.confidence[known] if comparison.confidence.size else np.full(truth.shape, np.nan)
+        if np.isfinite(score).all():
+            judged |= {
+                "auroc": auroc(score, truth),
+                "expected_calibration_error": expected_calibration_error(score, truth),
+                "reliability": reliability(score, truth),
+                "roc": [rate.tolist() for rate in roc_curve(score, truth)],
+            }
+    return counts | {key: _number_or_none(value) for key, value in judged.items()}
+
+
+def measure_metrics(comparison: Comparison) -> dict[str, Any]:
+    """For each declared measure its unit and how predictions agree with the truth; see `measures.agreement`."""
+    return {
+        measure.name: {
+            "kind": measure.kind,
+            "landmarks": list(measure.landmarks),
+            "unit": unit_of(measure, comparison.unit),
+            **agreement(
+                measured(comparison.predicted, comparison.names, measure),
+                measured(comparison.truth, comparison.names, measure),
+            ),
+        }
+        for measure in comparison.measures
+    }
+
+
 def metrics(comparison: Comparison, thresholds: Sequence[float]) -> dict[str, Any]:
     """Everything of ``metrics.json``, JSON-able.
 
@@ -78,8 +124,10 @@ def metrics(comparison: Comparison, thresholds: Sequence[float]) -> dict[str, An
     Returns:
         ``unit`` (``"px"`` where the pixel size is not known), ``mre_mm`` (``mre_px`` then), ``sdr``,
         ``per_landmark``, ``per_case``, ``mean_shape_baseline`` (None where it is not known),
-        ``presence``, ``measures`` (empty: none is defined) and ``cases``, which says what was left out and which of the
-        evaluated cases the bundle was trained on.
+        ``mre_interval`` (bootstrap over cases, or None), ``inter_rater`` (None where no case has two raters),
+        ``presence``, ``regions`` (None where the bundle is not calibrated), ``measures``, ``implausible`` (how many
+        points the shape rules out, and the mean error of these) and ``cases``, which says what was left out and which
+        of the evaluated cases the bundle was trained on.
     """
     errors, baseline, unit = comparison.errors, comparison.baseline_errors, comparison.unit
     knows_baseline = bool(np.isfinite(baseline).any())
@@ -89,8 +137,12 @@ def metrics(comparison: Comparison, thresholds: Sequence[float]) -> dict[str, An
         "per_landmark": {name: _block(errors[:, k], thresholds, unit) for k, name in enumerate(comparison.names)},
         "per_case": {case: _block(errors[n], thresholds, unit) for n, case in enumerate(comparison.cases)},
         "mean_shape_baseline": _block(baseline, thresholds, unit) if knows_baseline else None,
-        "presence": presence_counts(comparison.status, comparison.predicted_present),
-        "measures": {},
+        "mre_interval": _interval(errors),
+        "inter_rater": _raters(comparison, thresholds, unit),
+        "presence": presence_metrics(comparison),
+        "regions": _regions(comparison),
+        "measures": measure_metrics(comparison),
+        "implausible": _implausible(comparison),
         "cases": {
             "evaluated": len(comparison.cases),
             "training": list(comparison.training_cases),
@@ -103,3 +155,32 @@ def metrics(comparison: Comparison, thresholds: Sequence[float]) -> dict[str, An
 
 def _block(errors: np.ndarray, thresholds: Sequence[float], unit: str) -> dict[str, Any]:
     return {f"mre_{unit}": summary(errors), "sdr": success_rates(errors, thresholds)}
+
+
+def _interval(errors: np.ndarray) -> list[float] | None:
+    interval = mean_interval(errors)
+    return None if interval is None else list(interval)
+
+
+def _raters(comparison: Comparison, thresholds: Sequence[float], unit: str) -> dict[str, Any] | None:
+    """Errors between raters, beside which those of a model stand."""
+    between = comparison.rater_errors
+    return _block(between, thresholds, unit) if np.isfinite(between).any() else None
+
+
+def _regions(comparison: Comparison) -> dict[str, Any] | None:
+    if comparison.calibration is None or not comparison.covariance.size:
+        return None
+    return region_coverage(
+        comparison.predicted, comparison.truth, comparison.covariance, comparison.names, comparison.calibration
+    )
+
+
+def _implausible(comparison: Comparison) -> dict[str, Any]:
+    flagged = comparison.implausible if comparison.implausible.size else np.zeros(comparison.status.shape, dtype=bool)
+    errors = comparison.errors[flagged & np.isfinite(comparison.errors)]
+    return {"count": int(flagged.sum()), f"mre_{comparison.unit}": float(errors.mean()) if errors.size else None}
+
+
+def _number_or_none(value: Any) -> Any:
+    return None if isinstance(value, float) and not np.isfinite(value) else value

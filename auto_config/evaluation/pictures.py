@@ -67,7 +67,7 @@ class View:
         return np.asarray(self.center + steps[None, :, None] * right - steps[:, None, None] * up)
 
 
-def error_picture(image: Image, truth: np.ndarray, predicted: np.ndarray) -> bytes:
+def error_picture(image: Image, truth: np.ndarray, predicted: np.ndarray, radius: float = np.nan) -> bytes:
     """Draw slices through the true point (upper row) and through the predicted one (lower row).
 
     In each slice the true point is a green ring and the predicted one a red cross; a point that lies outside of the
@@ -77,6 +77,8 @@ def error_picture(image: Image, truth: np.ndarray, predicted: np.ndarray) -> byt
         image: the image; its first channel is shown.
         truth: (D,) world mm.
         predicted: (D,) world mm.
+        radius: mm of the region around the predicted point, NaN where there is none; drawn as a dashed circle where
+            its plane cuts the ball.
 
     Returns:
         A JPEG: three panels in each row in 3D, one in 2D.
@@ -85,12 +87,15 @@ def error_picture(image: Image, truth: np.ndarray, predicted: np.ndarray) -> byt
     window = _window(image.array[0])
     voxel = float(np.linalg.norm(image.affine[:-1, :-1], axis=0).min())
     width_mm = max(MIN_VOXELS * voxel, 2.6 * float(np.linalg.norm(predicted - truth)))
+    if np.isfinite(radius):
+        width_mm = max(width_mm, min(2.2 * radius, 4 * width_mm))
     centers = (truth, predicted) if len(truth) == 3 else ((truth + predicted) / 2,)
     picture = PillowImage.new("RGB", (PANEL_PIXELS * len(planes), PANEL_PIXELS * len(centers)))
     for row, center in enumerate(centers):
         for column, plane in enumerate(planes):
             view = View(plane, center, width_mm)
             panel = _panel(image, view, window)
+            _mark_region(panel, view, predicted, radius)
             _mark(panel, view, truth, predicted)
             picture.paste(panel, (column * PANEL_PIXELS, row * PANEL_PIXELS))
     stream = io.BytesIO()
@@ -112,6 +117,21 @@ def _panel(image: Image, view: View, window: tuple[float, float]) -> PillowImage
     low, high = window
     grey = map_coordinates(image.array[0], np.moveaxis(voxels, -1, 0), order=1, mode="constant", cval=low)
     return PillowImage.fromarray((np.clip((grey - low) / (high - low), 0, 1) * 255).astype(np.uint8)).convert("RGB")
+
+
+def _mark_region(panel: PillowImage.Image, view: View, predicted: np.ndarray, radius: float) -> None:
+    """Draw the circle in which a view's plane cuts the ball around the predicted point. Changes ``panel``."""
+    right, up = np.array(view.plane.right), np.array(view.plane.up)
+    shift = predicted - view.center
+    off_plane = shift - (shift @ right) * right - (shift @ up) * up
+    squared = radius**2 - float(off_plane @ off_plane)
+    if not squared > 0:
+        return
+    x, y = view.pixel(predicted)
+    size = squared**0.5 * PANEL_PIXELS / view.width_mm
+    draw = ImageDraw.Draw(panel)
+    for start in range(0, 360, 20):
+        draw.arc((x - size, y - size, x + size, y + size), start, start + 10, fill=PREDICTED_COLOUR, width=1)
 
 
 def _mark(panel: PillowImage.Image, view: View, truth: np.ndarray, predicted: np.ndarray) -> None:

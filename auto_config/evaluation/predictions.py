@@ -35,6 +35,11 @@ class Predictions:
         bundle: name and version of the bundle, ``""`` where not known.
         unit: ``"px"`` where points are in pixels, because the pixel size is not known; all lengths are then in pixels.
         instances: for each landmark with many instances, for each case, those that the model calls present (K, D).
+        confidence: (N, L) probability of presence, NaN where the table has none.
+        radius: (N, L) mm of the regions, NaN where there is none.
+        covariance: (N, L, D, D) mm² of the heatmaps, NaN where not known.
+        implausible: (N, L) whether the shape rules the point out.
+        calibration: what ``run.json`` says of the bundle's calibration, None where it had none.
     """
 
     names: tuple[str, ...]
@@ -48,6 +53,11 @@ class Predictions:
     bundle: str
     unit: str = "mm"
     instances: Mapping[str, tuple[np.ndarray, ...]] = field(default_factory=dict)
+    confidence: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    radius: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    covariance: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0, 0)))
+    implausible: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=bool))
+    calibration: Mapping[str, Any] | None = None
 
     @property
     def spatial_dims(self) -> int:
@@ -88,6 +98,7 @@ def read_predictions(folder: Path) -> Predictions:
     cases = tuple(dict.fromkeys(row["case"] for row in rows))
     points = np.full((len(cases), len(names), dims), np.nan)
     present = np.ones((len(cases), len(names)), dtype=bool)
+    confidence, radius = np.full((2, len(cases), len(names)), np.nan)
     place = {name: k for k, name in enumerate(names)}, {case: n for n, case in enumerate(cases)}
     instances: dict[str, list[list[list[float]]]] = {name: [[] for _ in cases] for name in names if name in many}
     for line, row in enumerate(rows, start=2):
@@ -103,12 +114,14 @@ def read_predictions(folder: Path) -> Predictions:
             )
         points[n, k] = point
         present[n, k] = row.get("present", "1") != "0"
+        confidence[n, k], radius[n, k] = (optional_number(row.get(key)) for key in ("confidence", "radius_mm"))
     lacking = np.argwhere(~np.isfinite(points).all(axis=-1))
     if len(lacking):
         n, k = lacking[0]
         raise UserError(f"{path}: case '{cases[n]}' has no row for landmark '{names[k]}'; predict this case again")
     shape, centers = run.get("mean_shape") or {}, run.get("image_centers") or {}
     bundle = run.get("bundle") or {}
+    covariance, implausible = read_uncertainty(path.with_name("uncertainty.csv"), cases, names, dims)
     return Predictions(
         names=names,
         cases=cases,
@@ -124,7 +137,44 @@ def read_predictions(folder: Path) -> Predictions:
             name: tuple(np.array(one, dtype=np.float64).reshape(-1, dims) for one in of_cases)
             for name, of_cases in instances.items()
         },
+        confidence=confidence,
+        radius=radius,
+        covariance=covariance,
+        implausible=implausible,
+        calibration=run.get("calibration"),
     )
+
+
+def read_uncertainty(
+    path: Path, cases: tuple[str, ...], names: tuple[str, ...], dims: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Covariances (N, L, D, D) and implausible points (N, L) of ``uncertainty.csv``; NaN and False where it is not."""
+    covariance = np.full((len(cases), len(names), dims, dims), np.nan)
+    implausible = np.zeros((len(cases), len(names)), dtype=bool)
+    if not path.is_file():
+        return covariance, implausible
+    place = {case: n for n, case in enumerate(cases)}, {name: k for k, name in enumerate(names)}
+    seen: set[tuple[int, int]] = set()
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        for row in csv.DictReader(stream):
+            at = place[0].get(row.get("case", "")), place[1].get(row.get("landmark", ""))
+            if at[0] is None or at[1] is None or at in seen:
+                continue
+            seen.add((at[0], at[1]))
+            for i in range(dims):
+                for j in range(i, dims):
+                    value = optional_number(row.get(f"cov_{'xyz'[i]}{'xyz'[j]}_mm2"))
+                    covariance[at[0], at[1], i, j] = covariance[at[0], at[1], j, i] = value
+            implausible[at[0], at[1]] = row.get("implausible") == "1"
+    return covariance, implausible
+
+
+def optional_number(text: str | None) -> float:
+    """A number of a table, NaN where there is none."""
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return math.nan
 
 
 def _coordinate(row: Mapping[str, str | None], column: str, path: Path, line: int) -> float:

@@ -20,6 +20,12 @@ from auto_config.evaluation.comparison import Comparison
 from auto_config.evaluation.instances import instance_paragraphs
 from auto_config.evaluation.metrics import STATISTICS
 from auto_config.evaluation.pictures import error_picture
+from auto_config.evaluation.report_sections import (
+    comparison_section,
+    measure_section,
+    presence_section,
+    region_section,
+)
 from auto_config.evaluation.tables import in_percent, key_numbers, three_digits, with_unit
 
 WORST = 6
@@ -61,14 +67,21 @@ def worst_points(comparison: Comparison, count: int = WORST) -> list[WorstPoint]
         try:
             spacing = comparison.pixel_spacings[n] if comparison.pixel_spacings else None
             image = read_image(comparison.images[n], spacing)
-            picture = error_picture(image, comparison.truth[n, k], comparison.predicted[n, k])
+            radius = comparison.radius[n, k] if comparison.radius.size else np.nan
+            picture = error_picture(image, comparison.truth[n, k], comparison.predicted[n, k], radius)
         except (UserError, OSError, ValueError):
             picture = None
         found.append(WorstPoint(comparison.cases[n], comparison.names[k], float(errors[n, k]), picture))
     return found
 
 
-def report_page(comparison: Comparison, metrics: Mapping[str, Any], worst: Sequence[WorstPoint], bundle: str) -> str:
+def report_page(
+    comparison: Comparison,
+    metrics: Mapping[str, Any],
+    worst: Sequence[WorstPoint],
+    bundle: str,
+    other_errors: np.ndarray | None = None,
+) -> str:
     """The whole page.
 
     Args:
@@ -76,6 +89,7 @@ def report_page(comparison: Comparison, metrics: Mapping[str, Any], worst: Seque
         metrics: what `metrics` made of it.
         worst: what `worst_points` found.
         bundle: name and version of the bundle, empty where not known.
+        other_errors: errors of another model on the same cases, None where there is none.
 
     Returns:
         HTML with inline style, SVG and pictures.
@@ -94,7 +108,13 @@ def report_page(comparison: Comparison, metrics: Mapping[str, Any], worst: Seque
         notes="".join(f"<p>{html.escape(note)}</p>" for note in notes(comparison)),
         key_numbers=_rows(key_numbers(metrics, baseline)),
         instances=instance_paragraphs(metrics.get("instances"), unit),
-        success_curve=success_curve(comparison.errors, comparison.baseline_errors, unit),
+        success_curve=success_curve(
+            comparison.errors, comparison.baseline_errors, unit, comparison.rater_errors, other_errors
+        ),
+        presence=presence_section(metrics["presence"]),
+        regions=region_section(metrics["regions"], comparison.calibration, comparison.truth.shape[-1]),
+        measures=measure_section(comparison, metrics["measures"]),
+        other_model=comparison_section(metrics.get("other_model"), unit),
         landmark_chart=landmark_chart(comparison.names, comparison.errors, unit),
         pictures=_PICTURES[comparison.truth.shape[-1]],
         worst="".join(_figure(point, unit) for point in worst),
@@ -132,6 +152,9 @@ def notes(comparison: Comparison) -> list[str]:
             f"({_listed(seen)}); for the error on its test cases, predict and evaluate the bundle's data/datalist.json "
             "with --split test.",
         )
+    if comparison.implausible.any():
+        places = [f"{comparison.names[k]} in {comparison.cases[n]}" for n, k in np.argwhere(comparison.implausible)]
+        texts.append(f"Points that the shape of the others rules out: {_listed(places)}.")
     if comparison.names_without_prediction:
         texts.append(f"Landmarks that the model does not know: {_listed(comparison.names_without_prediction)}.")
     if comparison.names_without_truth:
