@@ -62,7 +62,7 @@ def read_benchmark(name: str, source: str | Path, *, complete: bool = False) -> 
         complete: Only the cases with all landmarks (``mml`` alone).
 
     Raises:
-        UserError: No such benchmark or folder, or the folder is something else.
+        UserError: No such benchmark or folder, the folder is something else, or two of its cases have one name.
     """
     if name not in BENCHMARKS:
         raise UserError(f"--from is {name!r}; allowed are {', '.join(BENCHMARKS)}")
@@ -72,7 +72,9 @@ def read_benchmark(name: str, source: str | Path, *, complete: bool = False) -> 
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give the folder of {name}: {BENCHMARKS[name].layout}")
     read = partial(mml.read, complete=True) if complete else BENCHMARKS[name].read
-    return read(folder.absolute())
+    reading = read(folder.absolute())
+    _check_unique(reading.cases)
+    return reading
 
 
 def convert(
@@ -199,6 +201,21 @@ def check_target(target: Path, source: Path, overwrite: bool) -> None:
         raise UserError(f"{target}: exists and is no converted data set; give a folder that does not exist yet")
     if not overwrite:
         raise UserError(f"{target}: exists; give --overwrite to replace it, or another name")
+
+
+def _check_unique(cases: Sequence[BenchmarkCase]) -> None:
+    """Refuse two cases of one name: they would have one image.
+
+    Raises:
+        UserError: In that case.
+    """
+    seen: dict[str, Path] = {}
+    for case in cases:
+        other = seen.setdefault(case.name.casefold(), case.image.path)
+        if other != case.image.path:
+            raise UserError(
+                f"{case.image.path}: a second case {case.name!r} beside {other}; move one copy of the data set away"
+            )
 
 
 def missing_message(missing: Sequence[MissingFile], source: Path) -> str:

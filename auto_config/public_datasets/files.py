@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import zlib
@@ -62,11 +63,11 @@ def _is_cut(path: Path, head: bytes) -> bool:
     name = path.name.lower()
     if not name.endswith((".nii", ".nii.gz")) or (name.endswith(".gz") and not head.startswith(_GZIP_MAGIC)):
         return False
-    try:
+    size: int | None = None
+    # nibabel raises whatever it likes where the header is cut, or where the file is no NIfTI.
+    with contextlib.suppress(Exception):
         image = nib.load(path)
         size = int(image.dataobj.offset) + int(np.prod(image.shape)) * image.get_data_dtype().itemsize
-    except Exception:  # nibabel raises whatever it likes where the header is cut, or where it is no NIfTI
-        size = None
     if not name.endswith(".gz"):
         return size is not None and path.stat().st_size < size
     # A gzip file ends with the size of its content, so a whole file is known at once.

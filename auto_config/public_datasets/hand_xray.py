@@ -129,10 +129,17 @@ def _pixels(fields: list[str], where: str) -> np.ndarray:
 
 
 def _folds(folder: Path) -> dict[str, int]:
-    """The fold in whose test list each case is, where the lists are there."""
+    """The fold in whose test list each case is, where the lists are there.
+
+    Raises:
+        UserError: A list cannot be read.
+    """
     folds: dict[str, int] = {}
     for level in range(5):
         for path in natural(folder.glob("*/" * level + "set[123]/test.txt")):
-            for line in path.read_text(encoding="utf-8-sig").split():
-                folds[line.strip()] = int(path.parent.name[-1]) - 1
+            try:
+                names = read_text(path).split()
+            except LandmarkFileError as error:
+                raise UserError(str(error)) from error
+            folds |= dict.fromkeys(names, int(path.parent.name[-1]) - 1)
     return folds

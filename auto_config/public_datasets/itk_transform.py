@@ -44,7 +44,7 @@ def read_transform(path: Path) -> np.ndarray:
         parameters = np.array(dict(fields)["Parameters"].split(), dtype=np.float64)
         centre = np.array(dict(fields).get("FixedParameters", "0 0 0").split(), dtype=np.float64)
         matrix, translation = parameters[:9].reshape(3, 3), parameters[9:]
-        if translation.shape != (3,) or centre.shape != (3,) or not np.isfinite(parameters).all():
+        if translation.shape != (3,) or centre.shape != (3,) or not np.isfinite([*parameters, *centre]).all():
             raise ValueError(f"{len(parameters)} parameters and {len(centre)} fixed ones")
     except (KeyError, ValueError) as error:
         raise UserError(f"{path}: needs 12 parameters and 3 fixed ones ({error}); download it again") from error

@@ -221,6 +221,13 @@ def test_where_it_may_be_written(tmp_path, source):
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
+def test_two_copies_of_a_case_are_refused(tmp_path, source):
+    folder = source("afids")
+    layouts.afids_subject(folder / "copy", "sub-100307")
+    with pytest.raises(UserError, match="a second case 'sub-100307'"):
+        convert("afids", folder, tmp_path / "out")
+
+
 def test_wrong_options(tmp_path, source):
     folder = source("pddca")
     with pytest.raises(UserError, match="allowed are afids, mml"):
