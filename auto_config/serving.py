@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -28,7 +28,15 @@ def serve(
     bundles: str | os.PathLike[str],
     host: str = "127.0.0.1",
     port: int = 8000,
-    **choices: Any,
+    device: str | None = None,
+    points_format: str = "roi",
+    models: Sequence[str] | None = None,
+    tokens: str | os.PathLike[str] | None = None,
+    insecure: bool = False,
+    cors_origins: Sequence[str] | None = None,
+    admin_endpoints: Sequence[str] | None = None,
+    max_upload_mb: int | None = None,
+    inference_workers: int | None = None,
 ) -> int:
     """Serve bundles to 3D Slicer and OHIF until the process is told to end.
 
@@ -37,8 +45,15 @@ def serve(
         bundles: folder that holds the bundles.
         host: address to listen on.
         port: to listen on.
-        **choices: what else the app (``landmark_app.lib.configuration``) and its server (``landmark_app.lib.options``)
-            are told; None leaves one to them.
+        device: what to run on, such as ``cpu`` or ``cuda:1``; None for a GPU if there is one.
+        points_format: what NAME_points answers with, ``roi`` or ``fiducial``.
+        models: names of the bundles to serve; None for all.
+        tokens: file with the tokens of those who may use the server.
+        insecure: answer other machines without tokens too.
+        cors_origins: web pages of other origins that may read answers.
+        admin_endpoints: of ``model``, ``reload`` and ``logs`` those that are switched on.
+        max_upload_mb: largest request in MB; None for the server's own limit.
+        inference_workers: inferences at the same time; None for the server's own number.
 
     Returns:
         The server's exit status; 0 after SIGTERM, 130 after Ctrl-C.
@@ -48,7 +63,20 @@ def serve(
     """
     _check(studies, Path(bundles), host, port)
     search_path = _find_app()
-    conf = {"bundles": str(Path(bundles).resolve()), **_as_words(choices)}
+    conf = _as_words(
+        {
+            "bundles": Path(bundles).resolve(),
+            "device": device,
+            "points_format": points_format,
+            "models": models,
+            "tokens": None if tokens is None else Path(tokens).expanduser().resolve(),
+            "insecure": insecure,
+            "cors_origins": cors_origins,
+            "admin_endpoints": admin_endpoints,
+            "max_upload_mb": max_upload_mb,
+            "inference_workers": inference_workers,
+        }
+    )
     with tempfile.TemporaryDirectory(prefix="landmark_app_") as app:
         (Path(app) / "main.py").write_text(MAIN, encoding="utf-8")
         line = command(Path(app), studies, host, port, conf)
@@ -58,7 +86,7 @@ def serve(
 
 
 def _as_words(choices: Mapping[str, Any]) -> dict[str, str]:
-    """Choices as ``--conf`` takes them."""
+    """Choices as ``--conf`` takes them; None leaves one to the app and its server."""
     words = {}
     for name, value in choices.items():
         if isinstance(value, bool):
@@ -66,7 +94,7 @@ def _as_words(choices: Mapping[str, Any]) -> dict[str, str]:
         elif isinstance(value, (list, tuple)):
             words[name] = ",".join(str(item) for item in value)
         elif value is not None:
-            words[name] = str(Path(value).expanduser().resolve()) if name == "tokens" else str(value)
+            words[name] = str(value)
     return words
 
 
