@@ -84,8 +84,8 @@ class SuccessRate(CumulativeIterationMetric):
             raise ValueError("the success rate needs true points, got None; validate on cases with landmarks")
         if self.instances is not None:
             images = _rows_of_images(y_pred, y)
-            hits = [instance_hits(*rows, self.instances, self.threshold_mm) for rows in images]
-            return torch.from_numpy(np.stack(hits))
+            found = [instance_hits(*rows, self.instances, self.threshold_mm) for rows in images]
+            return torch.from_numpy(np.stack(found))
         errors = radial_errors(y_pred, y)
         hits = torch.where(errors <= self.threshold_mm, 100.0, 0.0).to(errors)
         return torch.where(torch.isnan(errors), torch.nan, hits)
