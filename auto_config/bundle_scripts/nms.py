@@ -90,10 +90,15 @@ class InstanceDecoder:
     def __init__(self, decoder: PeakDecoder, instances: Instances, spacing: Sequence[float]) -> None:
         self.decoder, self.instances, self.spacing = decoder, instances, [float(step) for step in spacing]
 
-    def __call__(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Decode ``(L, *size)``: ``(R, D)`` voxels, ``(R,)`` confidence, ``(R, D, D)`` covariance in voxels."""
+    def __call__(
+        self, logits: torch.Tensor, log_prior: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Decode ``(L, *size)``: ``(R, D)`` voxels, ``(R,)`` confidence, ``(R, D, D)`` covariance in voxels.
+
+        A prior, as `PeakDecoder` has it, counts for landmarks that are there once.
+        """
         known = self.instances
-        points, confidence, covariance = self.decoder(logits)
+        points, confidence, covariance = self.decoder(logits, log_prior)
         more = len(known.channels) - len(points)
         points = torch.cat([points, points.new_full((more, points.shape[1]), torch.nan)])
         confidence = torch.cat([confidence, confidence.new_zeros(more)])
