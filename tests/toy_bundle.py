@@ -59,12 +59,7 @@ def write_toy_bundle(root: Path, *, confidence: float = 0.5, values: tuple[float
         "preprocessing": {
             "_target_": "Compose",
             "transforms": [
-                {
-                    "_target_": "LoadImaged",
-                    "keys": "image",
-                    "reader": ["ITKReader", "NibabelReader"],
-                    "ensure_channel_first": True,
-                },
+                {"_target_": "scripts.image_reader.LoadFilesd", "keys": "image"},
                 {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS"},
             ],
         },

@@ -28,14 +28,7 @@ def stage_names(plan: Plan) -> list[str]:
 
 def image_transforms(plan: Plan) -> list[Json]:
     """From the file to the planned grid, points untouched."""
-    transforms: list[Json] = [
-        {
-            "_target_": "LoadImaged",
-            "keys": "image",
-            "reader": reader(plan),
-            "ensure_channel_first": True,
-        }
-    ]
+    transforms: list[Json] = [load(plan)]
     if plan.value("orientation"):
         transforms.append(
             {"_target_": "Orientationd", "keys": "image", "axcodes": plan.value("orientation"), "labels": LABELS}
@@ -53,11 +46,11 @@ def image_transforms(plan: Plan) -> list[Json]:
     ]
 
 
-def reader(plan: Plan) -> Json:
+def load(plan: Plan) -> Json:
     """One reader for each format, the one that the data set was inspected with."""
     dims = plan.value("spatial_dims")
     pictures = {"pixel_spacing": "@pixel_spacing"} if dims == 2 else {}
-    return {"_target_": "scripts.image_reader.FileReader", "spatial_dims": dims, **pictures}
+    return {"_target_": "scripts.image_reader.LoadFilesd", "keys": "image", "spatial_dims": dims, **pictures}
 
 
 def network_def(plan: Plan, landmarks: int) -> Json:

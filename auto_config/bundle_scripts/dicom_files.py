@@ -37,15 +37,6 @@ def is_dicom_file(path: Path) -> bool:
         return False
 
 
-def dicom_files(folder: Path) -> list[Path]:
-    """The DICOM files that lie in a folder itself, hidden ones left out, by name."""
-    return [
-        path
-        for path in sorted(folder.iterdir())
-        if not path.name.startswith(".") and path.is_file() and is_dicom_file(path)
-    ]
-
-
 def is_dicom_folder(folder: Path) -> bool:
     """Whether a folder holds a DICOM file; the first one found is enough."""
     return folder.is_dir() and any(
@@ -73,12 +64,16 @@ def series_header(folder: Path) -> Header:
 def series_array(folder: Path) -> np.ndarray:
     """Voxels of the one series in a folder, (1, x, y, slices) float32, rescaled as each slice says.
 
+    A single file is what `file_array` makes of it.
+
     Raises:
         ImageFileError: As `series_header`.
     """
     import itk
 
     files = _series(folder).files
+    if len(files) == 1:
+        return file_array(Path(files[0]))
     slices = [np.asarray(itk.imread(file, itk.F)).reshape(-1) for file in files]
     rows, columns = _size(_tags(files[0]), Path(files[0]))
     return np.ascontiguousarray(np.stack(slices).reshape(len(files), rows, columns).T[None])

@@ -1,4 +1,4 @@
-"""The reader with which ``LoadImaged`` reads images: the same code that inspects and plans data sets."""
+"""The transform with which bundles load images: the same code that inspects and plans data sets."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from monai.data import ImageReader
+from monai.transforms import LoadImaged
 from monai.utils import MetaKeys, SpaceKeys
 
 from .image_header import Image, ImageFileError
@@ -55,6 +56,29 @@ class FileReader(ImageReader):
             MetaKeys.ORIGINAL_CHANNEL_DIM: 0,
         }
         return img.array, meta
+
+
+class LoadFilesd(LoadImaged):
+    """MONAI's ``LoadImaged`` with `FileReader` and no other reader.
+
+    MONAI 1.6.1 falls back on its own readers where the one that it was given raises, so that a DICOM series with
+    missing slices, or a picture in a bundle for volumes, would be read all the same.
+
+    Args:
+        keys: keys of images: a path, or a path for each channel.
+        spatial_dims: see `FileReader`.
+        pixel_spacing: see `FileReader`.
+    """
+
+    def __init__(
+        self, keys: str | Sequence[str], spatial_dims: int = 3, pixel_spacing: Sequence[float] | None = None
+    ) -> None:
+        self.file_reader = FileReader(spatial_dims, pixel_spacing)
+        super().__init__(keys, reader=self.file_reader, ensure_channel_first=True)
+
+    def __call__(self, data: Any, reader: ImageReader | None = None) -> dict[Any, Any]:
+        """Load every key; raises what `FileReader` raises. A reader that a caller gives takes its place."""
+        return dict(super().__call__(data, self.file_reader if reader is None else reader))
 
 
 def check_axes(image: Image, spatial_dims: int) -> None:

@@ -123,7 +123,9 @@ def _sliced(header: Header, pixel_spacing: Sequence[float] | None) -> Header:
     if pixel_spacing is None or len(header.shape) != 2:
         return header
     x, y = pixel_spacing
-    return replace(header, affine=picture_affine((float(x), float(y))), unit="mm")
+    # What a note says of the file's own pixel size is settled.
+    notes = tuple(note for note in header.notes if "--pixel_spacing" not in note)
+    return replace(header, affine=picture_affine((float(x), float(y))), unit="mm", notes=notes)
 
 
 def _joined(headers: Sequence[Header]) -> Header:

@@ -65,6 +65,11 @@ def _header(picture: PillowImage.Image, path: Path) -> Header:
             "is marked to be shown turned (EXIF), but is read as its pixels are stored; check that the points fit"
         )
     spacing = _tiff_spacing(picture) if path.name.lower().endswith(_TIFF_SUFFIXES) else None
+    if spacing is not None:
+        notes.append(
+            f"takes its pixel size of {spacing[0]:.4g} x {spacing[1]:.4g} mm from its resolution tag; give "
+            "--pixel_spacing if that is only how it is printed"
+        )
     return Header(
         shape=tuple(int(size) for size in picture.size),
         affine=picture_affine(spacing),

@@ -5,7 +5,9 @@ import pytest
 from dicom_writer import write_dicom, write_series
 from monai.data import ITKReader
 
+from auto_config.bundle_scripts.cache import cache_key
 from auto_config.bundle_scripts.image_files import images_by_case
+from auto_config.bundle_scripts.image_reader import LoadFilesd
 from auto_config.datasets.checks import check_header
 from auto_config.datasets.images import is_image, read_header, read_image
 from auto_config.errors import UserError
@@ -79,6 +81,13 @@ def test_what_is_no_single_even_series_is_refused_in_one_line(tmp_path, spoil, m
         assert "\n" not in str(caught.value)
 
 
+def test_a_folder_with_a_single_picture_is_that_picture(tmp_path):
+    write_dicom(tmp_path / "one" / "x", GREY, spacing="0.2\\0.1")
+    image = read_image(tmp_path / "one")
+    np.testing.assert_array_equal(image.array, GREY.T[None])
+    assert (image.header.shape, image.header.spacing) == ((6, 5), (0.1, 0.2))
+
+
 def test_a_folder_without_dicom_is_no_image(tmp_path):
     (tmp_path / "note.txt").write_text("x")
     with pytest.raises(UserError, match="folder without DICOM files"):
@@ -94,6 +103,7 @@ def test_the_pixel_size_of_a_single_file(tmp_path):
     detector = read_header(path)
     assert (detector.spacing, detector.unit) == ((0.4, 0.3), "mm")
     assert "not corrected for magnification" in detector.notes[0]
+    assert read_header(path, (0.1, 0.1)).notes == ()
     write_dicom(path, GREY)
     unknown = read_header(path)
     assert (unknown.spacing, unknown.unit) == ((1.0, 1.0), "px")
@@ -125,3 +135,24 @@ def test_a_folder_of_slices_is_one_image_and_files_of_pictures_are_many(tmp_path
     for name in ("a", "b"):
         write_dicom(tmp_path / "xrays" / f"{name}.dcm", GREY, name=name)
     assert list(images_by_case(tmp_path / "xrays", spatial_dims=2)) == ["a", "b"]
+
+
+def test_a_bundle_reads_a_series_as_a_data_set_does(tmp_path):
+    write_series(tmp_path / "scan", VOXELS, step=(0, 0.5, 2.0))
+    loaded = LoadFilesd("image")({"image": str(tmp_path / "scan")})
+    image = read_image(tmp_path / "scan")
+    np.testing.assert_array_equal(loaded["image"].numpy(), image.array)
+    np.testing.assert_allclose(loaded["image"].affine.numpy(), image.affine)
+    assert loaded["image"].meta["filename_or_obj"] == str(tmp_path / "scan")
+    # Nor does it read what a data set refuses: MONAI's own readers would.
+    (tmp_path / "scan" / "IM014").unlink()
+    with pytest.raises(ValueError, match="slices are missing"):
+        LoadFilesd("image")({"image": str(tmp_path / "scan")})
+
+
+def test_the_cache_sees_a_slice_that_changed(tmp_path):
+    write_series(tmp_path / "scan", VOXELS)
+    before = cache_key(str(tmp_path / "scan"), len, ["image"], "code")
+    assert cache_key(str(tmp_path / "scan"), len, ["image"], "code") == before
+    write_dicom(tmp_path / "scan" / "more", GREY, name="9")
+    assert cache_key(str(tmp_path / "scan"), len, ["image"], "code") != before

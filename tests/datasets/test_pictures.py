@@ -4,11 +4,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 from monai.data import MetaTensor, PILReader
-from monai.transforms import LoadImage, LoadImaged
+from monai.transforms import LoadImage
 from PIL import Image as PillowImage
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from auto_config.bundle_scripts.image_reader import FileReader
+from auto_config.bundle_scripts.image_reader import FileReader, LoadFilesd
 from auto_config.bundle_scripts.image_reading import IMAGE_SUFFIXES
 from auto_config.datasets.images import image_suffix, read_header, read_image
 from auto_config.errors import UserError
@@ -67,7 +67,7 @@ def test_the_pixel_size_is_given_or_unknown(tmp_path):
     assert read_header(path).unit == "px"
     header = read_header(path, (0.1, 0.2))
     assert (header.unit, header.spacing) == ("mm", (0.1, 0.2))
-    loaded = LoadImaged("image", reader=FileReader(2, [0.1, 0.2]), ensure_channel_first=True)({"image": str(path)})
+    loaded = LoadFilesd("image", 2, [0.1, 0.2])({"image": str(path)})
     assert isinstance(loaded["image"], MetaTensor)
     np.testing.assert_allclose(loaded["image"].affine.numpy(), np.diag([0.1, 0.2, 1, 1]))
     np.testing.assert_allclose(loaded["image"].meta["original_affine"], np.diag([0.1, 0.2, 1, 1]))
@@ -97,6 +97,7 @@ def test_the_resolution_of_a_tiff(tmp_path, tags, spacing):
     else:
         assert header.unit == "mm"
         np.testing.assert_allclose(header.spacing, spacing, rtol=1e-6)
+        assert "from its resolution tag" in header.notes[0]
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -142,7 +143,7 @@ def test_a_bundle_refuses_images_of_other_axes(tmp_path):
         FileReader(3).read(str(path))
     nib.save(nib.Nifti1Image(np.zeros((4, 5, 6), np.float32), np.eye(4)), tmp_path / "a.nii")
     with pytest.raises(ValueError, match=r"is a volume of 4 x 5 x 6; this bundle was made for 2D, give a picture"):
-        FileReader(2).read(str(tmp_path / "a.nii"))
+        LoadFilesd("image", 2)({"image": str(tmp_path / "a.nii")})
 
 
 def test_every_ending_has_a_reader(tmp_path):

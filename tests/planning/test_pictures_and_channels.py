@@ -45,9 +45,9 @@ def test_pictures_are_read_for_prediction_as_for_training(unit, spacing, expecte
     assert found.reason("unit").startswith("warning") == (unit == "px")
     for config in (configs.inference_config(found, 5), configs.train_config(found, 5, "/data", 0)):
         assert config["pixel_spacing"] == spacing
-    reader = configs.inference_config(found, 5)["preprocessing"]["transforms"][0]["reader"]
-    assert reader == {
-        "_target_": "scripts.image_reader.FileReader",
+    assert configs.inference_config(found, 5)["preprocessing"]["transforms"][0] == {
+        "_target_": "scripts.image_reader.LoadFilesd",
+        "keys": "image",
         "spatial_dims": 2,
         "pixel_spacing": "@pixel_spacing",
     }

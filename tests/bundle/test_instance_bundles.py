@@ -1,0 +1,118 @@
+"""A landmark with many instances and an exchangeable pair, the whole way: data, bundle, training, prediction, files.
+
+Each image has three to five equal small blobs (``bud``) and two equal large ones (``end 1``, ``end 2``), whose names
+were given in random order, as by annotators who see no difference.
+"""
+
+import csv
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from bundle_tools import config, edit
+
+from auto_config.bundle_scripts.landmark_files import read_markups
+from auto_config.bundle_scripts.matching import match
+from auto_config.creation import create
+from auto_config.evaluation.command import evaluate
+from auto_config.prediction import predict
+
+SPACING, SHAPE, CASES = 2.0, (28, 28, 28), 14
+NAMES = ("bud", "end 1", "end 2")
+
+
+def places(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Points (count, 3) in mm, at least 13 mm from each other and 9 from the border."""
+    while True:
+        points = rng.uniform(9, (SHAPE[0] - 1) * SPACING - 9, (count, 3))
+        apart = np.linalg.norm(points[:, None] - points[None], axis=-1) + 99 * np.eye(count)
+        if apart.min() > 13:
+            return points
+
+
+def write_buds(folder: Path) -> Path:
+    """A datalist that declares its landmarks."""
+    rng = np.random.default_rng(3)
+    voxels = np.stack(np.meshgrid(*[np.arange(n) for n in SHAPE], indexing="ij"), -1) * SPACING
+    items = []
+    for number in range(CASES):
+        points = places(rng, 2 + int(rng.integers(3, 6)))
+        image = rng.normal(0, 4, SHAPE)
+        for place, point in enumerate(points):
+            width, height = (4.5, 100) if place < 2 else (2.2, 220)
+            image += height * np.exp(-((voxels - point) ** 2).sum(-1) / (2 * width**2))
+        nib.save(nib.Nifti1Image(image.astype(np.float32), np.diag([SPACING] * 3 + [1])), folder / f"c{number}.nii.gz")
+        ends = rng.permutation(points[:2]).tolist()
+        label = {"bud": points[2:].tolist(), "end 1": ends[0], "end 2": ends[1]}
+        items.append({"case": f"c{number}", "image": f"c{number}.nii.gz", "label": label})
+    rows = [{"name": "bud", "instances": "many"}, {"name": "end 1", "exchangeable": "end 2"}, {"name": "end 2"}]
+    source = folder / "list.json"
+    content = {"training": items[:-4], "test": items[-4:], "properties": {"landmarks": rows}}
+    source.write_text(json.dumps(content), encoding="utf-8")
+    return source
+
+
+def quick(bundle: Path) -> Path:
+    """A narrow network, and as many steps as it needs."""
+
+    def change(content):
+        for stage in content["network_def"]["stages"].values():
+            stage["filters"] = [8 + 4 * level for level in range(len(stage["filters"]))]
+        if "iterations_per_epoch" in content:
+            content.update(iterations_per_epoch=90, val_interval=1, num_workers=0, learning_rate=0.004)
+            content["train"]["trainer"]["max_epochs"] = 2
+
+    for name in ("train.json", "inference.json"):
+        edit(bundle / "configs" / name, change)
+    return bundle
+
+
+@pytest.fixture(scope="module")
+def trained(server, tmp_path_factory):
+    """Datalist, trained bundle, folder of predictions of the test cases."""
+    folder = tmp_path_factory.mktemp("buds")
+    source, bundle = write_buds(folder), folder / "buds"
+    assert create(source, bundle, network="tiny", patch_size=[24, 24, 24], workers=1) == 0
+    server.monai(quick(bundle), "run", "training", "--config_file", "configs/train.json")
+    assert predict(bundle, bundle / "data" / "datalist.json", folder / "out", device="cpu") == 0
+    return source, bundle, folder / "out"
+
+
+def test_what_the_bundle_says(trained):
+    _, bundle, _ = trained
+    items = {item["name"]: item for item in config(bundle, "landmarks")["landmarks"]}
+    assert items["bud"]["instances"] == "many"
+    assert items["bud"]["most_instances"] == 10
+    assert items["end 1"]["exchangeable"] == "end 2" and items["end 2"]["exchangeable"] == "end 1"
+    plan = config(bundle, "plan")["decisions"]
+    assert [stage["name"] for stage in plan["stages"]["value"]] == ["fine"]
+    assert "many instances" in plan["stages"]["reason"]
+    thresholds = json.loads((bundle / "models" / "instances.json").read_text())
+    assert 0 < thresholds["thresholds"]["bud"] < 1
+    assert thresholds["f1"]["bud"] > 0.9
+    assert "instances" in config(bundle, "inference")
+
+
+def test_all_instances_and_both_ends_are_found(trained):
+    source, _, out = trained
+    assert evaluate(out, source, split="test") == 0
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["instances"]["total"]["f1"] >= 0.9
+    assert metrics["instances"]["total"]["mre_mm"] < 1.0
+    assert metrics["mre_mm"]["n"] == 8
+    assert metrics["mre_mm"]["max"] < 3.0
+
+
+def test_files_repeat_the_name(trained):
+    source, _, out = trained
+    item = json.loads(source.read_text())["test"][0]
+    found = read_markups(out / f"{item['case']}.mrk.json", many=("bud",))
+    assert found.names == NAMES
+    truth = np.array(item["label"]["bud"])
+    assert len(match(found.instances["bud"], truth, 4.0)[0]) >= len(truth) - 1
+    with (out / "predictions.csv").open(newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["case"] == item["case"] and row["landmark"] == "bud"]
+    assert len(rows) == max(1, len(found.instances["bud"]))
+    assert json.loads((out / "run.json").read_text())["many"] == ["bud"]
