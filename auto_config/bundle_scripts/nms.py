@@ -104,22 +104,33 @@ class InstanceDecoder:
         confidence = torch.cat([confidence, confidence.new_zeros(more)])
         covariance = torch.cat([covariance, covariance.new_full((more, *covariance.shape[1:]), torch.nan)])
         floor = math.log(FLOOR / (1 - FLOOR))
-        jobs: list[tuple[torch.Tensor, torch.Tensor, list[int]]] = []
+        jobs: list[tuple[torch.Tensor, torch.Tensor, list[int], float]] = []
         for channel in (c for c, of in enumerate(known.many) if of):
             rows = [row for row, of in enumerate(known.channels) if of == channel]
             found = find_peaks(
                 logits[channel], self.spacing, known.min_distance_mm[channel], known.most[channel], floor
             )
-            jobs.append((logits[channel], found, rows[: len(found)]))
+            jobs.append((logits[channel], found, rows[: len(found)], known.min_distance_mm[channel]))
         for first, second in known.exchangeable:
             mean = (logits[first] + logits[second]) / 2
-            jobs.append((mean, self._two(mean, known.min_distance_mm[first]), [first, second]))
-        for heatmap, index, rows in jobs:
+            distance = known.min_distance_mm[first]
+            jobs.append((mean, self._two(mean, distance), [first, second], distance))
+        for heatmap, index, rows, distance in jobs:
             if rows:
-                points[rows], confidence[rows], covariance[rows] = self.decoder.refine(
-                    heatmap[None], index.new_zeros(len(index)), index, alone=False
-                )
+                points[rows], confidence[rows], covariance[rows] = self._refined(heatmap, index, distance)
         return points, confidence, covariance
+
+    def _refined(
+        self, heatmap: torch.Tensor, index: torch.Tensor, min_distance_mm: float
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Points, confidence and covariance of the peaks; one that slides towards another stays on its voxel."""
+        points, confidence, covariance = self.decoder.refine(
+            heatmap[None], index.new_zeros(len(index)), index, alone=False
+        )
+        voxels = torch.stack(torch.unravel_index(index, heatmap.shape), dim=-1).to(points)
+        slid = (points - voxels) * torch.tensor(self.spacing, device=points.device)
+        stays = torch.linalg.vector_norm(slid, dim=-1) > min_distance_mm / 2
+        return torch.where(stays[:, None], voxels, points), confidence, covariance
 
     def _two(self, heatmap: torch.Tensor, min_distance_mm: float) -> torch.Tensor:
         """The two highest peaks; where there is one alone, the highest voxel at a distance from it is the second."""
