@@ -74,7 +74,7 @@ def pairs_against_others(points: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     length = np.linalg.norm(direction, axis=-1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
         unit = np.where(length > 0, direction / length, np.nan)
-    known: np.ndarray = np.isfinite(unit).all(axis=-1)
+    known = np.asarray(np.isfinite(unit).all(axis=-1))
     out = np.full(known.shape, np.nan)
     for column in range(len(pairs)):
         others = np.delete(np.arange(len(pairs)), column)
