@@ -1,5 +1,7 @@
 """The app as MONAI Label loads it: from its folder, by the name of its base class, with strings as configuration."""
 
+import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -117,11 +119,9 @@ def test_a_saved_inference_is_the_canonical_label(app):
 
 
 def test_an_answer_that_cannot_be_saved_leaves_no_file_behind(app, monkeypatch):
-    import landmark_app.lib.infer as module
-
-    made = []
-    real = module.temporary_file
-    monkeypatch.setattr(module, "temporary_file", lambda ending: made.append(real(ending)) or made[-1])
+    answer = app.infer({"model": "head", "image": "case"})
+    folder = Path(answer["file"]).parent
+    Path(answer["file"]).unlink()
 
     def refuse(*_):
         raise ClientError("no")
@@ -129,5 +129,12 @@ def test_an_answer_that_cannot_be_saved_leaves_no_file_behind(app, monkeypatch):
     monkeypatch.setattr(app.datastore(), "save_label", refuse)
     with pytest.raises(ClientError):
         app.infer({"model": "head", "image": "case", "save_label": True})
-    assert len(made) == 1
-    assert not made[0].exists()
+    assert list(folder.iterdir()) == []
+
+
+def test_answers_do_not_lie_where_clients_keep_them(app):
+    """A client on the same machine writes the answer under its name into the temporary folder."""
+    for model in ("head", "head_points"):
+        path = Path(app.infer({"model": model, "image": "case"})["file"])
+        assert path.parent != Path(tempfile.gettempdir())
+        shutil.rmtree(path.parent)  # as a machine does that clears old temporary files

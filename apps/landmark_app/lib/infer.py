@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,21 @@ class LandmarkTask(InferTask):
     def write(self, prediction: Prediction, request: Mapping[str, Any]) -> Path:
         """Write the file of the answer."""
 
+    def new_file(self, ending: str) -> Path:
+        """A new empty file outside of the data store; whoever gets it removes it.
+
+        It lies in a folder that no client writes into: a client on this machine keeps the answer in the temporary
+        folder under the same name, where it would be removed with ours.
+        """
+        folder = Path(self._answers.name)
+        folder.mkdir(mode=0o700, exist_ok=True)  # a machine may clear its temporary folders while the server runs
+        with tempfile.NamedTemporaryFile(dir=folder, prefix="landmarks_", suffix=ending, delete=False) as file:
+            return Path(file.name)
+
+    @cached_property
+    def _answers(self) -> tempfile.TemporaryDirectory[str]:
+        return tempfile.TemporaryDirectory(prefix="landmark_answers_")
+
     def _device(self, request: Mapping[str, Any]) -> str:
         """What torch calls the device; the request may use that name, the one that clients show, or cpu."""
         devices = device_map()
@@ -108,7 +124,7 @@ class LandmarkInfer(LandmarkTask):
 
     def write(self, prediction: Prediction, request: Mapping[str, Any]) -> Path:
         """The label map, of the ending that the request wants."""
-        path = temporary_file(label_map_ending(request))
+        path = self.new_file(label_map_ending(request))
         compress = bool(request.get("result_compress", False))
         write_label_map(path, prediction.labels, prediction.affine, compress=compress)
         return path
@@ -160,10 +176,10 @@ class LandmarkPoints(LandmarkTask):
     def write(self, prediction: Prediction, request: Mapping[str, Any]) -> Path:
         """The markups; a box is as large as the ball would be."""
         if choice(request, "points_format", self._config["points_format"]) == "fiducial":
-            path = temporary_file(".mrk.json")
+            path = self.new_file(".mrk.json")
             write_fiducials(path, prediction.landmarks)
             return path
-        path = temporary_file(".json")
+        path = self.new_file(".json")
         write_roi_boxes(path, prediction.landmarks, size_mm=2 * self.bundle.card.ball_radius_mm)
         return path
 
@@ -209,9 +225,3 @@ def _header(path: Path) -> Header:
     except UserError as error:
         message = str(error).replace(str(path), path.name)
         raise ClientError(message, HTTPStatus.UNPROCESSABLE_ENTITY) from error
-
-
-def temporary_file(ending: str) -> Path:
-    """A new empty file outside of the data store; whoever gets it removes it."""
-    with tempfile.NamedTemporaryFile(prefix="landmarks_", suffix=ending, delete=False) as file:
-        return Path(file.name)
