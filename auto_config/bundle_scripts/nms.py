@@ -98,6 +98,7 @@ class InstanceDecoder:
         A prior, as `PeakDecoder` has it, counts for landmarks that are there once.
         """
         known = self.instances
+        logits = logits.as_tensor() if hasattr(logits, "as_tensor") else logits
         points, confidence, covariance = self.decoder(logits, log_prior)
         more = len(known.channels) - len(points)
         points = torch.cat([points, points.new_full((more, points.shape[1]), torch.nan)])
