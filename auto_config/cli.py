@@ -249,6 +249,7 @@ def predict(
     fcsv: bool = False,
     json: bool = False,
     labelmap: bool = False,
+    regions: bool = False,
     plausibility: bool | None = None,
     shape_prior: bool = False,
     all_present: bool = False,
@@ -269,6 +270,7 @@ def predict(
         fcsv: write CASE.fcsv too
         json: write CASE.json too
         labelmap: write a label map of balls on the image's own grid too
+        regions: write CASE.regions.nii.gz too: where each landmark lies with the probability LEVEL; calibrated bundles
         plausibility: true or false: whether implausible points of the coarse stage are replaced; the bundle's choice
             if not given
         shape_prior: where the shape of the others rules out a point, take the next best maximum of its heatmap
@@ -294,6 +296,7 @@ def predict(
         fcsv=fcsv,
         json=json,
         labelmap=labelmap,
+        regions=regions,
         plausibility=plausibility,
         shape_prior=shape_prior,
         all_present=all_present,

@@ -47,6 +47,7 @@ def predict(
     fcsv: bool = False,
     json: bool = False,
     labelmap: bool = False,
+    regions: bool = False,
     plausibility: bool | None = None,
     shape_prior: bool = False,
     all_present: bool = False,
@@ -69,6 +70,8 @@ def predict(
         fcsv: also write ``CASE.fcsv``.
         json: also write ``CASE.json`` with all that is known of each landmark.
         labelmap: also write ``CASE.labels.nii.gz``, balls on the grid of the image.
+        regions: also write ``CASE.regions.nii.gz``, on the grid of the network: the parts of the image that hold each
+            landmark with the probability ``level`` (level sets of the heatmaps), for a calibrated bundle.
         plausibility: switches the shape check between two stages; None for the bundle's own choice.
         shape_prior: where the shape of the others rules out a point, take that maximum of its heatmap that is best
             with a Gaussian prior about the expected place. A bundle with one stage must be calibrated for it.
@@ -94,6 +97,9 @@ def predict(
     chosen = {"shape_prior": (shape_prior, False), "all_present": (all_present, False), "region_level": (level, 0.9)}
     settings = {name: value for name, (value, default) in chosen.items() if value != default}
     opened = open_bundle(bundle, device=device, plausibility=plausibility, settings=settings)
+    from auto_config.regions import level_sets
+
+    bounds = level_sets(opened, level) if regions else None
     seen = training_cases(opened.root, images)
     _remove_previous(folder, previous)
     writer = PredictionFolder(folder, opened.root)
@@ -103,7 +109,7 @@ def predict(
         for case, paths in images.items():
             start = time.perf_counter()
             try:
-                done, center = _predict_case(opened, paths)
+                done, center, where = _predict_case(opened, paths, bounds)
             except Exception as error:
                 if debug:
                     raise
@@ -115,7 +121,9 @@ def predict(
                 seconds = time.perf_counter() - start
                 writer.write(case, done["result"], image_center=center, seconds=seconds, fcsv=fcsv, inline_json=json)
                 if labelmap:
-                    _save_label_map(folder / f"{case}.labels.nii.gz", done["pred"])
+                    _save_label_map(folder / f"{case}.labels.nii.gz", np.asarray(done["pred"])[0], done["pred"].affine)
+                if where is not None:
+                    _save_label_map(folder / f"{case}.regions.nii.gz", *where)
             progress.advance(task)
     options = {
         "command": "predict",
@@ -127,6 +135,7 @@ def predict(
         "fcsv": fcsv,
         "json": json,
         "labelmap": labelmap,
+        "regions": regions,
     }
     writer.finish(options=options, failed=failed, training_cases=[case for case in seen if case not in failed])
     _say_what_was_done(folder, len(images) - len(failed), failed)
@@ -163,21 +172,26 @@ def _remove_previous(folder: Path, previous: set[str]) -> None:
             (folder / name).unlink(missing_ok=True)
 
 
-def _predict_case(opened: Any, paths: tuple[Path, ...]) -> tuple[dict[str, Any], np.ndarray]:
-    """What the bundle gives for the files of an image, and the world position of the image's middle."""
+def _predict_case(
+    opened: Any, paths: tuple[Path, ...], bounds: np.ndarray | None
+) -> tuple[dict[str, Any], np.ndarray, tuple[np.ndarray, np.ndarray] | None]:
+    """What the bundle gives for the files of an image, the world position of the image's middle, and its regions."""
     from auto_config.bundle_scripts.image_frame import original_center
+    from auto_config.regions import region_map
 
     data = opened.preprocess(paths)
-    return opened.predict(data), original_center(data["image"], opened.spatial_dims)
+    done = opened.predict(data)
+    where = None if bounds is None else region_map(opened, data, done["result"], bounds)
+    return done, original_center(data["image"], opened.spatial_dims), where
 
 
-def _save_label_map(path: Path, labels: Any) -> None:
-    """Write a label map (1, spatial...) as NIfTI, atomically."""
+def _save_label_map(path: Path, labels: np.ndarray, affine: Any) -> None:
+    """Write a label map (spatial...) as NIfTI, atomically."""
     import nibabel as nib
     from monai.data.utils import to_affine_nd
 
     temporary = path.with_name(f".{path.name}")
-    nib.save(nib.Nifti1Image(np.asarray(labels)[0], to_affine_nd(3, np.asarray(labels.affine))), temporary)
+    nib.save(nib.Nifti1Image(labels, to_affine_nd(3, np.asarray(affine))), temporary)
     temporary.replace(path)
 
 

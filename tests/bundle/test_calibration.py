@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import nibabel as nib
 import numpy as np
 import pytest
 from bundle_tools import edit
@@ -11,6 +12,7 @@ from auto_config import cli
 from auto_config.bundle.opened import open_bundle
 from auto_config.calibration.command import calibrate, folds_in_use
 from auto_config.errors import UserError
+from auto_config.regions import level_sets
 
 TRAIN = ("run", "training", "--config_file", "configs/train.json", "--train#trainer#max_epochs", 1)
 
@@ -83,6 +85,37 @@ def test_kept_predictions_are_used_until_the_weights_change(trained, copy_of, mo
     calibrate(bundle, device="cpu")
     monkeypatch.setattr("auto_config.calibration.command.predict_fold", lambda *_, **__: pytest.fail("predicted again"))
     calibrate(bundle, cost=3.0)
+
+
+def test_regions_are_where_the_heatmap_says(trained, copy_of, tmp_path, capsys):
+    bundle = copy_of(trained)
+    image = image_of(bundle, 1)
+    assert cli.main(["predict", str(bundle), image, str(tmp_path / "out"), "--regions"]) == 2
+    assert "calibration.json: is not there; run `auto_config calibrate" in capsys.readouterr().err
+    calibrate(bundle, pooled=True, device="cpu")
+
+    def finite(document):  # one epoch of training puts the truth where the heatmap is nothing
+        document["regions"]["levelset"][0] = [0.004] * len(document["landmarks"])
+
+    edit(bundle / "models" / "calibration.json", finite)
+    options = ["--regions", "--level", "0.5", "--all_present", "--device", "cpu"]
+    assert cli.main(["predict", str(bundle), image, str(tmp_path / "out"), *options]) == 0
+    (path,) = (tmp_path / "out").glob("*.regions.nii.gz")
+    found = nib.load(path)
+    labels = np.asarray(found.dataobj)
+    opened = open_bundle(bundle, device="cpu", settings={"all_present": True})
+    data = opened.preprocess(image)
+    np.testing.assert_allclose(found.affine, data["image"].affine)
+    assert labels.shape == tuple(data["image"].shape[1:])
+    heatmaps, bounds = opened.heatmaps(data), level_sets(opened, 0.5)
+    density = opened.decoder.density(heatmaps.logits).numpy()
+    for i in range(len(density)):
+        # The densest voxel of a landmark is its own, or that of one that is even surer of the place.
+        peak = np.unravel_index(density[i].argmax(), density[i].shape) + heatmaps.origins[i].numpy().astype(int)
+        inside = ((peak >= 0) & (peak < labels.shape)).all()
+        assert not inside or density[i].max() < bounds[i] or labels[tuple(peak)] > 0
+        assert ((labels == i + 1).sum() > 0) <= (density[i].max() >= bounds[i])
+    assert labels.any()
 
 
 def test_new_weights_take_the_calibration_away(trained, copy_of, server):

@@ -1,0 +1,61 @@
+"""The regions of a prediction as a label map: the level sets of its heatmaps (M-R2CCP)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from auto_config.bundle.opened import OpenBundle
+from auto_config.bundle_scripts.calibration import FILE_NAME, read_calibration
+from auto_config.bundle_scripts.grids import embed_affine
+from auto_config.errors import UserError
+
+
+def level_sets(opened: OpenBundle, level: float) -> np.ndarray:
+    """Smallest density (L,) of a voxel in the region of each landmark; minus infinite where no region is finite.
+
+    Raises:
+        UserError: the bundle is not calibrated, or not at this level.
+    """
+    path = opened.root / "models" / FILE_NAME
+    try:
+        calibration = read_calibration(path, opened.names)
+        if calibration is None:
+            raise UserError(f"{path}: is not there; run `auto_config calibrate {opened.root}` first")
+        return calibration.region("levelset", level)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def region_map(
+    opened: OpenBundle, data: Mapping[str, Any], result: Mapping[str, Any], bounds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The regions of the present landmarks on the planned grid of an image.
+
+    Args:
+        opened: The bundle.
+        data: What `OpenBundle.preprocess` gave.
+        result: What `OpenBundle.predict` made of it; its absent landmarks have no region.
+        bounds: (L,) of `level_sets`.
+
+    Returns:
+        Label map (*size), uint8 or uint16, with landmark ``i`` of the channel order as ``i + 1``, and its affine
+        ``(D + 1, D + 1)``. Where regions overlap, a voxel belongs to the one that it lies deeper in.
+    """
+    found = opened.heatmaps(data)
+    density = opened.decoder.density(found.logits).cpu().numpy()
+    size = np.array(data["image"].shape[1:])
+    labels = np.zeros(size, dtype=np.uint8 if len(density) < 256 else np.uint16)
+    deepest = np.zeros(size, dtype=np.float32)
+    for i, (heatmap, origin) in enumerate(zip(density, found.origins.cpu().numpy().astype(int), strict=True)):
+        if not (np.isfinite(bounds[i]) and result["landmarks"][i]["present"]):
+            continue
+        low, high = np.maximum(origin, 0), np.minimum(origin + heatmap.shape, size)
+        here = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        depth = heatmap[tuple(slice(a, b) for a, b in zip(low - origin, high - origin, strict=True))] / bounds[i]
+        wins = (depth >= 1) & (depth > deepest[here])
+        labels[here][wins] = i + 1
+        deepest[here][wins] = depth[wins]
+    return labels, embed_affine(data["image"].affine, opened.spatial_dims)
