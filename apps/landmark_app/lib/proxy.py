@@ -140,7 +140,12 @@ def proxy_router(studies: str) -> APIRouter:
         else None
     )
 
-    @router.api_route("/{service}/{path:path}", methods=["GET", "POST"], dependencies=[Depends(needs(Role.ANNOTATE))])
+    @router.api_route(
+        "/{service}/{path:path}",
+        methods=["GET", "POST"],
+        dependencies=[Depends(needs(Role.ANNOTATE))],
+        include_in_schema=False,
+    )
     async def proxy(request: Request, service: str, path: str) -> Response:
         if pacs is None or service not in {"qido", "wado", "stow"}:
             raise ClientError("there is no such DICOMweb service here", 404)
