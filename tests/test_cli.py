@@ -154,7 +154,8 @@ def test_help_tells_all_options_and_runs_nothing(name: str, capsys: pytest.Captu
         elif parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
             assert f"\n  {parameter.name.upper()} " in text
         else:
-            line = next(line for line in text.splitlines() if line.startswith(f"  --{parameter.name} "))
+            option = parameter.name.removesuffix("_")  # `--from` is no name of a parameter
+            line = next(line for line in text.splitlines() if line.startswith(f"  --{option} "))
             assert len(line.split(maxsplit=1)) == 2, "every option says what it is for"
     assert f"auto_config {name}" in text.partition("examples:")[2]
     assert max(map(len, text.splitlines())) <= 120

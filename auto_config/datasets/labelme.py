@@ -85,8 +85,8 @@ def write_labelme(target: Target) -> None:
     for case in target.cases:
         landmarks = target.landmarks(case)
         header = target.header(case)
-        shapes = []
-        flags = {}
+        shapes: list[dict[str, Any]] = []
+        flags: dict[str, bool] = {}
         for name, value in rows_of(landmarks):
             if isinstance(value, str):
                 flags[f"{value}: {name}"] = True

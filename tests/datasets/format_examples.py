@@ -351,7 +351,8 @@ def outcome(root: Path, forced: str | None, spoiled: bytes) -> str:
         return "error"
     for problem in problems:
         assert len(problem.message.splitlines()) == 1, f"several lines: {problem.message[:300]!r}"
-    read = {case.name for case in dataset.cases}
+    # A case that has another name now is not lost: its image is there.
+    read = {name for case in dataset.cases for name in (case.name, *(path.name for path in case.image))}
     said = " ".join([*(problem.message for problem in problems), *(problem.case or "" for problem in problems)])
     for case in CASES:
         # A list that no longer names a case does not lose it.
