@@ -19,6 +19,7 @@ from monailabel.client.client import MONAILabelClientException
 from auto_config.bundle_scripts.landmark_files import read_markups
 from auto_config.bundle_scripts.landmarks import ABSENT
 
+pytestmark = pytest.mark.slow
 TRAINING_SECONDS = 600
 # Clients of a busy server wait; nothing here depends on how long.
 OPTIONS = {"device": "cpu", "val_split": 0.34}

@@ -15,7 +15,7 @@ from landmark_app.lib import train, training_stats
 from landmark_app.lib.bundles import ServedBundle
 from landmark_app.lib.errors import ClientError
 from landmark_app.lib.train import LandmarkTrain, overrides
-from landmark_app.lib.training_data import check_items, choose_cases, find_damage, own_validation
+from landmark_app.lib.training_data import check_items, choose_cases, find_damage, items_of, own_validation
 from landmark_app.lib.training_options import TrainingOptions, read_training_options, torch_device
 from landmark_app.lib.training_stats import begin, end, is_running, note, summary
 from landmark_app.lib.training_stats import training_stats as stats_of
@@ -61,11 +61,14 @@ def test_options_that_are_not_allowed(request_, said):
         read(request_)
 
 
-def test_several_gpus_train_together_unless_one_is_named():
+def test_several_gpus_train_together_unless_it_is_off():
     together = {"cuda": "cuda"}
     assert read({"device": "cuda"}, together, gpus=2).processes == 2
     assert read({"device": "cuda", "multi_gpu": False}, together, gpus=2).processes == 1
-    assert read({"device": "H200:1"}, GPUS, gpus=2) == TrainingOptions(7, True, 0.2, "cuda:1", 1)
+    assert read({"device": "H200:0"}, GPUS, gpus=2).processes == 2  # clients name the first one by default
+    assert read({"device": "cpu"}, GPUS, gpus=2).processes == 1
+    alone = read({"device": "H200:1", "multi_gpu": False}, GPUS, gpus=2)
+    assert alone == TrainingOptions(7, True, 0.2, "cuda:1", 1)
 
 
 def test_devices_in_the_words_of_clients():
@@ -75,7 +78,7 @@ def test_devices_in_the_words_of_clients():
     assert torch_device("cuda", CPU) == "cpu"  # the stock default, on a machine without GPU
 
 
-def items_of(count):
+def some_items(count):
     return [
         {"image": f"/studies/case{i}.nii.gz", "label": f"/studies/labels/final/case{i}.mrk.json"} for i in range(count)
     ]
@@ -84,7 +87,7 @@ def items_of(count):
 @given(count=st.integers(1, 40), share=st.floats(0.01, 0.99))
 @settings(max_examples=40, deadline=None, derandomize=True)
 def test_cases_are_divided(count, share):
-    items = items_of(count)
+    items = some_items(count)
     cases = choose_cases(items, [], share)
     key = str
     assert sorted([*cases.training, *cases.validation], key=key) == sorted(items, key=key)
@@ -94,7 +97,7 @@ def test_cases_are_divided(count, share):
 
 
 def test_who_judges_does_not_depend_on_the_order_or_the_folder():
-    items = items_of(10)
+    items = some_items(10)
     moved = [{**item, "image": item["image"].replace("/studies", "/cache")} for item in reversed(items)]
     names = [[i["image"].rpartition("/")[2] for i in choose_cases(x, [], 0.3).validation] for x in (items, moved)]
     assert names[0] == names[1]
@@ -102,13 +105,13 @@ def test_who_judges_does_not_depend_on_the_order_or_the_folder():
 
 def test_the_bundles_own_cases_judge_where_one_label_cannot():
     own = [{"image": "/own/a.nii.gz", "label": {"AC": [0, 0, 0]}}]
-    assert choose_cases(items_of(1), own, 0.2).judge == "bundle"
-    assert choose_cases(items_of(1), own, 0.2).validation == own
-    assert choose_cases(items_of(5), own, 0.2).judge == "labels"
-    assert choose_cases(items_of(5), own, -1).validation == own
-    assert len(choose_cases(items_of(5), own, -1).training) == 5
-    assert choose_cases(items_of(5), own, 0.0).judge == "none"
-    assert choose_cases(items_of(5), [], -1).judge == "none"
+    assert choose_cases(some_items(1), own, 0.2).judge == "bundle"
+    assert choose_cases(some_items(1), own, 0.2).validation == own
+    assert choose_cases(some_items(5), own, 0.2).judge == "labels"
+    assert choose_cases(some_items(5), own, -1).validation == own
+    assert len(choose_cases(some_items(5), own, -1).training) == 5
+    assert choose_cases(some_items(5), own, 0.0).judge == "none"
+    assert choose_cases(some_items(5), [], -1).judge == "none"
 
 
 def test_own_cases_are_those_whose_images_are_here(tmp_path):
@@ -162,6 +165,17 @@ def test_labels_that_cannot_be_trained_on_are_named(labelled, tmp_path):
     check_items(items, NAMES)
     with pytest.raises(UserError, match="no final label has a point"):
         check_items([items[1]], NAMES)
+
+
+def test_labels_of_other_bundles_are_left_out(labelled, tmp_path):
+    _, items = labelled
+    other = tmp_path / "other.mrk.json"
+    write_label(other, np.zeros((2, 3)), ("AC", "PC"))
+    foreign = {"image": items[0]["image"], "label": str(other)}
+    assert items_of([foreign, *items], NAMES) == items
+    assert items_of([foreign, *items], ("PC", "new")) == [foreign]
+    with pytest.raises(ValueError, match=r"gone\.mrk\.json"):
+        items_of([{**foreign, "label": str(tmp_path / "gone.mrk.json")}], NAMES)
 
 
 def test_damage_is_found_in_the_voxels(labelled, tmp_path):
@@ -263,6 +277,10 @@ def test_a_failure_is_one_line_and_leaves_the_weights(labelled, monkeypatch, cap
     assert task.stats()["state"] == "failed"
     assert "gone.nii.gz" in task.stats()["error"]
     assert (root / "models" / "model.pt").read_bytes() == before
+    (root / "models" / "model.pt").write_bytes(before[: len(before) // 2])
+    with pytest.raises(SystemExit):
+        task({}, Labels(items))
+    assert "is damaged; train from scratch" in task.stats()["error"]
 
 
 def test_a_training_that_was_killed_is_stopped_and_one_that_runs_is_not_disturbed(labelled, capsys):

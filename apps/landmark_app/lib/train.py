@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from auto_config.training import command
 from . import training_stats
 from .background import end_with_parent, failure, one_line
 from .bundles import ServedBundle
-from .training_data import TrainingCases, check_items, choose_cases, find_damage, own_validation
+from .training_data import TrainingCases, check_items, choose_cases, find_damage, items_of, own_validation
 from .training_options import OWN_VALIDATION, TrainingOptions, read_training_options
 
 logger = logging.getLogger(__name__)
@@ -119,9 +120,12 @@ class LandmarkTrain(TrainTask):
         return self.stats()
 
     def _cases(self, items: list[dict[str, str]], options: TrainingOptions) -> TrainingCases:
+        items = items_of(items, self.bundle.card.names)
         if not items:
             raise UserError("no image has a final label yet; place the landmarks of one and submit it, then train")
         check_items(items, self.bundle.card.names)
+        if options.pretrained:
+            check_weights(self.bundle.root)
         needs_own = options.val_split == OWN_VALIDATION or len(items) == 1
         return choose_cases(items, own_validation(self.bundle.root) if needs_own else [], options.val_split)
 
@@ -148,6 +152,26 @@ class LandmarkTrain(TrainTask):
         except (OSError, ValueError, TypeError, KeyError):
             return _MANY_EPOCHS  # the list of all tasks must not fail over one damaged file; the training says so
         return min(_MANY_EPOCHS, planned)
+
+
+def check_weights(root: Path) -> None:
+    """Refuse weights that a training cannot go on from.
+
+    Args:
+        root: folder of the bundle.
+
+    Raises:
+        UserError: ``models/model.pt`` is there and is no file of weights.
+    """
+    path = root / "models" / WEIGHTS
+    if not path.is_file():
+        return
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"models/{WEIGHTS} of '{root.name}' is damaged; train from scratch (pretrained off), or put it back"
+        ) from error
 
 
 def overrides(root: Path, options: TrainingOptions, cases: TrainingCases) -> dict[str, Any]:

@@ -73,6 +73,20 @@ def own_validation(root: Path) -> list[Item]:
     return [case for case in cases if isinstance(case["image"], str) and Path(case["image"]).is_file()]
 
 
+def items_of(items: Sequence[Item], names: Sequence[str], spatial_dims: int = 3) -> list[Item]:
+    """Those whose label has a landmark of the bundle: other bundles of the server are trained on labels of their own.
+
+    Args:
+        items: the labelled images of the data store.
+        names: of the bundle's landmarks.
+        spatial_dims: of the bundle.
+
+    Raises:
+        LandmarkFileError: a label that cannot be read.
+    """
+    return [item for item in items if set(names) & set(read_label(item["label"], spatial_dims=spatial_dims).names)]
+
+
 def check_items(items: Sequence[Item], names: Sequence[str], spatial_dims: int = 3) -> None:
     """Refuse labels and images that cannot be trained on, without reading the voxels.
 

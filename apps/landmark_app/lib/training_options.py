@@ -61,7 +61,8 @@ def read_training_options(
             "validation cases"
         )
     device = torch_device(request.get("device"), devices)
-    together = flag("multi_gpu", request.get("multi_gpu", True)) and device == "cuda" and gpus > 1
+    # As in MONAI Label: clients always name a device, so `multi_gpu` off is what makes it count among several.
+    together = flag("multi_gpu", request.get("multi_gpu", True)) and device.startswith("cuda") and gpus > 1
     return TrainingOptions(
         max_epochs=epochs,
         pretrained=flag("pretrained", request.get("pretrained", True)),
