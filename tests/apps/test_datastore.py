@@ -290,6 +290,8 @@ def test_killed_at_any_moment_there_is_the_old_label_or_the_new_one(folder, tmp_
             store.save_label("a", str(old), "final", {"which": "old"})
     assert outcomes[-1] == (True, True)
     assert len(outcomes) > 5
+    store.save_label("a", str(old), "final", {})  # clears away what the kills left
+    assert not list(folder.glob("labels/final/uploads/a/.*.tmp"))
 
 
 def test_sixteen_clients_at_once(store, folder, tmp_path):

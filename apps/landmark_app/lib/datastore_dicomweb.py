@@ -78,18 +78,29 @@ class DicomLandmarkDatastore(LandmarkLabels, DICOMWebDatastore):
     # -------------------------------------------------------- images
 
     def list_images(self) -> list[str]:
-        """Ids of the series that the search filter finds; asked again after a minute."""
+        """Ids of the series that the search filter finds; asked again after a minute.
+
+        Raises:
+            ClientError: The DICOM server does not answer (502) and never did.
+        """
         asked, images = self._listed
-        if time.monotonic() - asked > _LIST_SECONDS or not asked:
+        if asked and time.monotonic() - asked <= _LIST_SECONDS:
+            return list(images)
+        try:
             found = self._client.search_for_series(search_filters=self._search_filter)
+        except Exception as error:  # of the network or of the server
+            logger.exception("the DICOM server did not say which series it has")
+            if not images:
+                raise ClientError("the DICOM server does not answer; try again when it does", 502) from error
+        else:
             images = [str(Dataset.from_json(one).SeriesInstanceUID) for one in found]
-            self._listed = (time.monotonic(), images)
+        self._listed = (time.monotonic(), images)
         return list(images)
 
     def require_image(self, image_id: str) -> None:
         """Raise a ClientError (404) for a series that the server does not have; one that is new is found at once."""
         if image_id not in self.list_images():
-            self._listed = (0.0, [])
+            self._listed = (0.0, self._listed[1])
         super().require_image(image_id)
 
     def get_image_uri(self, image_id: str) -> str:

@@ -70,7 +70,9 @@ class LocalLandmarkDatastore(LandmarkLabels):
         try:
             read_image(source)
         except UserError as error:
-            raise ClientError(f"image {image_id!r} cannot be read as an image; send a whole, valid file") from error
+            raise ClientError(
+                f"image {image_id!r} cannot be read as an image; send a whole, valid file", 422
+            ) from error
         folder = Path(self._datastore.image_path())
         target = folder / f"{image_id}{ending}"
         with self._changed_index() as index:

@@ -124,7 +124,7 @@ def read_report(dataset: Dataset) -> LandmarkReport:
         groups = [*content.get_planar_roi_measurement_groups(), *content.get_image_measurement_groups()]
         rows = [_row(group) for group in groups]
         series = _source_series(dataset)
-    except (AttributeError, KeyError, IndexError, TypeError, RuntimeError) as error:
+    except (AttributeError, KeyError, IndexError, TypeError, RuntimeError, ValueError, StopIteration) as error:
         raise ValueError(f"the report of landmarks is damaged ({error})") from error
     names = tuple(row[0] for row in rows)
     points = np.array([row[1] for row in rows]).reshape(len(rows), 3)

@@ -125,6 +125,8 @@ class LabelFiles:
         path = self.canonical_path(image_id, tag)
         with self._lock():
             path.parent.mkdir(parents=True, exist_ok=True)
+            for left in self._uploads(image_id, tag).glob(".*.tmp"):  # by a kill; nobody else writes here now
+                shutil.rmtree(left, ignore_errors=True)
             if path.is_file() and self._upload_of(image_id, tag) is None:  # put there by hand
                 by_hand = {"form": "by hand"}
                 self._keep(image_id, tag, path, ending=CANONICAL_ENDING, canonical=path.read_bytes(), info=by_hand)

@@ -141,7 +141,7 @@ class LandmarkLabels(SafeIndex):
         try:
             header = read_header(Path(self.get_image_uri(image_id)))
         except UserError as error:
-            raise ClientError(f"image {image_id!r} cannot be read; replace its file") from error
+            raise ClientError(f"image {image_id!r} cannot be read; replace its file", 422) from error
         return Grid(tuple(header.shape), header.affine)
 
     def require_image(self, image_id: str) -> None:
