@@ -157,7 +157,7 @@ class DecodeHeatmapd:
     def _with_shape(self, logits: torch.Tensor, affine: torch.Tensor) -> Peaks:
         assert self.shape is not None
         dims = logits.ndim - 1
-        voxel = np.linalg.norm(embed_affine(affine, dims)[:-1, :-1], axis=0)
+        voxel = np.linalg.norm(embed_affine(np.asarray(affine), dims)[:-1, :-1], axis=0)
         points, confidence, covariance = self.decoder(logits)
         # Axes of the planned grid times spacing are a right-handed frame in mm, as the world of the shape is.
         fitted, distance, far = self.shape.judge(points.double().cpu().numpy() * voxel, float(voxel.max()))

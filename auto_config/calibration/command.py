@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def folds_in_use(root: Path) -> list[int]:
     )
 
 
-def _out_of_fold(root: Path, fold: int, names: list[str], device: str | None) -> OutOfFold | None:
+def _out_of_fold(root: Path, fold: int, names: Sequence[str], device: str | None) -> OutOfFold | None:
     """The predictions of a fold, from the file where it is of these weights and cases, else made and kept."""
     weights = root / "models" / f"fold_{fold}" / "model.pt"
     path = weights.with_name(OUT_OF_FOLD)

@@ -32,7 +32,7 @@ def presence_section(presence: Mapping[str, Any]) -> str:
             f"<p>The probability of presence ranks with an area under the ROC curve of {presence['auroc']:.3f}; its "
             f"expected calibration error is {presence['expected_calibration_error']:.3f}.</p>",
             '<div class="charts">',
-            roc_chart(*(np.array(rate) for rate in presence["roc"]), presence["auroc"]),
+            roc_chart(np.array(presence["roc"][0]), np.array(presence["roc"][1]), presence["auroc"]),
             reliability_chart(presence["reliability"]),
             "</div>",
         ]
