@@ -162,7 +162,8 @@ def _images(item: object) -> list[str]:
         item = {"image": item}
     value = item.get("image") if isinstance(item, Mapping) else None
     images = value if isinstance(value, list) else [value]
-    return images if all(isinstance(path, str) and path and path.isprintable() for path in images) else []
+    paths = [path for path in images if isinstance(path, str) and path and path.isprintable()]
+    return paths if len(paths) == len(images) else []
 
 
 def _first_image(items: list[tuple[str, str, int, Any]], root: Path) -> list[Path]:
