@@ -1,14 +1,14 @@
 """Regions and presence on held-out cases: conformal regions beside the spreads of ensembles and of MC dropout.
 
 The bundle's out-of-fold predictions calibrate; its test cases, seen by nothing before, judge. A bundle that was trained
-with dropout (`auto_config train ... --network_def#stages#fine#dropout 0.2`) may be given for MC dropout. Chance on few
+with dropout (`auto_config train ... --network_def#stages#fine#dropout 0.1`) may be given for MC dropout. Chance on few
 test cases is large, so out-of-fold cases judge each other too: calibrated on a random half, tested on the other.
 
 Example, the numbers of docs/uncertainty.md:
     python benchmarks/cut_fields_of_view.py mouse_skull_ct runs/cut
     auto_config create runs/cut runs/bundle --test tests.txt
     auto_config train runs/bundle --fold all --time_budget 45m
-    python benchmarks/uncertainty.py runs/bundle --dropout runs/dropout_bundle --dropout_rate 0.2
+    python benchmarks/uncertainty.py runs/bundle --dropout runs/dropout_bundle --dropout_rate 0.1
 """
 
 from __future__ import annotations
@@ -59,8 +59,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path, help="calibrated bundle with test cases, trained with --fold all")
     parser.add_argument("--dropout", type=Path, help="bundle whose fold 0 was trained with dropout")
-    parser.add_argument("--dropout_rate", type=float, default=0.2)
+    parser.add_argument("--dropout_rate", type=float, default=0.1)
     parser.add_argument("--halves", type=int, default=200, help="random halves of the out-of-fold cases")
+    parser.add_argument("--shape", action="store_true", help="also the errors with and without the shape")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     numbers: dict[str, Any] = {"halves": judge_halves(unseen(given.bundle), given.halves)}
@@ -72,11 +73,33 @@ def main() -> int:
     if given.dropout is not None:
         samples, dropout_tests = dropout_samples(given.dropout, given.dropout_rate)
         numbers["spreads"]["mc_dropout"] = gaussian(samples.mean(0), covariance_of(samples), dropout_tests)
+    if given.shape:
+        numbers["shape"] = shape_effect(given.bundle)
     text = json.dumps(numbers, indent=1)
     print(text)
     if given.out is not None:
         given.out.write_text(text + "\n", encoding="utf-8")
     return 0
+
+
+def shape_effect(bundle: Path) -> dict[str, Any]:
+    """Errors of the validation cases of fold 0 by its own network, with each use of the shape between the stages."""
+    ways = {"off": (False, {}), "replaces": (True, {}), "prior": (False, {"shape_prior": True})}
+    weights = [bundle / "models" / "fold_0" / "model.pt"]
+    out = {}
+    for name, (plausibility, settings) in ways.items():
+        opened = open_bundle(bundle, weights=weights, plausibility=plausibility, settings=settings)
+        items = listed_cases(bundle, 0)
+        found = stacked(items, [predict_case(opened, item)[0] for item in items], 0)
+        errors = ball_scores(found.points, found.truth)
+        known = errors[np.isfinite(errors)]
+        out[name] = {
+            "mre_mm": float(known.mean()),
+            "worst_mm": float(known.max()),
+            "beyond_1_mm_percent": float(100 * (known > 1).mean()),
+            "replaced": int((found.replaced == 1).sum()),
+        }
+    return out
 
 
 def names_of(bundle: Path) -> list[str]:
@@ -228,10 +251,9 @@ def dropout_samples(bundle: Path, rate: float) -> tuple[np.ndarray, OutOfFold]:
 
 
 def with_dropout(bundle: Path, rate: float) -> dict[str, Any]:
-    """The bundle's network with dropout in every block."""
+    """The bundle's network with dropout in every block of its last stage, which decides on the point."""
     config = json.loads((bundle / "configs" / "inference.json").read_text(encoding="utf-8"))["network_def"]
-    for stage in config["stages"].values():
-        stage["dropout"] = rate
+    list(config["stages"].values())[-1]["dropout"] = rate
     return config
 
 
