@@ -1,6 +1,5 @@
 """The data store for a DICOMweb server, against one in memory: labels are kept here and written there."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -110,8 +109,8 @@ def test_labels_are_found_again(store, pacs, uid, tmp_path):
     pacs.of("SR")[0].ContentDate = "20200101"
     again = opened(pacs, tmp_path)
     assert again.canonical(uid, "final") == store.canonical(uid, "final")
-    shutil.rmtree(tmp_path / "cache")
-    third = opened(pacs, tmp_path)
+    other = tmp_path / "other"  # an empty cache; the first one is still being watched
+    third = opened(pacs, other)
     assert third.get_labeled_images() == [uid]
     landmarks = third.canonical(uid, "final").ordered(NAMES)
     np.testing.assert_allclose(landmarks.points[:2], list(POINTS.values()), atol=1e-3)
@@ -126,8 +125,8 @@ def test_a_damaged_or_foreign_report_is_left_out(store, pacs, uid, tmp_path):
     foreign.Modality, foreign.SeriesDescription = "SR", "Landmarks"
     pacs.instances.append(foreign)
     del pacs.of("SR")[0].ContentSequence
-    shutil.rmtree(tmp_path / "cache")
-    assert opened(pacs, tmp_path).get_labeled_images() == []
+    other = tmp_path / "other"  # an empty cache; the first one is still being watched
+    assert opened(pacs, other).get_labeled_images() == []
 
 
 def test_a_server_that_does_not_answer_costs_no_label(store, pacs, uid, tmp_path):
