@@ -1,5 +1,7 @@
 """A landmark with many instances and an exchangeable pair, the whole way: data, bundle, training, prediction, files.
 
+What is learned is the matter of ``tests/bundle_scripts/test_instance_training.py``; here the network is barely trained.
+
 Each image has three to five equal small blobs (``bud``) and two equal large ones (``end 1``, ``end 2``), whose names
 were given in random order, as by annotators who see no difference.
 """
@@ -11,15 +13,14 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from bundle_tools import config, edit
+from bundle_tools import config, shrink
 
 from auto_config.bundle_scripts.landmark_files import read_markups
-from auto_config.bundle_scripts.matching import match
 from auto_config.creation import create
 from auto_config.evaluation.command import evaluate
 from auto_config.prediction import predict
 
-SPACING, SHAPE, CASES = 2.0, (28, 28, 28), 14
+SPACING, SHAPE, CASES = 2.0, (28, 28, 28), 6
 NAMES = ("bud", "end 1", "end 2")
 
 
@@ -49,24 +50,9 @@ def write_buds(folder: Path) -> Path:
         items.append({"case": f"c{number}", "image": f"c{number}.nii.gz", "label": label})
     rows = [{"name": "bud", "instances": "many"}, {"name": "end 1", "exchangeable": "end 2"}, {"name": "end 2"}]
     source = folder / "list.json"
-    content = {"training": items[:-4], "test": items[-4:], "properties": {"landmarks": rows}}
+    content = {"training": items[:-2], "test": items[-2:], "properties": {"landmarks": rows}}
     source.write_text(json.dumps(content), encoding="utf-8")
     return source
-
-
-def quick(bundle: Path) -> Path:
-    """A narrow network, and as many steps as it needs."""
-
-    def change(content):
-        for stage in content["network_def"]["stages"].values():
-            stage["filters"] = [8 + 4 * level for level in range(len(stage["filters"]))]
-        if "iterations_per_epoch" in content:
-            content.update(iterations_per_epoch=90, val_interval=1, num_workers=0, learning_rate=0.004)
-            content["train"]["trainer"]["max_epochs"] = 2
-
-    for name in ("train.json", "inference.json"):
-        edit(bundle / "configs" / name, change)
-    return bundle
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +60,8 @@ def trained(server, tmp_path_factory):
     """Datalist, trained bundle, folder of predictions of the test cases."""
     folder = tmp_path_factory.mktemp("buds")
     source, bundle = write_buds(folder), folder / "buds"
-    assert create(source, bundle, network="tiny", patch_size=[24, 24, 24], workers=1) == 0
-    server.monai(quick(bundle), "run", "training", "--config_file", "configs/train.json")
+    assert create(source, bundle, network="tiny", patch_size=[16, 16, 16], workers=1) == 0
+    server.monai(shrink(bundle), "run", "training", "--config_file", "configs/train.json")
     assert predict(bundle, bundle / "data" / "datalist.json", folder / "out", device="cpu") == 0
     return source, bundle, folder / "out"
 
@@ -84,25 +70,23 @@ def test_what_the_bundle_says(trained):
     _, bundle, _ = trained
     items = {item["name"]: item for item in config(bundle, "landmarks")["landmarks"]}
     assert items["bud"]["instances"] == "many"
-    assert items["bud"]["most_instances"] == 10
-    assert items["end 1"]["exchangeable"] == "end 2" and items["end 2"]["exchangeable"] == "end 1"
+    assert items["bud"]["most_instances"] in (6, 8, 10)
+    assert items["end 1"]["exchangeable"] == "end 2"
+    assert items["end 2"]["exchangeable"] == "end 1"
     plan = config(bundle, "plan")["decisions"]
     assert [stage["name"] for stage in plan["stages"]["value"]] == ["fine"]
     assert "many instances" in plan["stages"]["reason"]
-    thresholds = json.loads((bundle / "models" / "instances.json").read_text())
-    assert 0 < thresholds["thresholds"]["bud"] < 1
-    assert thresholds["f1"]["bud"] > 0.9
-    assert "instances" in config(bundle, "inference")
+    for folder in (bundle / "models", bundle / "models" / "fold_0"):
+        assert 0 < json.loads((folder / "instances.json").read_text())["thresholds"]["bud"] <= 1
 
 
-def test_all_instances_and_both_ends_are_found(trained):
-    source, _, out = trained
-    assert evaluate(out, source, split="test") == 0
+def test_evaluation_reads_the_bundles_own_data_list(trained):
+    _, bundle, out = trained
+    assert evaluate(out, bundle / "data" / "datalist.json", split="test") == 0
     metrics = json.loads((out / "metrics.json").read_text())
-    assert metrics["instances"]["total"]["f1"] >= 0.9
-    assert metrics["instances"]["total"]["mre_mm"] < 1.0
-    assert metrics["mre_mm"]["n"] == 8
-    assert metrics["mre_mm"]["max"] < 3.0
+    assert set(metrics["instances"]["per_landmark"]) == {"bud"}
+    assert set(metrics["per_landmark"]) == {"end 1", "end 2"}
+    assert metrics["mre_mm"]["n"] == 4
 
 
 def test_files_repeat_the_name(trained):
@@ -110,9 +94,11 @@ def test_files_repeat_the_name(trained):
     item = json.loads(source.read_text())["test"][0]
     found = read_markups(out / f"{item['case']}.mrk.json", many=("bud",))
     assert found.names == NAMES
-    truth = np.array(item["label"]["bud"])
-    assert len(match(found.instances["bud"], truth, 4.0)[0]) >= len(truth) - 1
+    ends = found.points[1:]
+    assert np.linalg.norm(ends[0] - ends[1]) > SPACING
     with (out / "predictions.csv").open(newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["case"] == item["case"] and row["landmark"] == "bud"]
-    assert len(rows) == max(1, len(found.instances["bud"]))
+    present = [row for row in rows if row["present"] == "1"]
+    assert len(present) == len(found.instances["bud"])
+    assert len(rows) == max(1, len(present))
     assert json.loads((out / "run.json").read_text())["many"] == ["bud"]

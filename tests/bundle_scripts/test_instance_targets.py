@@ -114,10 +114,10 @@ def test_gradients_against_differences(size: tuple[int, ...]):
     value(logits).backward()
     for _ in range(3):
         direction = torch.randn(logits.shape, generator=rng)
-        step = 1e-2
+        step = 2e-3
         with torch.no_grad():
             slope = (value(logits + step * direction) - value(logits - step * direction)) / (2 * step)
-        assert float(slope) == pytest.approx(float((logits.grad * direction).sum()), rel=0.02, abs=2e-4)
+        assert float(slope) == pytest.approx(float((logits.grad * direction).sum()), rel=0.02, abs=1e-3)
 
 
 def test_one_instance_is_the_plain_loss():
