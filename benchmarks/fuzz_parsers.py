@@ -23,7 +23,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "datasets")]
 
-from format_examples import EXAMPLES, outcome, spoil  # noqa: E402 - found through the path above
+from format_examples import EXAMPLES, outcome  # noqa: E402 - found through the path above
+from spoiling import spoil  # noqa: E402
 
 
 class Parser:

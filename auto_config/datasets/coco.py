@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from auto_config.bundle_scripts.landmarks import duplicate_names
 from auto_config.datasets.case_files import find_images
 from auto_config.datasets.entries import Entry, Reading, absolute
 from auto_config.datasets.images import Header, image_stem, is_image
@@ -62,7 +63,7 @@ def read_coco(source: Path, options: ReadOptions) -> Reading:
     found: dict[Any, list[tuple[int, dict[str, Any]]]] = {}
     problems: list[Problem] = []
     ids = [_identifier(image.get("id"), f"{source}: image {number}") for number, image in enumerate(images, start=1)]
-    known = set(ids)
+    known, repeated = set(ids), set(duplicate_names(ids))
     for number, annotation in enumerate(annotations, start=1):
         where = f"{source}: annotation {number}"
         image_id = _identifier(annotation.get("image_id"), where)
@@ -77,7 +78,7 @@ def read_coco(source: Path, options: ReadOptions) -> Reading:
         name = image.get("file_name")
         case = image_stem(Path(name)) if isinstance(name, str) else None
         try:
-            if ids.count(image_id) > 1:
+            if image_id in repeated:
                 raise UserError(f"{where}: id {shown(image_id)} occurs more than once; give each image its own")
             paths = _paths(image, source, files, where)
             if not paths:

@@ -161,7 +161,7 @@ def _images(item: object) -> list[str]:
     if isinstance(item, str):
         item = {"image": item}
     value = item.get("image") if isinstance(item, Mapping) else None
-    images = value if isinstance(value, list) else [value]
+    images: list[object] = value if isinstance(value, list) else [value]
     paths = [path for path in images if isinstance(path, str) and path and path.isprintable()]
     return paths if len(paths) == len(images) else []
 

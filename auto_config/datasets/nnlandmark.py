@@ -71,8 +71,9 @@ def read_nnlandmark(source: Path, options: ReadOptions) -> Reading:
     dims = options.spatial_dims([files[0] for found in images.values() for files in found.values()][:1])
     entries: list[Entry] = []
     for split, (_, label_folder) in _PARTS.items():
+        label_maps = _label_maps(source / label_folder)
         for case, files in images[split].items():
-            label = _label_map(source / label_folder, case)
+            label = label_maps.get(case)
             where = f"{source / POINTS_FILE}: case {case!r}"
             try:
                 landmarks = _landmarks(
@@ -152,10 +153,10 @@ def _images(folder: Path, problems: list[Problem]) -> dict[str, list[Path]]:
     }
 
 
-def _label_map(folder: Path, case: str) -> Path | None:
-    if not folder.is_dir():
-        return None
-    return next((path for path in sorted(folder.iterdir()) if image_suffix(path) and image_stem(path) == case), None)
+def _label_maps(folder: Path) -> dict[str, Path]:
+    """Label maps by case."""
+    files = sorted(folder.iterdir(), reverse=True) if folder.is_dir() else []
+    return {image_stem(path): path for path in files if image_suffix(path) and not path.name.startswith(".")}
 
 
 def _landmarks(  # noqa: PLR0917 - all that a case is made of

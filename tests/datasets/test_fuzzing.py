@@ -1,9 +1,10 @@
 """Every parser on spoiled files: a data set, problems or an error of one line, and no case lost without a word."""
 
 import pytest
-from format_examples import CASES, EXAMPLES, outcome, spoil
+from format_examples import CASES, EXAMPLES, outcome
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from spoiling import spoil
 
 from auto_config.datasets import read_dataset
 

@@ -1,0 +1,154 @@
+"""Long and wide tables: names of columns, systems of coordinates, pixels and millimetres."""
+
+import numpy as np
+import pytest
+from format_examples import EXAMPLES, PIXELS, pictures, volumes
+from PIL import Image
+
+from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN
+from auto_config.datasets import read_dataset
+from auto_config.errors import UserError
+
+
+def inline(dataset):
+    return {case.name: case.landmarks.to_inline() for case in dataset.cases}
+
+
+def errors(problems):
+    return [problem.message for problem in problems if problem.severity == "error"]
+
+
+def example(name, root):
+    EXAMPLES[name][1](root)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("header", "spatial_dims"),
+    [
+        ("case,AC_x_ras_mm,AC_y_ras_mm,AC_z_ras_mm", 3),
+        ("id,x_AC_ras,y_AC_ras,z_AC_ras", 3),
+        ("image;AC x ras mm;AC y ras mm;AC z ras mm".replace(" ras mm", "_ras_mm"), 3),
+        ("subject\tAC.x_RAS\tAC.y_RAS\tAC.z_RAS", 3),
+        ("case,AC-x_px,AC-y_px", 2),
+        ("case,AC_x,AC_y", 2),
+    ],
+)
+def test_wide_tables_name_their_points_in_many_ways(header, spatial_dims, tmp_path):
+    volumes(tmp_path) if spatial_dims == 3 else pictures(tmp_path)
+    sign = next(sign for sign in "\t;," if sign in header)
+    lines = [sign.join([case, *"123"[:spatial_dims]]) for case in ("ann", "ben")]
+    (tmp_path / "points.csv").write_text("\n".join([header, *lines]) + "\n")
+    dataset, problems = read_dataset(tmp_path)
+    assert problems == []
+    assert inline(dataset) == {case: {"AC": [1, 2, 3][:spatial_dims]} for case in ("ann", "ben")}
+
+
+def test_numbered_columns_are_landmarks_called_by_their_number(tmp_path):
+    volumes(tmp_path)
+    (tmp_path / "points.csv").write_text("case,x1,y1,z1,x2,y2,z2\nann,1,2,3,3,2,1\nben,1,2,3,absent,absent,absent\n")
+    dataset, problems = read_dataset(tmp_path, coordinates="lps")
+    assert problems == []
+    assert inline(dataset) == {"ann": {"1": [-1, -2, 3], "2": [-3, -2, 1]}, "ben": {"1": [-1, -2, 3], "2": "absent"}}
+
+
+def test_an_empty_cell_of_a_wide_table_is_a_landmark_that_the_case_lacks(tmp_path):
+    volumes(tmp_path)
+    lines = ["case,A_x_ras,A_y_ras,A_z_ras,B_x_ras,B_y_ras,B_z_ras", "ann,1,2,3,,,", "ben,1,2,3,4,5,6"]
+    (tmp_path / "points.csv").write_text("\n".join(lines))
+    for missing, status in (("unknown", UNKNOWN), ("absent", ABSENT)):
+        dataset, _ = read_dataset(tmp_path, missing=missing)
+        assert dataset.cases[0].landmarks.status.tolist() == [PRESENT, status]
+
+
+@pytest.mark.parametrize(
+    ("coordinates", "expected"),
+    [("ras", [1, 2, 3]), ("lps", [-1, -2, 3]), ("voxel", [-3, -2.5, -2]), ("pixel", [-3, -2.5, -2])],
+)
+def test_coordinates_that_nobody_declares_are_asked_for(coordinates, expected, tmp_path):
+    volumes(tmp_path)
+    (tmp_path / "points.csv").write_text("case,landmark,x,y,z\nann,AC,1,2,3\nben,AC,1,2,3\n")
+    with pytest.raises(UserError, match="--coordinates ras, lps or voxel"):
+        read_dataset(tmp_path)
+    dataset, problems = read_dataset(tmp_path, coordinates=coordinates)
+    assert problems == []
+    assert inline(dataset)["ann"]["AC"] == expected
+
+
+def test_coordinates_against_the_names_of_the_columns_are_refused(tmp_path):
+    example("csv", tmp_path)
+    with pytest.raises(UserError, match="named as ras"):
+        read_dataset(tmp_path, coordinates="lps")
+    with pytest.raises(UserError, match="--coordinates is 'mni'; allowed are ras"):
+        read_dataset(tmp_path, coordinates="mni")
+    (tmp_path / "points.csv").write_text("case,landmark,x,y\nann,AC,1,2\n")
+    with pytest.raises(UserError, match="two coordinates, which are not RAS"):
+        read_dataset(tmp_path, coordinates="ras")
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ("ann,1,2", "give a number in each"),
+        ("ann,1,2,3\nann,1,2,3", "case 'ann' occurs twice"),
+        ("ann,1,2,3,4", "has 5 cells for 4 columns"),
+        ("ann,1,absent,3", "give a number in each"),
+    ],
+)
+def test_a_wrong_line_of_a_wide_table_is_an_error(line, word, tmp_path):
+    volumes(tmp_path)
+    (tmp_path / "points.csv").write_text(f"case,A_x_ras,A_y_ras,A_z_ras\n{line}\nben,1,2,3\n")
+    dataset, problems = read_dataset(tmp_path)
+    assert [case.name for case in dataset.cases] == ["ben"]
+    (message,) = errors(problems)
+    assert word in message
+
+
+@pytest.mark.parametrize(
+    ("header", "word"),
+    [
+        ("case,A_x_ras,A_y_ras,A_z_ras,B_x_lps,B_y_lps,B_z_lps", "different systems"),
+        ("case,A_x_ras,A_y_ras", "no z"),
+        ("case,A_x,A_y,A_z,A_x", "not equally many"),
+        ("case,landmark,x_ras,y_ras,z_ras,x_ras", "'x_ras' occurs twice"),
+        ("case,volume,age", "no column for the landmark"),
+    ],
+)
+def test_columns_that_do_not_fit_are_refused(header, word, tmp_path):
+    volumes(tmp_path)
+    (tmp_path / "points.csv").write_text(header + "\n" + "ann" + ",1" * header.count(",") + "\n")
+    with pytest.raises(UserError) as caught:
+        read_dataset(tmp_path / "points.csv")
+    assert word in str(caught.value)
+
+
+def test_points_in_mm_of_pictures_need_their_pixel_size(tmp_path):
+    pictures(tmp_path)
+    (tmp_path / "points.csv").write_text("case,landmark,x_mm,y_mm\nann,AC,1,2\nben,AC,1,2\n")
+    _, problems = read_dataset(tmp_path)
+    assert "give --pixel_spacing" in errors(problems)[0]
+    dataset, problems = read_dataset(tmp_path, pixel_spacing=0.5)
+    assert (problems, dataset.unit, dataset.cases[0].pixel_spacing) == ([], "mm", (0.5, 0.5))
+    assert inline(dataset)["ann"] == {"AC": [1, 2]}
+
+
+def test_pixels_become_mm_where_the_pixel_size_is_known(tmp_path):
+    example("coco", tmp_path)
+    dataset, _ = read_dataset(tmp_path)
+    assert (dataset.unit, dataset.spatial_dims, inline(dataset)["ann"]) == ("px", 2, PIXELS)
+    dataset, _ = read_dataset(tmp_path, pixel_spacing=[0.1, 0.2])
+    assert dataset.unit == "mm"
+    np.testing.assert_allclose(dataset.cases[0].landmarks.points, [[0.3, 0.9], [0.6, 0.4]])
+    with pytest.raises(UserError, match="--pixel_spacing"):
+        read_dataset(tmp_path, pixel_spacing=-1)
+
+
+def test_pictures_of_known_and_unknown_pixel_size_do_not_mix(tmp_path):
+    pictures(tmp_path / "images")
+    Image.new("L", (12, 10)).save(tmp_path / "images" / "ben.tif", resolution=254, resolution_unit=3)
+    (tmp_path / "images" / "ben.png").unlink()
+    (tmp_path / "points.csv").write_text("case,landmark,x,y\nann,AC,1,2\nben,AC,1,2\n")
+    dataset, problems = read_dataset(tmp_path)
+    if dataset.unit == "mm":
+        assert [case.name for case in dataset.cases] == ["ben"]
+        assert "pixel size is not known" in errors(problems)[0]
