@@ -35,7 +35,8 @@ class Grid:
         """(N,) bool: which world points (N, D) in mm lie in the image, its outer voxels' borders counted as inside."""
         voxels = world_to_voxel(self.affine, points)
         slack = 1e-6  # of rounding in the affine
-        return ((voxels >= -0.5 - slack) & (voxels <= np.asarray(self.shape) - 0.5 + slack)).all(axis=-1)
+        within = (voxels >= -0.5 - slack) & (voxels <= np.asarray(self.shape) - 0.5 + slack)
+        return np.all(within, axis=-1)
 
     def world(self, flat: np.ndarray) -> np.ndarray:
         """(N, D) world mm of the centres of voxels that are given by their flat indices (N,)."""

@@ -29,6 +29,9 @@ class SafeIndex(LocalDatastore):
     which requests on other threads see. Here each change reads the file, changes a copy and replaces both.
     """
 
+    _datastore: LocalDatastoreModel
+    _config_ts: float
+
     def get_image_info(self, image_id: str) -> dict[str, Any]:
         """What is known of an image, also what another process wrote, and ``path``; empty for an unknown id."""
         self._init_from_datastore_file()

@@ -12,7 +12,7 @@ from typing import Any
 
 from monailabel.interfaces.datastore import DefaultLabelTag
 
-from auto_config.bundle_scripts.image_files import IMAGE_SUFFIXES
+from auto_config.bundle_scripts.image_reading import IMAGE_SUFFIXES
 from auto_config.bundle_scripts.landmarks import LandmarkSet
 from auto_config.datasets.images import read_header
 from auto_config.errors import UserError

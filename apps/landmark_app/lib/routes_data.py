@@ -25,7 +25,7 @@ from .options import ServerOptions
 from .requests import image_id, parse_params, session_id, tag
 from .uploads import ending, field, file_field, on_disk, read_form, stem
 
-LABEL_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".seg.nrrd", ".json", ".mrk.json", ".fcsv", ".bin")
+LABEL_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".seg.nrrd", ".mha", ".json", ".mrk.json", ".fcsv", ".bin")
 
 
 class Listing(str, Enum):

@@ -101,8 +101,9 @@ class LandmarkTrain(TrainTask):
             if training_stats.is_running(root):
                 raise UserError(f"another training of '{self.bundle.name}' still runs; wait for its end")
             items = [{"image": item["image"], "label": item["label"]} for item in datastore.datalist()]
-        except Exception as error:
-            raise failure(one_line(error)) from error
+        except Exception as refused:
+            raise failure(one_line(refused)) from refused
+        error: str | None
         training_stats.begin(root, {"max_epochs": options.max_epochs, "pretrained": options.pretrained})
         try:
             cases = self._cases(items, options)
