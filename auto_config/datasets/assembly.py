@@ -146,7 +146,10 @@ def _has_name(entry: Entry, problems: list[Problem]) -> bool:
     """Whether the name of a case can be shown and written."""
     if entry.name.strip() and entry.name.isprintable():
         return True
-    message = f"{entry.label}: the name of the case, {entry.name!r}, is empty or has unprintable characters; rename it"
+    message = (
+        f"{entry.label}: the name {entry.name!r} of the case with image {entry.image[0].name} is empty or has "
+        "unprintable characters; rename it"
+    )
     problems.append(Problem("error", message, repr(entry.name)))
     return False
 

@@ -26,12 +26,12 @@ def test_spoiled_files_never_break_a_parser(name, tmp_path):
     contents = [path.read_bytes() for path in files]
 
     @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-    @given(st.integers(0, len(files) - 1), st.one_of(st.integers(0, 2**32), st.binary(max_size=40)))
-    def check(which, change):
+    @given(st.integers(0, len(files) - 1), st.one_of(st.integers(0, 2**32), st.binary(max_size=40)), st.booleans())
+    def check(which, change, detected):
         spoiled = change if isinstance(change, bytes) else spoil(contents[which], change)
         files[which].write_bytes(spoiled)
         try:
-            outcome(tmp_path, forced, spoiled)
+            outcome(tmp_path, None if detected else forced, spoiled)
         finally:
             files[which].write_bytes(contents[which])
 
