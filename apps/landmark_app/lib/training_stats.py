@@ -119,7 +119,9 @@ def summary(stats: dict[str, Any]) -> str:
 
 def _lives(process: Any) -> bool:
     try:
-        return abs(psutil.Process(process["pid"]).create_time() - process["created"]) < 1.0
+        found = psutil.Process(process["pid"])
+        # A process that was killed keeps its number until the server has taken note of its end.
+        return found.status() != psutil.STATUS_ZOMBIE and abs(found.create_time() - process["created"]) < 1.0
     except (psutil.Error, KeyError, TypeError, ValueError):
         return False
 
