@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 from auto_config.errors import UserError
+from auto_config.exposure import exposure_problem
 
 APP, SERVER = "landmark_app", "landmark_app.lib.server"
 STOPPED_BY_CTRL_C = 130
@@ -59,8 +60,11 @@ def serve(
         The server's exit status; 0 after SIGTERM, 130 after Ctrl-C.
 
     Raises:
-        UserError: wrong arguments, or MONAI Label is not installed.
+        UserError: wrong arguments, other machines could reach the server without signing in, or MONAI Label is not
+            installed.
     """
+    if problem := exposure_problem(host, None if tokens is None else Path(tokens), insecure):
+        raise UserError(problem)
     _check(studies, Path(bundles), host, port)
     search_path = _find_app()
     conf = _as_words(

@@ -82,8 +82,25 @@ def test_an_address_that_cannot_be_listened_on_is_said_at_once(places, capsys):
         port = other.getsockname()[1]
         assert main(["serve", places[0], "--bundles", places[1], "--port", str(port)]) == 2
     assert f"--port {port}: cannot be listened on (address already in use)" in capsys.readouterr().err
-    assert main(["serve", places[0], "--bundles", places[1], "--host", "203.0.113.7"]) == 2
-    assert "--host 203.0.113.7" in capsys.readouterr().err
+    assert main(["serve", places[0], "--bundles", places[1], "--host", "203.0.113.7", "--insecure"]) == 2
+    assert "--host 203.0.113.7 --port 8000: cannot be listened on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.5", "scanner.example.org"])
+def test_other_machines_are_let_in_with_tokens_or_on_purpose_only(places, monkeypatch, capsys, host):
+    monkeypatch.setattr(serving, "_check_address", lambda host, port: None)
+    monkeypatch.setattr(serving.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(serving, "_run", lambda line, environment: 0)
+    line = ["serve", places[0], "--bundles", places[1], "--host", host]
+    assert main(line) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: --host {host} lets other machines reach the server")
+    assert error.count("\n") == 1
+    assert "--tokens FILE" in error
+    assert main([*line, "--insecure"]) == 0
+    tokens = Path(places[0], "tokens.txt")
+    tokens.write_text("")
+    assert main([*line, "--tokens", str(tokens)]) == 0
 
 
 def test_an_address_may_stand_for_the_folder_of_images(places, with_monai_label, monkeypatch):

@@ -21,9 +21,10 @@ from fastapi import Request
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from auto_config.exposure import is_loopback, names_this_machine
+
 from .answers import error_response
 from .errors import ClientError
-from .exposure import is_loopback, names_this_machine
 
 CHALLENGE = {"WWW-Authenticate": 'Basic realm="landmark app", charset="UTF-8"'}
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -1,4 +1,4 @@
-"""Which hosts a server without tokens may listen on and answer. Standard library only: `serve` asks it first."""
+"""Which hosts a server without tokens may listen on and answer; `serve` asks before it starts, the server each time."""
 
 from __future__ import annotations
 
