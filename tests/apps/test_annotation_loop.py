@@ -172,11 +172,11 @@ def test_a_killed_server_loses_nothing(client, world, running, server):
 def test_training_goes_on_from_there_and_gets_better(client, world):
     before = np.mean([mean_error(found_by(client, image), truth) for image, truth in world.truth.items()])
     judged = training_stats(world.root)["best_mre_mm"]
-    client.train_start("head", {**OPTIONS, "max_epochs": 60})
+    client.train_start("head", {**OPTIONS, "max_epochs": 15})
     status = finished(client)
     assert status["status"] == "DONE", status
     stats = status["stats"]
-    assert (stats["state"], stats["epoch"], stats["replaced"]) == ("done", 60, True)
+    assert (stats["state"], stats["epoch"], stats["replaced"]) == ("done", 15, True)
     # It began with the weights in use; a kill can come between better weights and their line in the progress.
     assert stats["before_mre_mm"] <= judged + 0.01
     assert stats["best_mre_mm"] < stats["before_mre_mm"]
@@ -200,7 +200,7 @@ def test_the_module_for_slicer(running, world, tmp_path):
     assert kept.names == NAMES
     assert kept.points[0].tolist() == [-1.25, 2.5, 3.0]
     assert kept.status[3] == ABSENT
-    assert describe(server.training()).startswith("Done, epoch 60/60")
+    assert describe(server.training()).startswith("Done, epoch 15/15")
     with pytest.raises(ServerError, match="max_epochs"):
         server.train("head", max_epochs=0)
 

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import psutil
@@ -300,6 +302,14 @@ def test_a_training_that_was_killed_is_stopped_and_one_that_runs_is_not_disturbe
     record.write_text(json.dumps(content))
     assert not is_running(root)
     assert stats_of(root)["state"] == "stopped"
+    # One that was killed and that its parent has not taken note of yet.
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as killed:
+        content["process"] = {"pid": killed.pid, "created": psutil.Process(killed.pid).create_time()}
+        record.write_text(json.dumps(content))
+        assert is_running(root)
+        killed.kill()
+        os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)
+        assert not is_running(root)
     record.write_text("{")
     assert stats_of(root) == {}
 

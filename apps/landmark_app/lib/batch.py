@@ -48,9 +48,9 @@ class LandmarkBatch(BatchInferTask):
             SystemExit: nothing could be found; the last line of output begins with ``error:`` and says why.
         """
         try:
-            options = check_batch(request)
-            ids = self._images(request, datastore)
             with end_with_parent():
+                options = check_batch(request)
+                ids = self._images(request, datastore)
                 done = self._run(ids, {**request, **options}, datastore, infer)
         except ClientError as error:
             raise failure(one_line(error)) from error

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
@@ -18,7 +19,7 @@ from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.tasks.batch_infer import BatchInferImageType
 from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.async_tasks.task import AsyncTask
-from monailabel.utils.async_tasks.utils import tasks
+from monailabel.utils.async_tasks.utils import processes, tasks
 from monailabel.utils.others.generic import device_list, device_map
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
@@ -45,6 +46,8 @@ from .train import LandmarkTrain
 from .uploads import ending, field, file_field, on_disk, read_form
 
 Params = dict[str, Any] | None
+
+_SECONDS_TO_END = 10
 
 
 class Output(str, Enum):
@@ -189,8 +192,13 @@ class _Job:
         return jsonable_task(answer)
 
     def stop(self) -> Any:
-        """Stop what runs; empty if nothing does."""
+        """Stop what runs, and wait until it has ended; empty if nothing does."""
+        running = list(processes(self.method).values())
         answer = AsyncTask.stop(self.method)
+        for process in running:
+            # A large process takes a moment to go after it was killed.
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=_SECONDS_TO_END)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return jsonable_task(answer or {})

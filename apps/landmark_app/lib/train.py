@@ -95,6 +95,10 @@ class LandmarkTrain(TrainTask):
             SystemExit: the training failed; its last line of output begins with ``error:`` and says why. MONAI Label
                 shows the last lines of output as the details of the task, and its state as ERROR.
         """
+        with end_with_parent():
+            return self._train(request, datastore)
+
+    def _train(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
         root = self.bundle.root
         try:
             options = self.options(request)
@@ -109,8 +113,7 @@ class LandmarkTrain(TrainTask):
             cases = self._cases(items, options)
             counts = {"training_cases": len(cases.training), "validation_cases": len(cases.validation)}
             training_stats.note(root, {**counts, "judge": cases.judge})
-            with end_with_parent():
-                error = self._run(options, cases)
+            error = self._run(options, cases)
         except Exception as unforeseen:
             error = one_line(unforeseen)
             logger.exception("The training of %s failed", self.bundle.name)
