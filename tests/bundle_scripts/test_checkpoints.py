@@ -48,7 +48,7 @@ def test_ten_kills_change_nothing(tmp_path):
         check=True,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=900,
     ).stdout
     log = json.loads(output.splitlines()[-1])
     assert len(log) == 10
