@@ -140,7 +140,7 @@ def test_two_processes_train_one_network(bundles, copy_of):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr
     one, other = (torch.load(bundle / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
