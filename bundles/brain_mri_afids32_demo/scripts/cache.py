@@ -21,7 +21,10 @@ from ignite.engine import Engine, Events
 from monai.data import Dataset, MetaTensor
 from torch.utils.data import DataLoader
 
-CODE = ("transforms.py", "background.py", "grids.py")
+CODE = (
+    *("transforms.py", "background.py", "grids.py", "image_reader.py", "image_reading.py", "image_header.py"),
+    *("volumes.py", "pictures.py", "dicom_files.py"),
+)
 """The package's own files that decide what preprocessing makes."""
 
 LEFTOVER_SECONDS = 24 * 3600
@@ -72,13 +75,15 @@ def cache_key(image: str | Sequence[str], transform: Callable, keys: Sequence[st
     """Key of an image file in a state (path, size, time of change) under a transform with its parameters and code.
 
     Args:
-        image: path, or a path for each channel.
+        image: path of a file or of a folder with a DICOM series, or a path for each channel.
         transform: see `describe`.
         keys: what is kept of the transform's output.
         code: see `code_digest`.
     """
-    paths = [image] if isinstance(image, (str, os.PathLike)) else list(image)
-    files = [(str(Path(p).absolute()), Path(p).stat().st_size, Path(p).stat().st_mtime_ns) for p in paths]
+    paths = [Path(path) for path in ([image] if isinstance(image, (str, os.PathLike)) else image)]
+    # The image of a folder is in its files (a DICOM series).
+    parts = [part for path in paths for part in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    files = [(str(part.absolute()), part.stat().st_size, part.stat().st_mtime_ns) for part in parts]
     text = json.dumps([code, files, describe(transform), list(keys)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import math
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from .calibration import FILE_NAME as CALIBRATION
+from .ensemble import EnsembleNetwork
 from .landmark_files import atomic_write_text
 from .random_state import random_state, restore_random_state
 from .schedule import Schedule
@@ -25,6 +29,7 @@ WEIGHTS = "model.pt"
 LATEST = "latest.pt"
 SCORE = "score.json"
 ENSEMBLE = "ensemble.json"
+PROGRESS = "progress.jsonl"
 
 
 def atomic_save(obj: object, path: str | os.PathLike[str]) -> None:
@@ -90,10 +95,12 @@ class Checkpoints:
     `folder` itself ``model.pt`` is the same file again, for ``inference.json`` and the clients, and ``ensemble.json``
     says that it is used alone.
 
-    A training that does not resume removes ``latest.pt`` and ``score.json`` of an earlier one when it starts.
+    A training that does not resume removes ``latest.pt``, ``score.json`` and ``progress.jsonl`` of an earlier one when
+    it starts.
 
     When there is nothing to validate, the weights are written after each epoch. When the training starts from the
-    weights in ``folder/model.pt`` (a client loaded them), these are validated first, and only better ones replace them.
+    weights in ``folder/model.pt`` (a client loaded them), or with `keep_better`, the weights in use, one file or the
+    ensemble, are validated first, and only better ones replace them.
     Only process 0 writes. Attach it to the trainer last: after `Validation` and `Schedule`.
 
     Args:
@@ -106,6 +113,8 @@ class Checkpoints:
         fold: Names the subfolder: number of the fold that validates, or "none".
         resume: Continue from ``latest.pt`` if it is there.
         keep_ensemble: Leave ``folder/model.pt`` and ``folder/ensemble.json`` as they are, for one fold of several.
+        keep_better: Judge the weights in use also where the training starts from others. Where nothing can judge them,
+            they are replaced when the training ends, not after its first epoch.
     """
 
     def __init__(
@@ -120,19 +129,23 @@ class Checkpoints:
         fold: int | str,
         resume: bool = False,
         keep_ensemble: bool = False,
+        keep_better: bool = False,
     ) -> None:
         self.best: float | None = None
         self.best_epoch: int | None = None
         self.last: float | None = None
+        self.beside_weights: list[Callable[[Path], None]] = []  # each writes a file into a folder of weights
+        self.key_metric = key_metric
+        self.fold_folder = Path(folder) / f"fold_{fold}"
         self._network = network.module if isinstance(network, DistributedDataParallel) else network
         self._optimizer = optimizer
         self._schedule = schedule
         self._evaluator = evaluator
-        self._key_metric = key_metric
         self._folder = Path(folder)
-        self._fold_folder = self._folder / f"fold_{fold}"
         self._resume = resume
         self._keep_ensemble = keep_ensemble
+        self._keep_better = keep_better
+        self._judges_weights_in_use = False
         self._is_saved = True  # nothing was trained since latest.pt was written
         self._logger = logging.getLogger(__name__)
 
@@ -150,11 +163,11 @@ class Checkpoints:
 
     def _start(self, trainer: Engine) -> None:
         if idist.get_rank() == 0:
-            self._fold_folder.mkdir(parents=True, exist_ok=True)
-            for folder in (self._folder, self._fold_folder):
+            self.fold_folder.mkdir(parents=True, exist_ok=True)
+            for folder in (self._folder, self.fold_folder):
                 for leftover in folder.glob("*.tmp"):
                     leftover.unlink()
-        latest = self._fold_folder / LATEST
+        latest = self.fold_folder / LATEST
         if self._resume and latest.is_file():
             self._restore(trainer, latest)
         else:
@@ -162,9 +175,8 @@ class Checkpoints:
                 self._forget_earlier_training(latest)
             else:
                 self._logger.warning("There is no %s to resume from: the training starts from its beginning.", latest)
-            if self._holds_saved_weights() and self._evaluator.state.epoch_length != 0:
-                self._logger.info("Continuing from %s: its weights are validated first.", self._folder / WEIGHTS)
-                self._evaluator.run(trainer.state.epoch)
+            if self._evaluator.state.epoch_length != 0 and (self._keep_better or self._holds_saved_weights()):
+                self._judge_weights_in_use(trainer)
 
     def _forget_earlier_training(self, latest: Path) -> None:
         """Or a resume after a kill in the first epoch would go on with it. Its weights stay until there are others."""
@@ -172,29 +184,63 @@ class Checkpoints:
             return
         if latest.is_file():
             self._logger.warning("A new training replaces the earlier one in %s, without resume.", latest.parent)
-        for name in (LATEST, SCORE):
-            (self._fold_folder / name).unlink(missing_ok=True)
+        for name in (LATEST, SCORE, PROGRESS):
+            (self.fold_folder / name).unlink(missing_ok=True)
+
+    def _judge_weights_in_use(self, trainer: Engine) -> None:
+        """Their error is the one to beat. Nothing is written: they are in use already."""
+        in_use = self._network_in_use()
+        if in_use is None:
+            return
+        self._logger.info("The weights in use in %s are validated first; only better ones replace them.", self._folder)
+        training, self._evaluator.network = self._evaluator.network, in_use
+        self._judges_weights_in_use = True
+        try:
+            self._evaluator.run(trainer.state.epoch)
+        finally:
+            self._evaluator.network = training
+            self._judges_weights_in_use = False
+
+    def _network_in_use(self) -> nn.Module | None:
+        """What ``inference.json`` predicts with; None if there is nothing or it belongs to another network."""
+        listed = self._folder / ENSEMBLE
+        members = []
+        try:
+            names = json.loads(listed.read_text(encoding="utf-8"))["files"] if listed.is_file() else [WEIGHTS]
+            for name in names:
+                if not (self._folder / name).is_file():
+                    return None
+                members.append(copy.deepcopy(self._network))
+                members[-1].load_state_dict(torch.load(self._folder / name, map_location="cpu", weights_only=True))
+        except (OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+            reason = str(error).partition("\n")[0]
+            self._logger.warning(
+                "The weights in %s cannot be used, so any others replace them: %s", self._folder, reason
+            )
+            return None
+        return members[0] if len(members) == 1 else EnsembleNetwork(members)
 
     def _after_step(self) -> None:
         self._is_saved = False
 
     def _after_validation(self, evaluator: Engine) -> None:
-        value = evaluator.state.metrics.get(self._key_metric)
+        value = evaluator.state.metrics.get(self.key_metric)
         self.last = None if value is None else float(value)
         if self.last is not None and is_better(self.last, self.best):
             self.best, self.best_epoch = self.last, int(evaluator.state.epoch)
-            self._save_weights()
+            if not self._judges_weights_in_use:
+                self._save_weights()
 
     def _after_epoch(self, trainer: Engine) -> None:
         if self._has_nothing_to_validate:
-            self._save_weights()
+            self._save_weights(into_use=not self._keep_better or not (self._folder / WEIGHTS).is_file())
         self._save_latest(trainer, trainer.state.epoch)
 
     def _at_end(self, trainer: Engine) -> None:
+        if self._has_nothing_to_validate and (self._keep_better or not self._is_saved):
+            self._save_weights()
         if self._is_saved:
             return
-        if self._has_nothing_to_validate:
-            self._save_weights()
         # A time budget ended the training within an epoch. Only whole epochs can be continued, so this one counts as
         # not done: a resume with more epochs trains it again, from these weights.
         self._save_latest(trainer, trainer.state.iteration // trainer.state.epoch_length)
@@ -222,17 +268,23 @@ class Checkpoints:
             torch.equal(saved[name].nan_to_num(), mine[name].nan_to_num()) for name in mine
         )
 
-    def _save_weights(self) -> None:
+    def _save_weights(self, into_use: bool = True) -> None:
         if idist.get_rank() > 0:
             return
         weights = self._weights()
-        atomic_save(weights, self._fold_folder / WEIGHTS)
-        score = {"metric": self._key_metric, "value": self.best, "epoch": self.best_epoch}
-        atomic_write_text(self._fold_folder / SCORE, json.dumps(score, indent=4) + "\n")
-        if not self._keep_ensemble:
+        atomic_save(weights, self.fold_folder / WEIGHTS)
+        score = {"metric": self.key_metric, "value": self.best, "epoch": self.best_epoch}
+        atomic_write_text(self.fold_folder / SCORE, json.dumps(score, indent=4) + "\n")
+        for write in self.beside_weights:
+            write(self.fold_folder)
+        if into_use and not self._keep_ensemble:
+            # A calibration speaks of the weights that it was made for.
+            (self._folder / CALIBRATION).unlink(missing_ok=True)
             # First the list, so that no reader ever averages old folds with new weights.
             atomic_write_text(self._folder / ENSEMBLE, json.dumps({"files": [WEIGHTS]}, indent=4) + "\n")
             atomic_save(weights, self._folder / WEIGHTS)
+            for write in self.beside_weights:
+                write(self._folder)
 
     def _save_latest(self, trainer: Engine, epoch: int) -> None:
         self._is_saved = True
@@ -250,7 +302,7 @@ class Checkpoints:
             "last": self.last,
             "random": random_state(),
         }
-        atomic_save(state, self._fold_folder / LATEST)
+        atomic_save(state, self.fold_folder / LATEST)
 
     def _restore(self, trainer: Engine, path: Path) -> None:
         state = torch.load(path, map_location="cpu", weights_only=True)

@@ -8,6 +8,7 @@ how the AFIDs protocol writes its files (label 1 to 32, description "AC", "PC", 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,20 +32,22 @@ class ControlPoint:
     status: int
 
 
-def landmark_set_of(rows: list[ControlPoint], path: Path, spatial_dims: int) -> LandmarkSet:
+def landmark_set_of(rows: list[ControlPoint], path: Path, spatial_dims: int, many: Collection[str] = ()) -> LandmarkSet:
     """Make one set of all control points of a file.
 
     Args:
         rows: The control points in the order of the file.
         path: The file, named in errors.
         spatial_dims: Number D of coordinates of the set.
+        many: Names that may occur more than once, each time as another instance.
 
     Raises:
-        LandmarkFileError: A name that is missing, cannot be used or occurs more than once.
+        LandmarkFileError: A name that is missing, cannot be used, or occurs more than once and is not in `many`.
     """
     described = [row.description for row in rows]
     # The rule of the module's docstring.
-    use_description = all(row.label.isdecimal() for row in rows) and all(described) and not duplicate_names(described)
+    different = set(many).issuperset(duplicate_names(described))
+    use_description = all(row.label.isdecimal() for row in rows) and all(described) and different
     names = described if use_description else [row.label for row in rows]
     points = np.full((len(rows), 3), np.nan)
     for index, row in enumerate(rows):
@@ -53,7 +56,7 @@ def landmark_set_of(rows: list[ControlPoint], path: Path, spatial_dims: int) -> 
     if spatial_dims == 2:
         points = points[:, :2] * -1.0  # RAS to LPS: Slicer shows x and y of a picture there
     try:
-        return LandmarkSet(tuple(names), points, np.array([row.status for row in rows], dtype=np.int8))
+        return LandmarkSet.from_rows(names, points, [row.status for row in rows], many)
     except ValueError as error:
         raise LandmarkFileError(f"{path}: {error}") from error
 
@@ -88,10 +91,10 @@ def to_world(position: object, to_ras: np.ndarray, label: str, path: Path) -> np
         if not isinstance(position, list) or any(isinstance(value, bool) for value in position):
             raise ValueError("not a list of numbers")
         x, y, z = (float(value) for value in position)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise LandmarkFileError(
-            f"{path}: landmark {label!r} has position {position!r}; give three numbers, or mark the point as missing "
-            "or undefined"
+            f"{path}: landmark {label!r} has position {repr(position)[:60]}; give three numbers, or mark the point as "
+            "missing or undefined"
         ) from error
     if not all(math.isfinite(value) for value in (x, y, z)):
         raise LandmarkFileError(

@@ -12,9 +12,9 @@ from monai.data import Dataset
 from monai.transforms import MapTransform
 
 from .image_files import images_by_case, listed_case
+from .instances import Instances, read_instances
 from .landmark_files import read_label
 from .landmark_names import read_landmark_names
-from .landmarks import PRESENT
 from .sampler import case_of
 
 TRAINING, VALIDATION, TEST = "training", "validation", "test"
@@ -77,13 +77,19 @@ def read_cases(datalist: str, dataset_dir: str, split: str, fold: int | str | No
     ]
 
 
-def find_images(dataset_dir: str) -> list[dict[str, Any]]:
+def find_images(dataset_dir: str, spatial_dims: int | None = None, channels: int = 1) -> list[dict[str, Any]]:
     """Images of a folder, as `images_by_case` finds them, for inference: ``[{"image": path, "case": name}, ...]``.
 
+    Where a case has a file for each channel, ``image`` is the list of their paths.
+
     Raises:
-        ValueError: no image, or two images of one case.
+        ValueError: no image, two images of one case, or a channel that is missing.
     """
-    return [{"image": str(path), "case": case} for case, path in images_by_case(dataset_dir).items()]
+    found = images_by_case(dataset_dir, spatial_dims=spatial_dims, channels=channels)
+    return [
+        {"image": str(paths[0]) if len(paths) == 1 else [str(path) for path in paths], "case": case}
+        for case, paths in found.items()
+    ]
 
 
 def _locate(image: str | list[str], dataset_dir: str) -> str | list[str]:
@@ -114,27 +120,42 @@ class LoadLandmarksd(MapTransform):
     """Reads the label of a case: inline landmarks or a landmark file, never cached.
 
     ``data[key]`` becomes ``(L, D)`` float64 world mm, NaN where not present; ``data["status"]`` becomes ``(L,)``.
+    Where there are many of a landmark, both have the rows of `Instances` in the place of L.
 
     Args:
         keys: key of the label; a case without the key gets unknown landmarks only.
         landmarks: path of ``configs/landmarks.json``, or the names.
         spatial_dims: D.
+        instances: which rows belong to which landmark, where there are many of one.
     """
 
-    def __init__(self, keys: str | Sequence[str], landmarks: str | Sequence[str], spatial_dims: int = 3) -> None:
+    def __init__(
+        self,
+        keys: str | Sequence[str],
+        landmarks: str | Sequence[str],
+        spatial_dims: int = 3,
+        instances: Instances | None = None,
+    ) -> None:
         super().__init__(keys, allow_missing_keys=True)
         self.names, self.spatial_dims = read_landmark_names(landmarks), int(spatial_dims)
+        self.instances = instances
+        flags = () if instances is None else zip(instances.names, instances.many, strict=True)
+        self.many = tuple(name for name, many in flags if many)
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Read the label."""
         out = dict(data)
         key = self.keys[0]
         if out.get(key) is None:
-            out[key] = np.full((len(self.names), self.spatial_dims), np.nan)
-            out["status"] = np.full(len(self.names), -1, dtype=np.int8)
+            rows = len(self.names) if self.instances is None else len(self.instances.channels)
+            out[key] = np.full((rows, self.spatial_dims), np.nan)
+            out["status"] = np.full(rows, -1, dtype=np.int8)
             return out
-        found = read_label(out[key], self.names, spatial_dims=self.spatial_dims)
-        out[key], out["status"] = np.array(found.points), np.array(found.status)
+        found = read_label(out[key], self.names, spatial_dims=self.spatial_dims, many=self.many)
+        if self.instances is None:
+            out[key], out["status"] = np.array(found.points), np.array(found.status)
+        else:
+            out[key], out["status"] = self.instances.label_rows(found)
         return out
 
 
@@ -156,9 +177,16 @@ class SelectStagesd:
 def training_shapes(
     data: Sequence[Mapping[str, Any]], landmarks: str | Sequence[str], spatial_dims: int = 3
 ) -> np.ndarray:
-    """Points of all cases, ``(N, L, D)`` world mm, NaN where a landmark is not present; for the shape model."""
+    """Points of all cases, ``(N, L, D)`` world mm, NaN where a landmark is not present; for the shape model.
+
+    A landmark of which there are many, or one that may change places with another, has no place in the shape: NaN.
+    """
     names = read_landmark_names(landmarks)
+    known = read_instances(landmarks) if isinstance(landmarks, str) else None
+    pairs = () if known is None else known.exchangeable
+    many = () if known is None else tuple(name for name, of in zip(known.names, known.many, strict=True) if of)
+    loose = np.isin(names, [*many, *(names[channel] for pair in pairs for channel in pair)])
     labels = [case["label"] for case in data if case.get("label") is not None]
-    sets = [read_label(label, names, spatial_dims=spatial_dims) for label in labels]
-    shapes = [np.where((s.status == PRESENT)[:, None], s.points, np.nan) for s in sets]
+    sets = [read_label(label, names, spatial_dims=spatial_dims, many=many) for label in labels]
+    shapes = [np.where((s.present & ~loose)[:, None], s.points, np.nan) for s in sets]
     return np.stack(shapes) if shapes else np.zeros((0, len(names), spatial_dims))

@@ -5,8 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch.nn import functional
+
+from .grids import embed_affine
+from .peaks import Peaks, make_peaks
+from .shape import ShapeModel, shape_prior
 
 LINKS = ("softmax", "sigmoid")
 
@@ -51,7 +56,7 @@ class PeakDecoder:
 
     def __call__(
         self, logits: torch.Tensor, log_prior: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Decode.
 
         Args:
@@ -60,13 +65,36 @@ class PeakDecoder:
                 only there, so that it draws no point to its own centre.
 
         Returns:
-            ``(L, D)`` voxel coordinates, float32, and ``(L,)`` confidence, the sigmoid of the logit there.
+            ``(L, D)`` voxel coordinates, float32, ``(L,)`` confidence, the sigmoid of the logit there, and the
+            ``(L, D, D)`` covariance in voxels of ``w`` in the box around the highest voxel, about the point.
+        """
+        index = (logits if log_prior is None else logits + log_prior).flatten(1).argmax(dim=1)
+        return self.refine(logits, torch.arange(len(logits), device=logits.device), index)
+
+    def density(self, logits: torch.Tensor) -> torch.Tensor:
+        """Heatmaps as probabilities: each of ``(L, *size)`` logits becomes weights ``w`` that sum to 1, float32."""
+        value = logits.float() if self.link == "softmax" else functional.logsigmoid(logits.float())
+        sharpness = torch.as_tensor(self.sharpness, device=value.device).mean()
+        return torch.softmax((sharpness * value).flatten(1), dim=1).reshape(value.shape)
+
+    def refine(
+        self, logits: torch.Tensor, channel: torch.Tensor, index: torch.Tensor, *, alone: bool = True
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The sub-voxel place of peaks whose highest voxel is known.
+
+        Args:
+            logits: ``(L, *size)``.
+            channel: ``(N,)`` channel of each peak.
+            index: ``(N,)`` its highest voxel, counted flat.
+            alone: a channel has one peak; else a higher neighbour weighs no more than the peak itself.
+
+        Returns:
+            ``(N, D)`` voxel coordinates, ``(N,)`` confidence and ``(N, D, D)`` covariance, as a call gives them.
         """
         size = torch.tensor(logits.shape[1:], device=logits.device)
         dims = len(size)
         flat = logits.flatten(1)
-        index = flat.argmax(dim=1) if log_prior is None else (logits + log_prior).flatten(1).argmax(dim=1)
-        highest = flat.gather(1, index[:, None])[:, 0]
+        highest = flat[channel, index]
         peak = torch.stack(torch.unravel_index(index, logits.shape[1:]), dim=-1)
 
         steps = torch.arange(-self.radius, self.radius + 1, device=logits.device)
@@ -78,10 +106,13 @@ class PeakDecoder:
             list(itertools.accumulate(reversed(logits.shape[2:]), lambda a, b: a * b, initial=1))[::-1],
             device=logits.device,
         )
-        values = flat.gather(1, (voxels * strides).sum(-1)).float()
+        values = flat[channel[:, None], (voxels * strides).sum(-1)].float()
 
         value = values if self.link == "softmax" else functional.logsigmoid(values)
-        value = value - value.masked_fill(~valid, -torch.inf).amax(dim=1, keepdim=True)
+        if alone:
+            value = value - value.masked_fill(~valid, -torch.inf).amax(dim=1, keepdim=True)
+        else:
+            value = (value - value[:, len(box) // 2, None]).clamp(max=0.0)
         # (L, box, D): the weights for each axis of the centre.
         weight = torch.exp(torch.as_tensor(self.sharpness, device=value.device) * value[..., None]) * valid[..., None]
         voxels = voxels.to(torch.float32)
@@ -90,7 +121,14 @@ class PeakDecoder:
             window = torch.exp(-0.5 * ((voxels - centre[:, None]) / self.window).square().sum(-1, keepdim=True))
             near = window * weight
             centre = (near * voxels).sum(1) / near.sum(1)
-        return centre, torch.sigmoid(highest.float())
+        # The window of the shift would bound the spread, so here the weights count alone, the mean of the axes.
+        share = weight.mean(-1)
+        share = share / share.sum(1, keepdim=True)
+        offset = voxels - centre[:, None]
+        covariance = torch.einsum("lb,lbi,lbj->lij", share, offset, offset)
+        # A voxel is a box and not a point: its own variance keeps a heatmap of one voxel from being certain.
+        covariance = covariance + torch.eye(dims, device=covariance.device) / 12
+        return centre, torch.sigmoid(highest.float()), covariance
 
 
 class DecodeHeatmapd:
@@ -99,39 +137,37 @@ class DecodeHeatmapd:
     Args:
         keys: key of the logits, a string or a list with one string.
         decoder: a `PeakDecoder`.
+        shape: a shape model whose prior chooses among the maxima of a landmark that it finds far off; None for none.
+        ref_image: key of the preprocessed image, which says the size of a voxel where there is a shape.
     """
 
-    def __init__(self, keys: str | list[str], decoder: PeakDecoder) -> None:
+    def __init__(
+        self, keys: str | list[str], decoder: PeakDecoder, shape: ShapeModel | None = None, ref_image: str = "image"
+    ) -> None:
         self.key = keys if isinstance(keys, str) else keys[0]
-        self.decoder = decoder
+        self.decoder, self.shape, self.ref_image = decoder, shape, ref_image
 
     def __call__(self, data: dict) -> dict:
-        """``data[key]`` ``(L, *size)`` becomes peaks ``(L, D + 3)``; see `make_peaks`."""
-        logits = data[self.key]
-        points, confidence = self.decoder(torch.as_tensor(logits))
-        return {**data, self.key: make_peaks(points, confidence)}
+        """``data[key]`` ``(L, *size)`` becomes rows of peaks ``(L, W)``; see `scripts.peaks`."""
+        logits = torch.as_tensor(data[self.key])
+        if self.shape is None:
+            return {**data, self.key: make_peaks(*self.decoder(logits)).pack()}
+        return {**data, self.key: self._with_shape(logits, data[self.ref_image].affine).pack()}
 
-
-def make_peaks(
-    points: torch.Tensor,
-    confidence: torch.Tensor,
-    shape_distance: torch.Tensor | None = None,
-    replaced: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """What inference hands to post-processing, for each landmark.
-
-    Args:
-        points: ``(L, D)`` voxels of the planned grid.
-        confidence: ``(L,)`` sigmoid of the peak.
-        shape_distance: ``(L,)`` mm from the fitted shape; None where no shape was judged.
-        replaced: ``(L,)`` bool, the shape took the place of the coarse point.
-
-    Returns:
-        ``(L, D + 3)`` float32: voxel coordinates, confidence, shape distance (NaN where not judged), replaced (0 or 1).
-    """
-    if shape_distance is None:
-        shape_distance = torch.full_like(confidence, float("nan"))
-    if replaced is None:
-        replaced = torch.zeros_like(confidence)
-    extra = torch.stack([confidence, shape_distance.to(confidence), replaced.to(confidence)], dim=-1)
-    return torch.cat([points.float(), extra.float()], dim=-1)
+    def _with_shape(self, logits: torch.Tensor, affine: torch.Tensor) -> Peaks:
+        assert self.shape is not None
+        dims = logits.ndim - 1
+        voxel = np.linalg.norm(embed_affine(np.asarray(affine), dims)[:-1, :-1], axis=0)
+        points, confidence, covariance = self.decoder(logits)
+        # Axes of the planned grid times spacing are a right-handed frame in mm, as the world of the shape is.
+        fitted, distance, far = self.shape.judge(points.double().cpu().numpy() * voxel, float(voxel.max()))
+        if far.any():
+            prior = shape_prior(fitted / voxel, self.shape.deviation(float(voxel.max())), voxel, far, logits)
+            points, confidence, covariance = self.decoder(logits, prior)
+        return make_peaks(
+            points,
+            confidence,
+            covariance,
+            shape_distance=torch.from_numpy(distance),
+            replaced=torch.from_numpy(far),
+        )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -28,6 +29,10 @@ class EnsembleNetwork(nn.Module):
         self.members = nn.ModuleList(members)
         self.shape = getattr(members[0], "shape", None)
 
+    def views(self) -> list[nn.Module]:
+        """The networks one by one; see `views_of`."""
+        return list(self.members)
+
     def forward(self, image: torch.Tensor | dict[str, torch.Tensor]) -> torch.Tensor | dict[str, torch.Tensor]:
         """Mean logits (B, L, spatial...) for an image (B, C, spatial...), or a dictionary of both, name by name."""
         first, *rest = self.members
@@ -38,3 +43,9 @@ class EnsembleNetwork(nn.Module):
             mean = {k: mean[k] + output[k] for k in mean} if isinstance(mean, dict) else mean + output
         count = len(self.members)
         return {k: value / count for k, value in mean.items()} if isinstance(mean, dict) else mean / count
+
+
+def views_of(network: Callable[..., Any]) -> list[Callable[..., Any]]:
+    """The networks whose outputs a network averages: members of an ensemble, mirror images; else the network alone."""
+    views = getattr(network, "views", None)
+    return views() if callable(views) else [network]

@@ -56,6 +56,12 @@ def coarse_to_planned(points: np.ndarray, factor: Sequence[int]) -> np.ndarray:
     return (np.asarray(points, dtype=np.float64) + 0.5) * scale - 0.5
 
 
+def planned_to_coarse(points: np.ndarray, factor: Sequence[int]) -> np.ndarray:
+    """The inverse of `coarse_to_planned`."""
+    scale = np.asarray(factor, dtype=np.float64)
+    return (np.asarray(points, dtype=np.float64) + 0.5) / scale - 0.5
+
+
 def coarse_affine(affine: np.ndarray, factor: Sequence[int]) -> np.ndarray:
     """Affine of the coarse grid of a planned grid with this affine; see `coarse_to_planned`."""
     scale = np.asarray(factor, dtype=np.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,11 @@ from monai.inferers import Inferer
 from torch import nn
 
 from .augmentation import IntensityAugmentation
-from .decoding import PeakDecoder, make_peaks
-from .grids import coarse_to_planned
+from .decoding import PeakDecoder
+from .ensemble import views_of
+from .grids import coarse_to_planned, planned_to_coarse
+from .peaks import Peaks, make_peaks
+from .shape import shape_prior
 from .targets import axis_offsets
 from .transforms import block_mean
 
@@ -82,6 +86,21 @@ class TrainingInferer(Inferer):
         return {name: x.float() for name, x in logits.items()}
 
 
+@dataclass(frozen=True)
+class Heatmaps:
+    """Heatmaps of an image where its landmarks are.
+
+    Args:
+        logits: (L, *size), on whole voxels of the planned grid.
+        origins: (L, D) planned voxel of the first voxel of each.
+        peaks: what the decoder makes of them, in planned voxels.
+    """
+
+    logits: torch.Tensor
+    origins: torch.Tensor
+    peaks: Peaks
+
+
 class CoarseToFineInferer(Inferer):
     """Finds every landmark on the coarse grid, checks the shape, and looks again in crops of the planned grid.
 
@@ -98,6 +117,8 @@ class CoarseToFineInferer(Inferer):
         reach: standard deviation in mm, for each axis, of where a landmark may lie about its coarse point. Between
             two places of a crop that look alike, the nearer one wins; training jitters crops by half as much.
         plausibility: replace coarse points that the shape rules out.
+        shape_prior: put another maximum of the coarse heatmap in the place of such a point, the one that is best with a
+            Gaussian prior about where the shape expects it, and not the shape's point itself.
         batch_size: crops in one call of the network.
         pad_value: value of air.
     """
@@ -113,13 +134,14 @@ class CoarseToFineInferer(Inferer):
         fine_decoder: PeakDecoder,
         reach: float,
         plausibility: bool = True,
+        shape_prior: bool = False,
         batch_size: int = 8,
         pad_value: float = 0.0,
     ) -> None:
         super().__init__()
         self.coarse, self.factor, self.crop_size = coarse, [int(f) for f in factor], [int(n) for n in crop_size]
         self.spacing, self.plausibility = np.asarray(spacing, dtype=np.float64), bool(plausibility)
-        self.reach = float(reach)
+        self.reach, self.shape_prior = float(reach), bool(shape_prior)
         self.coarse_decoder, self.fine_decoder = coarse_decoder, fine_decoder
         self.batch_size, self.pad_value = int(batch_size), float(pad_value)
 
@@ -131,24 +153,35 @@ class CoarseToFineInferer(Inferer):
             network: a `LandmarkNetwork`, or anything that is called the same way and has its ``shape``.
 
         Returns:
-            ``(B, L, D + 3)``; see `make_peaks`.
+            ``(B, L, W)`` rows in voxels of the planned grid; see `scripts.peaks`.
         """
         images = inputs.as_tensor() if hasattr(inputs, "as_tensor") else inputs
-        return torch.stack([self._case(image, network) for image in images])
+        return torch.stack([self.heatmaps(image, network).peaks.pack() for image in images])
 
-    def _case(self, image: torch.Tensor, network: Callable[..., Any]) -> torch.Tensor:
+    def heatmaps(self, image: torch.Tensor, network: Callable[..., Any]) -> Heatmaps:
+        """The fine heatmap of each landmark of an image ``(C, *size)`` on the planned grid, and its peak."""
         points, distance, replaced = self._find(image, network)
         crops = [self._crop(image, point) for point in points]
-        logits = self._fine_logits(crops, network)
-        origins = torch.tensor(np.stack([origin for _, origin in crops]), device=logits.device, dtype=torch.float32)
-        around = torch.as_tensor(points, device=logits.device, dtype=torch.float32) - origins
-        local, confidence = self.fine_decoder(logits, self._log_prior(around))
-        return make_peaks(
+        origins = torch.tensor(np.stack([origin for _, origin in crops]), device=image.device, dtype=torch.float32)
+        prior = self._log_prior(torch.as_tensor(points, device=image.device, dtype=torch.float32) - origins)
+        # One view after the other, so that memory holds two sets of heatmaps and not one for each view.
+        logits, single = torch.zeros(()), []
+        views = views_of(network)
+        for view in views:
+            seen = self._fine_logits(crops, view)
+            logits = logits.to(seen) + seen / len(views)
+            if len(views) > 1:
+                single.append(self.fine_decoder(seen, prior)[0])
+        local, confidence, covariance = self.fine_decoder(logits, prior)
+        peaks = make_peaks(
             local + origins,
             confidence,
-            torch.from_numpy(distance).to(confidence),
-            torch.from_numpy(replaced).to(confidence),
+            covariance,
+            shape_distance=torch.from_numpy(distance),
+            replaced=torch.from_numpy(replaced),
+            disagreement=disagreement(torch.stack(single), self.spacing) if single else None,
         )
+        return Heatmaps(logits, origins, peaks)
 
     def _find(self, image: torch.Tensor, network: Callable[..., Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Coarse points ``(L, D)`` in planned voxels, distance from the shape ``(L,)`` mm, replaced ``(L,)``.
@@ -157,19 +190,25 @@ class CoarseToFineInferer(Inferer):
             ValueError: if the network gives numbers that are not finite, as after a training that diverged.
         """
         logits = self.coarse(block_mean(image[None], self.factor), lambda x: network({"coarse": x})["coarse"])
-        coarse, _ = self.coarse_decoder(logits[0])
+        coarse = self.coarse_decoder(logits[0])[0]
         if not torch.isfinite(coarse).all():
             raise ValueError(
                 "the network gave no finite coordinates; lower learning_rate or resume from an earlier state"
             )
         points = coarse_to_planned(coarse.double().cpu().numpy(), self.factor)
         # Axes of the planned grid times spacing are a right-handed frame in mm, as the world of the shape is.
-        fitted, distance, replaced = shape_of(network).judge(
-            points * self.spacing, tolerance=float((self.spacing * self.factor).max())
-        )
-        if self.plausibility:
+        shape, voxel = shape_of(network), self.spacing * self.factor
+        fitted, distance, replaced = shape.judge(points * self.spacing, tolerance=float(voxel.max()))
+        if self.shape_prior and replaced.any():
+            centre = planned_to_coarse(fitted / self.spacing, self.factor)
+            prior = shape_prior(centre, shape.deviation(float(voxel.max())), voxel, replaced, logits[0])
+            # What decodes several peaks of a heatmap holds the decoder of one.
+            decoder = getattr(self.coarse_decoder, "decoder", self.coarse_decoder)
+            again = coarse_to_planned(decoder(logits[0], prior)[0].double().cpu().numpy(), self.factor)
+            points = np.where(replaced[:, None], again, points)
+        elif self.plausibility:
             points = np.where(replaced[:, None], fitted / self.spacing, points)
-        else:
+        if not (self.plausibility or self.shape_prior):
             replaced = np.zeros_like(replaced)
         limit = np.asarray(image.shape[1:]) - 1
         return np.clip(points, 0, limit), distance, replaced
@@ -235,6 +274,10 @@ class MirroredInferer(Inferer):
         """What the other inferer gives; mirroring is along the first spatial axis, left to right."""
         return self.inferer(inputs, _Mirrored(network, self.mirror_pairs), *args, **kwargs)
 
+    def heatmaps(self, image: torch.Tensor, network: Callable[..., Any]) -> Heatmaps:
+        """The heatmaps of a `CoarseToFineInferer`, with the mirror image as further views."""
+        return self.inferer.heatmaps(image, _Mirrored(network, self.mirror_pairs))
+
 
 class _Mirrored:
     """A network that averages over an image and its mirror image."""
@@ -243,14 +286,40 @@ class _Mirrored:
         self.network, self.pairs = network, pairs
         self.shape = shape_of(network)
 
-    def __call__(self, image: Any) -> Any:
-        plain, mirrored = self.network(image), self.network(_each(image, lambda x: x.flip(2)))
-        if isinstance(plain, dict):
-            return {name: self._mean(plain[name], mirrored[name]) for name in plain}
-        return self._mean(plain, mirrored)
+    def views(self) -> list[Callable[..., Any]]:
+        """Each view of the network, as it is and in the mirror."""
+        plain = views_of(self.network)
+        return [*plain, *(_InMirror(view, self.pairs) for view in plain)]
 
-    def _mean(self, plain: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
-        return (plain + mirrored[:, self.pairs].flip(2)) / 2
+    def __call__(self, image: Any) -> Any:
+        plain, mirrored = self.network(image), _InMirror(self.network, self.pairs)(image)
+        if isinstance(plain, dict):
+            return {name: (plain[name] + mirrored[name]) / 2 for name in plain}
+        return (plain + mirrored) / 2
+
+
+class _InMirror:
+    """A network that sees the mirror image; its logits come back in place, with paired landmarks exchanged."""
+
+    def __init__(self, network: Callable[..., Any], pairs: list[int]) -> None:
+        self.network, self.pairs = network, pairs
+
+    def __call__(self, image: Any) -> Any:
+        return _each(self.network(_each(image, lambda x: x.flip(2))), lambda x: x[:, self.pairs].flip(2))
+
+
+def disagreement(points: torch.Tensor, spacing: np.ndarray) -> torch.Tensor:
+    """How far views are apart.
+
+    Args:
+        points: (V, L, D) voxels.
+        spacing: (D,) mm.
+
+    Returns:
+        (L,) mm: root mean square distance from the mean of the views.
+    """
+    scaled = points * torch.as_tensor(spacing, dtype=points.dtype, device=points.device)
+    return (scaled - scaled.mean(0)).square().sum(-1).mean(0).sqrt()
 
 
 def _each(image: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:

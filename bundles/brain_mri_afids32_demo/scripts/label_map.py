@@ -7,7 +7,13 @@ import numpy as np
 from .grids import apply_affine
 
 
-def draw_balls(points: np.ndarray, shape: tuple[int, ...], affine: np.ndarray, radius_mm: float) -> np.ndarray:
+def draw_balls(
+    points: np.ndarray,
+    shape: tuple[int, ...],
+    affine: np.ndarray,
+    radius_mm: float,
+    labels_of: np.ndarray | None = None,
+) -> np.ndarray:
     """Label map in which every voxel within ``radius_mm`` of a point carries the number of its nearest point.
 
     Only the box of each ball is looked at, so the cost does not grow with the image. Where balls touch, they are split
@@ -19,6 +25,7 @@ def draw_balls(points: np.ndarray, shape: tuple[int, ...], affine: np.ndarray, r
         shape: (D,) voxels of the image.
         affine: (D + 1, D + 1), voxel to world mm.
         radius_mm: radius of the balls in world mm, above 0.
+        labels_of: (L,) value of each point's ball, where several points are one landmark; ``i + 1`` if None.
 
     Returns:
         Array of ``shape``, uint8, or uint16 for more than 255 points; 0 is background, landmark ``i`` has ``i + 1``.
@@ -43,7 +50,7 @@ def draw_balls(points: np.ndarray, shape: tuple[int, ...], affine: np.ndarray, r
     owners = values[nearest_first][first]
     labels.reshape(-1)[owned] = owners
     _give_each_a_voxel(labels, np.bincount(owners, minlength=len(points) + 1), points, affine)
-    return labels
+    return labels if labels_of is None else np.append(0, labels_of).astype(labels.dtype)[labels]
 
 
 def _ball(

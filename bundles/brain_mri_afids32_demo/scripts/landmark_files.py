@@ -13,14 +13,15 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .control_points import TO_RAS, ControlPoint, coordinate_system, landmark_set_of, millimetres_per_unit, to_world
+from .control_points import TO_RAS, ControlPoint, coordinate_system, landmark_set_of, to_world
 from .landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkFileError, LandmarkSet, duplicate_names
+from .markup_nodes import node_points
 
 MARKUPS_SCHEMA = (
     "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
@@ -29,14 +30,17 @@ MARKUPS_SCHEMA = (
 LANDMARK_SUFFIXES = (".mrk.json", ".fcsv", ".json")
 """Endings of the files that `read_landmark_file` reads."""
 
-_POSITION_STATUS = {"defined": PRESENT, "missing": ABSENT, "undefined": UNKNOWN, "preview": UNKNOWN}
 # Slicer's enumeration, as the last columns of newer .fcsv files hold it.
 _FCSV_STATUS = {"0": UNKNOWN, "1": UNKNOWN, "2": PRESENT, "3": ABSENT}
 _FCSV_COLUMNS = ("id", "x", "y", "z", "ow", "ox", "oy", "oz", "vis", "sel", "lock", "label", "desc", "associatedNodeID")
 
 
 def read_label(
-    label: Mapping[str, Any] | str | os.PathLike[str], names: Sequence[str] | None = None, *, spatial_dims: int = 3
+    label: Mapping[str, Any] | str | os.PathLike[str],
+    names: Sequence[str] | None = None,
+    *,
+    spatial_dims: int = 3,
+    many: Collection[str] = (),
 ) -> LandmarkSet:
     """Read the label of a datalist item.
 
@@ -44,6 +48,7 @@ def read_label(
         label: Inline mapping (see `LandmarkSet.from_inline`) or path of a landmark file.
         names: The wanted names in their order; a name that the label does not have is unknown. All, if None.
         spatial_dims: Number D of coordinates.
+        many: Names that may occur more than once, each time as another instance.
 
     Returns:
         The landmarks in world millimetres.
@@ -53,9 +58,9 @@ def read_label(
     """
     where = "inline landmarks" if isinstance(label, Mapping) else str(os.fspath(label))
     if isinstance(label, Mapping):
-        landmark_set = LandmarkSet.from_inline(label, spatial_dims=spatial_dims, where=where)
+        landmark_set = LandmarkSet.from_inline(label, spatial_dims=spatial_dims, where=where, many=many)
     else:
-        landmark_set = read_landmark_file(Path(label), spatial_dims=spatial_dims)
+        landmark_set = read_landmark_file(Path(label), spatial_dims=spatial_dims, many=many)
     if names is None:
         return landmark_set
     if len(landmark_set) and not set(names) & set(landmark_set.names):
@@ -67,7 +72,11 @@ def read_label(
 
 
 def read_landmark_file(
-    path: str | os.PathLike[str], *, spatial_dims: int = 3, image_affine: np.ndarray | None = None
+    path: str | os.PathLike[str],
+    *,
+    spatial_dims: int = 3,
+    image_affine: np.ndarray | None = None,
+    many: Collection[str] = (),
 ) -> LandmarkSet:
     """Read a landmark file of any supported format, chosen by its ending.
 
@@ -75,25 +84,26 @@ def read_landmark_file(
         path: ``.mrk.json`` (Slicer Markups), ``.fcsv`` (Slicer fiducials) or ``.json`` (Markups or inline mapping).
         spatial_dims: Number D of coordinates.
         image_affine: (4, 4) voxel to RAS mm of the image; only an ``.fcsv`` in IJK needs it.
+        many: Names that may occur more than once, each time as another instance.
 
     Raises:
         LandmarkFileError: The file cannot be read, is of another format, or is wrong.
     """
     path = Path(path)
     if path.name.lower().endswith(".fcsv"):
-        return read_fcsv(path, spatial_dims=spatial_dims, image_affine=image_affine)
+        return read_fcsv(path, spatial_dims=spatial_dims, image_affine=image_affine, many=many)
     if path.name.lower().endswith(".json"):
         document = _read_json(path)
         if "markups" in document:
-            return _markups_set(document, path, spatial_dims)
+            return _markups_set(document, path, spatial_dims, many)
         if path.name.lower().endswith(".mrk.json"):
             raise LandmarkFileError(f"{path}: has no list 'markups'; save the point list again in Slicer as .mrk.json")
-        return LandmarkSet.from_inline(document, spatial_dims=spatial_dims, where=str(path))
+        return LandmarkSet.from_inline(document, spatial_dims=spatial_dims, where=str(path), many=many)
     raise LandmarkFileError(f"{path}: not a landmark file; allowed are {', '.join(LANDMARK_SUFFIXES)}")
 
 
-def read_markups(path: str | os.PathLike[str], *, spatial_dims: int = 3) -> LandmarkSet:
-    """Read the point lists of a Slicer Markups file; several nodes in one file are read as one set.
+def read_markups(path: str | os.PathLike[str], *, spatial_dims: int = 3, many: Collection[str] = ()) -> LandmarkSet:
+    """Read the markups of a Slicer file; several of them in one file are read as one set, see `markup_nodes`.
 
     The coordinate system is the file's: ``LPS`` (also when the file says none, as in Slicer), ``RAS``, ``"0"`` (RAS)
     or ``"1"`` (LPS). ``positionStatus`` defined is present, missing is absent, undefined and preview are unknown.
@@ -101,6 +111,7 @@ def read_markups(path: str | os.PathLike[str], *, spatial_dims: int = 3) -> Land
     Args:
         path: The ``.mrk.json`` file.
         spatial_dims: Number D of coordinates.
+        many: Names that may occur more than once, each time as another instance.
 
     Returns:
         The landmarks in world millimetres, in the order of the file.
@@ -112,11 +123,15 @@ def read_markups(path: str | os.PathLike[str], *, spatial_dims: int = 3) -> Land
     document = _read_json(path)
     if "markups" not in document:
         raise LandmarkFileError(f"{path}: has no list 'markups'; save the point list again in Slicer as .mrk.json")
-    return _markups_set(document, path, spatial_dims)
+    return _markups_set(document, path, spatial_dims, many)
 
 
 def read_fcsv(
-    path: str | os.PathLike[str], *, spatial_dims: int = 3, image_affine: np.ndarray | None = None
+    path: str | os.PathLike[str],
+    *,
+    spatial_dims: int = 3,
+    image_affine: np.ndarray | None = None,
+    many: Collection[str] = (),
 ) -> LandmarkSet:
     """Read a Slicer ``.fcsv`` file.
 
@@ -127,6 +142,7 @@ def read_fcsv(
         path: The file.
         spatial_dims: Number D of coordinates.
         image_affine: (4, 4) voxel to RAS mm, needed for IJK.
+        many: Names that may occur more than once, each time as another instance.
 
     Returns:
         The landmarks in world millimetres, in the order of the file.
@@ -135,6 +151,11 @@ def read_fcsv(
         LandmarkFileError: The file cannot be read, declares no coordinate system, is in IJK without `image_affine`, or
             has a wrong line.
     """
+    return landmark_set_of(fcsv_points(path, image_affine=image_affine), Path(path), spatial_dims, many)
+
+
+def fcsv_points(path: str | os.PathLike[str], *, image_affine: np.ndarray | None = None) -> list[ControlPoint]:
+    """The control points of a Slicer ``.fcsv`` file with all their name fields, in RAS mm; see `read_fcsv`."""
     path = Path(path)
     header: dict[str, str] = {}
     lines: list[str] = []
@@ -162,9 +183,7 @@ def read_fcsv(
             "or read it as part of a data set with its image"
         )
     to_ras = image_affine if system == "IJK" and image_affine is not None else TO_RAS[system]
-    return landmark_set_of(
-        [_fcsv_row(fields, columns, to_ras, path) for fields in csv.reader(lines)], path, spatial_dims
-    )
+    return [_fcsv_row(fields, columns, to_ras, path) for fields in csv.reader(lines)]
 
 
 def write_markups(
@@ -176,24 +195,29 @@ def write_markups(
 ) -> None:
     """Write a Slicer Markups file (LPS mm), atomically.
 
-    Absent landmarks get ``positionStatus`` ``missing``, unknown ones ``undefined``, both without a position.
+    Absent landmarks get ``positionStatus`` ``missing``, unknown ones ``undefined``, both without a position. The name
+    of a landmark with several instances is repeated.
 
     Args:
         path: Where to write (``.mrk.json``).
         landmark_set: Points in world millimetres.
-        descriptions: One text for each landmark, shown in Slicer's table.
+        descriptions: One text for each of `LandmarkSet.rows`, so for each landmark, or each of its instances; shown in
+            Slicer's table.
         node_name: Name of the list in Slicer.
     """
-    texts = [""] * len(landmark_set) if descriptions is None else list(descriptions)
+    rows = landmark_set.rows()
+    texts = [""] * len(rows) if descriptions is None else list(descriptions)
     words = {PRESENT: "defined", ABSENT: "missing", UNKNOWN: "undefined"}
     control_points: list[dict[str, Any]] = []
-    for index, (name, point, status, text) in enumerate(
-        zip(landmark_set.names, _to_lps(landmark_set.points), landmark_set.status, texts, strict=True), start=1
-    ):
-        control_point: dict[str, Any] = {"id": str(index), "label": name, "description": text}
+    for number, ((index, point, status), text) in enumerate(zip(rows, texts, strict=True), start=1):
+        control_point: dict[str, Any] = {
+            "id": str(number),
+            "label": landmark_set.names[index],
+            "description": text,
+        }
         if status == PRESENT:
-            control_point["position"] = point.tolist()
-        control_point |= {"selected": True, "locked": False, "visibility": True, "positionStatus": words[int(status)]}
+            control_point["position"] = _to_lps(point).tolist()
+        control_point |= {"selected": True, "locked": False, "visibility": True, "positionStatus": words[status]}
         control_points.append(control_point)
     node: dict[str, Any] = {
         "type": "Fiducial",
@@ -226,11 +250,10 @@ def write_fcsv(path: str | os.PathLike[str], landmark_set: LandmarkSet) -> None:
     stream.write("# Markups fiducial file version = 5.0\n# CoordinateSystem = LPS\n")
     stream.write(f"# columns = {','.join(_FCSV_COLUMNS)}\n")
     writer = csv.writer(stream, lineterminator="\n")
-    for index, (name, point, status) in enumerate(
-        zip(landmark_set.names, _to_lps(landmark_set.points), landmark_set.status, strict=True), start=1
-    ):
-        xyz = [repr(float(value)) for value in (point if status == PRESENT else np.zeros(3))]
-        writer.writerow([index, *xyz, 0, 0, 0, 1, 1, 1, 0, name, "", "", numbers[int(status)], 0])
+    for number, (index, point, status) in enumerate(landmark_set.rows(), start=1):
+        xyz = [repr(float(value)) for value in (_to_lps(point) if status == PRESENT else np.zeros(3))]
+        name = landmark_set.names[index]
+        writer.writerow([number, *xyz, 0, 0, 0, 1, 1, 1, 0, name, "", "", numbers[status], 0])
     atomic_write_text(path, stream.getvalue())
 
 
@@ -287,43 +310,21 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise LandmarkFileError(
             f"{path}: is not valid JSON (line {error.lineno}: {error.msg}); save the landmarks again"
         ) from error
+    except LandmarkFileError:
+        raise
+    except (RecursionError, ValueError) as error:  # nested too deeply, or a number of thousands of digits
+        raise LandmarkFileError(f"{path}: is not valid JSON that can be read; save the landmarks again") from error
     if not isinstance(document, dict):
         raise LandmarkFileError(f"{path}: must hold a JSON object with landmarks, found a {type(document).__name__}")
     return document
 
 
-def _markups_set(document: dict[str, Any], path: Path, spatial_dims: int) -> LandmarkSet:
+def _markups_set(document: dict[str, Any], path: Path, spatial_dims: int, many: Collection[str]) -> LandmarkSet:
     nodes = document["markups"]
     if not isinstance(nodes, list) or not all(isinstance(node, dict) for node in nodes):
         raise LandmarkFileError(f"{path}: 'markups' must be a list of point lists; save the points again in Slicer")
-    rows: list[ControlPoint] = []
-    for node in nodes:
-        if node.get("type", "Fiducial") != "Fiducial":
-            raise LandmarkFileError(
-                f"{path}: holds a markup of type {node['type']!r}; only point lists ('Fiducial') are read, "
-                "save the landmarks as a point list"
-            )
-        system = coordinate_system(node.get("coordinateSystem", "LPS"), path)
-        if system == "IJK":
-            raise LandmarkFileError(f"{path}: coordinateSystem is IJK; save the point list in Slicer as LPS or RAS")
-        to_ras = TO_RAS[system] @ np.diag([*[millimetres_per_unit(node.get("coordinateUnits"), path)] * 3, 1.0])
-        points = node.get("controlPoints") or []
-        if not isinstance(points, list) or not all(isinstance(point, dict) for point in points):
-            raise LandmarkFileError(f"{path}: 'controlPoints' must be a list of points; save them again in Slicer")
-        rows += [_markups_row(point, to_ras, path) for point in points]
-    return landmark_set_of(rows, path, spatial_dims)
-
-
-def _markups_row(item: dict[str, Any], to_ras: np.ndarray, path: Path) -> ControlPoint:
-    label = str(item.get("label", "")).strip()
-    word = item.get("positionStatus", "defined")
-    if word not in _POSITION_STATUS:
-        raise LandmarkFileError(
-            f"{path}: landmark {label!r} has positionStatus {word!r}; allowed are {_shown(list(_POSITION_STATUS))}"
-        )
-    status = _POSITION_STATUS[word]
-    point = to_world(item.get("position"), to_ras, label, path) if status == PRESENT else None
-    return ControlPoint(label, str(item.get("description", "")).strip(), point, status)
+    rows = [point for node in nodes for point in node_points(node, path)]
+    return landmark_set_of(rows, path, spatial_dims, many)
 
 
 def _fcsv_row(fields: list[str], columns: list[str], to_ras: np.ndarray, path: Path) -> ControlPoint:
@@ -344,11 +345,11 @@ def _fcsv_row(fields: list[str], columns: list[str], to_ras: np.ndarray, path: P
     return ControlPoint(label, named.get("desc", "").strip(), point, status)
 
 
-def _to_lps(points: np.ndarray) -> np.ndarray:
-    """(L, D) world mm to (L, 3) LPS mm; a 2D point lies in the plane z = 0 (see the module's docstring)."""
-    if points.shape[1] == 2:
-        return np.pad(points, ((0, 0), (0, 1)))
-    return points * np.array([-1.0, -1.0, 1.0])
+def _to_lps(point: np.ndarray) -> np.ndarray:
+    """(D,) world mm to (3,) LPS mm; a 2D point lies in the plane z = 0 (see the module's docstring)."""
+    if len(point) == 2:
+        return np.append(point, 0.0)
+    return point * np.array([-1.0, -1.0, 1.0])
 
 
 def _shown(names: Sequence[str], limit: int = 5) -> str:

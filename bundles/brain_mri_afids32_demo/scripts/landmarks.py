@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -89,15 +89,18 @@ class LandmarkSet:
         names: Unique names, L of them.
         points: (L, D) float64, world millimetres (3D: RAS; 2D: x right, y down), NaN where not present.
         status: (L,) int8, `PRESENT`, `ABSENT` or `UNKNOWN`.
+        instances: For a landmark of which an image may have any number: its name to all its points (K, D). Its row of
+            `points` is the first of them; K is 0 where it is absent. A name that is unknown is left out.
 
     Raises:
         ValueError: Names that are not unique or cannot be used, shapes that do not fit, a status that does not exist,
-            or a present landmark whose point is not finite.
+            a present landmark whose point is not finite, or instances that do not fit points and status.
     """
 
     names: tuple[str, ...]
     points: np.ndarray
     status: np.ndarray
+    instances: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = tuple(self.names)
@@ -123,6 +126,7 @@ class LandmarkSet:
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "points", points)
         object.__setattr__(self, "status", status)
+        object.__setattr__(self, "instances", _checked_instances(names, points, status, self.instances))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, LandmarkSet):
@@ -131,6 +135,8 @@ class LandmarkSet:
             self.names == other.names
             and np.array_equal(self.status, other.status)
             and np.array_equal(self.points, other.points, equal_nan=True)
+            and self.instances.keys() == other.instances.keys()
+            and all(np.array_equal(found, other.instances[name]) for name, found in self.instances.items())
         )
 
     __hash__ = None  # type: ignore[assignment]
@@ -167,13 +173,71 @@ class LandmarkSet:
             if name in row:
                 points[index] = self.points[row[name]]
                 status[index] = self.status[row[name]]
-        return LandmarkSet(tuple(names), points, status)
+        wanted = set(names)
+        instances = {name: found for name, found in self.instances.items() if name in wanted}
+        return LandmarkSet(tuple(names), points, status, instances)
 
-    def to_inline(self) -> dict[str, list[float] | str]:
-        """Give the set as JSON: ``{"AC": [x, y, z], "PC": "absent", "X": "unknown"}``, world millimetres."""
+    def rows(self) -> list[tuple[int, np.ndarray, int]]:
+        """One row for each instance, as files hold them: the landmark's index, its point (D,), its status.
+
+        A landmark that is not present has one row, with a point of NaN.
+        """
+        found: list[tuple[int, np.ndarray, int]] = []
+        for index, name in enumerate(self.names):
+            points = self.instances.get(name)
+            if points is None or not len(points):
+                points = self.points[index : index + 1]
+            found += [(index, point, int(self.status[index])) for point in points]
+        return found
+
+    @classmethod
+    def from_rows(
+        cls, names: Sequence[str], points: np.ndarray, status: Sequence[int] | np.ndarray, many: Collection[str] = ()
+    ) -> LandmarkSet:
+        """Make a set of rows in which the names in `many` may occur any number of times.
+
+        Args:
+            names: (N,) name of each row.
+            points: (N, D) world millimetres.
+            status: (N,) of each row. Of a repeated name, present rows count before absent ones before unknown ones.
+            many: Names that may be repeated.
+
+        Raises:
+            ValueError: What the class refuses, such as a name that is repeated and not in `many`.
+        """
+        points = np.asarray(points, dtype=np.float64)
+        kept: list[int] = []
+        groups: dict[str, list[int]] = {}
+        for index, name in enumerate(names):
+            if name in many:
+                if name not in groups:
+                    kept.append(index)
+                groups.setdefault(name, []).append(index)
+            else:
+                kept.append(index)
+        chosen, instances = list(kept), {}
+        for name, rows in groups.items():
+            first = max(rows, key=lambda row: int(status[row]))
+            chosen[kept.index(rows[0])] = first
+            if status[first] != UNKNOWN:
+                instances[name] = points[[row for row in rows if status[row] == PRESENT]]
+        return cls(
+            tuple(names[row] for row in chosen), points[chosen], np.array([status[row] for row in chosen]), instances
+        )
+
+    def to_inline(self) -> dict[str, Any]:
+        """Give the set as JSON, world millimetres.
+
+        ``{"AC": [x, y, z], "PC": "absent", "X": "unknown", "suture": [[x, y, z], ...]}``; a list of points is a
+        landmark with any number of instances, the empty list one that is absent.
+        """
         words = {status: word for word, status in STATUS_WORDS.items()}
         return {
-            name: point.tolist() if status == PRESENT else words[int(status)]
+            name: self.instances[name].tolist()
+            if name in self.instances
+            else point.tolist()
+            if status == PRESENT
+            else words[int(status)]
             for name, point, status in zip(self.names, self.points, self.status, strict=True)
         }
 
@@ -185,24 +249,31 @@ class LandmarkSet:
         *,
         spatial_dims: int | None = None,
         where: str = "inline landmarks",
+        many: Collection[str] = (),
     ) -> LandmarkSet:
         """Read what `to_inline` writes.
 
         Args:
             mapping: Name to ``[x, y, z]`` or ``[x, y]`` in world millimetres, ``"absent"``, ``"unknown"`` or None
-                (unknown).
+                (unknown); or to a list of points, which makes it a landmark with any number of instances.
             names: The wanted names in their order; names that are not in `mapping` are unknown. All, if None.
             spatial_dims: Number of coordinates. From the points if None, and 3 where no landmark is present.
             where: What to name in errors.
+            many: Names that may have any number of instances also where one point or a word is given.
 
         Raises:
             LandmarkFileError: A value that is none of these, coordinates that are not finite or of another number, or
                 a name that cannot be used.
         """
-        rows: list[list[float] | None] = []
-        status: list[int] = []
+        rows: list[tuple[str, list[float] | None, int]] = []
+        repeated = set(many)
         for name, value in mapping.items():
-            point, state = _inline_value(name, value, where)
+            if _is_list_of_points(value):
+                repeated.add(name)
+                rows += [(name, *_inline_value(name, point, where)) for point in value] or [(name, None, ABSENT)]
+            else:
+                rows.append((name, *_inline_value(name, value, where)))
+        for name, point, _ in rows:
             if point is not None and spatial_dims is None:
                 spatial_dims = len(point)
             if point is not None and len(point) != spatial_dims:
@@ -210,15 +281,44 @@ class LandmarkSet:
                     f"{where}: landmark {name!r} has {len(point)} coordinates, expected {spatial_dims} "
                     f"in mm; give {spatial_dims} for each landmark"
                 )
-            rows.append(point)
-            status.append(state)
         dims = 3 if spatial_dims is None else spatial_dims
-        points = np.array([[math.nan] * dims if row is None else row for row in rows]).reshape(len(rows), dims)
+        points = np.array([[math.nan] * dims if point is None else point for _, point, _ in rows])
         try:
-            landmark_set = cls(tuple(mapping), points, np.array(status, dtype=np.int8))
+            landmark_set = cls.from_rows(
+                [name for name, _, _ in rows], points.reshape(len(rows), dims), [state for *_, state in rows], repeated
+            )
         except ValueError as error:
             raise LandmarkFileError(f"{where}: {error}") from error
         return landmark_set if names is None else landmark_set.ordered(names)
+
+
+def _checked_instances(
+    names: tuple[str, ...], points: np.ndarray, status: np.ndarray, instances: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Instances that fit points and status, read only, in the order of the names."""
+    if unknown := [name for name in instances if name not in names]:
+        raise ValueError(f"instances are given for {unknown[0]!r}, which is not among the landmarks")
+    checked: dict[str, np.ndarray] = {}
+    for index, name in enumerate(names):
+        if name not in instances or status[index] == UNKNOWN:
+            continue
+        found = np.array(instances[name], dtype=np.float64).reshape(-1, points.shape[1])
+        if not np.isfinite(found).all():
+            raise ValueError(f"landmark {name!r} has coordinates that are not finite; place it again")
+        if (status[index] == PRESENT) != bool(len(found)) or (len(found) and (found[0] != points[index]).any()):
+            raise ValueError(f"landmark {name!r} has {len(found)} instances that do not fit its point and its status")
+        found.setflags(write=False)
+        checked[name] = found
+    return checked
+
+
+def _is_list_of_points(value: object) -> bool:
+    """Whether an inline value is a list of points (or the empty list), and not one point."""
+    if isinstance(value, np.ndarray):
+        return value.ndim == 2
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        return False
+    return all(isinstance(item, (Sequence, np.ndarray)) and not isinstance(item, str) for item in value)
 
 
 def _inline_value(name: object, value: object, where: str) -> tuple[list[float] | None, int]:
@@ -231,13 +331,17 @@ def _inline_value(name: object, value: object, where: str) -> tuple[list[float] 
     if not isinstance(numbers, Sequence) or isinstance(numbers, str) or len(numbers) not in (2, 3):
         raise LandmarkFileError(
             f"{where}: landmark {name!r} is {value!r}; allowed are [x, y, z] in mm (or [x, y]), "
-            "'absent' and 'unknown'; correct this value"
+            "a list of such points, 'absent' and 'unknown'; correct this value"
         )
     if any(isinstance(number, bool) or not isinstance(number, int | float) for number in numbers):
         raise LandmarkFileError(f"{where}: landmark {name!r} has coordinates {value!r}; give numbers in mm")
-    if not all(math.isfinite(number) for number in numbers):
+    try:
+        point = [float(number) for number in numbers]
+    except OverflowError:  # a whole number of hundreds of digits
+        point = [math.inf]
+    if not all(map(math.isfinite, point)):
         raise LandmarkFileError(
             f"{where}: landmark {name!r} has coordinates {value!r} that are not finite; "
             "place it again, or write 'absent' or 'unknown'"
         )
-    return [float(number) for number in numbers], PRESENT
+    return point, PRESENT

@@ -1,7 +1,8 @@
 """Losses on logits against heatmaps that are made here, in closed form, from sub-voxel points.
 
 Every loss takes ``logits (B, L, *size)``, ``points (B, L, D)`` in voxels of the patch and ``status (B, L)``:
-1 present, 0 absent (an empty heatmap is the target), -1 unknown (masked out).
+1 present, 0 absent (an empty heatmap is the target), -1 unknown (masked out). Points ``(B, L, K, D)`` are up to K for
+each channel, NaN where it has fewer; their target is the maximum of the cones, or the mixture of the Gaussians.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from .instances import Instances
 from .targets import ConeTarget, GaussianTarget
 
 
@@ -49,14 +51,19 @@ class _TopKBCE(torch.autograd.Function):
 
 
 class _CrossEntropy(torch.autograd.Function):
-    """Mean of ``logsumexp(row) - <target, row>`` for a target that is an outer product, with its gradient."""
+    """Mean of ``logsumexp(row) - <target, row>`` for a target that is a sum of outer products, with its gradient."""
 
     @staticmethod
     def forward(ctx: Any, logits: torch.Tensor, *factors: torch.Tensor) -> torch.Tensor:
-        """``logits`` (rows, *size) and one factor (rows, n) for each axis."""
-        target = factors[0]
-        for factor in factors[1:]:
-            target = target.unsqueeze(-1) * factor.reshape(len(factor), *[1] * (target.ndim - 1), -1)
+        """``logits`` (rows, *size) and one factor (rows, K, n) for each axis, of K outer products."""
+        *first, last = factors
+        partial = first[0]
+        for factor in first[1:]:
+            partial = (partial.unsqueeze(-1) * factor.unsqueeze(-2)).flatten(2)
+        # One product after the other, so that memory holds one target and not K.
+        target = partial[:, 0, :, None] * last[:, 0, None, :]
+        for number in range(1, last.shape[1]):
+            target.addcmul_(partial[:, number, :, None], last[:, number, None, :])
         target, flat = target.flatten(1), logits.flatten(1)
         gradient = torch.softmax(flat, dim=1)
         # The logarithm of the sum, from the one softmax: logit - log softmax at the highest voxel of each row.
@@ -78,8 +85,13 @@ def _rows(logits: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
     return (logits.flatten(0, 1) if bool(chosen.all()) else logits[chosen]).float()
 
 
+def _several(points: torch.Tensor) -> torch.Tensor:
+    """``(B, L, K, D)``, also of one point ``(B, L, D)`` for each channel."""
+    return points if points.ndim == 4 else points.unsqueeze(2)
+
+
 def inside_patch(points: torch.Tensor, size: tuple[int, ...] | torch.Size) -> torch.Tensor:
-    """Which points lie on the patch, its half-voxel border included: ``(B, L)`` bool. NaN is outside."""
+    """Which points ``(..., D)`` lie on the patch, its half-voxel border included: ``(...)`` bool. NaN is outside."""
     upper = torch.as_tensor(size, device=points.device, dtype=points.dtype) - 0.5
     return ((points >= -0.5) & (points <= upper)).all(dim=-1)
 
@@ -110,10 +122,17 @@ class TopKBCELoss(nn.Module):
         """Mean over all channels whose landmark is known; 0 (with a gradient of 0) when there is none."""
         size = logits.shape[2:]
         known = status >= 0
-        points = torch.where((status == 1).unsqueeze(-1), points, torch.full_like(points, float("nan")))
         if not known.any():
             return logits.sum() * 0.0
-        heatmap = self.target(points[known].unsqueeze(0).float(), size)[0].flatten(1)
+        # (rows, K, D)
+        several = _several(points)[known].float()
+        several = torch.where((status == 1)[known][:, None, None], several, torch.nan)
+        heatmap = self.target(several[None, :, 0], size)[0]
+        for number in range(1, several.shape[1]):
+            more = torch.isfinite(several[:, number]).all(-1)
+            if more.any():
+                heatmap[more] = torch.maximum(heatmap[more], self.target(several[None, more, number], size)[0])
+        heatmap = heatmap.flatten(1)
         keep = max(1, round(self.fraction * heatmap.shape[1]))
         return _TopKBCE.apply(_rows(logits, known).flatten(1), heatmap, keep)
 
@@ -137,11 +156,20 @@ class SpatialCrossEntropyLoss(nn.Module):
     def forward(self, logits: torch.Tensor, points: torch.Tensor, status: torch.Tensor) -> torch.Tensor:
         """Mean over landmarks that are present and inside; 0 (with a gradient of 0) when there is none."""
         size = logits.shape[2:]
-        used = (status == 1) & inside_patch(points, size)
+        points = _several(points)
+        inside = inside_patch(points, size)
+        used = (status == 1) & inside.any(-1)
         if not used.any():
             return logits.sum() * 0.0
-        factors = self.target.factors(points[used].unsqueeze(0).float(), size)
-        return _CrossEntropy.apply(_rows(logits, used), *[factor[0] for factor in factors])
+        inside = inside[used]
+        width = int(inside.sum(-1).max())
+        # Those inside first, so that no more products are made than the fullest channel has.
+        order = torch.argsort(inside.int(), dim=-1, descending=True, stable=True)[:, :width]
+        inside = inside.gather(1, order)
+        several = points[used].gather(1, order[..., None].expand(-1, -1, points.shape[-1])).float()
+        factors = self.target.factors(several.where(inside[..., None], torch.zeros_like(several)), size)
+        share = inside / inside.sum(-1, keepdim=True)
+        return _CrossEntropy.apply(_rows(logits, used), factors[0] * share[..., None], *factors[1:])
 
 
 class WeightedLoss(nn.Module):
@@ -173,11 +201,12 @@ class StagesLoss(nn.Module):
 
     Args:
         stages: the loss of each stage, by the stage's name (``coarse``, ``fine``).
+        instances: where there are many of a landmark, or exchangeable pairs: which rows of points a channel shows.
     """
 
-    def __init__(self, stages: Mapping[str, nn.Module]) -> None:
+    def __init__(self, stages: Mapping[str, nn.Module], instances: Instances | None = None) -> None:
         super().__init__()
-        self.stages = nn.ModuleDict(dict(stages))
+        self.stages, self.instances = nn.ModuleDict(dict(stages)), instances
 
     def forward(
         self, logits: Mapping[str, torch.Tensor], targets: Mapping[str, dict[str, torch.Tensor]]
@@ -186,7 +215,12 @@ class StagesLoss(nn.Module):
 
         Args:
             logits: ``(B, L, *size)`` for each stage.
-            targets: for each stage ``{"points": (B, L, D), "status": (B, L)}``.
+            targets: for each stage ``{"points": (B, L, D), "status": (B, L)}``, or with rows R in the place of L.
         """
-        parts = [loss(logits[name], **targets[name]) for name, loss in self.stages.items()]
+        parts = []
+        for name, loss in self.stages.items():
+            points, status = targets[name]["points"], targets[name]["status"]
+            if self.instances is not None:
+                points, status = self.instances.reduce(points, status)
+            parts.append(loss(logits[name], points, status))
         return torch.stack(parts).sum()

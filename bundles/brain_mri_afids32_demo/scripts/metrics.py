@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from monai.metrics import CumulativeIterationMetric
 from monai.utils import convert_to_tensor
+
+from .instance_errors import instance_errors, instance_hits
+from .instances import Instances
+from .peaks import unpack_peaks
 
 
 def radial_errors(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
@@ -34,15 +39,27 @@ def radial_errors(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 class RadialError(CumulativeIterationMetric):
     """Mean radial error (MRE) in mm: the mean over all present landmarks of all cases. Lower is better.
 
-    Called with lists (or batches) of peaks (L, D + 3) in world mm and of true points (L, D), NaN where a landmark is
+    Called with lists (or batches) of peaks (L, W) in world mm and of true points (L, D), NaN where a landmark is
     not present. The buffer holds (cases, L) mm with NaN, so `MetricsSaver` writes an error for each case and landmark.
+
+    Args:
+        instances: which rows of peaks and points belong to which landmark, where there are many of one or two may
+            change places; see `scripts.instance_errors` for what counts as an error then.
     """
 
+    def __init__(self, instances: Instances | None = None) -> None:
+        super().__init__()
+        self.instances = instances
+
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
-        """Errors (B, L) in mm of peaks (B, L, D + 3) against points (B, L, D)."""
+        """Errors (B, L) in mm of peaks (B, L, W) against points (B, L, D)."""
         if y is None:
             raise ValueError("the radial error needs true points, got None; validate on cases with landmarks")
-        return radial_errors(y_pred, y)
+        if self.instances is None:
+            return radial_errors(y_pred, y)
+        return torch.stack(
+            [torch.from_numpy(instance_errors(*rows, self.instances)) for rows in _rows_of_images(y_pred, y)]
+        )
 
     def aggregate(self) -> torch.Tensor:
         """Mean in mm, a scalar; NaN when no landmark was present."""
@@ -54,16 +71,21 @@ class SuccessRate(CumulativeIterationMetric):
 
     Args:
         threshold_mm: the largest error in mm that counts as a success.
+        instances: as `RadialError` has it; of many it is the percent of the true points that were found.
     """
 
-    def __init__(self, threshold_mm: float = 2.0) -> None:
+    def __init__(self, threshold_mm: float = 2.0, instances: Instances | None = None) -> None:
         super().__init__()
-        self.threshold_mm = threshold_mm
+        self.threshold_mm, self.instances = threshold_mm, instances
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
         """100 or 0 for each landmark (B, L), NaN where the truth has no point."""
         if y is None:
             raise ValueError("the success rate needs true points, got None; validate on cases with landmarks")
+        if self.instances is not None:
+            images = _rows_of_images(y_pred, y)
+            found = [instance_hits(*rows, self.instances, self.threshold_mm) for rows in images]
+            return torch.from_numpy(np.stack(found))
         errors = radial_errors(y_pred, y)
         hits = torch.where(errors <= self.threshold_mm, 100.0, 0.0).to(errors)
         return torch.where(torch.isnan(errors), torch.nan, hits)
@@ -71,6 +93,16 @@ class SuccessRate(CumulativeIterationMetric):
     def aggregate(self) -> torch.Tensor:
         """Percent, a scalar; NaN when no landmark was present."""
         return _mean_of_known(self.get_buffer())
+
+
+def _rows_of_images(predicted: torch.Tensor, truth: torch.Tensor) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Points (R, D), confidence (R,) and true points (R, D) of each image of a batch."""
+    found = []
+    for peaks, points in zip(predicted, truth, strict=True):
+        rows = unpack_peaks(convert_to_tensor(peaks, dtype=torch.float64, device="cpu", track_meta=False))
+        true = convert_to_tensor(points, dtype=torch.float64, device="cpu", track_meta=False)
+        found.append((rows.points.numpy(), rows.confidence.numpy(), true.numpy()))
+    return found
 
 
 def _mean_of_known(buffer: torch.Tensor | None) -> torch.Tensor:

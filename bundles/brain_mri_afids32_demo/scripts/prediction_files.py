@@ -1,4 +1,4 @@
-"""The files of a prediction: ``CASE.mrk.json`` for each image, ``predictions.csv`` and ``run.json`` for all."""
+"""The files of a prediction: ``CASE.mrk.json`` for each image; two tables and ``run.json`` for all."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from .calibration import FILE_NAME as CALIBRATION
+from .calibration import read_calibration
 from .landmark_files import atomic_write_text, write_fcsv, write_markups
 from .landmarks import ABSENT, PRESENT, LandmarkSet
 
 PREDICTIONS_FILE = "predictions.csv"
+UNCERTAINTY_FILE = "uncertainty.csv"
 RUN_FILE = "run.json"
-CASE_ENDINGS = (".mrk.json", ".fcsv", ".json", ".labels.nii.gz", ".heatmaps.nii.gz")
+CASE_ENDINGS = (".mrk.json", ".fcsv", ".json", ".labels.nii.gz", ".regions.nii.gz", ".heatmaps.nii.gz")
 """What the file of one case may end with, after the name of the case."""
 
 _DECIMALS = 6  # of a millimetre or pixel: far below any error, and short enough to read
@@ -30,25 +33,57 @@ def prediction_columns(spatial_dims: int) -> list[str]:
     return ["case", "landmark", *axes, "confidence", "present", "radius_mm"]
 
 
-def prediction_rows(case: str, result: Mapping[str, Any]) -> list[list[str]]:
-    """Rows of ``predictions.csv`` for one case, in the order of its ``result``, the numbers as text."""
+def prediction_rows(case: str, result: Mapping[str, Any], unit: str = "mm") -> list[list[str]]:
+    """Rows of ``predictions.csv`` for one case, in the order of its ``result``, the numbers as text.
+
+    Where the unit is ``"px"``, because nobody knows the size of a pixel, the columns in mm are empty.
+    """
     rows = []
     for item in result["landmarks"]:
         world = item["world"]
-        coordinates = world if len(world) == 3 else [*item["voxel"], *world]
-        radius = "" if item["radius_mm"] is None else _number(item["radius_mm"])
-        numbers = [_number(x) for x in coordinates]
+        coordinates = world if len(world) == 3 else [*item["voxel"], *(world if unit == "mm" else [None, None])]
+        radius = "" if item["radius_mm"] is None or unit != "mm" else _number(item["radius_mm"])
+        numbers = ["" if x is None else _number(x) for x in coordinates]
         rows.append([case, item["name"], *numbers, _number(item["confidence"]), str(item["present"]), radius])
     return rows
+
+
+def uncertainty_columns(spatial_dims: int) -> list[str]:
+    """Header of ``uncertainty.csv``: what the heatmaps say, for each row of ``predictions.csv``; mm and mm²."""
+    axes = "xyz"[:spatial_dims]
+    pairs = [f"cov_{a}{b}_mm2" for i, a in enumerate(axes) for b in axes[i:]]
+    return ["case", "landmark", "spread_mm", "disagreement_mm", "shape_distance_mm", "replaced", "implausible", *pairs]
+
+
+def uncertainty_rows(case: str, result: Mapping[str, Any]) -> list[list[str]]:
+    """Rows of ``uncertainty.csv`` for one case; what was not judged is empty."""
+    rows = []
+    for item in result["landmarks"]:
+        judged = [item["spread_mm"], item["disagreement_mm"], item["shape_distance_mm"]]
+        covariance = item["covariance_mm2"]
+        upper = [_number(covariance[i][j]) for i in range(len(covariance)) for j in range(i, len(covariance))]
+        texts = ["" if value is None else _number(value) for value in judged]
+        flags = ["" if item[key] is None else str(int(item[key])) for key in ("replaced", "implausible")]
+        rows.append([case, item["name"], *texts, *flags, *upper])
+    return rows
+
+
+def landmark_note(item: Mapping[str, Any], level: float | None) -> str:
+    """What a viewer shows of a landmark: how sure it is, and how far the true point may be."""
+    note = f"confidence {item['confidence']:.2f}"
+    if item["radius_mm"] is not None and level is not None:
+        note += f", within {item['radius_mm']:.3g} mm with probability {level:g}"
+    return note
 
 
 def result_landmarks(result: Mapping[str, Any]) -> LandmarkSet:
     """The landmarks of a ``result``, in world mm; those that it does not call present are absent."""
     items = result["landmarks"]
-    return LandmarkSet(
-        names=tuple(item["name"] for item in items),
-        points=np.array([item["world"] for item in items], dtype=np.float64),
-        status=np.array([PRESENT if item["present"] else ABSENT for item in items], dtype=np.int8),
+    return LandmarkSet.from_rows(
+        [item["name"] for item in items],
+        np.array([item["world"] for item in items], dtype=np.float64),
+        [PRESENT if item["present"] else ABSENT for item in items],
+        many={item["name"] for item in items if "instance" in item},
     )
 
 
@@ -81,8 +116,8 @@ def foreign_file(folder: Path, case: str, previous: set[str]) -> Path | None:
 class PredictionFolder:
     """Writes the predictions of a run into one folder.
 
-    After each case its files and ``predictions.csv`` are written, and ``run.json`` by `finish`; all atomically, so that
-    a run that is killed leaves whole files, none of them without its rows.
+    After each case its files and both tables are written, and ``run.json`` by `finish`; all atomically, so that a run
+    that is killed leaves whole files, none of them without its rows.
 
     Args:
         folder: the output folder; made where it does not exist.
@@ -96,8 +131,12 @@ class PredictionFolder:
         landmarks = json.loads((configs / "landmarks.json").read_text(encoding="utf-8"))
         self._bundle = {"name": metadata.get("name", ""), "version": metadata.get("version", "")}
         self._spatial_dims = int(landmarks["spatial_dims"])
+        self._unit = str(landmarks.get("unit", "mm"))
         self._mean_shape = {item["name"]: item.get("mean_offset_mm") for item in landmarks["landmarks"]}
+        self._calibration = read_calibration(Path(bundle) / "models" / CALIBRATION, list(self._mean_shape))
+        self._many = [item["name"] for item in landmarks["landmarks"] if item.get("instances") == "many"]
         self._rows: list[list[str]] = []
+        self._uncertainty: list[list[str]] = []
         self.cases: dict[str, dict[str, Any]] = {}
         self.folder.mkdir(parents=True, exist_ok=True)
 
@@ -130,10 +169,11 @@ class PredictionFolder:
             )
         if Path(case).name != case:
             raise ValueError(f"case '{case}' cannot be the name of a file; give the case a name without '/'")
-        self._rows += prediction_rows(case, result)
-        self._write_table()
+        self._rows += prediction_rows(case, result, self._unit)
+        self._uncertainty += uncertainty_rows(case, result)
+        self._write_tables()
         landmarks = result_landmarks(result)
-        notes = [f"confidence {item['confidence']:.2f}" for item in result["landmarks"]]
+        notes = [landmark_note(item, result.get("level")) for item in result["landmarks"]]
         write_markups(self.folder / f"{case}.mrk.json", landmarks, descriptions=notes, node_name=case)
         if fcsv:
             write_fcsv(self.folder / f"{case}.fcsv", landmarks)
@@ -160,9 +200,10 @@ class PredictionFolder:
             failed: reason for each case that could not be predicted.
             training_cases: names of the cases that the bundle was trained on, where that is known.
         """
-        self._write_table()
+        self._write_tables()
         run = {
             "bundle": self._bundle,
+            "unit": self._unit,
             "options": dict(options),
             "packages": {"python": platform.python_version()} | {p: version(p) for p in ("monai", "numpy", "torch")},
             "failed": dict(failed or {}),
@@ -170,16 +211,23 @@ class PredictionFolder:
             "seconds": {case: entry["seconds"] for case, entry in self.cases.items()},
             "replaced_by_shape": {case: entry["replaced"] for case, entry in self.cases.items() if entry["replaced"]},
             "mean_shape": self._mean_shape,
+            **({"many": self._many} if self._many else {}),
             "image_centers": {case: entry["image_center"] for case, entry in self.cases.items()},
+            "calibration": None if self._calibration is None else self._calibration.summary(),
         }
         text = json.dumps(run, indent=1, ensure_ascii=False, allow_nan=False)
         atomic_write_text(self.folder / RUN_FILE, text + "\n")
 
-    def _write_table(self) -> None:
-        stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerows([prediction_columns(self._spatial_dims), *self._rows])
-        atomic_write_text(self.folder / PREDICTIONS_FILE, stream.getvalue())
+    def _write_tables(self) -> None:
+        dims = self._spatial_dims
+        _write_csv(self.folder / PREDICTIONS_FILE, [prediction_columns(dims), *self._rows])
+        _write_csv(self.folder / UNCERTAINTY_FILE, [uncertainty_columns(dims), *self._uncertainty])
+
+
+def _write_csv(path: Path, rows: Sequence[Sequence[str]]) -> None:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(rows)
+    atomic_write_text(path, stream.getvalue())
 
 
 def _number(value: float) -> str:

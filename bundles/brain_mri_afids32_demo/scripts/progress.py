@@ -1,8 +1,15 @@
-"""What a person sees while a network trains: a progress bar on a terminal, one line per epoch elsewhere."""
+"""What a person sees while a network trains: a progress bar on a terminal, one line per epoch elsewhere.
+
+The same numbers go to ``progress.jsonl``, for programs.
+"""
 
 from __future__ import annotations
 
+import json
+import math
 import time
+from pathlib import Path
+from typing import Any
 
 import ignite.distributed as idist
 import torch
@@ -10,7 +17,7 @@ from ignite.engine import Engine, Events
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-from .checkpoints import Checkpoints
+from .checkpoints import PROGRESS, Checkpoints
 from .schedule import Schedule
 
 _REFRESH_SECONDS = 0.5
@@ -41,8 +48,29 @@ def seconds_left(elapsed: float, begun_at: float, progress: float) -> float | No
     return elapsed * (1.0 - progress) / done if done > 0 else None
 
 
+def append_line(path: Path, record: dict[str, Any]) -> None:
+    """Append a record to a file of JSON lines; a line that a kill cut short stays a line of its own.
+
+    Args:
+        path: its folder must exist.
+        record: what JSON can hold; numbers that are not finite become null.
+    """
+    finite = {name: None if isinstance(x, float) and not math.isfinite(x) else x for name, x in record.items()}
+    with path.open("ab+") as stream:
+        if stream.tell() > 0:
+            stream.seek(-1, 2)
+            if stream.read(1) != b"\n":
+                stream.write(b"\n")
+        stream.write(json.dumps(finite).encode() + b"\n")
+
+
 class ProgressReport:
     """Shows epoch, loss, error in mm (last and best), learning rate and time left.
+
+    The folder of the fold gets them too, in ``progress.jsonl``: one line when the training begins, one after each epoch
+    and one at the end, each ``{"epoch": whole epochs done, "max_epochs": or null with a time budget, "progress": 0 to
+    1, "loss", "mre_mm", "best_mre_mm", "best_epoch", "learning_rate", "seconds", "seconds_left"}``, null where not
+    known. The names of the errors are that of the metric.
 
     Put it after `Validation` in the handlers of the trainer, so that a line shows the validation of its epoch. Only
     process 0 shows anything.
@@ -98,12 +126,32 @@ class ProgressReport:
             parts.append(f"{duration(left)} left")
         return "  ".join(parts)
 
+    def record(self, trainer: Engine) -> dict[str, Any]:
+        """The state of the training for programs, a line of ``progress.jsonl``.
+
+        Args:
+            trainer: The engine that trains.
+        """
+        state, checkpoints = trainer.state, self._checkpoints
+        return {
+            "epoch": state.iteration // state.epoch_length,
+            "max_epochs": None if self._schedule.budget else state.max_epochs,
+            "progress": self._schedule.progress,
+            "loss": self._loss / self._losses if self._losses else None,
+            checkpoints.key_metric: checkpoints.last,
+            f"best_{checkpoints.key_metric}": checkpoints.best,
+            "best_epoch": checkpoints.best_epoch,
+            "learning_rate": trainer.optimizer.param_groups[0]["lr"],
+            "seconds": time.time() - self._started,
+            "seconds_left": self._seconds_left(),
+        }
+
     def _seconds_left(self) -> float | None:
         if self._schedule.budget is not None:
             return self._schedule.budget.seconds_left
         return seconds_left(time.time() - self._started, self._begun_at or 0.0, self._schedule.progress)
 
-    def _start_epoch(self) -> None:
+    def _start_epoch(self, trainer: Engine) -> None:
         if self._begun_at is None:
             self._begun_at, self._started = self._schedule.progress, time.time()
             if self._console.is_terminal:
@@ -111,6 +159,7 @@ class ProgressReport:
                 self._bar = Progress(*columns, console=self._console, refresh_per_second=2)
                 self._bar.add_task("", total=1.0)
                 self._bar.start()
+            self._write(trainer)
         self._loss, self._losses = 0.0, 0
 
     def _after_step(self, trainer: Engine) -> None:
@@ -122,6 +171,7 @@ class ProgressReport:
             self._draw(self._bar, trainer)
 
     def _after_epoch(self, trainer: Engine) -> None:
+        self._write(trainer)
         if self._bar is None:
             self._print(self.line(trainer))
         else:
@@ -130,6 +180,7 @@ class ProgressReport:
     def _at_end(self, trainer: Engine) -> None:
         self._close()
         if self._begun_at is not None:
+            self._write(trainer)
             self._print("Training has ended:  " + self.line(trainer))
 
     def _after_exception(self, error: BaseException) -> None:
@@ -138,6 +189,10 @@ class ProgressReport:
             self._print("Training was stopped. It can be continued from its last epoch with resume.")
             raise SystemExit(130)
         raise error
+
+    def _write(self, trainer: Engine) -> None:
+        self._checkpoints.fold_folder.mkdir(parents=True, exist_ok=True)
+        append_line(self._checkpoints.fold_folder / PROGRESS, self.record(trainer))
 
     def _draw(self, bar: Progress, trainer: Engine) -> None:
         bar.update(bar.task_ids[0], completed=self._schedule.progress, description=self.line(trainer))

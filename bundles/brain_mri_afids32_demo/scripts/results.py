@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +19,20 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import convert_to_tensor
 
+from .calibration import read_calibration
 from .grids import apply_affine, embed_affine
 from .image_frame import original_affine, original_shape
+from .instances import Instances
 from .label_map import draw_balls
 from .landmark_names import read_landmark_names
-
-EXTRA_COLUMNS = 3  # confidence, shape_distance_mm, replaced
+from .peaks import Peaks, unpack_peaks
 
 
 class PeaksToWorldd(MapTransform):
-    """Turn the voxel columns of peaks into world millimetres through the affine of the planned grid.
+    """Turn the voxels of peaks into world millimetres through the affine of the planned grid.
 
-    ``data[key]`` (L, D + 3), first D columns in voxels of ``data[ref_image]``, becomes (L, D + 3) float64 on the CPU
-    with the first D columns in world mm (RAS in 3D); the other columns stay as they are.
+    ``data[key]``, rows of peaks (L, W) in voxels of ``data[ref_image]``, become float64 rows on the CPU with points in
+    world mm (RAS in 3D) and covariances in mm²; the other columns stay as they are.
 
     Args:
         keys: keys of the peaks.
@@ -46,56 +48,121 @@ class PeaksToWorldd(MapTransform):
         result = dict(data)
         for key in self.key_iterator(result):
             peaks = _as_peaks(result[key])
-            dims = peaks.shape[1] - EXTRA_COLUMNS
+            dims = peaks.points.shape[1]
             affine = embed_affine(result[self.ref_image].affine, dims)
-            peaks[:, :dims] = torch.from_numpy(apply_affine(affine, peaks[:, :dims].numpy()))
-            result[key] = peaks
+            linear = torch.from_numpy(affine[:dims, :dims])
+            world = replace(
+                peaks,
+                points=torch.from_numpy(apply_affine(affine, peaks.points.numpy())),
+                covariance=linear @ peaks.covariance @ linear.T,
+            )
+            result[key] = world.pack()
         return result
 
 
 class LandmarkResultd(MapTransform):
     """Write ``data["result"]``: the landmarks by name as plain numbers that any JSON writer takes.
 
-    Each landmark has ``name``, ``world`` (mm, RAS in 3D), ``voxel`` (of the original image), ``confidence``,
-    ``present`` (1 or 0), ``radius_mm`` (null until a model is calibrated), ``shape_distance_mm`` (null where not
-    judged) and ``replaced``. MONAI Label sends it to its clients as ``params``.
+    Each landmark has
+
+    - ``name``, ``world`` (mm, RAS in 3D), ``voxel`` (of the original image),
+    - ``confidence``: the probability that it is there; the sigmoid of the peak until a model is calibrated,
+    - ``present``: 1 or 0,
+    - ``radius_mm``: of the ball that holds it with the probability ``level``; null until a model is calibrated, or
+      where the calibration cases are too few for a finite one,
+    - ``ellipsoid_mm2``: matrix M of the region ``(x - world)' M^-1 (x - world) <= 1`` of the same probability, or null,
+    - ``spread_mm`` and ``covariance_mm2`` of the heatmap around the peak,
+    - ``disagreement_mm``: of the views; null where there is one,
+    - ``shape_distance_mm`` (null where not judged) and ``replaced``,
+    - ``implausible``: whether a calibrated model finds the point farther from the shape of the others than that
+      landmark ever strays, as after an exchange of left and right; null where nobody judged.
+
+    MONAI Label sends it to its clients as ``params``.
 
     Args:
-        keys: key of the peaks (L, D + 3) in world mm, as `PeaksToWorldd` leaves them.
+        keys: key of the peaks (L, W) in world mm, as `PeaksToWorldd` leaves them.
         ref_image: key of the preprocessed image, a MetaTensor whose meta data has ``original_affine``.
         landmarks: path of ``configs/landmarks.json``, or the names in channel order.
+        calibration: path of ``models/calibration.json``, which need not be there; None for none.
+        level: nominal probability of the regions.
+        all_present: call every landmark present, whatever the calibration says.
+        instances: which rows of peaks belong to which landmark, where there are many of one or two may change places;
+            such a model has thresholds of its own and no calibration. A landmark with many is there once for each
+            instance with enough confidence, with its number ``instance`` from 1; where none has enough, the most
+            confident one is there as not present.
 
     Raises:
-        ValueError: when made, if the names cannot be read.
+        ValueError: when made, if the names or the calibration cannot be read, or the level was not calibrated.
     """
 
     def __init__(
-        self, keys: KeysCollection = "pred", ref_image: str = "image", *, landmarks: str | Path | Sequence[str]
+        self,
+        keys: KeysCollection = "pred",
+        ref_image: str = "image",
+        *,
+        landmarks: str | Path | Sequence[str],
+        calibration: str | Path | None = None,
+        level: float = 0.9,
+        all_present: bool = False,
+        instances: Instances | None = None,
     ) -> None:
         super().__init__(keys)
         self.ref_image = ref_image
         self.names = read_landmark_names(landmarks)
+        self.instances = instances
+        self.calibration = None if calibration is None else read_calibration(calibration, self.names)
+        self.all_present, self.level = all_present, level
+        if self.calibration is not None:
+            self.calibration.region("ball_mm", level)  # tells of a wrong level before anything is predicted
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return a copy of ``data`` with ``result``.
+        """Return a copy of ``data`` with ``result``, whose ``level`` is that of the regions where there are some.
 
         Raises:
             ValueError: another number of peaks than names, or coordinates that are not finite (broken weights).
         """
         result = dict(data)
         for key in self.key_iterator(result):
-            peaks = _as_peaks(result[key]).numpy()
-            if len(peaks) != len(self.names):
+            peaks = _as_peaks(result[key])
+            points = peaks.points.numpy()
+            expected = len(self.names) if self.instances is None else len(self.instances.channels)
+            if len(points) != expected:
                 raise ValueError(
-                    f"the network gave {len(peaks)} peaks, configs/landmarks.json names {len(self.names)} landmarks"
+                    f"the network gave {len(points)} peaks, configs/landmarks.json names {len(self.names)} landmarks"
                 )
-            dims = peaks.shape[1] - EXTRA_COLUMNS
-            original = original_affine(result[self.ref_image], dims)
-            voxels = apply_affine(np.linalg.inv(original), peaks[:, :dims])
-            result["result"] = {
-                "landmarks": [_describe(*row) for row in zip(self.names, peaks, voxels, strict=True)],
-            }
+            original = original_affine(result[self.ref_image], points.shape[1])
+            voxels = apply_affine(np.linalg.inv(original), points)
+            if self.instances is None:
+                result["result"] = {"landmarks": _describe(self.names, peaks, voxels)}
+                voxel = np.linalg.norm(embed_affine(result[self.ref_image].affine, points.shape[1])[:-1, :-1], axis=0)
+                self._calibrate(result["result"]["landmarks"], peaks, float(voxel.max()))
+                if self.calibration is not None:
+                    result["result"]["level"] = self.level
+            else:
+                result["result"] = {"landmarks": _describe_instances(self.instances, peaks, voxels, self.all_present)}
         return result
+
+    def _calibrate(self, landmarks: list[dict[str, Any]], peaks: Peaks, voxel_mm: float) -> None:
+        """Write presence, regions and what the shape says into the landmarks of ``result``."""
+        if self.calibration is None:
+            return
+        radius = self.calibration.region("ball_mm", self.level)
+        factor = self.calibration.region("ellipsoid", self.level)
+        probability = self.calibration.probability(peaks)
+        for i, item in enumerate(landmarks):
+            item["radius_mm"] = float(radius[i]) if math.isfinite(radius[i]) else None
+            if math.isfinite(factor[i]):
+                item["ellipsoid_mm2"] = (peaks.covariance[i] * factor[i] ** 2).tolist()
+            if probability is not None:
+                item["confidence"] = float(probability[i])
+                if not self.all_present:
+                    item["present"] = int(self.calibration.present(probability)[i])
+        if self.calibration.shape is not None:
+            points = peaks.points.numpy().copy()
+            points[[not item["present"] for item in landmarks]] = np.nan
+            _, distance, far = self.calibration.shape.judge(points, voxel_mm)
+            for i, item in enumerate(landmarks):
+                item["implausible"] = bool(far[i]) if math.isfinite(distance[i]) else None
 
 
 class BallLabelMapd(MapTransform):
@@ -106,7 +173,7 @@ class BallLabelMapd(MapTransform):
     absent are not drawn. Balls are round in world mm and split halfway where they touch.
 
     Args:
-        keys: key of the peaks (L, D + 3) in world mm.
+        keys: key of the peaks (L, W) in world mm.
         ref_image: key of the preprocessed image with ``original_affine`` and ``spatial_shape`` in its meta data.
         radius_mm: radius of the balls in world mm.
     """
@@ -120,14 +187,18 @@ class BallLabelMapd(MapTransform):
         """Return a copy of ``data`` with the label map in the place of the peaks."""
         result = dict(data)
         for key in self.key_iterator(result):
-            peaks = _as_peaks(result[key]).numpy()
-            dims = peaks.shape[1] - EXTRA_COLUMNS
-            points = peaks[:, :dims].copy()
+            points = _as_peaks(result[key]).points.numpy().copy()
+            dims = points.shape[1]
+            values = np.arange(len(points)) + 1
             if "result" in result:
-                points[[not item["present"] for item in result["result"]["landmarks"]]] = np.nan
+                items = result["result"]["landmarks"]
+                names = list(dict.fromkeys(item["name"] for item in items))
+                points = np.array([item["world"] for item in items], dtype=np.float64)
+                points[[not item["present"] for item in items]] = np.nan
+                values = np.array([names.index(item["name"]) + 1 for item in items])
             image = result[self.ref_image]
             affine = original_affine(image, dims)
-            labels = draw_balls(points, original_shape(image, dims), affine, self.radius_mm)
+            labels = draw_balls(points, original_shape(image, dims), affine, self.radius_mm, values)
             # The whole affine of the file, which has four rows for a 2D picture too.
             meta = {
                 **image.meta,
@@ -137,28 +208,54 @@ class BallLabelMapd(MapTransform):
         return result
 
 
-def _as_peaks(value: Any) -> torch.Tensor:
-    """A float64 copy of peaks on the CPU, without meta data."""
-    peaks = convert_to_tensor(value, dtype=torch.float64, device="cpu", track_meta=False).clone()
-    if peaks.ndim != 2 or peaks.shape[1] - EXTRA_COLUMNS not in (2, 3):
-        raise ValueError(f"peaks have the shape (L, 5) in 2D or (L, 6) in 3D, got {tuple(peaks.shape)}")
-    return peaks
+def _as_peaks(value: Any) -> Peaks:
+    """A float64 copy of rows of peaks on the CPU, without meta data."""
+    return unpack_peaks(convert_to_tensor(value, dtype=torch.float64, device="cpu", track_meta=False).clone())
 
 
-def _describe(name: str, peak: np.ndarray, voxel: np.ndarray) -> dict[str, Any]:
-    """One landmark of ``result`` from its peak in world mm and its voxel in the original image."""
-    world, (confidence, shape_distance, replaced) = peak[:-EXTRA_COLUMNS], peak[-EXTRA_COLUMNS:]
-    if not np.isfinite(world).all():
-        raise ValueError(
-            f"the network gave no finite coordinates for landmark '{name}'; its weights are damaged, train it again"
+def _describe(names: Sequence[str], peaks: Peaks, voxels: np.ndarray) -> list[dict[str, Any]]:
+    """The landmarks of ``result`` from peaks in world mm and their voxels (L, D) in the original image."""
+    described = []
+    for i, name in enumerate(names):
+        if not torch.isfinite(peaks.points[i]).all():
+            raise ValueError(
+                f"the network gave no finite coordinates for landmark '{name}'; its weights are damaged, train it again"
+            )
+        described.append(
+            {
+                "name": name,
+                "world": peaks.points[i].tolist(),
+                "voxel": [float(x) for x in voxels[i]],
+                "confidence": float(peaks.confidence[i]),
+                "present": 1,
+                "radius_mm": None,
+                "ellipsoid_mm2": None,
+                "spread_mm": float(peaks.spread[i]),
+                "covariance_mm2": peaks.covariance[i].tolist(),
+                "disagreement_mm": _number_or_none(peaks.disagreement[i]),
+                "shape_distance_mm": _number_or_none(peaks.shape_distance[i]),
+                "replaced": bool(peaks.replaced[i]),
+                "implausible": None,
+            }
         )
-    return {
-        "name": name,
-        "world": [float(x) for x in world],
-        "voxel": [float(x) for x in voxel],
-        "confidence": float(confidence),
-        "present": 1,
-        "radius_mm": None,
-        "shape_distance_mm": None if math.isnan(shape_distance) else float(shape_distance),
-        "replaced": bool(replaced),
-    }
+    return described
+
+
+def _describe_instances(
+    instances: Instances, peaks: Peaks, voxels: np.ndarray, all_present: bool
+) -> list[dict[str, Any]]:
+    """`_describe` for the rows that count, those of one landmark together."""
+    confidence = peaks.confidence.numpy()
+    rows = instances.counted(confidence, np.isfinite(peaks.points.numpy()).all(axis=1))
+    channels = [instances.channels[row] for row in rows]
+    kept = Peaks(*(getattr(peaks, column.name)[rows] for column in fields(peaks)))
+    described = _describe([instances.names[channel] for channel in channels], kept, voxels[rows])
+    for place, (item, channel) in enumerate(zip(described, channels, strict=True)):
+        if instances.many[channel]:
+            item["instance"] = place - channels.index(channel) + 1
+            item["present"] = int(all_present or item["confidence"] >= instances.thresholds[channel])
+    return described
+
+
+def _number_or_none(value: torch.Tensor) -> float | None:
+    return None if math.isnan(value) else float(value)

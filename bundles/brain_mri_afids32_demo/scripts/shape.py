@@ -62,7 +62,7 @@ class ShapeModel(nn.Module):
         """Fit the shape to a case and find the points that cannot be right.
 
         Args:
-            points: ``(L, D)`` mm in any right-handed frame, finite.
+            points: ``(L, D)`` mm in any right-handed frame; NaN for landmarks that are not to be looked at.
             tolerance: mm that a good coarse point may be off, a coarse voxel.
 
         Returns:
@@ -70,7 +70,7 @@ class ShapeModel(nn.Module):
             ``(L,)`` bool. Where the shape does not judge, the first two are NaN and the last is False.
         """
         mean, spread, cases = (b.detach().cpu().numpy() for b in (self.mean, self.spread, self.cases))
-        known = (cases >= MIN_CASES) & np.isfinite(spread)
+        known = (cases >= MIN_CASES) & np.isfinite(spread) & np.isfinite(points).all(axis=1)
         silent = (np.full_like(points, np.nan), np.full(len(points), np.nan), np.zeros(len(points), dtype=bool))
         if known.sum() < MIN_LANDMARKS or np.median(spread[known]) > FREE * size_of(mean[known]):
             return silent
@@ -90,7 +90,45 @@ class ShapeModel(nn.Module):
         if agree.mean() < TRUSTED_SHARE:
             return silent
         distance = np.where(known, distance, np.nan)
-        return fitted, distance, known & (distance > limit)
+        with np.errstate(invalid="ignore"):
+            return fitted, distance, known & (distance > limit)
+
+    def deviation(self, tolerance: float) -> np.ndarray:
+        """Standard deviation (L,) in mm of where the shape expects a landmark, `tolerance` at least.
+
+        A landmark that the training cases say nothing of gets that of the others.
+        """
+        spread = self.spread.detach().cpu().numpy()
+        return np.maximum(np.where(np.isfinite(spread), spread, np.nanmedian(spread)), tolerance)
+
+
+def shape_prior(
+    fitted: np.ndarray, deviation: np.ndarray, voxel: np.ndarray, chosen: np.ndarray, logits: torch.Tensor
+) -> torch.Tensor:
+    """Log of a Gaussian about where the shape expects landmarks, to be added to heatmap logits.
+
+    With it, the highest of several maxima is the one that both the image and the shape speak for.
+
+    Args:
+        fitted: ``(L, D)`` voxels of the heatmap.
+        deviation: ``(L,)`` mm.
+        voxel: ``(D,)`` size of a voxel in mm.
+        chosen: ``(L,)`` landmarks that get a prior; the others get 0.
+        logits: ``(L, *size)``, for size and device.
+
+    Returns:
+        ``(L, *size)``.
+    """
+    scale = torch.as_tensor(voxel[None] / deviation[:, None], device=logits.device, dtype=torch.float32)
+    centre = torch.as_tensor(np.nan_to_num(fitted), device=logits.device, dtype=torch.float32)
+    total = torch.zeros((), device=logits.device)
+    for axis, size in enumerate(logits.shape[1:]):
+        steps = torch.arange(size, device=logits.device, dtype=torch.float32)
+        along = -0.5 * ((steps - centre[:, axis : axis + 1]) * scale[:, axis : axis + 1]).square()
+        shape = [len(centre)] + [1] * (logits.ndim - 1)
+        shape[1 + axis] = size
+        total = total + along.reshape(shape)
+    return total * torch.as_tensor(chosen, device=logits.device).reshape(-1, *[1] * (logits.ndim - 1))
 
 
 class HasShape(Protocol):

@@ -1,0 +1,191 @@
+"""``models/calibration.json`` applied to a prediction: is the landmark there, and how large is its region.
+
+`auto_config calibrate` writes the file from predictions of cases that the network had not seen; weights that are
+trained anew take it away. Without it, every landmark counts as present and has no region.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .landmark_files import read_text
+from .landmark_names import read_landmark_names
+from .peaks import Peaks
+from .shape import ShapeModel
+
+FILE_NAME = "calibration.json"
+_LARGEST_LOGIT = 12.0
+_SMALLEST_MM = 1e-3
+
+
+def evidence(peaks: Peaks, features: Sequence[str]) -> np.ndarray:
+    """What speaks for the presence of landmarks.
+
+    Args:
+        peaks: Of one image, in world mm.
+        features: Of ``peak`` (logit of the confidence), ``spread`` and ``disagreement`` (logarithms of mm).
+
+    Returns:
+        (L, F).
+    """
+    probability = peaks.confidence.double().numpy()
+    with np.errstate(divide="ignore"):
+        logit = np.log(probability) - np.log1p(-probability)
+    columns = {
+        "peak": np.clip(logit, -_LARGEST_LOGIT, _LARGEST_LOGIT),
+        "spread": np.log(peaks.spread.double().numpy() + _SMALLEST_MM),
+        "disagreement": np.log(peaks.disagreement.double().numpy() + _SMALLEST_MM),
+    }
+    return np.stack([columns[name] for name in features], axis=-1)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What `read_calibration` reads.
+
+    Args:
+        names: Landmarks in channel order.
+        cases: Number of calibration cases.
+        notes: Reservations, a sentence each.
+        levels: Nominal levels of the regions.
+        presence: Features, numbers and thresholds of the presence model; None where nothing could be learned of it.
+        shape: Shape of the training cases, which checks predictions; None where it says nothing.
+        regions: (levels, L) each: ``ball_mm``, the radius; ``ellipsoid``, the factor on the standard deviations of the
+            heatmap; ``levelset``, the smallest density of the heatmap. Infinite (minus infinite for the last) where
+            cases are too few.
+    """
+
+    names: tuple[str, ...]
+    cases: int
+    notes: tuple[str, ...]
+    levels: tuple[float, ...]
+    presence: dict[str, Any] | None
+    shape: ShapeModel | None
+    regions: dict[str, np.ndarray]
+
+    def probability(self, peaks: Peaks) -> np.ndarray | None:
+        """Probability (L,) that each landmark is present, of peaks in world mm; None where it is not known."""
+        if self.presence is None:
+            return None
+        model = {key: np.asarray(self.presence[key]) for key in ("mean", "scale", "weights", "intercept", "offsets")}
+        rows = (evidence(peaks, self.presence["features"]) - model["mean"]) / model["scale"]
+        return 1.0 / (1.0 + np.exp(-(rows @ model["weights"] + model["intercept"] + model["offsets"])))
+
+    def present(self, probability: np.ndarray) -> np.ndarray:
+        """(L,) bool: which landmarks count as present."""
+        assert self.presence is not None
+        return probability >= np.asarray(self.presence["thresholds"])
+
+    def region(self, kind: str, level: float) -> np.ndarray:
+        """Bounds (L,) of regions of a kind at a nominal level.
+
+        Raises:
+            ValueError: A level that was not calibrated.
+        """
+        if level not in self.levels:
+            raise ValueError(f"the region level is {level}; allowed are {', '.join(map(str, self.levels))}")
+        return self.regions[kind][self.levels.index(level)]
+
+    def summary(self) -> dict[str, Any]:
+        """What an evaluation needs of it: JSON-able, bounds of each landmark at all levels, null where infinite."""
+        bounds = {
+            kind: {
+                name: [float(x) if math.isfinite(x) else None for x in self.regions[kind][:, i]]
+                for i, name in enumerate(self.names)
+            }
+            for kind in ("ball_mm", "ellipsoid")
+        }
+        judges = self.presence is not None
+        return {
+            "cases": self.cases,
+            "notes": list(self.notes),
+            "levels": list(self.levels),
+            "presence": judges,
+            **bounds,
+        }
+
+
+def read_calibration(path: str | Path, names: Sequence[str]) -> Calibration | None:
+    """Read a ``calibration.json``; None where there is none.
+
+    Args:
+        path: The file.
+        names: Landmarks of the bundle in channel order.
+
+    Raises:
+        ValueError: A file that cannot be used, or one for other landmarks.
+    """
+    if not Path(path).is_file():
+        return None
+    try:
+        document = json.loads(read_text(Path(path)))
+        if document["landmarks"] != list(names):
+            raise ValueError("it is for other landmarks")
+        regions = {
+            kind: np.array([[no_bound if x is None else x for x in row] for row in document["regions"][kind]])
+            for kind, no_bound in (("ball_mm", math.inf), ("ellipsoid", math.inf), ("levelset", -math.inf))
+        }
+        return Calibration(
+            names=tuple(names),
+            cases=int(document["cases"]),
+            notes=tuple(document["notes"]),
+            levels=tuple(document["levels"]),
+            presence=document["presence"],
+            shape=_shape(document["shape"]),
+            regions=regions,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: cannot be used ({error}); run `auto_config calibrate` on the bundle, or remove the file"
+        ) from error
+
+
+def calibrated_shape(path: str | Path, landmarks: str | Path, wanted: bool = True) -> ShapeModel | None:
+    """The shape model of a calibration, if it is wanted.
+
+    Args:
+        path: ``models/calibration.json``.
+        landmarks: ``configs/landmarks.json``.
+        wanted: whether it is asked for; None is the answer if not.
+
+    Raises:
+        ValueError: it is asked for, and there is none.
+    """
+    if not wanted:
+        return None
+    calibration = read_calibration(path, read_landmark_names(landmarks))
+    if calibration is None or calibration.shape is None:
+        raise ValueError(f"{path}: has no shape of the training cases; run `auto_config calibrate` on the bundle first")
+    return calibration.shape
+
+
+def shape_document(model: ShapeModel) -> dict[str, Any]:
+    """A shape as JSON, null for what no training case says."""
+    numbers = {"mean": model.mean.tolist(), "spread": model.spread.tolist()}
+    return {"cases": model.cases.tolist(), **{key: _without_nan(value) for key, value in numbers.items()}}
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_nan(one) for one in value]
+    return value if math.isfinite(value) else None
+
+
+def _shape(document: dict[str, Any] | None) -> ShapeModel | None:
+    """Read what `shape_document` wrote."""
+    if document is None:
+        return None
+    mean = np.array(document["mean"], dtype=np.float64)
+    model = ShapeModel(*mean.shape)
+    model.mean.copy_(torch.from_numpy(mean))
+    model.spread.copy_(torch.from_numpy(np.array(document["spread"], dtype=np.float64)))
+    model.cases.copy_(torch.tensor(document["cases"]))
+    return model
