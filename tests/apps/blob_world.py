@@ -7,8 +7,10 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import torch
 from blobs import HEAD, TEMPLATE, draw, landmark_set, write_blobs
 from bundle_tools import edit, shrink
+from monai.bundle import ConfigParser
 
 from auto_config.bundle_scripts.label_map import draw_balls
 from auto_config.bundle_scripts.landmark_files import write_markups
@@ -89,6 +91,15 @@ def make_blob_world(folder: Path, images: int = 3) -> BlobWorld:
         nib.save(draw(points, kind, rng), world.studies / f"{kind}{number}.nii.gz")
         world.truth[f"{kind}{number}"] = points
     return world
+
+
+def untrained_weights(root: Path) -> None:
+    """Write weights of chance, with which the bundle can be used."""
+    config = (root / "configs" / "inference.json").read_text(encoding="utf-8")
+    here = json.loads(config.replace('"scripts.', '"auto_config.bundle_scripts.'))
+    network = ConfigParser({"network_def": here["network_def"]}).get_parsed_content("network_def")
+    (root / "models").mkdir(exist_ok=True)
+    torch.save(network.state_dict(), root / "models" / "model.pt")
 
 
 def mean_error(found: dict, truth: np.ndarray) -> float:

@@ -18,6 +18,7 @@ from monailabel.client.client import MONAILabelClientException
 
 from auto_config.bundle_scripts.landmark_files import read_markups
 from auto_config.bundle_scripts.landmarks import ABSENT
+from auto_config.bundle_scripts.shape import ShapeModel
 
 pytestmark = pytest.mark.slow
 TRAINING_SECONDS = 600
@@ -77,6 +78,18 @@ def loads(world):
     """Every file of weights is whole."""
     files = list((world.root / "models").rglob("*.pt"))
     return bool(files) and all(torch.load(path, weights_only=True) for path in files)
+
+
+def shape_in_use(world):
+    """The mean shape (L, 3) in the weights: that of the labels that the training read."""
+    return torch.load(world.root / "models" / "model.pt", weights_only=True)["shape.mean"].numpy()
+
+
+def shape_of_labels(world):
+    """The mean shape (L, 3) of the labels that are trained on, as they are now; lps1 is held out."""
+    shape = ShapeModel(len(NAMES), 3)
+    shape.fit(np.stack([canonical(world, image) for image in ("plain0", "pir2")]))
+    return shape.mean.numpy()
 
 
 def processes_of(world):
@@ -170,6 +183,11 @@ def test_a_killed_server_loses_nothing(client, world, running, server):
 
 
 def test_training_goes_on_from_there_and_gets_better(client, world):
+    assert np.allclose(shape_in_use(world), shape_of_labels(world), atol=1e-6)
+    # An expert corrects the label of an image that is trained on.
+    corrected = world.truth["plain0"] + [[0, 0, 0.5], [0, 0, 0], [0, 0.8, 0], [0, 0, 0]]
+    client.save_label("plain0", str(world.fiducials("plain0", corrected)), tag="final")
+    assert not np.allclose(shape_in_use(world), shape_of_labels(world), atol=1e-3)
     before = np.mean([mean_error(found_by(client, image), truth) for image, truth in world.truth.items()])
     judged = training_stats(world.root)["best_mre_mm"]
     client.train_start("head", {**OPTIONS, "max_epochs": 15})
@@ -182,6 +200,7 @@ def test_training_goes_on_from_there_and_gets_better(client, world):
     assert stats["best_mre_mm"] < stats["before_mre_mm"]
     after = np.mean([mean_error(found_by(client, image), truth) for image, truth in world.truth.items()])
     assert after < before
+    assert np.allclose(shape_in_use(world), shape_of_labels(world), atol=1e-6)
 
 
 def test_the_module_for_slicer(running, world, tmp_path):

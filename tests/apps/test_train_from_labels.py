@@ -283,6 +283,11 @@ def test_a_failure_is_one_line_and_leaves_the_weights(labelled, monkeypatch, cap
     with pytest.raises(SystemExit):
         task({}, Labels(items))
     assert "is damaged; train from scratch" in task.stats()["error"]
+    (root / "configs" / "train.json").write_text('{"train": ')
+    assert task.config()["max_epochs"] == 50
+    with pytest.raises(SystemExit):
+        task({"pretrained": False}, Labels(items))
+    assert task.stats()["error"].startswith("configs/train.json of 'head' is damaged")
 
 
 def test_a_training_that_was_killed_is_stopped_and_one_that_runs_is_not_disturbed(labelled, capsys):

@@ -23,6 +23,7 @@ from auto_config.training import command
 from . import training_stats
 from .background import end_with_parent, failure, one_line
 from .bundles import ServedBundle
+from .landmark_labels import LandmarkLabels
 from .training_data import TrainingCases, check_items, choose_cases, find_damage, items_of, own_validation
 from .training_options import OWN_VALIDATION, TrainingOptions, read_training_options
 
@@ -105,12 +106,13 @@ class LandmarkTrain(TrainTask):
             if training_stats.is_running(root):
                 raise UserError(f"another training of '{self.bundle.name}' still runs; wait for its end")
             items = [{"image": item["image"], "label": item["label"]} for item in datastore.datalist()]
+            problems = datastore.label_problems() if isinstance(datastore, LandmarkLabels) else {}
         except Exception as refused:
             raise failure(one_line(refused)) from refused
         error: str | None
         training_stats.begin(root, {"max_epochs": options.max_epochs, "pretrained": options.pretrained})
         try:
-            cases = self._cases(items, options)
+            cases = self._cases(items, problems, options)
             counts = {"training_cases": len(cases.training), "validation_cases": len(cases.validation)}
             training_stats.note(root, {**counts, "judge": cases.judge})
             error = self._run(options, cases)
@@ -123,11 +125,16 @@ class LandmarkTrain(TrainTask):
         print(training_stats.summary(self.stats()), flush=True)
         return self.stats()
 
-    def _cases(self, items: list[dict[str, str]], options: TrainingOptions) -> TrainingCases:
+    def _cases(
+        self, items: list[dict[str, str]], problems: Mapping[str, str], options: TrainingOptions
+    ) -> TrainingCases:
         items = items_of(items, self.bundle.card.names)
+        if not items and problems:
+            raise UserError(f"no final label can be used: {next(iter(problems.values()))}; submit it again, then train")
         if not items:
             raise UserError("no image has a final label yet; place the landmarks of one and submit it, then train")
         check_items(items, self.bundle.card.names)
+        check_config(self.bundle.root)
         if options.pretrained:
             check_weights(self.bundle.root)
         needs_own = options.val_split == OWN_VALIDATION or len(items) == 1
@@ -156,6 +163,22 @@ class LandmarkTrain(TrainTask):
         except (OSError, ValueError, TypeError, KeyError):
             return _MANY_EPOCHS  # the list of all tasks must not fail over one damaged file; the training says so
         return min(_MANY_EPOCHS, planned)
+
+
+def check_config(root: Path) -> None:
+    """Refuse a bundle that cannot be trained because its ``train.json`` is damaged or gone.
+
+    Args:
+        root: folder of the bundle.
+
+    Raises:
+        UserError: it cannot be read, or is no JSON.
+    """
+    try:
+        json.loads((root / "configs" / "train.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = one_line(error).replace(str(root), root.name)
+        raise UserError(f"configs/train.json of '{root.name}' is damaged or gone ({reason}); put it back") from error
 
 
 def check_weights(root: Path) -> None:
