@@ -82,7 +82,7 @@ def setup(tmp_path_factory, request):
     scans, bundle = (request.config.getoption(name) for name in ("--scans", "--bundle"))
     image = scan(Path(scans) if scans else None)
     model = served_bundle(folder / "bundles", Path(bundle) if bundle else None)
-    instances = ct_series(image, "TEST^LANDMARKS")
+    instances = ct_series(image, "TEST-LANDMARKS")
     with only_loopback(), orthanc(folder) as address:
         pacs = DICOMwebClient(address)
         pacs.store_instances(instances)
@@ -140,8 +140,8 @@ def test_an_annotator_works_in_ohif(setup, tmp_path, request):
         before = ohif.picture()
         assert colour(before, place) < COLOURED
 
-        ohif.open_section("Auto-Segmentation")
-        found = ohif.run(setup.model, "Auto-Segmentation")
+        ohif.open_section("Auto-Segmentation", setup.model)
+        found = ohif.run("Auto-Segmentation")
         assert found.status == 200, found.body
         labels = label_map(found.body, tmp_path)
         assert labels.shape == setup.image.shape
@@ -154,18 +154,13 @@ def test_an_annotator_works_in_ohif(setup, tmp_path, request):
         assert colour(ohif.picture(), place) > COLOURED
 
         # A click moves it.
-        ohif.open_section("Point Prompts")
         model = f"{setup.model}_edit"
+        ohif.open_section("Point Prompts", model)
         ohif.options(model, save_label=True, label_tag="final")
-        row = ohif.page.locator("tr.clickable-row").filter(has=ohif.page.get_by_role("cell", name=name, exact=True))
         target = place[0] + 45, place[1] - 30
         clicked = ohif.world(AXIAL, target) * [-1, -1, 1]
-        tab = ohif.page.locator(".tab", has_text="Point Prompts")
-        tab.locator("select.selectBox").select_option(model)
-        row.first.click()
-        ohif.page.mouse.click(*target)
-        ohif.page.wait_for_timeout(1000)
-        moved = ohif.run(model, "Point Prompts")
+        ohif.click_landmark(name, target)
+        moved = ohif.run("Point Prompts")
         assert moved.status == 200, moved.body
         voxel = setup.voxels(clicked)
         assert np.abs(np.array(moved.params[name][0]) - voxel).max() <= 0.51

@@ -13,21 +13,20 @@ from pathlib import Path
 import numpy as np
 from parts import CHROMIUM_FLAGS, chromium
 from PIL import Image
-from playwright.sync_api import Page, Response, sync_playwright
+from playwright.sync_api import Locator, Page, Response, sync_playwright
 
 SECONDS = 1000.0
 # Software rendering of three planes takes its time.
 PATIENCE = 300 * SECONDS
 
-# Is every plane drawn with its volume loaded?
-LOADED = """() => {
+# Is every plane drawn with its volume loaded? The services of OHIF throw until the mode has started.
+LOADED = """() => { try {
   const services = window.services;
-  if (!services || !window.cornerstone) return false;
   const ids = [...services.viewportGridService.getState().viewports.keys()];
   const volumes = window.cornerstone.cache.getVolumes();
   return ids.length >= 3 && volumes.length > 0 && volumes.every(v => !v.loadStatus || v.loadStatus.loaded)
     && ids.every(id => services.cornerstoneViewportService.getCornerstoneViewport(id)?.getCamera()?.focalPoint);
-}"""
+} catch { return false; } }"""
 
 # Shows the slice of a plane that holds a point; gives the point's place on the page.
 SHOW = """([index, point]) => {
@@ -85,17 +84,24 @@ class Viewer:
         # The panel gives the labels their colours a second later.
         page.wait_for_timeout(3 * SECONDS)
 
-    def open_section(self, name: str) -> None:
-        """Open a section of the panel."""
+    def open_section(self, name: str, model: str) -> None:
+        """Open a section of the panel, and choose its model, which clears the clicks."""
         label = self.page.locator("label.tab-label", has_text=name)
         # The input that the label stands for is not drawn.
         self.page.evaluate("id => document.getElementById(id).click()", label.get_attribute("for"))
+        self._section(name).locator("select.selectBox").select_option(model)
         self.page.wait_for_timeout(SECONDS)
 
-    def run(self, model: str, section: str) -> Inference:
+    def click_landmark(self, name: str, place: tuple[float, float]) -> None:
+        """Choose a landmark in the list of the open section, and click where it belongs."""
+        cell = self.page.get_by_role("cell", name=name, exact=True)
+        self.page.locator("tr.clickable-row:visible").filter(has=cell).click()
+        self.page.mouse.click(*place)
+        self.page.wait_for_timeout(SECONDS)
+
+    def run(self, section: str) -> Inference:
         """Press a section's Run, and wait for the answer of the server and its drawing."""
-        tab = self.page.locator(".tab", has=self.page.locator("label.tab-label", has_text=section))
-        tab.locator("select.selectBox").select_option(model)
+        tab = self._section(section)
         with self.page.expect_response(lambda answer: "/infer/" in answer.url, timeout=PATIENCE) as waited:
             tab.locator("button.actionButton", has_text="Run").click()
         answer: Response = waited.value
@@ -104,6 +110,9 @@ class Viewer:
         form = (answer.request.post_data_buffer or b"").decode()
         params = re.search(r'name="params"\r\n\r\n(.*?)\r\n--', form, re.DOTALL)
         return Inference(answer.url, json.loads(params[1]) if params else {}, answer.status, body)
+
+    def _section(self, name: str) -> Locator:
+        return self.page.locator(".tab", has=self.page.locator("label.tab-label", has_text=name))
 
     def options(self, model: str, **values: object) -> None:
         """Set options of a model in the panel's dialog."""
