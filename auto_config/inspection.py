@@ -20,7 +20,7 @@ from auto_config.datasets.checks import Outside, check_case, outside_absent
 from auto_config.datasets.cohort_checks import cohort_problems
 from auto_config.datasets.duplicates import voxel_digest
 from auto_config.datasets.images import Header, read_header, read_image
-from auto_config.datasets.names import left_right_pairs
+from auto_config.datasets.names import sided_pairs
 from auto_config.datasets.options import Coordinates
 from auto_config.datasets.units import unit_of
 from auto_config.errors import UserError
@@ -164,7 +164,6 @@ def summarize(dataset: Dataset, reports: Sequence[CaseReport]) -> list[tuple[str
         Titles and one line of text for each.
     """
     tests = sum(case.split == "test" for case in dataset.cases)
-    pairs = left_right_pairs(dataset.names)
     lines = [
         ("data set", str(dataset.source)),
         ("format", dataset.format),
@@ -183,9 +182,35 @@ def summarize(dataset: Dataset, reports: Sequence[CaseReport]) -> list[tuple[str
         ]
         if partly:
             lines.append(("not in all cases", f"present in, of {len(table)}: {_shortened(partly)}"))
-    named = [f"{dataset.names[left]} | {dataset.names[right]}" for left, right in pairs]
-    lines.append(("left-right pairs", f"{len(pairs)} by name" + (f": {_shortened(named)}" if pairs else "")))
+    lines += _summarize_declared(dataset, [found.case for found in reports])
     return lines + _summarize_headers([found.header for found in reports if found.header is not None])
+
+
+def _summarize_declared(dataset: Dataset, cases: Sequence[Case]) -> list[tuple[str, str]]:
+    """What is declared about the landmarks, and the pairs that names say where nothing is."""
+    names, properties = dataset.names, dataset.properties
+    pairs, _ = sided_pairs(names, properties.pairs)
+    how = "by name" if properties.pairs is None else "declared"
+    shown = [f"{names[left]} | {names[right]}" for left, right in pairs]
+    lines = [("left-right pairs", f"{len(pairs)} {how}" + (f": {_shortened(shown)}" if pairs else ""))]
+    if properties.exchangeable:
+        shown = [f"{one} | {other}" for one, other in properties.exchangeable]
+        noun = "pair" if len(shown) == 1 else "pairs"
+        lines.append(("exchangeable", f"{len(shown)} {noun}: {_shortened(shown)}"))
+    if properties.many:
+        sets = [case.landmarks.instances for case in cases if case.landmarks is not None]
+        shown = []
+        for name in properties.many:
+            counts = [len(instances[name]) for instances in sets if name in instances]
+            shown.append(f"{name}: {sum(counts)} points, {min(counts)} to {max(counts)} in a case" if counts else name)
+        lines.append(("many", _shortened(shown)))
+    if properties.measures:
+        shown = [f"{measure.name} ({measure.kind})" for measure in properties.measures]
+        lines.append(("measures", _shortened(shown)))
+    raters = sorted({rater for case in cases for rater in case.raters})
+    if raters:
+        lines.append(("raters", f"{len(raters)}: {_shortened(raters)}"))
+    return lines
 
 
 _STATUS_WORDS = ((PRESENT, "present"), (ABSENT, "absent"), (UNKNOWN, "unknown"))

@@ -16,7 +16,7 @@ from PIL import ImageDraw
 
 from auto_config.bundle_scripts.grids import world_to_voxel
 from auto_config.bundle_scripts.landmark_files import atomic_write_text
-from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.bundle_scripts.landmarks import PRESENT, LandmarkSet
 from auto_config.datasets.images import Image
 from auto_config.datasets.model import Problem
 
@@ -65,9 +65,14 @@ def case_picture(image: Image, landmarks: LandmarkSet | None) -> bytes:
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     points = np.empty((0, 3))
     if landmarks is not None and landmarks.present.any():
-        points = world_to_voxel(affine, landmarks.points[landmarks.present])
+        points = world_to_voxel(affine, _every_point(landmarks))
     low, high = np.percentile(volume[:: max(1, volume.shape[0] // 64)], (0.5, 99.5))
     return _jpeg([_panel(volume, spacing, points, plane, (float(low), float(high))) for plane in _PLANES])
+
+
+def _every_point(landmarks: LandmarkSet) -> np.ndarray:
+    """All points that are present, each instance of a landmark of many: ``(N, D)`` world."""
+    return np.array([point for _, point, status in landmarks.rows() if status == PRESENT])
 
 
 def _whole_picture(image: Image, landmarks: LandmarkSet | None) -> PillowImage.Image:
@@ -82,7 +87,7 @@ def _whole_picture(image: Image, landmarks: LandmarkSet | None) -> PillowImage.I
     draw = ImageDraw.Draw(picture)
     if landmarks is not None and landmarks.present.any():
         # Pixel centres are at whole numbers, so the picture's edge is at -0.5.
-        for x, y in (world_to_voxel(image.affine, landmarks.points[landmarks.present]) + 0.5) * spacing * scale:
+        for x, y in (world_to_voxel(image.affine, _every_point(landmarks)) + 0.5) * spacing * scale:
             draw.ellipse((x - 3, y - 3, x + 3, y + 3), fill=_NEAR)
     return picture
 

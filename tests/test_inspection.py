@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import re
 from pathlib import Path
 
@@ -44,6 +45,28 @@ def spoil(source, case, value):
     voxels = np.asarray(image.dataobj).copy()
     voxels[0, 0, 0] = value
     nib.save(nib.Nifti1Image(voxels, image.affine), path)
+
+
+def test_it_says_what_is_declared(tmp_path, capsys):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "landmarks").mkdir()
+    for number, plants in enumerate(([[5, 6], [9, 3]], [])):
+        grey = np.random.default_rng(number).integers(0, 256, (20, 30)).astype(np.uint8)
+        PillowImage.fromarray(grey).save(tmp_path / "images" / f"{number}.png")
+        points = {"a": [1, 2], "b": [7, 8], "plant": plants}
+        (tmp_path / "landmarks" / f"{number}.json").write_text(json.dumps(points))
+    declared = [{"name": "a", "pair": "b", "exchangeable": "b"}, {"name": "b"}, {"name": "plant", "instances": "many"}]
+    measures = [{"name": "width", "kind": "distance", "landmarks": ["a", "b"]}]
+    (tmp_path / "landmarks.json").write_text(json.dumps({"landmarks": declared, "measures": measures}))
+    inspect(tmp_path, workers=1)
+    printed = capsys.readouterr().out
+    for words in (
+        "left-right pairs  1 declared: a | b",
+        "exchangeable  1 pair: a | b",
+        "many  plant: 2 points, 0 to 2 in a case",
+        "measures  width (distance)",
+    ):
+        assert words in printed
 
 
 def test_it_says_what_the_data_set_is(source, capsys):
@@ -205,3 +228,16 @@ def test_problems_of_one_kind_are_grouped_and_errors_come_first():
         Problem("error", "/x/c.nii: image is empty"),
     ]
     assert group_problems(problems) == [problems[1:3], [problems[3]], [problems[0]]]
+
+
+def test_all_instances_are_drawn():
+    header = Header((40, 30), np.eye(3), 1, "uint8", Path("p.png"), "px")
+    picture = Image(np.zeros((1, 40, 30), np.float32), np.eye(3), Path("p.png"), header)
+    marks = [
+        np.count_nonzero(np.asarray(PillowImage.open(io.BytesIO(case_picture(picture, landmarks))))[..., 0] > 200)
+        for landmarks in (
+            LandmarkSet.from_inline({"plant": [[10, 15]]}),
+            LandmarkSet.from_inline({"plant": [[10, 15], [25, 5], [30, 20]]}),
+        )
+    ]
+    assert marks[1] > 2.5 * marks[0]

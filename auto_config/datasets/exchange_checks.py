@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from auto_config.datasets.model import Case, Dataset, Problem, present_points
-from auto_config.datasets.names import left_right_pairs
+from auto_config.datasets.names import sided_pairs
 from auto_config.datasets.shape_outliers import Outlier, find_outliers
 
 _AGAINST = -0.5
@@ -23,28 +23,33 @@ _WHOLE_CASE = 1 / 3
 def exchanged_pairs(dataset: Dataset, cases: Sequence[Case]) -> list[Problem]:
     """Find left-right pairs that point the other way than the other pairs of their case.
 
-    The direction of a pair is that from its left to its right point. A pair that points against the others in nearly
-    all cases was named the wrong way round; one that does so in some cases was annotated the wrong way round there.
+    The direction of a pair is that from its left to its right point. A pair whose names say the sides and that points
+    against the others in nearly all cases was named the wrong way round; a pair that does so in some cases was
+    annotated the wrong way round there. Where names say no side, the direction is the one of most cases. Pairs that
+    are exchangeable have no direction.
 
     Args:
         dataset: For its names, its declared pairs and its axes.
         cases: Its cases.
     """
-    declared = dataset.properties.for_names(dataset.names).pairs
-    rows = {name: index for index, name in enumerate(dataset.names)}
-    pairs = (
-        left_right_pairs(dataset.names) if declared is None else [(rows[one], rows[other]) for one, other in declared]
-    )
+    properties = dataset.properties.for_names(dataset.names)
+    loose = {frozenset(map(dataset.names.index, pair)) for pair in properties.exchangeable}
+    every, told_by_names = sided_pairs(dataset.names, properties.pairs)
+    sided = [pair for pair in every[:told_by_names] if frozenset(pair) not in loose]
+    pairs = sided + [pair for pair in every[told_by_names:] if frozenset(pair) not in loose]
     used = [case for case in cases if case.landmarks is not None]
     if len(pairs) <= _FEWEST_OTHERS or not used:
         return []
     points = np.stack([present_points(case, dataset.names, dataset.spatial_dims) for case in used])
-    against = pairs_against_others(points, np.array(pairs))
-    problems = []
+    directed = _directed(points, np.array(pairs), len(sided))
+    against = pairs_against_others(points, directed)
+    problems: list[Problem] = []
     for column, (left, right) in enumerate(pairs):
         told = np.flatnonzero(against[:, column] == 1)
         names = f"{dataset.names[left]!r} and {dataset.names[right]!r}"
         if len(told) >= _FEWEST_CASES and len(told) >= _NEARLY_ALL * np.isfinite(against[:, column]).sum():
+            if column >= len(sided):
+                continue  # a pair that runs another way than the others, not one whose names are wrong
             message = (
                 f"{dataset.source}: {names} lie the other way round than the other left-right pairs in {len(told)} "
                 "cases; exchange the two names"
@@ -58,6 +63,17 @@ def exchanged_pairs(dataset: Dataset, cases: Sequence[Case]) -> list[Problem]:
             )
             problems.append(Problem("warning", message, used[row].name, dataset.names[left]))
     return problems
+
+
+def _directed(points: np.ndarray, pairs: np.ndarray, sided: int) -> np.ndarray:
+    """The pairs, those behind the first `sided` ones turned so that they point along the first pair in most cases."""
+    direction = points[:, pairs[:, 1]] - points[:, pairs[:, 0]]
+    along = np.sign((direction * direction[:, :1]).sum(axis=-1))
+    directed = pairs.copy()
+    for column in range(max(sided, 1), len(pairs)):
+        if np.nansum(along[:, column]) < 0:
+            directed[column] = pairs[column, ::-1]
+    return directed
 
 
 def pairs_against_others(points: np.ndarray, pairs: np.ndarray) -> np.ndarray:

@@ -38,6 +38,27 @@ def left_right_pairs(names: Sequence[str]) -> list[tuple[int, int]]:
     return pairs
 
 
+def sided_pairs(names: Sequence[str], declared: Sequence[tuple[str, str]] | None) -> tuple[list[tuple[int, int]], int]:
+    """The pairs of a data set: as they are declared, else as the names say them.
+
+    Args:
+        names: Landmark names.
+        declared: Pairs of names, in any order; None where nothing is declared.
+
+    Returns:
+        Pairs of indices, and how many of them, at the beginning, are (left, right) because the names say so; of the
+        others nobody knows which is which.
+    """
+    named = left_right_pairs(names)
+    if declared is None:
+        return named, len(named)
+    row = {name: position for position, name in enumerate(names)}
+    meant = {frozenset((row[one], row[other])): (row[one], row[other]) for one, other in declared}
+    told = [pair for pair in named if frozenset(pair) in meant]
+    known = set(map(frozenset, told))
+    return told + [pair for both, pair in meant.items() if both not in known], len(told)
+
+
 def _split(name: str) -> list[str]:
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
     spaced = re.sub(r"\b([LR])(?=[A-Z][a-z])", r"\1 ", spaced)

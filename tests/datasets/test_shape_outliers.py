@@ -131,3 +131,23 @@ def test_declared_pairs_count_and_too_few_say_nothing():
     points = np.stack([case.landmarks.points for case in cases])
     against = pairs_against_others(points, np.array([[0, 1], [2, 3], [4, 5]]))
     assert np.argwhere(against == 1).tolist() == [[5, 1]]
+
+
+def test_the_order_in_which_a_pair_is_declared_says_no_side():
+    shapes = faces()
+    pairs = (("right eye", "left eye"), ("left ear", "right ear"), ("right jaw", "left jaw"))
+    assert exchanged_pairs(*dataset(shapes, NAMES, pairs=pairs)) == []
+    nameless = [f"p{number}" for number in range(7)]
+    pairs = (("p1", "p0"), ("p2", "p3"), ("p5", "p4"))
+    assert exchanged_pairs(*dataset(shapes, nameless, pairs=pairs)) == []
+    shapes[5, [2, 3]] = shapes[5, [3, 2]]
+    (problem,) = exchanged_pairs(*dataset(shapes, nameless, pairs=pairs))
+    assert problem.case == "c5"
+    assert "'p2' and 'p3'" in problem.message
+
+
+def test_exchangeable_pairs_point_no_way():
+    shapes = faces()
+    pairs = (("left eye", "right eye"), ("left ear", "right ear"), ("left jaw", "right jaw"))
+    shapes[5, [2, 3]] = shapes[5, [3, 2]]
+    assert exchanged_pairs(*dataset(shapes, NAMES, pairs=pairs, exchangeable=pairs[1:2])) == []
