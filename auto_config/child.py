@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
 import subprocess
@@ -79,8 +80,7 @@ def follow(arguments: Sequence[str], *, log: Path, debug: bool = False) -> Ended
             try:
                 process.wait(timeout=3)
             except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGINT)
-                process.wait()
+                _interrupt(process)
             return Ended(STOPPED_BY_CTRL_C)
         finally:
             signal.signal(signal.SIGTERM, before)
@@ -95,6 +95,14 @@ def follow(arguments: Sequence[str], *, log: Path, debug: bool = False) -> Ended
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("".join(held), encoding="utf-8")
     return Ended(2, first_message(held), log)
+
+
+def _interrupt(process: subprocess.Popen[str], patience: float = 30.0) -> None:
+    """Send Ctrl-C until the process ends: Python drops it where it meets a callback of the garbage collector."""
+    while process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=patience)
 
 
 def _ended_by(number: int) -> str:

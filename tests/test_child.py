@@ -69,6 +69,18 @@ def test_messages_with_several_parts():
     assert child.first_message([lines[0], "KeyError\n"]) == "KeyError"
 
 
+def test_ctrl_c_is_repeated_until_it_is_heard(tmp_path):
+    deaf_once = (
+        "import signal, sys, time\nheard = []\n"
+        "signal.signal(2, lambda *_: heard.append(1) if not heard else sys.exit(0))\n"
+        "print('ready', flush=True)\ntime.sleep(60)\ntime.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", deaf_once], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        child._interrupt(process, patience=0.3)
+        assert process.returncode == 0
+
+
 def test_a_terminate_signal_reaches_the_command(tmp_path):
     waiting = (
         "import signal, sys, time\nsignal.signal(15, lambda *_: sys.exit(9))\n"

@@ -99,7 +99,12 @@ def test_test_cases_are_checked_but_not_measured(tmp_path):
     cases.append(_case(tmp_path, "t", {**POINTS, "nose": [0.0, 500.0, 0.0]}))
     found, problems = fingerprint(_dataset(tmp_path, cases), without=("b", "t"))
     assert found.spacings == [[1.0, 1.5, 2.0]]
-    assert [(problem.case, problem.severity) for problem in problems] == [("t", "error")]
+    # The point at half a metre is outside, and stretches the case; the images of the test are all alike.
+    assert [(problem.case, problem.severity) for problem in problems] == [
+        ("t", "error"),
+        ("t", "warning"),
+        ("a", "warning"),
+    ]
 
 
 def test_landmark_in_cropped_background_is_an_error(tmp_path):
@@ -169,8 +174,9 @@ def test_sides_that_are_swapped_everywhere(tmp_path):
     swapped = {"left eye": POINTS["right eye"], "right eye": POINTS["left eye"], "nose": POINTS["nose"]}
     cases = [_case(tmp_path, f"c{n}", swapped) for n in range(3)]
     _, problems = fingerprint(_dataset(tmp_path, cases))
-    assert [(problem.severity, problem.case) for problem in problems] == [("warning", None)]
-    assert "left eye" in problems[0].message
+    told = [problem for problem in problems if "same voxels" not in problem.message]  # the images are alike
+    assert [(problem.severity, problem.case) for problem in told] == [("warning", None)]
+    assert "left eye" in told[0].message
 
 
 def test_hounsfield_units_are_recognised(tmp_path):

@@ -185,6 +185,7 @@ EFFECTS = {
     "patch_size": ([8, 8, 8], f"{INFERER}.crop_size"),
     "overlap": (0.25, f"{WINDOW}.overlap"),
     "plausibility": (False, f"{INFERER}.plausibility"),
+    "shape_prior": (True, f"{INFERER}.shape_prior"),
     "batch_size": (3, "get('train#dataloader').batch_size"),
     "crops_per_image": (2, "get('train#dataset')[9]['fine']['image'].shape[0]"),
     "jitter_mm": (0.125, "[t for t in get('train#preprocessing').transforms if hasattr(t, 'jitter')][0].jitter"),
