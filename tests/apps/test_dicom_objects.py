@@ -96,6 +96,8 @@ def test_balls_lie_around_the_points(series):
     assert segmentation.SOPClassUID == "1.2.840.10008.5.1.4.1.1.66.4"  # Segmentation Storage, which OHIF 3.10 reads
     assert segmentation.SegmentationType == "BINARY"
     assert [segment.SegmentLabel for segment in segmentation.SegmentSequence] == ["Nasenrücken", "AC", "外鼻"]
+    # OHIF reads names in any script only with this in each item.
+    assert all(segment.SpecificCharacterSet == "ISO_IR 192" for segment in segmentation.SegmentSequence)
     assert [segment.SegmentNumber for segment in segmentation.SegmentSequence] == [1, 2, 3]
     assert all("RecommendedDisplayCIELabValue" in segment for segment in segmentation.SegmentSequence)
     read = hd.seg.Segmentation.from_dataset(segmentation)

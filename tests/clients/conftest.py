@@ -10,9 +10,12 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "apps"), str(HERE.parents[1] / "app
 
 
 def pytest_addoption(parser):
-    parser.addoption("--scans", help="folder with images/*.nii.gz: the CT is the first of them; without it, noise")
+    parser.addoption(
+        "--scans",
+        help="folder with images/NAME.nii.gz and landmarks/NAME.mrk.json, of which the first is used; else noise",
+    )
     parser.addoption("--bundle", help="bundle that finds the landmarks; without it, one with points that are known")
-    parser.addoption("--picture", help="PNG to keep the picture of the viewer in")
+    parser.addoption("--pictures", help="folder to keep the pictures of the viewer in")
 
 
 @pytest.fixture(scope="session", autouse=True)

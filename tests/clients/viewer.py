@@ -51,6 +51,31 @@ WORLD = """([index, x, y]) => {
   return [...viewport.canvasToWorld([x - box.left, y - box.top])];
 }"""
 
+# Is an image shown, in a viewer of one plane?
+SHOWN = """() => { try {
+  const services = window.services;
+  const id = services.viewportGridService.getActiveViewportId();
+  return !!services.cornerstoneViewportService.getCornerstoneViewport(id).getCurrentImageId();
+} catch { return false; } }"""
+
+# Shows the slice of a stack that is nearest to a point; gives the point's place on the page.
+SHOW_IN_STACK = """async point => {
+  const services = window.services;
+  const id = services.viewportGridService.getActiveViewportId();
+  const viewport = services.cornerstoneViewportService.getCornerstoneViewport(id);
+  const {viewPlaneNormal: n} = viewport.getCamera();
+  const place = id => window.cornerstone.metaData.get('imagePlaneModule', id).imagePositionPatient;
+  const distances = viewport.getImageIds().map(
+    id => Math.abs(n.reduce((sum, value, i) => sum + value * (place(id)[i] - point[i]), 0)));
+  await viewport.setImageIdIndex(distances.indexOf(Math.min(...distances)));
+  const box = viewport.element.getBoundingClientRect();
+  const [x, y] = viewport.worldToCanvas(point);
+  return [box.left + x, box.top + y];
+}"""
+
+SEGMENTS = """() => window.services.segmentationService.getSegmentations().flatMap(
+  one => Object.values(one.segments).filter(segment => segment).map(segment => segment.label))"""
+
 
 @dataclass
 class Inference:
@@ -81,8 +106,26 @@ class Viewer:
         page.locator("#monailabelServerURL").blur()
         page.locator(".monaiLabelPanel button").first.click()
         page.locator("label.tab-label", has_text="Auto-Segmentation").wait_for(timeout=PATIENCE)
+        # Room for the three planes.
+        page.locator('[data-cy="side-panel-header-left"]').click()
         # The panel gives the labels their colours a second later.
         page.wait_for_timeout(3 * SECONDS)
+
+    def open_segmentation(self, server: str, study: str) -> list[str]:
+        """Open a study in the ordinary viewer, and the segmentation in it; the labels of its segments."""
+        page = self.page
+        page.goto(f"{server}/ohif/viewer?StudyInstanceUIDs={study}", timeout=PATIENCE)
+        page.wait_for_function(SHOWN, timeout=PATIENCE)
+        page.locator('[data-cy="study-browser-thumbnail-no-image"]', has_text="SEG").dblclick()
+        page.get_by_role("button", name="Yes", exact=True).click()
+        page.wait_for_timeout(3 * SECONDS)
+        return page.evaluate(SEGMENTS)
+
+    def show_in_stack(self, point_lps: Sequence[float]) -> tuple[float, float]:
+        """Show the slice of the ordinary viewer that is nearest to a point; its place on the page."""
+        x, y = self.page.evaluate(SHOW_IN_STACK, [float(value) for value in point_lps])
+        self.page.wait_for_timeout(3 * SECONDS)
+        return x, y
 
     def open_section(self, name: str, model: str) -> None:
         """Open a section of the panel, and choose its model, which clears the clicks."""
@@ -152,7 +195,7 @@ def viewer(folder: Path) -> Iterator[Viewer]:
             executable_path=chromium(),
             headless=True,
             args=CHROMIUM_FLAGS,
-            viewport={"width": 1600, "height": 1000},
+            viewport={"width": 1600, "height": 860},
         )
         try:
             page = context.pages[0] if context.pages else context.new_page()

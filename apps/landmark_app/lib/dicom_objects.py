@@ -179,6 +179,8 @@ def write_balls(landmarks: LandmarkSet, slices: Sequence[Dataset], radius_mm: fl
     for segment, turn in zip(segments, np.arange(len(shown)) / len(shown) * 2 * np.pi, strict=True):
         color = hd.color.CIELabColor(65.0, 60.0 * float(np.cos(turn)), 60.0 * float(np.sin(turn)))
         segment.RecommendedDisplayCIELabValue = list(color.value)
+        # OHIF 3.10 does not take the character set of the whole for what is in a sequence.
+        segment.SpecificCharacterSet = _UTF8
     segmentation = hd.seg.Segmentation(
         source_images=list(slices),
         pixel_array=numbers[labels].transpose(2, 1, 0),  # (slices, rows, columns)
