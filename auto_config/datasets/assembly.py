@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from auto_config.bundle_scripts.landmarks import duplicate_names, name_problem
+from auto_config.bundle_scripts.landmarks import LandmarkSet, duplicate_names, name_problem
 from auto_config.datasets.case_table import FILE_NAME as CASE_TABLE
 from auto_config.datasets.case_table import place_entries
 from auto_config.datasets.detect import chosen_format, detect_format
@@ -111,6 +111,7 @@ def _assemble(  # noqa: PLR0917 - what `read_dataset` found, in that order
     entries = sorted(entries, key=lambda entry: natural_key(entry.name))
     if format_name != "images":
         entries = [entry for entry in entries if _has_landmarks(entry, missing, problems)]
+    entries, properties = _lists_as_many(entries, properties, problems)
     unit: Literal["mm", "px"] = "mm"
     if reading.spatial_dims == 2:
         entries, unit = _of_one_unit(entries, options, problems)
@@ -171,6 +172,38 @@ def _has_landmarks(entry: Entry, missing: str, problems: list[Problem]) -> bool:
     message = f"{entry.label}: holds no landmark; annotate the case, until then it is left out"
     problems.append(Problem("warning", message, entry.name))
     return False
+
+
+def _lists_as_many(
+    entries: list[Entry], properties: Properties, problems: list[Problem]
+) -> tuple[list[Entry], Properties]:
+    """Declare landmarks that are a list of points `many`; one that is a single point elsewhere is an error too."""
+    sets = [(entry, entry.landmarks) for entry in entries if entry.landmarks is not None]
+    listed = {name: entry for entry, landmarks in reversed(sets) for name in landmarks.instances}
+    new = sorted(set(listed) - set(properties.many))
+    if not new:
+        return entries, properties
+    for entry, landmarks in sets:
+        for name in new:
+            row = landmarks.names.index(name) if name in landmarks.names else None
+            if row is not None and landmarks.present[row] and name not in landmarks.instances:
+                message = (
+                    f"{entry.label}: landmark {name!r} is one point, in {listed[name].label} it is a list of points; "
+                    'correct one of them, or declare it in landmarks.json with "instances": "many"'
+                )
+                problems.append(Problem("error", message, entry.name, name))
+    many = (*properties.many, *new)
+    return [_with_many(entry, many) for entry in entries], replace(properties, many=many)
+
+
+def _with_many(entry: Entry, many: Collection[str]) -> Entry:
+    """The entry with the points of all names in `many` as instances."""
+
+    def read(landmarks: LandmarkSet) -> LandmarkSet:
+        return LandmarkSet.from_inline(landmarks.to_inline(), spatial_dims=landmarks.spatial_dims, many=many)
+
+    landmarks = None if entry.landmarks is None else read(entry.landmarks)
+    return replace(entry, landmarks=landmarks, raters={rater: read(found) for rater, found in entry.raters.items()})
 
 
 def _of_one_unit(

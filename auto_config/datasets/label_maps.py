@@ -13,7 +13,6 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from PIL import Image as Pillow
-from scipy import ndimage
 
 from auto_config.bundle_scripts.landmarks import LandmarkSet, duplicate_names, name_problem
 from auto_config.datasets.images import Header, read_image
@@ -101,6 +100,8 @@ def read_label_map(
     Raises:
         UserError: The file cannot be read, has other values than whole numbers, or values without name.
     """
+    from scipy import ndimage  # slow to load, and few data sets are label maps
+
     image = read_image(path, options.pixel_spacing)
     if image.array.ndim != spatial_dims + 1:
         axes = image.array.ndim - 1

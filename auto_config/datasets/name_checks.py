@@ -40,9 +40,10 @@ def name_problems(
     for name in names:
         count = len(holders[name])
         if not count:
-            message = (
-                f"{source}: landmark {name!r} is in no case; correct the name, there are {', '.join(holders)[:200]}"
-            )
+            there = ", ".join(other for other, having in holders.items() if having)[:200]
+            if not there:
+                continue  # no case could be read: that is the problem, and it is told
+            message = f"{source}: landmark {name!r} is in no case; correct the name, there are {there}"
             problems.append(Problem("error", message, None, name))
         elif count < len(entries):
             holding = {entry.name for entry in holders[name]}

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 
 from auto_config.bundle_scripts.landmark_files import atomic_write_text
 from auto_config.bundle_scripts.landmarks import duplicate_names, name_problem
+from auto_config.datasets.names import similar_name
 from auto_config.datasets.points import read_json
 from auto_config.errors import UserError
 
@@ -22,6 +23,7 @@ FILE_NAME = "landmarks.json"
 """Name of the file in the folder of a data set."""
 
 Kind = Literal["distance", "angle", "ratio"]
+_KEYS = ("name", "pair", "exchangeable", "instances", "description")
 _KINDS = get_args(Kind)
 _POINTS = {"distance": (2,), "angle": (3, 4), "ratio": (4,)}
 
@@ -114,6 +116,7 @@ def parse_properties(document: Any, where: str) -> tuple[tuple[str, ...], Proper
     for row in rows:
         if row.get("instances", "one") not in ("one", "many"):
             raise UserError(f"{where}: 'instances' of {row['name']!r} is {row['instances']!r}; allowed: one, many")
+    _check_keys(rows, where)
     notes = document.get("notes") or []
     if not isinstance(notes, list):
         raise UserError(f"{where}: 'notes' needs a list of sentences; correct it or leave it out")
@@ -126,14 +129,33 @@ def parse_properties(document: Any, where: str) -> tuple[tuple[str, ...], Proper
     for measure in measures:
         if unknown := [name for name in measure.landmarks if name not in names]:
             raise UserError(f"{where}: measure {measure.name!r} names {unknown[0]!r}, which is not among the landmarks")
+    many = tuple(row["name"] for row in rows if row.get("instances") == "many")
+    exchangeable = _pairs(rows, names, "exchangeable", where)
+    for what, members in (
+        *(("is exchangeable", pair) for pair in exchangeable),
+        *((f"belongs to measure {measure.name!r}", measure.landmarks) for measure in measures),
+    ):
+        if several := [name for name in members if name in many]:
+            raise UserError(
+                f"{where}: {several[0]!r} {what} and is 'many': it has no single point; leave one of the two out"
+            )
     return names, Properties(
         pairs=_pairs(rows, names, "pair", where) if any("pair" in row for row in rows) else None,
-        exchangeable=_pairs(rows, names, "exchangeable", where),
-        many=tuple(row["name"] for row in rows if row.get("instances") == "many"),
+        exchangeable=exchangeable,
+        many=many,
         measures=measures,
         descriptions={row["name"]: str(row["description"]) for row in rows if row.get("description")},
         notes=tuple(map(str, notes)),
     )
+
+
+def _check_keys(rows: list[Any], where: str) -> None:
+    """Refuse a key that is a slip of the pen for one that means something; other keys are left alone."""
+    for row in rows:
+        for key in row:
+            meant = None if key in _KEYS else similar_name(key, _KEYS)
+            if meant is not None:
+                raise UserError(f"{where}: {row['name']!r} has the key {key!r}; if {meant!r} is meant, correct it")
 
 
 def _pairs(rows: list[Any], names: tuple[str, ...], key: str, where: str) -> tuple[tuple[str, str], ...]:

@@ -268,3 +268,53 @@ def test_landmarks_in_two_folders_are_refused(three_cases):
     shutil.copytree(three_cases.root / "landmarks", three_cases.root / "points")
     with pytest.raises(UserError, match=r"both landmarks/ and points/"):
         read_dataset(three_cases.root)
+
+
+@pytest.fixture
+def lists(three_cases):
+    """The three cases with lists of points for two landmarks, and nothing declared."""
+    labels = three_cases.root / "landmarks"
+    for path in sorted(labels.iterdir()):
+        path.unlink()
+    documents = {
+        "c1": {"AC": [1, 2, 3], "suture": [[0, 0, 0], [1, 1, 1]], "screw": [[2, 2, 2]]},
+        "c2": {"AC": [1, 2, 3], "suture": "absent", "screw": []},
+        "c10": {"AC": [1, 2, 3], "suture": [[4, 4, 4]]},
+    }
+    for case, document in documents.items():
+        (labels / f"{case}.json").write_text(json.dumps(document))
+    return three_cases.root
+
+
+def test_a_landmark_with_lists_of_points_is_many_without_being_declared(lists):
+    dataset, problems = read_dataset(lists, missing="absent")
+    assert set(dataset.properties.many) == {"suture", "screw"}
+    assert [problem.severity for problem in problems] == ["warning"]  # the screw is not named in c10
+    counts = {
+        case.name: {name: len(found) for name, found in case.landmarks.instances.items()} for case in dataset.cases
+    }
+    assert counts["c1"] == {"suture": 2, "screw": 1}
+    assert counts["c2"] == {"suture": 0, "screw": 0}
+
+
+def test_one_point_here_and_a_list_there_is_an_error_until_it_is_declared(lists):
+    (lists / "landmarks" / "c2.json").write_text(json.dumps({"AC": [1, 2, 3], "suture": [5, 5, 5], "screw": []}))
+    dataset, problems = read_dataset(lists, missing="absent")
+    the_one(
+        [one for one in problems if one.severity == "error"], "error", "c2.json", "'suture' is one point", "c1.json"
+    )
+    assert "suture" in dataset.properties.many  # nothing is lost on the way to another format
+    names = [{"name": "AC"}, {"name": "suture", "instances": "many"}, {"name": "screw"}]
+    (lists / "landmarks.json").write_text(json.dumps({"landmarks": names}))
+    dataset, problems = read_dataset(lists, missing="absent")
+    assert not [one for one in problems if one.severity == "error"]
+    assert len(dataset.cases[1].landmarks.instances["suture"]) == 1
+
+
+def test_names_are_not_blamed_where_no_case_can_be_read(lists):
+    names = [{"name": "AC"}, {"name": "suture"}, {"name": "screw"}]
+    (lists / "landmarks.json").write_text(json.dumps({"landmarks": names}))
+    for path in (lists / "landmarks").iterdir():
+        path.write_text("{")
+    _, problems = read_dataset(lists)
+    assert ["is not valid JSON" in one.message for one in problems] == [True] * 3

@@ -58,6 +58,15 @@ def test_one_side_may_name_the_partner():
             {"landmarks": [{"name": "a"}], "measures": [{"name": "m", "kind": "distance", "landmarks": ["a", "b"]}]},
             "not among",
         ),
+        ({"landmarks": [{"name": "a", "exchangable": "b"}, {"name": "b"}]}, "if 'exchangeable' is meant"),
+        ({"landmarks": [{"name": "a", "exchangeable": "b", "instances": "many"}, {"name": "b"}]}, "no single point"),
+        (
+            {
+                "landmarks": [{"name": "a", "instances": "many"}, {"name": "b"}],
+                "measures": [{"name": "m", "kind": "distance", "landmarks": ["a", "b"]}],
+            },
+            "belongs to measure 'm'",
+        ),
     ],
 )
 def test_what_is_wrong_is_said(document, message):
