@@ -168,7 +168,7 @@ def _text(name, content):
         (_text("x.json", '{"F-1": [0, 0, 0]}'), "'F-1' is not among the landmarks"),
         (_text("x.json", '{"Nose tip": [900, 0, 0]}'), "'Nose tip' at (900.0, 0.0, 0.0) mm RAS lies outside the image"),
         (_text("x.mrk.json", '{"markups": ['), "not valid JSON"),
-        (_text("x.txt", "Nose tip 1 2 3"), "must end with one of"),
+        (_text("x.txt", "Nose tip 1 2 3"), "the file is called 'x.txt'; its name must end with one of"),
         (lambda folder: write_map(folder / "x.nii.gz", np.zeros(SHAPE, np.uint8)), "the label map is empty"),
         (_two_pieces, "landmark 'EAR left' is at two places"),
         (_elsewhere, "no labelled voxel lies inside the image"),

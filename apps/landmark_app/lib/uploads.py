@@ -76,7 +76,8 @@ def ending(file_name: str, allowed: Collection[str]) -> str:
     """
     fitting = [one for one in allowed if file_name.lower().endswith(one)]
     if not fitting:
-        raise ClientError(f"the file's name must end with one of {', '.join(sorted(allowed))}")
+        shown = file_name.replace("\\", "/").rsplit("/", 1)[-1][-60:]
+        raise ClientError(f"the file is called {shown!r}; its name must end with one of {', '.join(sorted(allowed))}")
     return max(fitting, key=len)
 
 
