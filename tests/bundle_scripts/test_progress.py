@@ -1,6 +1,7 @@
 import io
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 from ignite.engine import Events
@@ -85,6 +86,16 @@ def test_an_error_is_not_swallowed(tmp_path):
     training.trainer.add_event_handler(Events.ITERATION_STARTED, fail)
     with pytest.raises(ZeroDivisionError, match="in a step"):
         training.run()
+
+
+@pytest.mark.parametrize("unit", ["mm", "px"])
+def test_errors_are_shown_in_their_unit(unit):
+    schedule = SimpleNamespace(progress=0.5, budget=None)
+    shown = progress.ProgressReport(schedule, SimpleNamespace(last=2.0, best=1.5), unit=unit)
+    trainer = SimpleNamespace(
+        state=SimpleNamespace(epoch=1, max_epochs=2), optimizer=SimpleNamespace(param_groups=[{"lr": 0.1}])
+    )
+    assert f"error 2.000 {unit}  best 1.500 {unit}" in shown.line(trainer)
 
 
 def test_only_process_0_reports(tmp_path, monkeypatch):

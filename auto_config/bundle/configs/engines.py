@@ -70,7 +70,12 @@ def train_section(plan: Plan, pretrained: bool) -> Json:
                 "schedule": "@schedule",
             },
             {"_target_": "scripts.training_output.KeepLoss"},
-            {"_target_": "scripts.progress.ProgressReport", "schedule": "@schedule", "checkpoints": "@checkpoints"},
+            {
+                "_target_": "scripts.progress.ProgressReport",
+                "schedule": "@schedule",
+                "checkpoints": "@checkpoints",
+                **({"unit": plan.value("unit")} if plan.value("unit") != "mm" else {}),
+            },
             {
                 "_target_": "TensorBoardStatsHandler",
                 "_disabled_": NOT_FIRST_PROCESS,
