@@ -161,9 +161,13 @@ def datalist(reading: BenchmarkReading) -> dict[str, Any]:
         sections[case.section].append(item)
     if not sections["validation"]:
         del sections["validation"]
+    # Declared where it is one for all: then nobody has to trust the tags of the files.
+    sizes = {case.image.pixel_mm for case in reading.cases}
+    size = sizes.pop() if len(sizes) == 1 else None
     return {
         "landmarks": list(reading.names),
         "properties": properties_document(reading.names, reading.properties),
+        **({} if size is None else {"pixel_spacing": [size, size]}),
         **sections,
     }
 

@@ -145,6 +145,14 @@ def test_pictures_are_read_where_their_points_are(tmp_path, source):
         np.testing.assert_allclose(case.landmarks.points, HAND[case.name], atol=1e-9)
 
 
+def test_a_pixel_size_of_all_pictures_is_declared(tmp_path, source):
+    convert("isbi2015", source("isbi2015"), tmp_path / "out", workers=1)
+    dataset, _ = read_dataset(tmp_path / "out")
+    for case in dataset.cases:
+        assert case.pixel_spacing == (0.1, 0.1)
+        assert read_header(case.image, case.pixel_spacing).notes == ()  # nothing to be warned of
+
+
 def test_links_and_copies(tmp_path, source):
     folder = source("pddca")
     convert("pddca", folder, tmp_path / "linked")
