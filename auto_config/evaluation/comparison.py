@@ -168,7 +168,7 @@ def compare(
         radius=predictions.radius[pick],
         covariance=_without_exchanged(predictions.covariance[pick], names, exchangeable),
         implausible=predictions.implausible[pick],
-        rater_errors=rater_errors([wanted[case] for case in both], names),
+        rater_errors=rater_errors([wanted[case] for case in both], names, exchangeable),
         calibration=predictions.calibration,
         measures=dataset.properties.for_names(tuple(names)).measures,
     )

@@ -54,3 +54,11 @@ def test_raters_are_compared_in_pairs(tmp_path):
     found = rater_errors(cases, NAMES)
     np.testing.assert_allclose(found[0], [(3 + 4 + 5) / 3, 0, np.nan, np.nan])
     assert np.isnan(found[1]).all()
+
+
+def test_raters_may_call_exchangeable_ends_by_each_other_s_names(tmp_path):
+    ends = LandmarkSet.from_inline({"a": [0, 0, 0], "b": [9, 0, 0]}, NAMES, spatial_dims=3)
+    turned = LandmarkSet.from_inline({"a": [9, 0, 1], "b": [0, 0, 1]}, NAMES, spatial_dims=3)
+    cases = [Case("x", (tmp_path,), None, raters={"r1": ends, "r2": turned})]
+    np.testing.assert_allclose(rater_errors(cases, NAMES, [("a", "b")])[0, :2], 1.0)
+    assert rater_errors(cases, NAMES)[0, :2].min() > 9
