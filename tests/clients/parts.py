@@ -10,8 +10,10 @@ import os
 import shutil
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 
 CLONE_NEWNET = 0x40000000
@@ -84,11 +86,14 @@ def wait_until(url: str, seconds: float) -> None:
 
 
 def answers(url: str) -> bool:
-    """Whether an address answers."""
-    with contextlib.suppress(OSError):
+    """Whether an address answers, if only by asking who is there."""
+    try:
         urllib.request.urlopen(url, timeout=5).read()
-        return True
-    return False
+    except urllib.error.HTTPError as error:
+        return error.code == HTTPStatus.UNAUTHORIZED
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import urllib.error
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass
@@ -16,12 +17,12 @@ pytest.importorskip("monailabel")
 pytest.importorskip("playwright")
 pytest.importorskip("dicomweb_client")
 
-from app_tools import NAMES, oblique_affine, start_server, true_world, write_fixed_bundle
+from app_tools import NAMES, START_SECONDS, oblique_affine, start_server, true_world, write_fixed_bundle
 from dicom_series import ct_series, right_handed
 from dicomweb_client import DICOMwebClient
 from landmark_app.lib.datastore import DicomLandmarkDatastore
 from pacs_objects import report_points, segment_middles
-from parts import only_loopback, orthanc
+from parts import only_loopback, orthanc, wait_until
 from PIL import Image
 from viewer import viewer
 
@@ -34,6 +35,7 @@ COLOURED = 40
 AROUND, CLOSE = 24, 5.0
 # A bundle that was trained finds landmarks like these on average.
 FOUND_VOXELS = 3.0
+TOKEN = "a" * 24
 SHAPE = (96, 80, 60)
 
 
@@ -216,6 +218,31 @@ def test_an_annotator_works_in_ohif(setup, tmp_path, request):
 
     assert_kept(setup, name, clicked, world)
     assert_found_again(setup, tuple(values), tmp_path)
+
+
+def test_ohif_works_for_those_who_sign_in(setup, tmp_path):
+    tokens = tmp_path / "tokens.txt"
+    tokens.write_text(f"anna annotate {TOKEN}\n")
+    tokens.chmod(0o600)
+    environment = {"MONAI_LABEL_DICOMWEB_CACHE_PATH": str(tmp_path / "cache")}
+    options = ("--tokens", str(tokens))
+    log = tmp_path / "server.log"
+    server = start_server(
+        setup.folder / "bundles", setup.pacs.base_url, log, *options, environment=environment, wait=False
+    )
+    try:
+        wait_until(f"{server.url}/info/", START_SECONDS)
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(f"{server.url}/ohif/", timeout=60)
+        with viewer(tmp_path, {"username": "anna", "password": TOKEN}) as ohif:
+            ohif.open_study(server.url, setup.study)
+            ohif.open_section("Auto-Segmentation", setup.model)
+            found = ohif.run("Auto-Segmentation")
+            assert found.status == 200, found.body
+            assert label_map(found.body, tmp_path).any()
+            assert ohif.errors == []
+    finally:
+        server.stop()
 
 
 def keep(picture: np.ndarray, folder: str | None, name: str) -> None:

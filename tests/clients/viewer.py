@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from parts import CHROMIUM_FLAGS, chromium
 from PIL import Image
-from playwright.sync_api import Locator, Page, Response, sync_playwright
+from playwright.sync_api import HttpCredentials, Locator, Page, Response, sync_playwright
 
 SECONDS = 1000.0
 # Software rendering of three planes takes its time.
@@ -187,14 +187,15 @@ class Viewer:
 
 
 @contextlib.contextmanager
-def viewer(folder: Path) -> Iterator[Viewer]:
-    """A browser with an empty profile."""
+def viewer(folder: Path, account: HttpCredentials | None = None) -> Iterator[Viewer]:
+    """A browser with an empty profile; the account is what a person types where the server asks for one."""
     with sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
             str(folder / "profile"),
             executable_path=chromium(),
             headless=True,
             args=CHROMIUM_FLAGS,
+            http_credentials=account,
             viewport={"width": 1600, "height": 860},
         )
         try:
