@@ -4,8 +4,8 @@ Of n calibration scores and the score of a new case, all exchangeable, each orde
 of the n, with ``k = ceil(level * (n + 1))``, is therefore at least as large as the new score with probability
 ``k / (n + 1)``, whatever the network and the distribution. Where k exceeds n no finite region keeps the promise.
 
-Source: Vovk, Gammerman and Shafer (2005); Lei et al. (2018); for landmarks Schobs et al., "Conformal landmark
-prediction", whose scores ellipsoidal CP and M-R2CCP are those of `ellipsoid_scores` and of minus the heatmap.
+Source: Vovk, Gammerman and Shafer (2005); Lei et al. (2018); for landmarks Jonkers et al. (2025), whose scores of
+ellipsoidal CP and of M-R2CCP are those of `ellipsoid_scores` and of minus the heatmap.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ def quantiles(scores: np.ndarray, levels: tuple[float, ...] = LEVELS, *, pooled:
         scores: (N, L) scores, NaN where a case does not have the landmark.
         levels: Nominal probabilities.
         pooled: One bound for all landmarks, from the scores of all. It then holds for a landmark drawn at random, not
-            for each; and since the landmarks of one case are not independent, n is less than it looks.
+            for each; and since the landmarks of one case are not independent, n is less than it looks and the level
+            is kept only about.
 
     Returns:
         (levels, L); infinite where the scores are too few.

@@ -21,7 +21,14 @@ from auto_config.calibration.conformal import (
     smallest_n,
 )
 from auto_config.calibration.out_of_fold import OutOfFold
-from auto_config.calibration.presence import cost_threshold, cross_fitted, fit_presence, thresholds
+from auto_config.calibration.presence import (
+    all_are_judged_by_others,
+    cost_threshold,
+    cross_fitted,
+    cross_fitted_decisions,
+    fit_presence,
+    thresholds,
+)
 from auto_config.calibration.reliability import auroc, expected_calibration_error, f1_score, reliability
 
 FEW_ABSENT = 10
@@ -104,7 +111,7 @@ def presence_section(
     probability = cross_fitted(rows, present)
     limits = thresholds(probability, present) if cost is None else np.full(present.shape[1], cost_threshold(cost))
     known = ~np.isnan(present)
-    said, truth = (probability >= limits)[known], present[known] == 1
+    said, truth = cross_fitted_decisions(rows, present, cost)[known], present[known] == 1
     section = {
         "features": list(features),
         "mean": model.mean.tolist(),
@@ -155,8 +162,8 @@ def _notes(found: OutOfFold, regions: dict[str, Any], *, ensemble: bool) -> list
         )
     if ensemble:
         notes.append(
-            "each case was predicted by the one fold that did not see it, and the bundle averages the folds: regions "
-            "hold the landmark at least as often as they say"
+            "each case was predicted by the one fold that did not train on it, and the bundle averages the folds, with "
+            "errors that are smaller as a rule: regions are then rather too large than too small"
         )
     least = min(counts, default=0)
     for level in LEVELS:
@@ -169,6 +176,13 @@ def _notes(found: OutOfFold, regions: dict[str, Any], *, ensemble: bool) -> list
     absent = int((found.status == ABSENT).sum())
     if 0 < absent < FEW_ABSENT:
         notes.append(f"only {absent} absent landmarks: the probabilities of presence are rough")
+    if absent and (found.status == PRESENT).any() and not all_are_judged_by_others(found.present):
+        notes.append("too few cases lack a landmark to judge each by others: the figures of presence flatter")
+    if regions["pooled"]:
+        notes.append(
+            "one region for all landmarks: its level is that of a landmark drawn at random, and not of each; the "
+            "landmarks of a case err together, so with few cases it holds only about so often"
+        )
     return notes
 
 

@@ -1,7 +1,7 @@
 """Whether a landmark is there: a calibrated probability from the evidence of its heatmap, and a threshold on it.
 
 The probability is a logistic regression on the evidence, one for all landmarks, with an offset for each landmark that a
-normal prior draws to zero: a landmark that was never absent in the calibration cases keeps the pooled probability.
+normal prior draws to zero: one of which few examples are known, or none of one state, stays near the pooled one.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def cross_fitted(evidence: np.ndarray, present: np.ndarray, groups: int = GROUPS
 
     A group whose other cases hold no absent landmark gets those of the model of all.
     """
-    group = np.arange(len(present)) % min(groups, len(present))
+    group = _groups(len(present), groups)
     out = fit_presence(evidence, present).probability(evidence)
     for number in np.unique(group):
         rest = present[group != number]
@@ -98,6 +98,44 @@ def cross_fitted(evidence: np.ndarray, present: np.ndarray, groups: int = GROUPS
             model = fit_presence(evidence[group != number], rest)
             out[group == number] = model.probability(evidence[group == number])
     return out
+
+
+def all_are_judged_by_others(present: np.ndarray, groups: int = GROUPS) -> bool:
+    """Whether each group of `cross_fitted` leaves both states to learn from."""
+    group = _groups(len(present), groups)
+    rests = [present[group != number] for number in np.unique(group)]
+    return all((rest == 0).any() and (rest == 1).any() for rest in rests)
+
+
+def cross_fitted_decisions(
+    evidence: np.ndarray, present: np.ndarray, cost: float | None = None, groups: int = GROUPS
+) -> np.ndarray:
+    """Decisions (N, L) bool about each case by a model, and by thresholds, of the other groups of cases.
+
+    Thresholds that are chosen on the cases that they are tested on look better than they are.
+
+    Args:
+        evidence: (N, L, F), finite.
+        present: (N, L) 1 or 0, NaN where nobody knows.
+        cost: see `cost_threshold`; None for `thresholds`.
+        groups: Number of groups.
+    """
+    probability = cross_fitted(evidence, present, groups)
+    if cost is not None:
+        return probability >= cost_threshold(cost)
+    group = _groups(len(present), groups)
+    out = probability >= thresholds(probability, present)
+    for number in np.unique(group):
+        others = group != number
+        rest = present[others]
+        if (rest == 0).any() and (rest == 1).any():
+            limits = thresholds(cross_fitted(evidence[others], rest, groups), rest)
+            out[~others] = probability[~others] >= limits
+    return out
+
+
+def _groups(cases: int, groups: int) -> np.ndarray:
+    return np.arange(cases) % min(groups, cases)
 
 
 def cost_threshold(cost: float) -> float:

@@ -4,9 +4,11 @@ from scipy import integrate, stats
 from scipy.special import expit, logit
 
 from auto_config.calibration.presence import (
+    all_are_judged_by_others,
     best_threshold,
     cost_threshold,
     cross_fitted,
+    cross_fitted_decisions,
     fit_presence,
     thresholds,
 )
@@ -132,3 +134,26 @@ def test_f1_by_hand():
     assert f1_score(said, true) == 0.5
     assert mean_f1(said, true) == 0.5
     assert mean_f1(np.ones(3, dtype=bool), np.ones(3, dtype=bool)) == 1.0
+
+
+def test_decisions_do_not_depend_on_the_truth_of_their_own_case():
+    random = np.random.default_rng(5)
+    evidence, present, _ = simulated_heatmaps(random, 30, landmarks=2)
+    present = present.astype(float)
+    other, own = present.copy(), np.arange(30) % 5 == 0
+    other[own] = 1 - present[own]
+    for cost in (None, 3.0):
+        decided = [cross_fitted_decisions(evidence, truth, cost) for truth in (present, other)]
+        np.testing.assert_array_equal(decided[0][own], decided[1][own])
+        assert (decided[0][~own] != decided[1][~own]).any()  # for these it counts
+    np.testing.assert_array_equal(decided[0], cross_fitted(evidence, present) >= 0.75)
+
+
+def test_a_single_case_without_a_landmark_cannot_be_judged_by_others():
+    present = np.ones((12, 2))
+    present[3, 0] = 0
+    assert not all_are_judged_by_others(present)
+    present[4, 0] = 0
+    assert all_are_judged_by_others(present)
+    evidence = np.random.default_rng(6).normal(size=(12, 2, 1))
+    assert cross_fitted_decisions(evidence, present).shape == (12, 2)
