@@ -23,6 +23,7 @@ from auto_config.calibration.out_of_fold import (
 from auto_config.calibration.out_of_fold import (
     OutOfFold,
     fingerprint_of,
+    is_of_these_labels,
     joined,
     predict_fold,
     read_out_of_fold,
@@ -62,6 +63,7 @@ def calibrate(
     root = Path(bundle)
     table = _landmarks_file(root)
     names = read_landmark_names(table)
+    unit = str(json.loads(table.read_text(encoding="utf-8")).get("unit", "mm"))
     _check_instances(table)
     folds = folds_in_use(root)
     parts = []
@@ -76,7 +78,7 @@ def calibrate(
     document = calibration_document(found, names, shapes, pooled=pooled, cost=cost, ensemble=len(folds) > 1)
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
     atomic_write_text(root / "models" / FILE_NAME, text + "\n")
-    _say(document, found, root / "models" / FILE_NAME)
+    _say(document, found, unit, root / "models" / FILE_NAME)
     return 0
 
 
@@ -106,7 +108,7 @@ def _out_of_fold(root: Path, fold: int, names: Sequence[str], device: str | None
     path = weights.with_name(OUT_OF_FOLD)
     fingerprint = fingerprint_of(weights)
     found = read_out_of_fold(path, names, fingerprint)
-    if found is None:
+    if found is None or not is_of_these_labels(found, root, fold, names):
         found = predict_fold(root, fold, device=device)
         if found is not None:
             write_out_of_fold(path, found, names, fingerprint)
@@ -121,24 +123,28 @@ def _landmarks_file(root: Path) -> Path:
 
 
 def _check_instances(table: Path) -> None:
-    """Raise UserError where a landmark has any number of instances, which have thresholds of their own."""
+    """Raise UserError where points have no channel of their own, so that presence and regions cannot describe them."""
     rows = json.loads(table.read_text(encoding="utf-8"))["landmarks"]
     if many := [row["name"] for row in rows if row.get("instances") == "many"]:
         raise UserError(f"{table}: an image has any number of {many[0]!r}, which presence and regions cannot describe")
+    if pair := [row["name"] for row in rows if row.get("exchangeable")]:
+        raise UserError(
+            f"{table}: {pair[0]!r} may change places with another, which presence and regions cannot describe"
+        )
 
 
-def _say(document: dict[str, Any], found: OutOfFold, path: Path) -> None:
-    """The key numbers, and every reservation."""
+def _say(document: dict[str, Any], found: OutOfFold, unit: str, path: Path) -> None:
+    """The key numbers, lengths in mm or pixels, and every reservation."""
     errors = np.linalg.norm(found.points - found.truth, axis=-1)
     errors = errors[found.status == PRESENT]
     table = Table("level", "ball: median radius", "finite", title=f"{len(found.cases)} unseen cases")
     for level, row in zip(document["levels"], document["regions"]["ball_mm"], strict=True):
         finite = [radius for radius in row if radius is not None]
-        radius = f"{np.median(finite):.3g} mm" if finite else "-"
+        radius = f"{np.median(finite):.3g} {unit}" if finite else "-"
         table.add_row(f"{level:.0%}", radius, f"{len(finite)} of {len(row)}")
     console = Console()
     console.print(table)
-    lines = [f"mean error out of fold {errors.mean():.3f} mm over {errors.size} points"] if errors.size else []
+    lines = [f"mean error out of fold {errors.mean():.3f} {unit} over {errors.size} points"] if errors.size else []
     if presence := document["presence"]:
         lines.append(
             f"presence, of {presence['absent']} absent and {int((found.status == PRESENT).sum())} present landmarks: "

@@ -84,12 +84,9 @@ def listed_cases(bundle: Path, fold: int | None) -> list[dict[str, Any]]:
     Raises:
         UserError: no data list, one that cannot be read, or images that are not there.
     """
-    document, root = _datalist(bundle)
-    items = document.get("test", []) if fold is None else document["training"]
+    root = _datalist(bundle)[1]
     found = []
-    for item in items:
-        if (fold is not None and item.get("fold") != fold) or not item.get("label"):
-            continue
+    for item in _items(bundle, fold):
         files = [item["image"]] if isinstance(item["image"], str) else item["image"]
         images = [root / file for file in files]
         for image in images:
@@ -97,6 +94,24 @@ def listed_cases(bundle: Path, fold: int | None) -> list[dict[str, Any]]:
                 raise UserError(f"{image}: is not there; calibrate where the images of {bundle}/{DATALIST} are")
         found.append({**item, "image": images})
     return found
+
+
+def _items(bundle: Path, fold: int | None) -> list[dict[str, Any]]:
+    """Items with landmarks: validation cases of a fold, or the test cases."""
+    document = _datalist(bundle)[0]
+    items = document.get("test", []) if fold is None else document["training"]
+    return [item for item in items if (fold is None or item.get("fold") == fold) and item.get("label")]
+
+
+def is_of_these_labels(found: OutOfFold, bundle: Path, fold: int, names: Sequence[str]) -> bool:
+    """Whether kept predictions are of the validation cases of a fold as the data list has them now."""
+    items = _items(bundle, fold)
+    if list(found.cases) != [str(item["case"]) for item in items]:
+        return False
+    sets = [LandmarkSet.from_inline(item["label"], names, spatial_dims=found.truth.shape[-1]) for item in items]
+    status, points = np.array([one.status for one in sets]), np.array([one.points for one in sets])
+    # Eight digits are kept.
+    return np.array_equal(found.status, status) and np.allclose(found.truth, points, rtol=1e-6, equal_nan=True)
 
 
 def training_points(bundle: Path, names: Sequence[str], spatial_dims: int) -> np.ndarray:
@@ -223,7 +238,7 @@ def read_out_of_fold(path: Path, names: Sequence[str], weights: str) -> OutOfFol
 
 
 def _listed(values: np.ndarray) -> Any:
-    """Nested lists with six significant digits and null for what is not a number; numpy reads null back as NaN."""
+    """Nested lists with eight significant digits and null for what is not a number; numpy reads null back as NaN."""
     if values.ndim:
         return [_listed(value) for value in values]
     return float(f"{values:.8g}") if np.isfinite(values) else None

@@ -112,7 +112,7 @@ def report_page(
             comparison.errors, comparison.baseline_errors, unit, comparison.rater_errors, other_errors
         ),
         presence=presence_section(metrics["presence"]),
-        regions=region_section(metrics["regions"], comparison.calibration, comparison.truth.shape[-1]),
+        regions=region_section(metrics["regions"], comparison.calibration, comparison.truth.shape[-1], unit),
         measures=measure_section(comparison, metrics["measures"]),
         other_model=comparison_section(metrics.get("other_model"), unit),
         landmark_chart=landmark_chart(comparison.names, comparison.errors, unit),

@@ -39,11 +39,13 @@ def presence_section(presence: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def region_section(regions: Mapping[str, Any] | None, calibration: Mapping[str, Any] | None, dims: int) -> str:
+def region_section(
+    regions: Mapping[str, Any] | None, calibration: Mapping[str, Any] | None, dims: int, length: str = "mm"
+) -> str:
     """Coverage and sizes of the regions, beside what they promise."""
     if regions is None or calibration is None:
         return ""
-    unit = "mm³" if dims == 3 else "mm²"
+    unit = f"{length}{'³' if dims == 3 else '²'}"
     rows = [
         (
             f"{kind} {float(level):.0%}",

@@ -7,8 +7,16 @@ import torch
 from auto_config.bundle_scripts.calibration import evidence, read_calibration
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN
 from auto_config.bundle_scripts.peaks import Peaks
+from auto_config.calibration.command import calibrate
 from auto_config.calibration.document import calibration_document, evidence_of, peaks_of
-from auto_config.calibration.out_of_fold import OutOfFold, joined, read_out_of_fold, write_out_of_fold
+from auto_config.calibration.out_of_fold import (
+    OutOfFold,
+    is_of_these_labels,
+    joined,
+    read_out_of_fold,
+    write_out_of_fold,
+)
+from auto_config.errors import UserError
 
 NAMES = ["a", "b", "c"]
 SHAPES = np.full((4, 3, 3), np.nan)
@@ -93,7 +101,7 @@ def test_folds_are_joined_and_their_ensemble_is_spoken_of():
     both = joined([made(fold=0), made(fold=1, seed=1)])
     document = calibration_document(both, NAMES, SHAPES, ensemble=True)
     assert (document["cases"], document["folds"]) == (50, [0, 1])
-    assert any("at least as often" in note for note in document["notes"])
+    assert any("rather too large than too small" in note for note in document["notes"])
     # Members of an ensemble disagree in another way than the mirror images of one network.
     assert document["presence"]["features"] == ["peak", "spread"]
     assert calibration_document(both, NAMES, SHAPES)["presence"]["features"] == ["peak", "spread", "disagreement"]
@@ -115,6 +123,59 @@ def test_out_of_fold_predictions_are_read_as_they_were_written(tmp_path):
         np.testing.assert_allclose(getattr(again, name), getattr(found, name), rtol=1e-7, err_msg=name)
     assert (again.status == found.status).all()
     np.testing.assert_array_equal(np.isnan(again.present), found.status == UNKNOWN)
+
+
+def test_predictions_of_labels_that_were_corrected_do_not_count(tmp_path):
+    found, words = made(cases=3), {ABSENT: "absent", UNKNOWN: "unknown"}
+    items = [
+        {
+            "case": case,
+            "fold": 0,
+            "label": {
+                name: words.get(state, point.tolist())
+                for name, state, point in zip(NAMES, found.status[n], found.truth[n], strict=True)
+            },
+        }
+        for n, case in enumerate(found.cases)
+    ]
+    other = {"case": "other", "fold": 1, "label": items[0]["label"]}
+    (tmp_path / "data").mkdir()
+
+    def still_good(*training):
+        document = {"dataset_dir": "elsewhere", "training": [*training, other]}
+        (tmp_path / "data" / "datalist.json").write_text(json.dumps(document))
+        return is_of_these_labels(found, tmp_path, 0, NAMES)
+
+    assert still_good(*items)
+    assert not still_good(*items[:2])
+    n, k = np.argwhere(found.status == PRESENT)[0]
+    was = items[n]["label"][NAMES[k]]
+    items[n]["label"][NAMES[k]] = [was[0] + 0.1, *was[1:]]
+    assert not still_good(*items)
+    items[n]["label"][NAMES[k]] = "absent"
+    assert not still_good(*items)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [({"instances": "many"}, "any number of 'a'"), ({"exchangeable": "b"}, "'a' may change places with another")],
+)
+def test_points_without_a_channel_of_their_own_are_refused(tmp_path, more, message):
+    (tmp_path / "configs").mkdir()
+    table = {"spatial_dims": 3, "landmarks": [{"name": "a", **more}, {"name": "b"}]}
+    (tmp_path / "configs" / "landmarks.json").write_text(json.dumps(table))
+    with pytest.raises(UserError, match=message):
+        calibrate(tmp_path)
+
+
+def test_figures_of_presence_that_no_other_case_judges_are_said_to_flatter():
+    found = made(cases=20, absent=0.0)
+    found.status[4, 1] = ABSENT
+    document = calibration_document(found, NAMES, SHAPES)
+    assert any("figures of presence flatter" in note for note in document["notes"])
+    found.status[5, 1] = ABSENT
+    document = calibration_document(found, NAMES, SHAPES)
+    assert not any("figures of presence flatter" in note for note in document["notes"])
 
 
 @pytest.mark.parametrize(
