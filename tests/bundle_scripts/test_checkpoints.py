@@ -288,6 +288,14 @@ def test_one_fold_of_several_leaves_the_models_in_use_alone(tmp_path):
     assert {path.name for path in (tmp_path / "fold_3").iterdir()} == {"model.pt", "latest.pt", "score.json"}
 
 
+def test_new_weights_of_a_fold_in_use_take_the_calibration_away(tmp_path):
+    for listed, stays in (([0, 3], False), ([0, 1], True)):
+        (tmp_path / "calibration.json").write_text("{}")
+        (tmp_path / "ensemble.json").write_text(json.dumps({"files": [f"fold_{fold}/model.pt" for fold in listed]}))
+        Training(tmp_path, epochs=1, fold=3, keep_ensemble=True).run()
+        assert (tmp_path / "calibration.json").exists() == stays
+
+
 @pytest.mark.parametrize("epochs", [3, 2])
 def test_resuming_a_training_that_has_ended_changes_nothing(tmp_path, epochs):
     Training(tmp_path, epochs=3).run()
