@@ -187,22 +187,27 @@ def test_a_name_that_is_taken_or_no_file_name_is_refused(tmp_path, cases, messag
 def test_the_uncertainty_table_has_a_row_for_each_point():
     item = {
         "name": "a",
+        "world": [1.0, 2.0, 3.0],
         "spread_mm": 0.5,
         "disagreement_mm": None,
         "shape_distance_mm": 1.25,
         "replaced": True,
         "implausible": None,
-        "covariance_mm2": [[1.0, 0.1, 0.2], [0.1, 2.0, 0.3], [0.2, 0.3, 3.0]],
+        "covariance_mm2": [[1.0, 0.1, 0.2], [0.1, 2.0, 0.3], [0.2, 0.3, 1.234567e-8]],
     }
     columns, (row,) = uncertainty_columns(3), uncertainty_rows("c", {"landmarks": [item]})
     found = dict(zip(columns, row, strict=True))
     assert (found["case"], found["landmark"], found["spread_mm"], found["disagreement_mm"]) == ("c", "a", "0.5", "")
     assert (found["cov_xx_mm2"], found["cov_xz_mm2"], found["cov_yz_mm2"]) == ("1.0", "0.2", "0.3")
+    assert float(found["cov_zz_mm2"]) == 1.23457e-8  # of voxels of a tenth of a micrometre
     assert (found["replaced"], found["implausible"], found["shape_distance_mm"]) == ("1", "", "1.25")
+    (short,) = uncertainty_rows("c", {"landmarks": [{"name": "a", "world": [1.0, 2.0], "replaced": False}]})
+    assert short == ["c", "a", "", "", "", "0", "", "", "", ""]  # by scripts from before the table
     assert uncertainty_columns(2)[-3:] == ["cov_xx_mm2", "cov_xy_mm2", "cov_yy_mm2"]
 
 
 def test_a_viewer_is_told_how_sure_a_point_is():
     item = {"confidence": 0.934, "radius_mm": 0.4567}
     assert landmark_note(item, 0.9) == "confidence 0.93, within 0.457 mm with probability 0.9"
+    assert "within 0.457 px" in landmark_note(item, 0.9, "px")
     assert landmark_note({**item, "radius_mm": None}, 0.9) == landmark_note(item, None) == "confidence 0.93"
