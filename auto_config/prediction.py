@@ -58,8 +58,7 @@ def predict(
     """Predict the landmarks of an image or DICOM series, of a folder of them or of the test images of a data list.
 
     Writes ``CASE.mrk.json`` (Slicer, LPS mm) for each image, ``predictions.csv``, ``uncertainty.csv`` and ``run.json``.
-    An image that cannot
-    be predicted is reported in one line and the others are predicted.
+    An image that cannot be predicted is reported in one line and the others are predicted.
 
     Args:
         bundle: folder of a trained bundle.
@@ -100,6 +99,12 @@ def predict(
     from auto_config.regions import level_sets
 
     bounds = level_sets(opened, level) if regions else None
+    if bounds is not None and (without := int((~np.isfinite(bounds)).sum())):
+        print(
+            f"{without} of {len(bounds)} landmarks have no finite region of level {level:g}, and none is drawn: the "
+            "calibration cases are too few, or heatmaps too far off",
+            file=sys.stderr,
+        )
     seen = training_cases(opened.root, images)
     _remove_previous(folder, previous)
     writer = PredictionFolder(folder, opened.root)

@@ -88,8 +88,11 @@ class OpenBundle:
         """The heatmaps of what `preprocess` gave, where its landmarks are, and their peaks in planned voxels."""
         image = data["image"].as_tensor().to(self.device)
         with torch.inference_mode():
-            if hasattr(self.inferer, "heatmaps"):
+            # One that looks in the mirror holds the inferer of one image.
+            if hasattr(getattr(self.inferer, "inferer", self.inferer), "heatmaps"):
                 return self.inferer.heatmaps(image, self.network)
+            if self.decoder is None:
+                raise UserError(f"{self.root}: an earlier version made it and has no heatmaps to give; create it again")
             logits = self.inferer(image[None], self.network)[0]
             origins = torch.zeros((len(logits), self.spatial_dims), device=logits.device)
             return Heatmaps(logits, origins, make_peaks(*self.decoder(logits)))

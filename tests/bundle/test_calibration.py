@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -10,6 +11,7 @@ from bundle_tools import edit
 
 from auto_config import cli
 from auto_config.bundle.opened import open_bundle
+from auto_config.bundle_scripts.inferers import MirroredInferer
 from auto_config.calibration.command import calibrate, folds_in_use
 from auto_config.errors import UserError
 from auto_config.regions import level_sets
@@ -96,8 +98,12 @@ def test_regions_are_where_the_heatmap_says(trained, copy_of, tmp_path, capsys):
 
     def finite(document):  # one epoch of training puts the truth where the heatmap is nothing
         document["regions"]["levelset"][0] = [0.004] * len(document["landmarks"])
+        document["regions"]["levelset"][3] = [None] * len(document["landmarks"])
 
     edit(bundle / "models" / "calibration.json", finite)
+    options = ["--regions", "--level", "0.95", "--device", "cpu"]
+    assert cli.main(["predict", str(bundle), image, str(tmp_path / "none"), *options]) == 0
+    assert "landmarks have no finite region of level 0.95" in capsys.readouterr().err
     options = ["--regions", "--level", "0.5", "--all_present", "--device", "cpu"]
     assert cli.main(["predict", str(bundle), image, str(tmp_path / "out"), *options]) == 0
     (path,) = (tmp_path / "out").glob("*.regions.nii.gz")
@@ -153,3 +159,17 @@ def test_a_bundle_of_one_stage_needs_a_calibration_for_the_shape_prior(one_stage
     opened = open_bundle(bundle, device="cpu", settings={"shape_prior": True})
     found = opened.predict(opened.preprocess(image_of(bundle, 0)))["result"]["landmarks"]
     assert all(item["replaced"] in (False, True) for item in found)
+
+
+def test_a_bundle_of_one_stage_that_mirrors_gives_its_heatmaps(one_stage_bundle, copy_of, server):
+    """A calibration needs them, and what looks in the mirror holds an inferer that has none of its own."""
+    bundle = copy_of(one_stage_bundle)
+    server.monai(bundle, *TRAIN, "--fold", 0)
+    opened = open_bundle(bundle, device="cpu")
+    pairs = list(range(len(opened.names)))
+    mirrored = replace(opened, inferer=MirroredInferer(opened.inferer, pairs))
+    data = mirrored.preprocess(image_of(bundle, 0))
+    found = mirrored.heatmaps(data)
+    assert found.logits.shape[0] == len(opened.names) and not (found.origins != 0).any()
+    points = mirrored.postprocessing({**data, "pred": found.logits})["result"]["landmarks"]
+    assert [one["world"] for one in mirrored.predict(data)["result"]["landmarks"]] == [one["world"] for one in points]
