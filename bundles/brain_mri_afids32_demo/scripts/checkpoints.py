@@ -272,19 +272,29 @@ class Checkpoints:
         if idist.get_rank() > 0:
             return
         weights = self._weights()
+        takes_over = into_use and not self._keep_ensemble
+        if takes_over or self._is_in_ensemble():
+            # A calibration speaks of the weights that it was made for.
+            (self._folder / CALIBRATION).unlink(missing_ok=True)
         atomic_save(weights, self.fold_folder / WEIGHTS)
         score = {"metric": self.key_metric, "value": self.best, "epoch": self.best_epoch}
         atomic_write_text(self.fold_folder / SCORE, json.dumps(score, indent=4) + "\n")
         for write in self.beside_weights:
             write(self.fold_folder)
-        if into_use and not self._keep_ensemble:
-            # A calibration speaks of the weights that it was made for.
-            (self._folder / CALIBRATION).unlink(missing_ok=True)
+        if takes_over:
             # First the list, so that no reader ever averages old folds with new weights.
             atomic_write_text(self._folder / ENSEMBLE, json.dumps({"files": [WEIGHTS]}, indent=4) + "\n")
             atomic_save(weights, self._folder / WEIGHTS)
             for write in self.beside_weights:
                 write(self._folder)
+
+    def _is_in_ensemble(self) -> bool:
+        """Whether the weights of this fold are in use among others, as those of an ensemble that trains on."""
+        try:
+            listed = json.loads((self._folder / ENSEMBLE).read_text(encoding="utf-8"))["files"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        return f"{self.fold_folder.name}/{WEIGHTS}" in listed
 
     def _save_latest(self, trainer: Engine, epoch: int) -> None:
         self._is_saved = True

@@ -59,20 +59,25 @@ def uncertainty_rows(case: str, result: Mapping[str, Any]) -> list[list[str]]:
     """Rows of ``uncertainty.csv`` for one case; what was not judged is empty."""
     rows = []
     for item in result["landmarks"]:
-        judged = [item["spread_mm"], item["disagreement_mm"], item["shape_distance_mm"]]
-        covariance = item["covariance_mm2"]
-        upper = [_number(covariance[i][j]) for i in range(len(covariance)) for j in range(i, len(covariance))]
+        # Scripts of a bundle from before this table say less.
+        judged = [item.get(key) for key in ("spread_mm", "disagreement_mm", "shape_distance_mm")]
+        covariance = item.get("covariance_mm2") or []
+        # Significant digits: of voxels of micrometres it is far below the sixth decimal.
+        upper = [
+            repr(float(f"{covariance[i][j]:.6g}")) for i in range(len(covariance)) for j in range(i, len(covariance))
+        ]
         texts = ["" if value is None else _number(value) for value in judged]
-        flags = ["" if item[key] is None else str(int(item[key])) for key in ("replaced", "implausible")]
-        rows.append([case, item["name"], *texts, *flags, *upper])
+        flags = ["" if item.get(key) is None else str(int(item[key])) for key in ("replaced", "implausible")]
+        dims = len(item["world"])
+        rows.append([case, item["name"], *texts, *flags, *(upper or [""] * (dims * (dims + 1) // 2))])
     return rows
 
 
-def landmark_note(item: Mapping[str, Any], level: float | None) -> str:
-    """What a viewer shows of a landmark: how sure it is, and how far the true point may be."""
+def landmark_note(item: Mapping[str, Any], level: float | None, unit: str = "mm") -> str:
+    """What a viewer shows of a landmark: how sure it is, and how far the true point may be, in mm or pixels."""
     note = f"confidence {item['confidence']:.2f}"
     if item["radius_mm"] is not None and level is not None:
-        note += f", within {item['radius_mm']:.3g} mm with probability {level:g}"
+        note += f", within {item['radius_mm']:.3g} {unit} with probability {level:g}"
     return note
 
 
@@ -173,7 +178,7 @@ class PredictionFolder:
         self._uncertainty += uncertainty_rows(case, result)
         self._write_tables()
         landmarks = result_landmarks(result)
-        notes = [landmark_note(item, result.get("level")) for item in result["landmarks"]]
+        notes = [landmark_note(item, result.get("level"), self._unit) for item in result["landmarks"]]
         write_markups(self.folder / f"{case}.mrk.json", landmarks, descriptions=notes, node_name=case)
         if fcsv:
             write_fcsv(self.folder / f"{case}.fcsv", landmarks)

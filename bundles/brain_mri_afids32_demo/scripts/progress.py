@@ -65,12 +65,12 @@ def append_line(path: Path, record: dict[str, Any]) -> None:
 
 
 class ProgressReport:
-    """Shows epoch, loss, error in mm (last and best), learning rate and time left.
+    """Shows epoch, loss, error (last and best), learning rate and time left.
 
     The folder of the fold gets them too, in ``progress.jsonl``: one line when the training begins, one after each epoch
     and one at the end, each ``{"epoch": whole epochs done, "max_epochs": or null with a time budget, "progress": 0 to
     1, "loss", "mre_mm", "best_mre_mm", "best_epoch", "learning_rate", "seconds", "seconds_left"}``, null where not
-    known. The names of the errors are that of the metric.
+    known. The names of the errors are that of the metric, also where they are in pixels.
 
     Put it after `Validation` in the handlers of the trainer, so that a line shows the validation of its epoch. Only
     process 0 shows anything.
@@ -79,9 +79,13 @@ class ProgressReport:
         schedule: Knows the progress.
         checkpoints: Knows the last and the best error.
         console: Where to write; None is the standard output. On a terminal a bar is drawn.
+        unit: Of the errors: ``"mm"``, or ``"px"`` for pictures whose pixel size nobody knows.
     """
 
-    def __init__(self, schedule: Schedule, checkpoints: Checkpoints, console: Console | None = None) -> None:
+    def __init__(
+        self, schedule: Schedule, checkpoints: Checkpoints, console: Console | None = None, unit: str = "mm"
+    ) -> None:
+        self._unit = unit
         self._schedule = schedule
         self._checkpoints = checkpoints
         self._console = Console() if console is None else console
@@ -117,9 +121,9 @@ class ProgressReport:
         if self._losses:
             parts.append(f"loss {self._loss / self._losses:.4f}")
         if self._checkpoints.last is not None:
-            parts.append(f"error {self._checkpoints.last:.3f} mm")
+            parts.append(f"error {self._checkpoints.last:.3f} {self._unit}")
         if self._checkpoints.best is not None:
-            parts.append(f"best {self._checkpoints.best:.3f} mm")
+            parts.append(f"best {self._checkpoints.best:.3f} {self._unit}")
         parts.append(f"lr {trainer.optimizer.param_groups[0]['lr']:.2e}")
         left = self._seconds_left()
         if left is not None:
