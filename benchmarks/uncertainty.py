@@ -144,7 +144,7 @@ def judge_halves(found: OutOfFold, repeats: int) -> dict[str, Any]:
     for level in LEVELS:
         rows[str(level)] = {kind: float(np.mean(inside[kind, level])) for kind in scores}
         rows[str(level)]["exact"] = float(np.mean(expected[level]))
-    evidence = evidence_of(found, ("peak", "spread", "disagreement"))
+    evidence = evidence_of(found, ("peak", "spread", "mirror"))
     probability, present = cross_fitted(evidence, found.present), found.present
     judged = ~np.isnan(present)
     rows["presence_auroc"] = auroc(probability[judged], present[judged] == 1)

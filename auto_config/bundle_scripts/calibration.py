@@ -31,7 +31,7 @@ def evidence(peaks: Peaks, features: Sequence[str]) -> np.ndarray:
 
     Args:
         peaks: Of one image, in world mm.
-        features: Of ``peak`` (logit of the confidence), ``spread`` and ``disagreement`` (logarithms of mm).
+        features: Of ``peak`` (logit of the confidence), ``spread`` and ``mirror`` (logarithms of mm).
 
     Returns:
         (L, F).
@@ -42,7 +42,7 @@ def evidence(peaks: Peaks, features: Sequence[str]) -> np.ndarray:
     columns = {
         "peak": np.clip(logit, -_LARGEST_LOGIT, _LARGEST_LOGIT),
         "spread": np.log(peaks.spread.double().numpy() + _SMALLEST_MM),
-        "disagreement": np.log(peaks.disagreement.double().numpy() + _SMALLEST_MM),
+        "mirror": np.log(peaks.mirror_disagreement.double().numpy() + _SMALLEST_MM),
     }
     return np.stack([columns[name] for name in features], axis=-1)
 

@@ -180,6 +180,7 @@ class CoarseToFineInferer(Inferer):
             shape_distance=torch.from_numpy(distance),
             replaced=torch.from_numpy(replaced),
             disagreement=disagreement(torch.stack(single), self.spacing) if single else None,
+            mirror_disagreement=mirror_disagreement(single, self.spacing) if hasattr(network, "in_mirror") else None,
         )
         return Heatmaps(logits, origins, peaks)
 
@@ -287,9 +288,13 @@ class _Mirrored:
         self.shape = shape_of(network)
 
     def views(self) -> list[Callable[..., Any]]:
-        """Each view of the network, as it is and in the mirror."""
+        """Each view of the network as it is, then each in the mirror, in the same order."""
         plain = views_of(self.network)
-        return [*plain, *(_InMirror(view, self.pairs) for view in plain)]
+        return [*plain, *self.in_mirror(plain)]
+
+    def in_mirror(self, views: list[Callable[..., Any]]) -> list[Callable[..., Any]]:
+        """Views that see the mirror image."""
+        return [_InMirror(view, self.pairs) for view in views]
 
     def __call__(self, image: Any) -> Any:
         plain, mirrored = self.network(image), _InMirror(self.network, self.pairs)(image)
@@ -320,6 +325,21 @@ def disagreement(points: torch.Tensor, spacing: np.ndarray) -> torch.Tensor:
     """
     scaled = points * torch.as_tensor(spacing, dtype=points.dtype, device=points.device)
     return (scaled - scaled.mean(0)).square().sum(-1).mean(0).sqrt()
+
+
+def mirror_disagreement(points: Sequence[torch.Tensor], spacing: np.ndarray) -> torch.Tensor:
+    """How far an image and its mirror image are apart.
+
+    Args:
+        points: 2 M tensors (L, D) voxels: M networks on the image, then the same ones on its mirror image.
+        spacing: (D,) mm.
+
+    Returns:
+        (L,) mm: `disagreement` of each network with itself, the mean over networks.
+    """
+    half = len(points) // 2
+    pairs = [torch.stack([points[i], points[i + half]]) for i in range(half)]
+    return torch.stack([disagreement(pair, spacing) for pair in pairs]).mean(0)
 
 
 def _each(image: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -58,7 +59,7 @@ def calibration_document(
     Returns:
         The content of ``calibration.json``, JSON-able.
     """
-    presence, why_not = presence_section(found, cost=cost, ensemble=ensemble)
+    presence, why_not = presence_section(found, cost=cost)
     regions = region_section(found, pooled=pooled)
     model = ShapeModel(len(names), shapes.shape[-1])
     model.fit(shapes)
@@ -97,15 +98,13 @@ def region_section(found: OutOfFold, *, pooled: bool) -> dict[str, Any]:
     }
 
 
-def presence_section(
-    found: OutOfFold, *, cost: float | None, ensemble: bool
-) -> tuple[dict[str, Any] | None, str | None]:
+def presence_section(found: OutOfFold, *, cost: float | None) -> tuple[dict[str, Any] | None, str | None]:
     """The presence model with its own test, or None and the reason why there is none."""
     present = found.present
     absent = int((found.status == ABSENT).sum())
     if not absent or not (found.status == PRESENT).any():
         return None, "no calibration case lacks a landmark, so every landmark counts as present"
-    features = presence_features(found, ensemble=ensemble)
+    features = presence_features(found)
     rows = evidence_of(found, features)
     model = fit_presence(rows, present)
     probability = cross_fitted(rows, present)
@@ -131,14 +130,14 @@ def presence_section(
     return section, None
 
 
-def presence_features(found: OutOfFold, *, ensemble: bool) -> tuple[str, ...]:
+def presence_features(found: OutOfFold) -> tuple[str, ...]:
     """Evidence that means the same in prediction as it did out of fold.
 
-    The views of an ensemble are its members, those of one fold its mirror images: their disagreement cannot be
-    compared, so it counts where one network predicts.
+    The agreement of an image with its mirror image is a network's own, so it counts for one and for several. How far
+    the members of an ensemble agree cannot be learned: out of fold there is one that has not seen the case.
     """
-    known = np.isfinite(found.disagreement).all()
-    return ("peak", "spread", "disagreement") if known and not ensemble else ("peak", "spread")
+    mirrored = bool(np.isfinite(found.mirror_disagreement).all())
+    return ("peak", "spread", "mirror") if mirrored else ("peak", "spread")
 
 
 def evidence_of(found: OutOfFold, features: Sequence[str]) -> np.ndarray:
@@ -148,7 +147,7 @@ def evidence_of(found: OutOfFold, features: Sequence[str]) -> np.ndarray:
 
 def peaks_of(found: OutOfFold, case: int) -> Peaks:
     """The peaks of one case, in world mm."""
-    fields = ("points", "confidence", "shape_distance", "replaced", "disagreement", "covariance")
+    fields = [field.name for field in dataclasses.fields(Peaks)]
     return Peaks(**{name: torch.from_numpy(getattr(found, name)[case]) for name in fields})
 
 

@@ -24,7 +24,8 @@ from auto_config.errors import UserError
 FILE_NAME = "out_of_fold.json"
 DATALIST = "data/datalist.json"
 
-_NUMBERS = ("points", "confidence", "covariance", "disagreement", "shape_distance", "replaced", "truth", "density")
+_JUDGED = ("disagreement", "mirror_disagreement", "shape_distance", "replaced")
+_NUMBERS = ("points", "confidence", "covariance", *_JUDGED, "truth", "density")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class OutOfFold:
         confidence: (N, L) sigmoid of the peak.
         covariance: (N, L, D, D) of the heatmap, mm².
         disagreement: (N, L) mm of the views, NaN where there is one.
+        mirror_disagreement: (N, L) mm of the mirror images, NaN where nobody looks in the mirror.
         shape_distance: (N, L) mm, NaN where not judged.
         replaced: (N, L) 1 where the shape took the place of the coarse point.
         truth: (N, L, D) world mm, NaN where not present.
@@ -52,6 +54,7 @@ class OutOfFold:
     confidence: np.ndarray
     covariance: np.ndarray
     disagreement: np.ndarray
+    mirror_disagreement: np.ndarray
     shape_distance: np.ndarray
     replaced: np.ndarray
     truth: np.ndarray
@@ -183,10 +186,7 @@ def predict_case(opened: OpenBundle, item: dict[str, Any]) -> tuple[dict[str, np
         for heatmap, point in zip(density, local, strict=True)
     ]
     row = {
-        **{
-            name: getattr(peaks, name).double().numpy()
-            for name in ("points", "confidence", "covariance", "disagreement", "shape_distance", "replaced")
-        },
+        **{name: getattr(peaks, name).double().numpy() for name in ("points", "confidence", "covariance", *_JUDGED)},
         "truth": label.points,
         "density": np.array(at_truth),
         "status": label.status.astype(int),

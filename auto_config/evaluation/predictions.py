@@ -163,7 +163,8 @@ def read_uncertainty(
             seen.add((at[0], at[1]))
             for i in range(dims):
                 for j in range(i, dims):
-                    value = optional_number(row.get(f"cov_{'xyz'[i]}{'xyz'[j]}_mm2"))
+                    axes = f"{'xyz'[i]}{'xyz'[j]}"
+                    value = optional_number(row.get(f"cov_{axes}_mm2") or row.get(f"cov_{axes}_px2"))
                     covariance[at[0], at[1], i, j] = covariance[at[0], at[1], j, i] = value
             implausible[at[0], at[1]] = row.get("implausible") == "1"
     return covariance, implausible

@@ -7,6 +7,7 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from bundle_tools import edit
 
 from auto_config import cli
@@ -80,6 +81,12 @@ def test_out_of_fold_points_are_those_of_a_prediction_by_that_fold(trained, copy
             assert (density is None) == (item["label"].get(name) in ("absent", "unknown", None))
     document = json.loads((bundle / "models" / "calibration.json").read_text())
     assert document["folds"] == [0, 1] and document["presence"]["absent"] == 1
+    # Each network looks in the mirror, and so does their ensemble.
+    assert document["presence"]["features"] == ["peak", "spread", "mirror"]
+    both = open_bundle(bundle, device="cpu")
+    peaks = both.heatmaps(both.preprocess(image_of(bundle, 1))).peaks
+    assert torch.isfinite(peaks.mirror_disagreement).all()
+    assert (peaks.mirror_disagreement <= peaks.disagreement + 1e-4).all()
 
 
 def test_kept_predictions_are_used_until_the_weights_change(trained, copy_of, monkeypatch):

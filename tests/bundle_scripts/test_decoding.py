@@ -96,7 +96,7 @@ def test_post_processing_makes_peaks_with_columns_for_what_was_not_judged():
     logits[0, 1, 2, 3] = logits[1, 4, 0, 0] = 20.0
     peaks = DecodeHeatmapd(["pred"], PeakDecoder())({"pred": logits, "other": 1})
     assert peaks["other"] == 1
-    assert peaks["pred"].shape == (2, 13)
+    assert peaks["pred"].shape == (2, 14)
     np.testing.assert_allclose(peaks["pred"][:, :3], [[1, 2, 3], [4, 0, 0]], atol=1e-3)
     assert peaks["pred"][:, 4].isnan().all()
     assert (peaks["pred"][:, 5] == 0).all()

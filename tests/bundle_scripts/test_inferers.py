@@ -118,7 +118,7 @@ POINTS = np.array([[10.3, 12.6, 9.1], [25.2, 30.7, 22.4], [1.2, 38.1, 15.5], [34
 def test_points_are_found_everywhere_also_at_the_border():
     network = Peaks(POINTS)
     peaks = inferer()(MetaTensor(coordinates()), network)
-    assert peaks.shape == (1, 4, 13)
+    assert peaks.shape == (1, 4, 14)
     assert not isinstance(peaks, MetaTensor)
     np.testing.assert_allclose(peaks[0, :2, :3], POINTS[:2], atol=0.05)
     # Half of these peaks lies outside of the image, where this network says nothing.

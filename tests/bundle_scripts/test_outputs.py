@@ -107,7 +107,7 @@ def test_files_of_others_are_seen(tmp_path):
 
 class ConstantPeaks(torch.nn.Module):
     def forward(self, x):
-        peaks = torch.zeros((2, 13))
+        peaks = torch.zeros((2, 14))
         peaks[:, :6] = torch.tensor([[1.0, 2, 3, 0.5, math.nan, 0], [0, 0, 0, 0.25, 1.0, 1]])
         return peaks.repeat(len(x), 1, 1)
 
@@ -204,6 +204,7 @@ def test_the_uncertainty_table_has_a_row_for_each_point():
     (short,) = uncertainty_rows("c", {"landmarks": [{"name": "a", "world": [1.0, 2.0], "replaced": False}]})
     assert short == ["c", "a", "", "", "", "0", "", "", "", ""]  # by scripts from before the table
     assert uncertainty_columns(2)[-3:] == ["cov_xx_mm2", "cov_xy_mm2", "cov_yy_mm2"]
+    assert uncertainty_columns(2, "px")[2:5] == ["spread_px", "disagreement_px", "shape_distance_px"]
 
 
 def test_a_viewer_is_told_how_sure_a_point_is():

@@ -38,7 +38,10 @@ def made(cases=25, seed=0, absent=0.2, fold=0, views=True):
         points=points,
         confidence=np.clip(np.where(there, 0.9, 0.2) + random.normal(size=shape) * 0.1, 0.001, 0.999),
         covariance=(spread**2 / 3)[..., None, None] * np.eye(3),
-        disagreement=np.where(there, 0.1, 2.0) * random.uniform(0.5, 2, shape) if views else np.full(shape, np.nan),
+        disagreement=np.full(shape, 0.3),
+        mirror_disagreement=np.where(there, 0.1, 2.0) * random.uniform(0.5, 2, shape)
+        if views
+        else np.full(shape, np.nan),
         shape_distance=np.full(shape, np.nan),
         replaced=np.zeros(shape),
         truth=truth,
@@ -102,9 +105,7 @@ def test_folds_are_joined_and_their_ensemble_is_spoken_of():
     document = calibration_document(both, NAMES, SHAPES, ensemble=True)
     assert (document["cases"], document["folds"]) == (50, [0, 1])
     assert any("rather too large than too small" in note for note in document["notes"])
-    # Members of an ensemble disagree in another way than the mirror images of one network.
-    assert document["presence"]["features"] == ["peak", "spread"]
-    assert calibration_document(both, NAMES, SHAPES)["presence"]["features"] == ["peak", "spread", "disagreement"]
+    assert document["presence"]["features"] == ["peak", "spread", "mirror"]
     assert calibration_document(made(views=False), NAMES, SHAPES)["presence"]["features"] == ["peak", "spread"]
 
 
@@ -119,7 +120,7 @@ def test_out_of_fold_predictions_are_read_as_they_were_written(tmp_path):
     write_out_of_fold(path, found, NAMES, "weights")
     again = read_out_of_fold(path, NAMES, "weights")
     assert (again.cases, again.folds) == (found.cases, found.folds)
-    for name in ("points", "covariance", "truth", "density", "disagreement", "shape_distance", "confidence"):
+    for name in ("points", "covariance", "truth", "density", "mirror_disagreement", "shape_distance", "confidence"):
         np.testing.assert_allclose(getattr(again, name), getattr(found, name), rtol=1e-7, err_msg=name)
     assert (again.status == found.status).all()
     np.testing.assert_array_equal(np.isnan(again.present), found.status == UNKNOWN)
@@ -196,10 +197,11 @@ def test_evidence_by_hand():
         confidence=torch.tensor([0.5, 1.0], dtype=torch.float64),
         shape_distance=torch.zeros(2),
         replaced=torch.zeros(2),
-        disagreement=torch.tensor([0.999, 0.0], dtype=torch.float64),
+        disagreement=torch.zeros(2),
+        mirror_disagreement=torch.tensor([0.999, 0.0], dtype=torch.float64),
         covariance=torch.eye(3, dtype=torch.float64).repeat(2, 1, 1) / 3 * 0.999**2,
     )
-    rows = evidence(peaks, ["peak", "spread", "disagreement"])
+    rows = evidence(peaks, ["peak", "spread", "mirror"])
     np.testing.assert_allclose(rows, [[0, 0, 0], [12, 0, np.log(1e-3)]], atol=1e-7)
     assert evidence_of(made(), ["spread"]).shape == (25, 3, 1)
 

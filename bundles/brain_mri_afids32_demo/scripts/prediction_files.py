@@ -48,11 +48,12 @@ def prediction_rows(case: str, result: Mapping[str, Any], unit: str = "mm") -> l
     return rows
 
 
-def uncertainty_columns(spatial_dims: int) -> list[str]:
-    """Header of ``uncertainty.csv``: what the heatmaps say, for each row of ``predictions.csv``; mm and mm²."""
+def uncertainty_columns(spatial_dims: int, unit: str = "mm") -> list[str]:
+    """Header of ``uncertainty.csv``: what the heatmaps say, for each row of ``predictions.csv``; mm and mm², or px."""
     axes = "xyz"[:spatial_dims]
-    pairs = [f"cov_{a}{b}_mm2" for i, a in enumerate(axes) for b in axes[i:]]
-    return ["case", "landmark", "spread_mm", "disagreement_mm", "shape_distance_mm", "replaced", "implausible", *pairs]
+    pairs = [f"cov_{a}{b}_{unit}2" for i, a in enumerate(axes) for b in axes[i:]]
+    judged = [f"{what}_{unit}" for what in ("spread", "disagreement", "shape_distance")]
+    return ["case", "landmark", *judged, "replaced", "implausible", *pairs]
 
 
 def uncertainty_rows(case: str, result: Mapping[str, Any]) -> list[list[str]]:
@@ -226,7 +227,7 @@ class PredictionFolder:
     def _write_tables(self) -> None:
         dims = self._spatial_dims
         _write_csv(self.folder / PREDICTIONS_FILE, [prediction_columns(dims), *self._rows])
-        _write_csv(self.folder / UNCERTAINTY_FILE, [uncertainty_columns(dims), *self._uncertainty])
+        _write_csv(self.folder / UNCERTAINTY_FILE, [uncertainty_columns(dims, self._unit), *self._uncertainty])
 
 
 def _write_csv(path: Path, rows: Sequence[Sequence[str]]) -> None:
