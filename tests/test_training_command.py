@@ -179,7 +179,9 @@ def test_all_folds_are_trained_in_turn_and_used_together(bundle):
 
 
 def test_ctrl_c_stops_a_training_and_resume_goes_on_within_its_time(bundle):
-    code = f"import sys; from auto_config.training import train; sys.exit(train({str(bundle)!r}, max_epochs=10**6))"
+    # A shell that starts the tests in the background has its children ignore Ctrl-C.
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += f"from auto_config.training import train; sys.exit(train({str(bundle)!r}, max_epochs=10**6))"
     with subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", code],
         env={**os.environ, "PYTHONPATH": str(Path(bundle_scripts.__file__).parents[2])},

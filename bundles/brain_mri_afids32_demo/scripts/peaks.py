@@ -95,8 +95,8 @@ def unpack_peaks(rows: torch.Tensor) -> Peaks:
             f"peaks have the shape (landmarks, {peak_columns(2)}) in 2D or (landmarks, {peak_columns(3)}) in 3D, "
             f"got {tuple(rows.shape)}"
         )
-    single = rows[:, dims : dims + _SINGLE].unbind(-1)
+    confidence, shape_distance, replaced, disagreement, mirror = rows[:, dims : dims + _SINGLE].unbind(-1)
     row, column = torch.triu_indices(dims, dims)
     covariance = rows.new_zeros((len(rows), dims, dims))
     covariance[:, row, column] = covariance[:, column, row] = rows[:, dims + _SINGLE :]
-    return Peaks(rows[:, :dims], *single, covariance)
+    return Peaks(rows[:, :dims], confidence, shape_distance, replaced, disagreement, mirror, covariance)
