@@ -1,7 +1,7 @@
 """How long `inspect` takes and how much memory it needs: many small cases, headers only and with voxels.
 
 Example, the numbers of docs/performance.md:
-    python benchmarks/inspect_speed.py /tmp/many --cases 1000 --size 64
+    python benchmarks/inspect_speed.py many_cases --cases 1000 --size 64
 """
 
 from __future__ import annotations
