@@ -138,7 +138,7 @@ def key_numbers(metrics: Mapping[str, Any], baseline: Mapping[str, Any] | None) 
     ]
     if interval := metrics.get("mre_interval"):
         ends = " to ".join(three_digits(end) for end in interval)
-        rows.insert(1, ("95 % interval of the mean, over cases", f"{ends} {unit}", ""))
+        rows.insert(1, ("95 % interval of the mean", f"{ends} {unit}", ""))
     rates = (baseline or {}).get("sdr", {})
     rows += [
         (f"found within {threshold} {unit}", in_percent(rate), in_percent(rates.get(threshold)))

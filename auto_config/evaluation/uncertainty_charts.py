@@ -124,4 +124,4 @@ def _polyline(places: Sequence[tuple[float, float]], colour: str, width: float =
 
 
 def _picture(parts: Sequence[str], label: str) -> str:
-    return svg(LEFT + SIZE + 14, TOP + SIZE + 44, "".join(parts), label)
+    return svg(LEFT + SIZE + 26, TOP + SIZE + 44, "".join(parts), label)
