@@ -27,7 +27,7 @@ NAMES = ("Nose tip", "nose Tip", "Größe, 1", "EAR left")
 # Shares of the image's extent along R, A and S. The balls of the first two touch.
 POINTS = ((0.31, 0.42, 0.57), (0.40, 0.44, 0.57), (0.71, 0.66, 0.36), (0.23, 0.74, 0.81))
 BALL_RADIUS_MM = 4.0
-START_SECONDS = 240
+START_SECONDS = 600
 
 FIXED = """
 import torch
