@@ -149,7 +149,8 @@ def _say(document: dict[str, Any], found: OutOfFold, unit: str, path: Path) -> N
         lines.append(
             f"presence, of {presence['absent']} absent and {int((found.status == PRESENT).sum())} present landmarks: "
             f"AUROC {presence['auroc']:.3f}, F1 {presence['f1_present']:.3f} present and {presence['f1_absent']:.3f} "
-            f"absent, calibration error {presence['expected_calibration_error']:.3f} (each case judged by others)"
+            f"absent, calibration error {presence['expected_calibration_error']:.3f}"
+            + (" (each case judged by others)" if presence["judged_by_others"] else "")
         )
     for line in [*lines, *document["notes"], f"{path}: written"]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -59,7 +59,9 @@ def calibration_document(
     Returns:
         The content of ``calibration.json``, JSON-able.
     """
-    presence, why_not = presence_section(found, cost=cost)
+    presence, remark = presence_section(found, cost=cost)
+    if presence is not None and not presence["judged_by_others"]:
+        remark = "too few cases lack a landmark to judge each by others: the figures of presence flatter"
     regions = region_section(found, pooled=pooled)
     model = ShapeModel(len(names), shapes.shape[-1])
     model.fit(shapes)
@@ -68,7 +70,7 @@ def calibration_document(
         "levels": list(LEVELS),
         "cases": len(found.cases),
         "folds": sorted(set(found.folds)),
-        "notes": [*_notes(found, regions, ensemble=ensemble), *([why_not] if why_not else [])],
+        "notes": [*_notes(found, regions, ensemble=ensemble), *([remark] if remark else [])],
         "presence": presence,
         "shape": shape_document(model),
         "regions": regions,
@@ -121,6 +123,7 @@ def presence_section(found: OutOfFold, *, cost: float | None) -> tuple[dict[str,
         "thresholds": limits.tolist(),
         "rule": "best mean F1 of present and absent" if cost is None else f"cost {cost:g} of a false landmark",
         "absent": absent,
+        "judged_by_others": all_are_judged_by_others(present),
         "auroc": auroc(probability[known], truth),
         "f1_present": f1_score(said, truth),
         "f1_absent": f1_score(~said, ~truth),
@@ -175,8 +178,6 @@ def _notes(found: OutOfFold, regions: dict[str, Any], *, ensemble: bool) -> list
     absent = int((found.status == ABSENT).sum())
     if 0 < absent < FEW_ABSENT:
         notes.append(f"only {absent} absent landmarks: the probabilities of presence are rough")
-    if absent and (found.status == PRESENT).any() and not all_are_judged_by_others(found.present):
-        notes.append("too few cases lack a landmark to judge each by others: the figures of presence flatter")
     if regions["pooled"]:
         notes.append(
             "one region for all landmarks: its level is that of a landmark drawn at random, and not of each; the "

@@ -174,6 +174,7 @@ def test_figures_of_presence_that_no_other_case_judges_are_said_to_flatter():
     found.status[4, 1] = ABSENT
     document = calibration_document(found, NAMES, SHAPES)
     assert any("figures of presence flatter" in note for note in document["notes"])
+    assert not document["presence"]["judged_by_others"]
     found.status[5, 1] = ABSENT
     document = calibration_document(found, NAMES, SHAPES)
     assert not any("figures of presence flatter" in note for note in document["notes"])
