@@ -36,15 +36,18 @@ $(BIN)/python:
 	$(PYTHON) -c '$(SUPPORTED)' || { echo "error: $(PYTHON) is not Python 3.10 to 3.13" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "error: python -m venv failed; on Debian or Ubuntu: apt install python3-venv" >&2; exit 2; }
 
+# After pip's own words, which may be many: what most often was the reason.
+TOO_FULL = { echo "error: installing failed; PyTorch with CUDA takes 8 GB of disk in each environment, $$(df -Ph . | awk 'END {print $$4}') are free here" >&2; exit 2; }
+
 # A stamp for each set of extras, so that installing is done once and again when pyproject.toml changes. `dev` includes `demo`.
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	@echo "Installing into $(VENV): PyTorch with CUDA is a few GB, this takes minutes, once."
-	$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[dev]' || $(TOO_FULL)
 	@touch $(VENV)/.demo $@
 
 $(VENV)/.demo: pyproject.toml | $(BIN)/python
 	@echo "Installing into $(VENV): PyTorch with CUDA is a few GB, this takes minutes, once."
-	$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[demo]'
+	$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[demo]' || $(TOO_FULL)
 	@touch $@
 
 # Starts anew each time; `.venv/bin/auto_config demo FOLDER` keeps what it made.
@@ -76,7 +79,7 @@ $(LABEL_BIN)/python:
 
 $(LABEL_VENV)/.label $(LABEL_VENV)/.clients: pyproject.toml | $(LABEL_BIN)/python
 	@echo "Installing into $(LABEL_VENV): MONAI Label and PyTorch with CUDA are 8 GB, this takes minutes, once."
-	$(LABEL_BIN)/python -m pip install --disable-pip-version-check -q -e '.[$(if $(findstring clients,$@),clients,label)-test]'
+	$(LABEL_BIN)/python -m pip install --disable-pip-version-check -q -e '.[$(if $(findstring clients,$@),clients,label)-test]' || $(TOO_FULL)
 	@touch $@
 
 # MONAI Label starts tools of its environment, such as torchrun, by their names.
