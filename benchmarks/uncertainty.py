@@ -145,7 +145,7 @@ def judge_halves(found: OutOfFold, repeats: int) -> dict[str, Any]:
         rows[str(level)] = {kind: float(np.mean(inside[kind, level])) for kind in scores}
         rows[str(level)]["exact"] = float(np.mean(expected[level]))
     evidence = evidence_of(found, ("peak", "spread", "mirror"))
-    probability, present = cross_fitted(evidence, found.present), found.present
+    probability, present = cross_fitted(evidence, found.present, found.units), found.present
     judged = ~np.isnan(present)
     rows["presence_auroc"] = auroc(probability[judged], present[judged] == 1)
     return rows

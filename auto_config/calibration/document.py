@@ -109,10 +109,10 @@ def presence_section(found: OutOfFold, *, cost: float | None) -> tuple[dict[str,
     features = presence_features(found)
     rows = evidence_of(found, features)
     model = fit_presence(rows, present)
-    probability = cross_fitted(rows, present)
+    probability = cross_fitted(rows, present, found.units)
     limits = thresholds(probability, present) if cost is None else np.full(present.shape[1], cost_threshold(cost))
     known = ~np.isnan(present)
-    said, truth = cross_fitted_decisions(rows, present, cost)[known], present[known] == 1
+    said, truth = cross_fitted_decisions(rows, present, cost, found.units)[known], present[known] == 1
     section = {
         "features": list(features),
         "mean": model.mean.tolist(),
@@ -123,7 +123,7 @@ def presence_section(found: OutOfFold, *, cost: float | None) -> tuple[dict[str,
         "thresholds": limits.tolist(),
         "rule": "best mean F1 of present and absent" if cost is None else f"cost {cost:g} of a false landmark",
         "absent": absent,
-        "judged_by_others": all_are_judged_by_others(present),
+        "judged_by_others": all_are_judged_by_others(present, found.units),
         "auroc": auroc(probability[known], truth),
         "f1_present": f1_score(said, truth),
         "f1_absent": f1_score(~said, ~truth),

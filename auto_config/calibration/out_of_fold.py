@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ class OutOfFold:
         density: (N, L) the heatmap, as a probability for each voxel, at the true point; 0 outside of what was looked
             at, NaN where there is no true point.
         status: (N, L) of the truth.
+        groups: (N,) group of each case, such as its patient, None where it has none; empty where no case has one.
     """
 
     cases: tuple[str, ...]
@@ -60,11 +61,24 @@ class OutOfFold:
     truth: np.ndarray
     density: np.ndarray
     status: np.ndarray
+    groups: tuple[str | None, ...] = ()
 
     @property
     def present(self) -> np.ndarray:
         """(N, L) 1 present, 0 absent, NaN unknown."""
         return np.where(self.status == UNKNOWN, np.nan, (self.status == PRESENT).astype(float))
+
+    @property
+    def all_groups(self) -> tuple[str | None, ...]:
+        """(N,) `groups`, also where it is empty."""
+        return self.groups or (None,) * len(self.cases)
+
+    @property
+    def units(self) -> np.ndarray:
+        """(N,) a number for each case, the same for all cases of one group."""
+        keys = [("case", i) if group is None else ("group", group) for i, group in enumerate(self.all_groups)]
+        numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+        return np.array([numbers[key] for key in keys], dtype=int)
 
 
 def joined(parts: Sequence[OutOfFold]) -> OutOfFold:
@@ -73,6 +87,7 @@ def joined(parts: Sequence[OutOfFold]) -> OutOfFold:
     return OutOfFold(
         cases=tuple(case for part in parts for case in part.cases),
         folds=tuple(fold for part in parts for fold in part.folds),
+        groups=tuple(group for part in parts for group in part.all_groups),
         **arrays,
     )
 
@@ -106,10 +121,17 @@ def _items(bundle: Path, fold: int | None) -> list[dict[str, Any]]:
     return [item for item in items if (fold is None or item.get("fold") == fold) and item.get("label")]
 
 
+def group_of(item: Mapping[str, Any]) -> str | None:
+    """The group of an item of a data list, None where it has none."""
+    return None if item.get("group") is None else str(item["group"])
+
+
 def is_of_these_labels(found: OutOfFold, bundle: Path, fold: int, names: Sequence[str]) -> bool:
     """Whether kept predictions are of the validation cases of a fold as the data list has them now."""
     items = _items(bundle, fold)
     if list(found.cases) != [str(item["case"]) for item in items]:
+        return False
+    if list(found.all_groups) != [group_of(item) for item in items]:
         return False
     sets = [LandmarkSet.from_inline(item["label"], names, spatial_dims=found.truth.shape[-1]) for item in items]
     status, points = np.array([one.status for one in sets]), np.array([one.points for one in sets])
@@ -162,6 +184,7 @@ def stacked(items: Sequence[dict[str, Any]], rows: Sequence[dict[str, np.ndarray
     return OutOfFold(
         cases=tuple(str(item["case"]) for item in items),
         folds=(fold,) * len(items),
+        groups=tuple(group_of(item) for item in items),
         **{name: np.stack([row[name] for row in rows]) for name in rows[0]},
     )
 
@@ -216,7 +239,12 @@ def write_out_of_fold(path: Path, found: OutOfFold, names: Sequence[str], weight
     document: dict[str, Any] = {"weights": weights, "landmarks": list(names), "cases": {}}
     for i, case in enumerate(found.cases):
         numbers = {name: _listed(getattr(found, name)[i]) for name in _NUMBERS}
-        document["cases"][case] = {"fold": found.folds[i], "status": found.status[i].tolist(), **numbers}
+        document["cases"][case] = {
+            "fold": found.folds[i],
+            "group": found.all_groups[i],
+            "status": found.status[i].tolist(),
+            **numbers,
+        }
     atomic_write_text(path, json.dumps(document, allow_nan=False) + "\n")
 
 
@@ -230,6 +258,7 @@ def read_out_of_fold(path: Path, names: Sequence[str], weights: str) -> OutOfFol
         return OutOfFold(
             cases=tuple(rows),
             folds=tuple(int(row["fold"]) for row in rows.values()),
+            groups=tuple(row["group"] for row in rows.values()),
             status=np.array([row["status"] for row in rows.values()], dtype=int),
             **{name: np.array([row[name] for row in rows.values()], dtype=np.float64) for name in _NUMBERS},
         )

@@ -20,8 +20,8 @@ OFFSET_DEVIATION = 1.0
 """Standard deviation of the prior on the landmarks' own offsets, in logits."""
 SHRINKAGE = 10
 """A landmark with so many examples of its rarer state has half a threshold of its own."""
-GROUPS = 5
-"""Groups of cases of which each is judged by a model of the others."""
+PARTS = 5
+"""Parts of the cases of which each is judged by a model of the others."""
 
 
 @dataclass(frozen=True)
@@ -85,32 +85,38 @@ def fit_presence(evidence: np.ndarray, present: np.ndarray) -> PresenceModel:
     return PresenceModel(mean, scale, found[:features], float(found[features]), found[features + 1 :])
 
 
-def cross_fitted(evidence: np.ndarray, present: np.ndarray, groups: int = GROUPS) -> np.ndarray:
-    """Probabilities (N, L) of each case by a model of the other groups of cases; see `fit_presence`.
+def cross_fitted(evidence: np.ndarray, present: np.ndarray, units: np.ndarray | None = None) -> np.ndarray:
+    """Probabilities (N, L) of each case by a model of the other parts of the cases; see `fit_presence`.
 
-    A group whose other cases hold no absent landmark gets those of the model of all.
+    A part whose other cases hold no absent landmark gets those of the model of all.
+
+    Args:
+        evidence: (N, L, F), finite.
+        present: (N, L) 1 or 0, NaN where nobody knows.
+        units: (N,) a number for each case; cases of one number, such as scans of one patient, are judged by models that
+            saw neither. None where each case stands for itself.
     """
-    group = _groups(len(present), groups)
+    part = _parts(present, units)
     out = fit_presence(evidence, present).probability(evidence)
-    for number in np.unique(group):
-        rest = present[group != number]
+    for number in np.unique(part):
+        rest = present[part != number]
         if (rest == 0).any() and (rest == 1).any():
-            model = fit_presence(evidence[group != number], rest)
-            out[group == number] = model.probability(evidence[group == number])
+            model = fit_presence(evidence[part != number], rest)
+            out[part == number] = model.probability(evidence[part == number])
     return out
 
 
-def all_are_judged_by_others(present: np.ndarray, groups: int = GROUPS) -> bool:
-    """Whether each group of `cross_fitted` leaves both states to learn from."""
-    group = _groups(len(present), groups)
-    rests = [present[group != number] for number in np.unique(group)]
+def all_are_judged_by_others(present: np.ndarray, units: np.ndarray | None = None) -> bool:
+    """Whether each part of `cross_fitted` leaves both states to learn from."""
+    part = _parts(present, units)
+    rests = [present[part != number] for number in np.unique(part)]
     return all((rest == 0).any() and (rest == 1).any() for rest in rests)
 
 
 def cross_fitted_decisions(
-    evidence: np.ndarray, present: np.ndarray, cost: float | None = None, groups: int = GROUPS
+    evidence: np.ndarray, present: np.ndarray, cost: float | None = None, units: np.ndarray | None = None
 ) -> np.ndarray:
-    """Decisions (N, L) bool about each case by a model, and by thresholds, of the other groups of cases.
+    """Decisions (N, L) bool about each case by a model, and by thresholds, of the other parts of the cases.
 
     Thresholds that are chosen on the cases that they are tested on look better than they are.
 
@@ -118,24 +124,27 @@ def cross_fitted_decisions(
         evidence: (N, L, F), finite.
         present: (N, L) 1 or 0, NaN where nobody knows.
         cost: see `cost_threshold`; None for `thresholds`.
-        groups: Number of groups.
+        units: see `cross_fitted`.
     """
-    probability = cross_fitted(evidence, present, groups)
+    probability = cross_fitted(evidence, present, units)
     if cost is not None:
         return probability >= cost_threshold(cost)
-    group = _groups(len(present), groups)
+    units = np.arange(len(present)) if units is None else units
+    part = _parts(present, units)
     out = probability >= thresholds(probability, present)
-    for number in np.unique(group):
-        others = group != number
+    for number in np.unique(part):
+        others = part != number
         rest = present[others]
         if (rest == 0).any() and (rest == 1).any():
-            limits = thresholds(cross_fitted(evidence[others], rest, groups), rest)
+            limits = thresholds(cross_fitted(evidence[others], rest, units[others]), rest)
             out[~others] = probability[~others] >= limits
     return out
 
 
-def _groups(cases: int, groups: int) -> np.ndarray:
-    return np.arange(cases) % min(groups, cases)
+def _parts(present: np.ndarray, units: np.ndarray | None) -> np.ndarray:
+    """The part (N,) of each case; a unit is never divided."""
+    number = np.arange(len(present)) if units is None else np.unique(units, return_inverse=True)[1]
+    return number % PARTS
 
 
 def cost_threshold(cost: float) -> float:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -126,6 +127,24 @@ def test_out_of_fold_predictions_are_read_as_they_were_written(tmp_path):
     np.testing.assert_array_equal(np.isnan(again.present), found.status == UNKNOWN)
 
 
+def test_groups_are_kept_and_cases_without_one_stand_for_themselves(tmp_path):
+    groups = ("anna", None, "ben", "anna", None)
+    found = replace(made(cases=5), groups=groups)
+    assert found.units.tolist() == [0, 1, 2, 0, 3] and made(cases=3).units.tolist() == [0, 1, 2]
+    assert joined([made(cases=2), found]).groups == (None, None, *groups)
+    path = tmp_path / "out_of_fold.json"
+    write_out_of_fold(path, found, NAMES, "weights")
+    assert read_out_of_fold(path, NAMES, "weights").groups == groups
+
+
+def test_the_document_judges_patients_by_others():
+    found = made(cases=20, absent=0.0)
+    found.status[4:6, 1] = ABSENT
+    assert calibration_document(found, NAMES, SHAPES)["presence"]["judged_by_others"]
+    same = replace(found, groups=tuple("anna" if i in (4, 5) else None for i in range(20)))
+    assert not calibration_document(same, NAMES, SHAPES)["presence"]["judged_by_others"]
+
+
 def test_predictions_of_labels_that_were_corrected_do_not_count(tmp_path):
     found, words = made(cases=3), {ABSENT: "absent", UNKNOWN: "unknown"}
     items = [
@@ -149,6 +168,7 @@ def test_predictions_of_labels_that_were_corrected_do_not_count(tmp_path):
 
     assert still_good(*items)
     assert not still_good(*items[:2])
+    assert not still_good({**items[0], "group": "anna"}, *items[1:])
     n, k = np.argwhere(found.status == PRESENT)[0]
     was = items[n]["label"][NAMES[k]]
     items[n]["label"][NAMES[k]] = [was[0] + 0.1, *was[1:]]

@@ -157,3 +157,26 @@ def test_a_single_case_without_a_landmark_cannot_be_judged_by_others():
     assert all_are_judged_by_others(present)
     evidence = np.random.default_rng(6).normal(size=(12, 2, 1))
     assert cross_fitted_decisions(evidence, present).shape == (12, 2)
+
+
+def test_cases_of_one_patient_are_judged_by_other_patients():
+    random = np.random.default_rng(7)
+    evidence, present, _ = simulated_heatmaps(random, 40, landmarks=2)
+    units = np.arange(40) // 4  # ten patients with four scans each
+    other, own = present.copy(), (units == 3) | (units == 8)  # every fifth patient
+    other[own] = 1 - present[own]
+    for one in (cross_fitted, cross_fitted_decisions):
+        judged = [one(evidence, truth, units=units) for truth in (present, other)]
+        np.testing.assert_array_equal(judged[0][own], judged[1][own])
+        assert (judged[0][~own] != judged[1][~own]).any()
+        assert (one(evidence, present)[own] != one(evidence, other)[own]).any()  # divided by cases, they know
+
+
+def test_one_patient_cannot_be_judged_by_others():
+    present = np.ones((12, 2))
+    present[[3, 4], 0] = 0
+    assert all_are_judged_by_others(present)
+    assert not all_are_judged_by_others(present, np.zeros(12, dtype=int))
+    units = np.arange(12)
+    units[4] = 3
+    assert not all_are_judged_by_others(present, units)  # both absent ones are of one patient
