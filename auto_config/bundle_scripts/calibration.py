@@ -31,20 +31,28 @@ def evidence(peaks: Peaks, features: Sequence[str]) -> np.ndarray:
 
     Args:
         peaks: Of one image, in world mm.
-        features: Of ``peak`` (logit of the confidence), ``spread`` and ``mirror`` (logarithms of mm).
+        features: Of ``peak`` (logit of the confidence), ``spread``, ``mirror`` and ``views`` (logarithms of mm).
 
     Returns:
-        (L, F).
+        (L, F); NaN where a prediction does not give it, as ``views`` with one network alone.
     """
     probability = peaks.confidence.double().numpy()
     with np.errstate(divide="ignore"):
         logit = np.log(probability) - np.log1p(-probability)
+    # The views of one network are its mirror images, whose disagreement says something else.
+    views = peaks.disagreement.double().numpy() if of_several_networks(peaks) else np.full_like(logit, np.nan)
     columns = {
         "peak": np.clip(logit, -_LARGEST_LOGIT, _LARGEST_LOGIT),
         "spread": np.log(peaks.spread.double().numpy() + _SMALLEST_MM),
         "mirror": np.log(peaks.mirror_disagreement.double().numpy() + _SMALLEST_MM),
+        "views": np.log(views + _SMALLEST_MM),
     }
     return np.stack([columns[name] for name in features], axis=-1)
+
+
+def of_several_networks(peaks: Peaks) -> bool:
+    """Whether the disagreement of the views of an image is that of several networks, and not only of mirror images."""
+    return bool((peaks.disagreement.isfinite() & (peaks.disagreement != peaks.mirror_disagreement)).any())
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,8 @@ class Calibration:
         cases: Number of calibration cases.
         notes: Reservations, a sentence each.
         levels: Nominal levels of the regions.
-        presence: Features, numbers and thresholds of the presence model; None where nothing could be learned of it.
+        presence: Features, numbers and thresholds of the presence model, with ``without_views`` where one of the
+            features is ``views``; None where nothing could be learned of it.
         shape: Shape of the training cases, which checks predictions; None where it says nothing.
         regions: (levels, L) each: ``ball_mm``, the radius; ``ellipsoid``, the factor on the standard deviations of the
             heatmap; ``levelset``, the smallest density of the heatmap. Infinite (minus infinite for the last) where
@@ -72,12 +81,26 @@ class Calibration:
     regions: dict[str, np.ndarray]
 
     def probability(self, peaks: Peaks) -> np.ndarray | None:
-        """Probability (L,) that each landmark is present, of peaks in world mm; None where it is not known."""
+        """Probability (L,) that each landmark is present, of peaks in world mm; None where it is not known.
+
+        Where the agreement of an ensemble is evidence and one network predicts alone, as in MONAI's own commands, the
+        model of the same cases without this evidence says it.
+
+        Raises:
+            ValueError: The prediction does not give what the model was calibrated with.
+        """
         if self.presence is None:
             return None
-        model = {key: np.asarray(self.presence[key]) for key in ("mean", "scale", "weights", "intercept", "offsets")}
-        rows = (evidence(peaks, self.presence["features"]) - model["mean"]) / model["scale"]
-        return 1.0 / (1.0 + np.exp(-(rows @ model["weights"] + model["intercept"] + model["offsets"])))
+        for section in (self.presence, self.presence.get("without_views")):
+            found = None if section is None else evidence(peaks, section["features"])
+            if section is not None and found is not None and np.isfinite(found).all():
+                model = {key: np.asarray(section[key]) for key in ("mean", "scale", "weights", "intercept", "offsets")}
+                logit = (found - model["mean"]) / model["scale"] @ model["weights"]
+                return 1.0 / (1.0 + np.exp(-(logit + model["intercept"] + model["offsets"])))
+        raise ValueError(
+            f"{FILE_NAME}: presence was calibrated with {', '.join(self.presence['features'])}, and this prediction "
+            "does not give all of them; run `auto_config calibrate` on the bundle"
+        )
 
     def present(self, probability: np.ndarray) -> np.ndarray:
         """(L,) bool: which landmarks count as present."""

@@ -233,3 +233,21 @@ def test_a_damaged_calibration_is_named(tmp_path, text):
     path.write_text(text)
     with pytest.raises(ValueError, match=r"calibration.json: cannot be used .* run `auto_config calibrate`"):
         read_calibration(path, NAMES)
+
+
+def two_landmarks(**more):
+    """Peaks of two landmarks, all at 0 with a spread of 1 mm."""
+    numbers = dict.fromkeys(("confidence", "shape_distance", "replaced", "disagreement", "mirror_disagreement"))
+    numbers = {name: torch.full((2,), 0.5, dtype=torch.float64) for name in numbers}
+    given = {name: torch.tensor(values, dtype=torch.float64) for name, values in more.items()}
+    return Peaks(**{**numbers, "points": torch.zeros(2, 3), "covariance": torch.eye(3).repeat(2, 1, 1) / 3, **given})
+
+
+def test_the_agreement_of_one_network_with_its_mirror_image_is_not_that_of_an_ensemble():
+    several = two_landmarks(disagreement=[0.999, 0.5], mirror_disagreement=[0.4, 0.5])
+    np.testing.assert_allclose(evidence(several, ["views"])[:, 0], [0, np.log(0.501)], atol=1e-7)
+    not_mirrored = two_landmarks(disagreement=[0.999, 0.999], mirror_disagreement=[np.nan, np.nan])
+    np.testing.assert_allclose(evidence(not_mirrored, ["views"])[:, 0], 0, atol=1e-7)
+    for disagreement in ([0.3, 0.5], [np.nan, np.nan]):
+        alone = two_landmarks(disagreement=disagreement, mirror_disagreement=[0.3, 0.5])
+        assert np.isnan(evidence(alone, ["views"])).all()
