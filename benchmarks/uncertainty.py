@@ -165,14 +165,14 @@ def predict_tests(bundle: Path) -> tuple[OutOfFold, dict[str, np.ndarray]]:
             bound = calibration.region("levelset", level)
             count = (density.reshape(len(density), -1) >= bound[:, None]).sum(axis=1)
             sizes[str(level)].append(np.where(np.isfinite(bound), count * voxel, np.inf))
-    return stacked(items, rows, -1), {level: np.stack(rows) for level, rows in sizes.items()}
+    return stacked(items, rows, None), {level: np.stack(rows) for level, rows in sizes.items()}
 
 
 def predict_members(bundle: Path, weights: list[Path]) -> OutOfFold:
     """Predictions of the test cases by one network."""
     opened = open_bundle(bundle, weights=weights)
     items = listed_cases(bundle, None)
-    return stacked(items, [predict_case(opened, item)[0] for item in items], -1)
+    return stacked(items, [predict_case(opened, item)[0] for item in items], None)
 
 
 def calibration_of(bundle: Path) -> Calibration:
@@ -247,7 +247,7 @@ def dropout_samples(bundle: Path, rate: float) -> tuple[np.ndarray, OutOfFold]:
     leave_dropout_on(opened, rate)
     torch.manual_seed(0)
     samples = [[predict_case(opened, item)[0]["points"] for item in items] for _ in range(SAMPLES)]
-    return np.array(samples), stacked(items, rows, -1)
+    return np.array(samples), stacked(items, rows, None)
 
 
 def with_dropout(bundle: Path, rate: float) -> dict[str, Any]:

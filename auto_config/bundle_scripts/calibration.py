@@ -24,6 +24,7 @@ from .shape import ShapeModel
 FILE_NAME = "calibration.json"
 _LARGEST_LOGIT = 12.0
 _SMALLEST_MM = 1e-3
+_ROUND_OFF = 1e-5
 
 
 def evidence(peaks: Peaks, features: Sequence[str]) -> np.ndarray:
@@ -52,7 +53,8 @@ def evidence(peaks: Peaks, features: Sequence[str]) -> np.ndarray:
 
 def of_several_networks(peaks: Peaks) -> bool:
     """Whether the disagreement of the views of an image is that of several networks, and not only of mirror images."""
-    return bool((peaks.disagreement.isfinite() & (peaks.disagreement != peaks.mirror_disagreement)).any())
+    mirror = peaks.mirror_disagreement.nan_to_num(0.0)
+    return bool(((peaks.disagreement - mirror).abs() > _ROUND_OFF * peaks.disagreement).any())
 
 
 @dataclass(frozen=True)

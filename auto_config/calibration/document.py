@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from auto_config.bundle_scripts.calibration import evidence, shape_document
+from auto_config.bundle_scripts.calibration import evidence, of_several_networks, shape_document
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT
 from auto_config.bundle_scripts.peaks import Peaks
 from auto_config.bundle_scripts.shape import ShapeModel
@@ -23,6 +23,7 @@ from auto_config.calibration.conformal import (
 )
 from auto_config.calibration.out_of_fold import OutOfFold
 from auto_config.calibration.presence import (
+    PresenceModel,
     all_are_judged_by_others,
     cost_threshold,
     cross_fitted,
@@ -44,17 +45,19 @@ def calibration_document(
     pooled: bool = False,
     cost: float | None = None,
     ensemble: bool = False,
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Everything that predictions of unseen cases say about the next prediction.
 
     Args:
-        found: Out-of-fold predictions.
+        found: Out-of-fold predictions, or those of other cases by the networks in use.
         names: Landmarks in channel order.
         shapes: (N, L, D) world mm of all training cases, NaN where a landmark is not present.
         pooled: One region for all landmarks, finite with fewer cases.
         cost: Cost of calling an absent landmark present, where calling a present one absent costs 1; None chooses
             the thresholds with the best mean F1 of both.
-        ensemble: The bundle averages several folds, of which each predicted its own cases here.
+        ensemble: The bundle averages several networks.
+        notes: Further reservations about the cases.
 
     Returns:
         The content of ``calibration.json``, JSON-able.
@@ -69,8 +72,9 @@ def calibration_document(
         "landmarks": list(names),
         "levels": list(LEVELS),
         "cases": len(found.cases),
+        "source": "validation cases of the folds" if found.folds else "other cases",
         "folds": sorted(set(found.folds)),
-        "notes": [*_notes(found, regions, ensemble=ensemble), *([remark] if remark else [])],
+        "notes": [*_notes(found, regions, ensemble=ensemble), *notes, *([remark] if remark else [])],
         "presence": presence,
         "shape": shape_document(model),
         "regions": regions,
@@ -114,12 +118,7 @@ def presence_section(found: OutOfFold, *, cost: float | None) -> tuple[dict[str,
     known = ~np.isnan(present)
     said, truth = cross_fitted_decisions(rows, present, cost, found.units)[known], present[known] == 1
     section = {
-        "features": list(features),
-        "mean": model.mean.tolist(),
-        "scale": model.scale.tolist(),
-        "weights": model.weights.tolist(),
-        "intercept": model.intercept,
-        "offsets": model.offsets.tolist(),
+        **_model_document(model, features),
         "thresholds": limits.tolist(),
         "rule": "best mean F1 of present and absent" if cost is None else f"cost {cost:g} of a false landmark",
         "absent": absent,
@@ -130,17 +129,35 @@ def presence_section(found: OutOfFold, *, cost: float | None) -> tuple[dict[str,
         "expected_calibration_error": expected_calibration_error(probability[known], truth),
         "reliability": reliability(probability[known], truth),
     }
+    if "views" in features:
+        others = tuple(name for name in features if name != "views")
+        section["without_views"] = _model_document(fit_presence(evidence_of(found, others), present), others)
     return section, None
 
 
+def _model_document(model: PresenceModel, features: Sequence[str]) -> dict[str, Any]:
+    """What prediction needs of a model."""
+    return {
+        "features": list(features),
+        "mean": model.mean.tolist(),
+        "scale": model.scale.tolist(),
+        "weights": model.weights.tolist(),
+        "intercept": model.intercept,
+        "offsets": model.offsets.tolist(),
+    }
+
+
 def presence_features(found: OutOfFold) -> tuple[str, ...]:
-    """Evidence that means the same in prediction as it did out of fold.
+    """Evidence that means the same in prediction as it did for these cases.
 
     The agreement of an image with its mirror image is a network's own, so it counts for one and for several. How far
-    the members of an ensemble agree cannot be learned: out of fold there is one that has not seen the case.
+    the members of an ensemble agree is evidence where all of them predicted the cases and none had seen them; it cannot
+    be learned out of fold, where there is one such member.
     """
     mirrored = bool(np.isfinite(found.mirror_disagreement).all())
-    return ("peak", "spread", "mirror") if mirrored else ("peak", "spread")
+    several = not found.folds and all(of_several_networks(peaks_of(found, i)) for i in range(len(found.cases)))
+    views = several and bool(np.isfinite(found.disagreement).all())
+    return ("peak", "spread", *(("mirror",) if mirrored else ()), *(("views",) if views else ()))
 
 
 def evidence_of(found: OutOfFold, features: Sequence[str]) -> np.ndarray:
@@ -162,7 +179,12 @@ def _notes(found: OutOfFold, regions: dict[str, Any], *, ensemble: bool) -> list
             f"only fold {found.folds[0]} was trained: its {cases} validation cases are all there is to calibrate on; "
             "`auto_config train BUNDLE --fold all` gives every training case a part"
         )
-    if ensemble:
+    if ensemble and not found.folds:
+        notes.append(
+            "calibrated for the average of the bundle's networks, which `auto_config predict` and `serve` use; MONAI's "
+            "own commands take models/model.pt alone, whose errors are larger"
+        )
+    if ensemble and found.folds:
         notes.append(
             "each case was predicted by the one fold that did not train on it, and the bundle averages the folds, with "
             "errors that are smaller as a rule: regions are then rather too large than too small"

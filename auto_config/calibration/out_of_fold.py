@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +30,26 @@ _NUMBERS = ("points", "confidence", "covariance", *_JUDGED, "truth", "density")
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """Predictions and truth of N cases and L landmarks.
+    """Predictions and truth of N cases and L landmarks, in R rows: one of each landmark, further ones where there are many.
+
+    The truth of a row is that of the point that it is matched with; see `matched`.
 
     Args:
         cases: (N,) names.
-        folds: (N,) fold in whose validation cases each is.
-        points: (N, L, D) predicted, world mm.
-        confidence: (N, L) sigmoid of the peak.
-        covariance: (N, L, D, D) of the heatmap, mm².
-        disagreement: (N, L) mm of the views, NaN where there is one.
-        mirror_disagreement: (N, L) mm of the mirror images, NaN where nobody looks in the mirror.
-        shape_distance: (N, L) mm, NaN where not judged.
-        replaced: (N, L) 1 where the shape took the place of the coarse point.
-        truth: (N, L, D) world mm, NaN where not present.
-        density: (N, L) the heatmap, as a probability for each voxel, at the true point; 0 outside of what was looked
+        folds: (N,) fold in whose validation cases each is; empty for other cases, which all networks in use predicted.
+        points: (N, R, D) predicted, world mm.
+        confidence: (N, R) sigmoid of the peak.
+        covariance: (N, R, D, D) of the heatmap, mm².
+        disagreement: (N, R) mm of the views, NaN where there is one.
+        mirror_disagreement: (N, R) mm of the mirror images, NaN where nobody looks in the mirror.
+        shape_distance: (N, R) mm, NaN where not judged.
+        replaced: (N, R) 1 where the shape took the place of the coarse point.
+        truth: (N, R, D) world mm, NaN where not present.
+        density: (N, R) the heatmap, as a probability for each voxel, at the true point; 0 outside of what was looked
             at, NaN where there is no true point.
-        status: (N, L) of the truth.
+        status: (N, R) of the truth.
         groups: (N,) group of each case, such as its patient, None where it has none; empty where no case has one.
+        missed: (N, L) number of true points that no row is matched with; empty where every landmark is there once.
     """
 
     cases: tuple[str, ...]
@@ -62,10 +65,11 @@ class OutOfFold:
     density: np.ndarray
     status: np.ndarray
     groups: tuple[str | None, ...] = ()
+    missed: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=int))
 
     @property
     def present(self) -> np.ndarray:
-        """(N, L) 1 present, 0 absent, NaN unknown."""
+        """(N, R) 1 present, 0 absent, NaN unknown."""
         return np.where(self.status == UNKNOWN, np.nan, (self.status == PRESENT).astype(float))
 
     @property
@@ -179,11 +183,11 @@ def predict_fold(
     return stacked(items, rows, fold)
 
 
-def stacked(items: Sequence[dict[str, Any]], rows: Sequence[dict[str, np.ndarray]], fold: int) -> OutOfFold:
-    """What `predict_case` gave for each of some cases, as one."""
+def stacked(items: Sequence[dict[str, Any]], rows: Sequence[dict[str, np.ndarray]], fold: int | None) -> OutOfFold:
+    """What `predict_case` gave for each of some cases, of one fold or, if None, of none, as one."""
     return OutOfFold(
         cases=tuple(str(item["case"]) for item in items),
-        folds=(fold,) * len(items),
+        folds=() if fold is None else (fold,) * len(items),
         groups=tuple(group_of(item) for item in items),
         **{name: np.stack([row[name] for row in rows]) for name in rows[0]},
     )

@@ -9,7 +9,7 @@ from auto_config.bundle_scripts.calibration import evidence, read_calibration
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN
 from auto_config.bundle_scripts.peaks import Peaks
 from auto_config.calibration.command import calibrate
-from auto_config.calibration.document import calibration_document, evidence_of, peaks_of
+from auto_config.calibration.document import calibration_document, evidence_of, peaks_of, presence_features
 from auto_config.calibration.out_of_fold import (
     OutOfFold,
     is_of_these_labels,
@@ -251,3 +251,49 @@ def test_the_agreement_of_one_network_with_its_mirror_image_is_not_that_of_an_en
     for disagreement in ([0.3, 0.5], [np.nan, np.nan]):
         alone = two_landmarks(disagreement=disagreement, mirror_disagreement=[0.3, 0.5])
         assert np.isnan(evidence(alone, ["views"])).all()
+
+
+def of_an_ensemble(cases=40, seed=0, **more):
+    """Predictions of other cases by several networks, which agree where a landmark is."""
+    found = made(cases=cases, seed=seed, **more)
+    random = np.random.default_rng([seed, 1])
+    apart = np.where(found.status == PRESENT, 0.2, 3.0) * random.uniform(0.5, 2, found.status.shape)
+    mirror = np.nan_to_num(found.mirror_disagreement)
+    return replace(found, folds=(), disagreement=np.hypot(mirror, apart))
+
+
+def test_agreement_of_the_members_is_evidence_where_none_of_them_had_seen_the_cases(tmp_path):
+    found = of_an_ensemble()
+    document = calibration_document(found, NAMES, SHAPES, ensemble=True, notes=["one more"])
+    assert (document["folds"], document["source"], document["cases"]) == ([], "other cases", 40)
+    assert document["presence"]["features"] == ["peak", "spread", "mirror", "views"]
+    assert document["presence"]["without_views"]["features"] == ["peak", "spread", "mirror"]
+    assert presence_features(replace(found, folds=(0,) * 40)) == ("peak", "spread", "mirror")
+    assert presence_features(of_an_ensemble(views=False)) == ("peak", "spread", "views")
+    alone = replace(found, disagreement=found.mirror_disagreement)
+    assert presence_features(alone) == ("peak", "spread", "mirror")
+    told = " ".join(document["notes"])
+    assert "one more" in told and "models/model.pt alone, whose errors are larger" in told
+    assert "the one fold that did not train on it" not in told and "was trained: its" not in told
+
+
+def test_one_network_falls_back_to_the_evidence_that_it_gives(tmp_path):
+    found = of_an_ensemble()
+    path = tmp_path / "calibration.json"
+    document = calibration_document(found, NAMES, SHAPES, ensemble=True)
+    path.write_text(json.dumps(document, allow_nan=False))
+    calibration = read_calibration(path, NAMES)
+    alone = replace(found, disagreement=found.mirror_disagreement)
+    probability = calibration.probability(peaks_of(alone, 3))
+    assert (probability != calibration.probability(peaks_of(found, 3))).all()
+    # The same as a calibration of the same cases that never had that evidence.
+    path.write_text(json.dumps(calibration_document(alone, NAMES, SHAPES)))
+    np.testing.assert_allclose(probability, read_calibration(path, NAMES).probability(peaks_of(alone, 3)))
+
+
+def test_evidence_that_a_prediction_does_not_give_is_one_line(tmp_path):
+    path = tmp_path / "calibration.json"
+    path.write_text(json.dumps(calibration_document(made(), NAMES, SHAPES)))
+    peaks = peaks_of(made(views=False), 0)
+    with pytest.raises(ValueError, match="calibrated with peak, spread, mirror, and this prediction does not give all"):
+        read_calibration(path, NAMES).probability(peaks)
