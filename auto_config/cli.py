@@ -219,25 +219,59 @@ def train(
     )
 
 
-def calibrate(bundle: str, *, pooled: bool = False, cost: float | None = None, device: str | None = None) -> int | None:
+def calibrate(
+    bundle: str,
+    *,
+    data: str | None = None,
+    pooled: bool = False,
+    cost: float | None = None,
+    device: str | None = None,
+    format: str | None = None,
+    split: str | None = None,
+    cases: Names | None = None,
+    missing: Missing = "unknown",
+    outside: Outside = "error",
+    coordinates: Coordinates | None = None,
+) -> int | None:
     """Learn from unseen cases how sure predictions are: presence of each landmark, and the region that holds it.
 
     `train` does it at its end. Each fold's network predicts its validation cases; predictions then carry a probability
-    of presence and a radius that holds the landmark with 90 % probability.
+    of presence and a radius that holds the landmark with 90 % probability. With --data, the whole bundle predicts other
+    labelled cases that it never saw, such as those of your own hospital.
 
     Args:
-        bundle: the folder of a trained bundle, where its training images can be read
+        bundle: the folder of a trained bundle; without --data, where its training images can be read
+        data: calibrate on the cases of this data set, as for `inspect`, none of which the bundle was trained on
         pooled: one region for all landmarks, for few cases
         cost: cost of calling an absent landmark present, if calling a present one absent costs 1; not given: best F1
         device: cpu, cuda:0, ...; the GPU if there is one
+        format: read DATA as this format instead of detecting it
+        split: training or test: only the cases that DATA puts there
+        cases: only these cases of DATA: anna,ben
+        missing: what a name that a case of DATA lacks means, as for `create`
+        outside: what a point of DATA outside its image is, as for `create`
+        coordinates: what the numbers of a table are, as for `create`
 
     Examples:
         auto_config calibrate brain_landmarks
         auto_config calibrate brain_landmarks --cost 5
+        auto_config calibrate brain_landmarks --data our_scans
     """
     from auto_config.calibration.command import calibrate as run
 
-    return run(bundle, pooled=pooled, cost=cost, device=device)
+    return run(
+        bundle,
+        data=data,
+        pooled=pooled,
+        cost=cost,
+        device=device,
+        format=format,
+        split=split,
+        cases=cases,
+        missing=missing,
+        outside=outside,
+        coordinates=coordinates,
+    )
 
 
 def predict(

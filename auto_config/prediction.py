@@ -118,7 +118,7 @@ def predict(
             except Exception as error:
                 if debug:
                     raise
-                failed[case] = _one_line(error)
+                failed[case] = one_line(error)
                 progress.console.print(
                     f"error: {_named(failed[case], paths[0])}", markup=False, highlight=False, soft_wrap=True
                 )
@@ -200,7 +200,7 @@ def _save_label_map(path: Path, labels: np.ndarray, affine: Any) -> None:
     temporary.replace(path)
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     """The first cause of an error on one line; MONAI wraps it into 'applying transform ...'."""
     while error.__cause__ is not None and not isinstance(error, UserError) and isinstance(error.__cause__, Exception):
         error = error.__cause__

@@ -40,7 +40,6 @@ from auto_config.calibration.conformal import (
 from auto_config.calibration.document import evidence_of, peaks_of
 from auto_config.calibration.out_of_fold import (
     OutOfFold,
-    fingerprint_of,
     joined,
     listed_cases,
     predict_case,
@@ -48,6 +47,7 @@ from auto_config.calibration.out_of_fold import (
     stacked,
 )
 from auto_config.calibration.presence import cross_fitted
+from auto_config.calibration.provenance import prediction_digest
 from auto_config.calibration.reliability import auroc, expected_calibration_error, f1_score
 
 SAMPLES = 20
@@ -112,7 +112,7 @@ def unseen(bundle: Path) -> OutOfFold:
     """The out-of-fold predictions that `auto_config calibrate` left."""
     parts = []
     for path in sorted((bundle / "models").glob("fold_*/out_of_fold.json")):
-        part = read_out_of_fold(path, names_of(bundle), fingerprint_of(path.with_name("model.pt")))
+        part = read_out_of_fold(path, names_of(bundle), prediction_digest(bundle, path.with_name("model.pt")))
         if part is not None:
             parts.append(part)
     return joined(parts)

@@ -13,14 +13,14 @@ from rich.table import Table
 
 from auto_config.bundle.opened import weight_files
 from auto_config.bundle_scripts.calibration import FILE_NAME
+from auto_config.bundle_scripts.instances import read_instances
 from auto_config.bundle_scripts.landmark_files import atomic_write_text
 from auto_config.bundle_scripts.landmark_names import read_landmark_names
 from auto_config.bundle_scripts.landmarks import PRESENT
 from auto_config.calibration.document import calibration_document
+from auto_config.calibration.other_cases import CaseSource, other_cases, predict_other_cases
 from auto_config.calibration.out_of_fold import (
-    FILE_NAME as OUT_OF_FOLD,
-)
-from auto_config.calibration.out_of_fold import (
+    DATALIST,
     OutOfFold,
     fingerprint_of,
     is_of_these_labels,
@@ -30,56 +30,104 @@ from auto_config.calibration.out_of_fold import (
     training_points,
     write_out_of_fold,
 )
+from auto_config.calibration.out_of_fold import (
+    FILE_NAME as OUT_OF_FOLD,
+)
+from auto_config.calibration.provenance import prediction_digest
+from auto_config.datasets.assembly import Missing
+from auto_config.datasets.checks import Outside
+from auto_config.datasets.options import Coordinates
 from auto_config.errors import UserError
 
 
 def calibrate(
     bundle: str | Path,
     *,
+    data: str | Path | None = None,
     pooled: bool = False,
     cost: float | None = None,
     device: str | None = None,
+    format: str | None = None,
+    split: str | None = None,
+    cases: Sequence[str] | None = None,
+    missing: Missing = "unknown",
+    outside: Outside = "error",
+    coordinates: Coordinates | None = None,
 ) -> int:
-    """Calibrate presence and regions of a trained bundle on the validation cases of its folds.
+    """Calibrate presence and regions of a trained bundle on cases that its networks did not see.
 
-    Each fold's network predicts the cases that it did not see; ``models/fold_<k>/out_of_fold.json`` keeps the
-    predictions until the weights change. ``models/calibration.json`` is what `predict` and every server then use.
+    Without `data`, each fold's network predicts its validation cases; ``models/fold_<k>/out_of_fold.json`` keeps the
+    predictions until something changes that decides them. With it, the bundle predicts the cases of another data set
+    as `predict` does. ``models/calibration.json`` is what `predict` and every server then use.
 
     Args:
-        bundle: Folder of the bundle, where its training images can be read.
+        bundle: Folder of the bundle; without `data`, where its training images can be read.
+        data: Data set with labelled cases that no network saw, in any format that `read_dataset` takes; None
+            for the validation cases.
         pooled: One region for all landmarks, for bundles with few cases: it holds for a landmark drawn at random.
         cost: What it costs to call an absent landmark present, where calling a present one absent costs 1. None takes
             the thresholds with the best mean F1 of present and absent.
         device: Such as ``cpu``; None for a GPU if there is one.
+        format: Read `data` as this format; None detects it.
+        split: Only the cases that `data` puts into ``training`` or ``test``.
+        cases: Only these cases of `data`.
+        missing: What a name that a case of `data` lacks means, as for `create`.
+        outside: ``"absent"`` takes points outside their image as absent, as for `create`.
+        coordinates: What the numbers of a table are, as for `create`.
 
     Returns:
         0.
 
     Raises:
-        UserError: wrong bundle, no case that the weights in use did not see, or a cost that is not above 0.
+        UserError: wrong bundle, no case that the weights in use did not see, cases with errors, options of `data`
+            without it, or a cost that is not above 0.
     """
     if cost is not None and not (np.isfinite(cost) and cost > 0):
         raise UserError(f"--cost {cost}: must be above 0; 1 makes both mistakes equally bad")
+    reading = {"format": format, "split": split, "cases": cases, "coordinates": coordinates}
+    given = [name for name, value in reading.items() if value is not None]
+    given += ["missing"] * (missing != "unknown") + ["outside"] * (outside != "error")
+    if data is None and given:
+        raise UserError(f"--{given[0]}: says how other cases are read; give these with --data")
     root = Path(bundle)
     table = _landmarks_file(root)
     names = read_landmark_names(table)
-    unit = str(json.loads(table.read_text(encoding="utf-8")).get("unit", "mm"))
-    _check_instances(table)
-    folds = folds_in_use(root)
-    parts = []
-    for fold in folds:
-        part = _out_of_fold(root, fold, names, device)
-        if part is not None:
-            parts.append(part)
+    document = json.loads(table.read_text(encoding="utf-8"))
+    spatial_dims, unit = int(document["spatial_dims"]), str(document.get("unit", "mm"))
+    networks = len(weight_files(root))
+    notes: list[str] = []
+    if data is None:
+        found = _validation_cases(root, names, device)
+    else:
+        source = CaseSource(Path(data), missing=missing, outside=outside, **reading)  # type: ignore[arg-type]
+        items, notes = other_cases(root, source, names, spatial_dims=spatial_dims, unit=unit)
+        found = predict_other_cases(root, items, device=device)
+    # A bundle that came without its data list has no training shapes, and its predictions are not checked by them.
+    listed = (root / DATALIST).is_file()
+    shapes = training_points(root, names, spatial_dims) if listed else np.zeros((0, len(names), spatial_dims))
+    numbers = calibration_document(
+        found,
+        names,
+        shapes,
+        pooled=pooled,
+        cost=cost,
+        ensemble=networks > 1,
+        notes=notes,
+        instances=read_instances(table),
+    )
+    text = json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False)
+    atomic_write_text(root / "models" / FILE_NAME, text + "\n")
+    _say(numbers, found, unit, root / "models" / FILE_NAME)
+    return 0
+
+
+def _validation_cases(root: Path, names: Sequence[str], device: str | None) -> OutOfFold:
+    """The predictions of the validation cases of all folds in use, each by the network that did not see it."""
+    found = [_out_of_fold(root, fold, names, device) for fold in folds_in_use(root)]
+    parts = [part for part in found if part is not None]
     if not parts:
         raise UserError(f"{root}: the folds of its weights have no validation cases, so nothing can be calibrated")
-    found = joined(parts)
-    shapes = training_points(root, names, found.truth.shape[-1])
-    document = calibration_document(found, names, shapes, pooled=pooled, cost=cost, ensemble=len(folds) > 1)
-    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
-    atomic_write_text(root / "models" / FILE_NAME, text + "\n")
-    _say(document, found, unit, root / "models" / FILE_NAME)
-    return 0
+    return joined(parts)
 
 
 def folds_in_use(root: Path) -> list[int]:
@@ -98,7 +146,7 @@ def folds_in_use(root: Path) -> list[int]:
             return [int(number)]
     raise UserError(
         f"{used[0]}: was not trained with validation cases (or its folds are gone), so no case is unseen; "
-        "train with `--fold 0` or `--fold all`"
+        "train with `--fold 0` or `--fold all`, or give other cases with --data"
     )
 
 
@@ -106,12 +154,12 @@ def _out_of_fold(root: Path, fold: int, names: Sequence[str], device: str | None
     """The predictions of a fold, from the file where it is of these weights and cases, else made and kept."""
     weights = root / "models" / f"fold_{fold}" / "model.pt"
     path = weights.with_name(OUT_OF_FOLD)
-    fingerprint = fingerprint_of(weights)
-    found = read_out_of_fold(path, names, fingerprint)
+    digest = prediction_digest(root, weights)
+    found = read_out_of_fold(path, names, digest)
     if found is None or not is_of_these_labels(found, root, fold, names):
         found = predict_fold(root, fold, device=device)
         if found is not None:
-            write_out_of_fold(path, found, names, fingerprint)
+            write_out_of_fold(path, found, names, digest)
     return found
 
 
@@ -120,17 +168,6 @@ def _landmarks_file(root: Path) -> Path:
     if not path.is_file():
         raise UserError(f"{root}: is no bundle, it has no configs/landmarks.json; give a folder that `create` wrote")
     return path
-
-
-def _check_instances(table: Path) -> None:
-    """Raise UserError where points have no channel of their own, so that presence and regions cannot describe them."""
-    rows = json.loads(table.read_text(encoding="utf-8"))["landmarks"]
-    if many := [row["name"] for row in rows if row.get("instances") == "many"]:
-        raise UserError(f"{table}: an image has any number of {many[0]!r}, which presence and regions cannot describe")
-    if pair := [row["name"] for row in rows if row.get("exchangeable")]:
-        raise UserError(
-            f"{table}: {pair[0]!r} may change places with another, which presence and regions cannot describe"
-        )
 
 
 def _say(document: dict[str, Any], found: OutOfFold, unit: str, path: Path) -> None:
@@ -144,7 +181,8 @@ def _say(document: dict[str, Any], found: OutOfFold, unit: str, path: Path) -> N
         table.add_row(f"{level:.0%}", radius, f"{len(finite)} of {len(row)}")
     console = Console()
     console.print(table)
-    lines = [f"mean error out of fold {errors.mean():.3f} {unit} over {errors.size} points"] if errors.size else []
+    whose = "out of fold" if found.folds else "of the bundle"
+    lines = [f"mean error {whose} {errors.mean():.3f} {unit} over {errors.size} points"] if errors.size else []
     if presence := document["presence"]:
         lines.append(
             f"presence, of {presence['absent']} absent and {int((found.status == PRESENT).sum())} present landmarks: "

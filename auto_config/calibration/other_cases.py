@@ -1,0 +1,290 @@
+"""Calibration on other labelled cases: those of another data set, which no network of the bundle was trained on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from auto_config.bundle.opened import OpenBundle, open_bundle
+from auto_config.bundle_scripts.landmarks import UNKNOWN
+from auto_config.calibration.out_of_fold import DATALIST, OutOfFold, predict_case, stacked
+from auto_config.datasets import Case, Dataset, Problem, read_dataset
+from auto_config.datasets.assembly import Missing
+from auto_config.datasets.checks import Outside
+from auto_config.datasets.duplicates import duplicate_problems, voxel_digest
+from auto_config.datasets.images import read_header, read_image
+from auto_config.datasets.options import Coordinates
+from auto_config.errors import UserError
+from auto_config.measuring import MeasuredCase, measure_cases
+from auto_config.parallel import map_cases
+from auto_config.prediction import one_line
+from auto_config.prediction_input import TRAINING, listed_images, training_cases
+
+SPLITS = ("training", "test")
+_NAMED = 3
+"""So many names stand in a message."""
+
+
+@dataclass(frozen=True)
+class CaseSource:
+    """Where other cases are, and how to read them; the options of `evaluate` for its truth.
+
+    Args:
+        source: Data set in any format that `read_dataset` takes.
+        format: Read it as this format; None detects it.
+        split: Only cases that the source puts into ``training`` or ``test``; None for all.
+        cases: Only these cases; None for all.
+        missing: What a name that a case lacks means.
+        outside: What a point outside its image is.
+        coordinates: What the numbers of a table are, if its columns do not say it.
+    """
+
+    source: Path
+    format: str | None = None
+    split: str | None = None
+    cases: Sequence[str] | None = None
+    missing: Missing = "unknown"
+    outside: Outside = "error"
+    coordinates: Coordinates | None = None
+
+    def __post_init__(self) -> None:
+        """Raise UserError for a value that is not allowed."""
+        if self.split is not None and self.split not in SPLITS:
+            raise UserError(f"--split {self.split}: allowed are {' and '.join(SPLITS)}")
+        if self.outside not in ("error", "absent"):
+            raise UserError(f"--outside is {self.outside!r}; allowed are error and absent")
+
+
+def other_cases(
+    bundle: Path, given: CaseSource, names: Sequence[str], *, spatial_dims: int, unit: str
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Labelled cases to calibrate on, each checked as `create` checks it, none of them a training case.
+
+    Args:
+        bundle: Folder of the bundle.
+        given: Where they are.
+        names: Landmarks of the bundle in channel order.
+        spatial_dims: Of the bundle, 2 or 3.
+        unit: Of the bundle's points, ``"mm"`` or ``"px"``.
+
+    Returns:
+        Items ``{"case", "image": paths, "label": inline, "group"}``, as `out_of_fold.listed_cases` gives them, and
+        reservations about them.
+
+    Raises:
+        UserError: Nothing to calibrate on, cases with errors, other axes or units than those of the bundle, or a case
+            that the networks have seen.
+    """
+    spacing = _pixel_spacing(bundle)
+    dataset, problems = _read(given, spacing)
+    _report(problems, given)
+    _check_kind(dataset, names, spatial_dims=spatial_dims, unit=unit)
+    dataset = replace(dataset, cases=_labelled(_chosen(dataset, given), names, given))
+    _check_paths(bundle, dataset.cases)
+    measured = measure_cases(dataset, outside=given.outside)
+    cases = [replace(one.case, split="training") for one in measured]
+    digests = {one.case.name: one.digest for one in measured if one.digest is not None}
+    _report([*(problem for one in measured for problem in one.problems), *duplicate_problems(cases, digests)], given)
+    if spatial_dims == 2:
+        _check_pixel_sizes(measured, spacing, bundle)
+    notes = _check_voxels(bundle, measured)
+    items = [_item(case, names) for case in cases]
+    lacking = [k for k, name in enumerate(names) if all(item["label"][name] in ("unknown", "absent") for item in items)]
+    if lacking:
+        notes.append(f"no case has {_some([names[k] for k in lacking])}, so nothing is known of where these lie")
+    return items, notes
+
+
+def predict_other_cases(bundle: Path, items: Sequence[dict[str, Any]], *, device: str | None = None) -> OutOfFold:
+    """Predict cases exactly as `predict` does it, with all networks in use.
+
+    Args:
+        bundle: Folder of the bundle.
+        items: Of `other_cases`.
+        device: Such as ``cpu``; None for the bundle's own choice.
+
+    Raises:
+        UserError: wrong bundle or weights, or an image that cannot be predicted.
+    """
+    opened = open_bundle(bundle, device=device)
+    rows = [_predicted(opened, item) for item in track(items, description="other cases", transient=True)]
+    return stacked(items, rows, None)
+
+
+def _predicted(opened: OpenBundle, item: dict[str, Any]) -> dict[str, np.ndarray]:
+    try:
+        return predict_case(opened, item)[0]
+    except Exception as error:  # transforms raise whatever they like over an image that they cannot use
+        reason, image = one_line(error), str(item["image"][0])
+        raise UserError(reason if image in reason else f"{image}: cannot be predicted ({reason})") from error
+
+
+def _pixel_spacing(bundle: Path) -> tuple[float, float] | None:
+    """The pixel size (x, y) in mm with which a bundle reads every picture; None where files say it, or nobody knows."""
+    path = bundle / "configs" / "inference.json"
+    try:
+        spacing = json.loads(path.read_text(encoding="utf-8")).get("pixel_spacing")
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); give a bundle that `auto_config create` wrote") from error
+    return None if spacing is None else (float(spacing[0]), float(spacing[1]))
+
+
+def _read(given: CaseSource, spacing: tuple[float, float] | None) -> tuple[Dataset, list[Problem]]:
+    """Read the source; its pictures have the bundle's pixel size where they do not say another."""
+
+    def read(pixel_spacing: tuple[float, float] | None) -> tuple[Dataset, list[Problem]]:
+        return read_dataset(
+            given.source,
+            format=given.format,
+            missing=given.missing,
+            coordinates=given.coordinates,
+            pixel_spacing=pixel_spacing,
+        )
+
+    dataset, problems = read(None)
+    return read(spacing) if dataset.unit == "px" and spacing is not None else (dataset, problems)
+
+
+def _report(problems: Sequence[Problem], given: CaseSource) -> None:
+    """Print problems, a line each; with ``--cases`` those of other cases do not count.
+
+    Raises:
+        UserError: one of them is an error.
+    """
+    wanted = [one for one in problems if given.cases is None or one.case is None or one.case in given.cases]
+    console = Console(stderr=True, highlight=False)
+    for problem in sorted(wanted, key=lambda one: one.severity == "error"):
+        console.print(f"{problem.severity}: {problem.message}", markup=False, soft_wrap=True)
+    if errors := sum(problem.severity == "error" for problem in wanted):
+        raise UserError(
+            f"{given.source}: {errors} {'error' if errors == 1 else 'errors'} above, so nothing was calibrated; "
+            "correct the data, or name the cases to take with --cases"
+        )
+
+
+def _check_kind(dataset: Dataset, names: Sequence[str], *, spatial_dims: int, unit: str) -> None:
+    if dataset.spatial_dims != spatial_dims:
+        raise UserError(
+            f"{dataset.source}: has {dataset.spatial_dims}D points, the bundle predicts {spatial_dims}D ones; give "
+            "cases of the kind that it was made for"
+        )
+    if dataset.unit != unit:
+        remedy = (
+            "state the size of its pixels in landmarks.json (pixel_spacing)"
+            if dataset.unit == "px"
+            else "give cases whose pixel size is not stated either, or create the bundle with --pixel_spacing"
+        )
+        raise UserError(f"{dataset.source}: its points are in {dataset.unit}, those of the bundle in {unit}; {remedy}")
+    if not set(names) & set(dataset.names):
+        raise UserError(
+            f"{dataset.source}: has no landmark of the bundle ({_some(names)}), but {_some(dataset.names)}; landmarks "
+            "are matched by name"
+        )
+
+
+def _chosen(dataset: Dataset, given: CaseSource) -> tuple[Case, ...]:
+    known = [case.name for case in dataset.cases]
+    for name in given.cases or ():
+        if name not in known:
+            raise UserError(f"--cases: '{name}' is not in {given.source}; it has {_some(known)}")
+    return tuple(
+        case
+        for case in dataset.cases
+        if (given.split is None or case.split == given.split) and (given.cases is None or case.name in given.cases)
+    )
+
+
+def _labelled(cases: Sequence[Case], names: Sequence[str], given: CaseSource) -> tuple[Case, ...]:
+    """The cases with a landmark that somebody looked for."""
+    found = tuple(
+        case for case in cases if case.landmarks is not None and (case.landmarks.ordered(names).status != UNKNOWN).any()
+    )
+    if not found:
+        raise UserError(f"{given.source}: has no labelled case (of {len(cases)} chosen); give cases with landmarks")
+    return found
+
+
+def _check_paths(bundle: Path, cases: Sequence[Case]) -> None:
+    """Refuse training cases by their files, before anything is read."""
+    seen = training_cases(bundle, {case.name: case.image for case in cases})
+    if seen:
+        raise UserError(_was_seen(bundle, next(case for case in cases if case.name == seen[0]), len(seen)))
+
+
+def _check_voxels(bundle: Path, measured: Sequence[MeasuredCase]) -> list[str]:
+    """Refuse training cases by their voxels, under whatever name they come; says where that could not be checked."""
+    if not (bundle / DATALIST).is_file():
+        return [f"the bundle has no {DATALIST}, so nobody checked that none of its networks was trained on these cases"]
+    shapes = {(one.header.shape, one.header.channels) for one in measured if one.header is not None}
+    listed = list(listed_images(bundle / DATALIST, TRAINING).values())
+    headers = [_shape(paths) for paths in listed]
+    # Only images of the same shape can have the same voxels, and only these are read.
+    alike = [paths for paths, shape in zip(listed, headers, strict=True) if shape in shapes]
+    digests = set(map_cases(_digest, alike, workers=None, label="reading training images"))
+    twins = [one.case for one in measured if one.digest in digests]
+    if twins:
+        raise UserError(_was_seen(bundle, twins[0], len(twins)))
+    gone = sum(shape is None for shape in headers)
+    if gone:
+        return [
+            f"{gone} of {len(listed)} training images are not there, so nobody checked that no case is one of these"
+        ]
+    return []
+
+
+def _was_seen(bundle: Path, case: Case, count: int) -> str:
+    more = f" ({count} such cases)" if count > 1 else ""
+    return (
+        f"{case.image[0]}: case '{case.name}' is a training case of {bundle}{more}, whose networks have seen it; leave "
+        "it out with --cases or --split test, or calibrate without --data"
+    )
+
+
+def _shape(paths: tuple[Path, ...]) -> tuple[tuple[int, ...], int] | None:
+    """Shape and channels of an image; None where it cannot be read."""
+    try:
+        header = read_header(paths)
+    except UserError:
+        return None
+    return header.shape, header.channels
+
+
+def _digest(paths: tuple[Path, ...]) -> str | None:
+    """What `voxel_digest` says of an image; None where it cannot be read."""
+    try:
+        return voxel_digest(read_image(paths).array)
+    except UserError:
+        return None
+
+
+def _check_pixel_sizes(measured: Sequence[MeasuredCase], spacing: tuple[float, float] | None, bundle: Path) -> None:
+    """Refuse pictures of which the data set and the bundle disagree where a pixel lies."""
+    for one in measured:
+        if one.header is None:
+            continue
+        read = read_header(one.case.image, spacing)
+        if not np.allclose(read.affine, one.header.affine, rtol=1e-4):
+            said, taken = (" x ".join(f"{x:.4g}" for x in header.spacing) for header in (one.header, read))
+            raise UserError(
+                f"{one.case.image[0]}: has pixels of {said} mm, but {bundle} reads it with {taken} mm (pixel_spacing "
+                "in configs/inference.json), so predictions would not fit; leave it out with --cases"
+            )
+
+
+def _item(case: Case, names: Sequence[str]) -> dict[str, Any]:
+    assert case.landmarks is not None
+    label = case.landmarks.ordered(names).to_inline()
+    return {"case": case.name, "image": list(case.image), "label": label, "group": case.group}
+
+
+def _some(names: Sequence[str]) -> str:
+    """A few names for a message."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(map(repr, names[:_NAMED])) + more if names else "none"

@@ -1,0 +1,24 @@
+"""What decides a prediction, as one digest: predictions that are kept count as long as it is the same."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from auto_config.calibration.out_of_fold import fingerprint_of
+
+CONFIGS = ("configs/inference.json", "configs/landmarks.json")
+
+
+def prediction_digest(bundle: Path, weights: Path) -> str:
+    """The digest of weights and of everything else that a bundle predicts with: scripts, configs, landmarks.
+
+    Args:
+        bundle: Folder of the bundle.
+        weights: File of the weights; the numbers in it count, not how it was saved.
+    """
+    content = hashlib.sha256(fingerprint_of(weights).encode())
+    for path in [*(bundle / name for name in CONFIGS), *sorted((bundle / "scripts").rglob("*.py"))]:
+        content.update(f"\n{path.relative_to(bundle).as_posix()}\n".encode())
+        content.update(hashlib.sha256(path.read_bytes()).digest())
+    return content.hexdigest()
