@@ -101,17 +101,14 @@ def train(
             return status
     if trains_all:
         use_all_folds(folder / "models", folds)
-    if calibrate and folds != ["none"] and _can_be_calibrated(folder):
+    if calibrate and folds != ["none"] and _predicts(folder):
         _calibrate(folder, debug=debug)
     return 0
 
 
-def _can_be_calibrated(folder: Path) -> bool:
-    """Whether the bundle predicts, and each landmark has one point that no other may change places with."""
-    if not all((folder / "configs" / name).is_file() for name in ("inference.json", "landmarks.json")):
-        return False
-    rows = _read_config(folder, "landmarks.json")["landmarks"]
-    return not any(row.get("instances") == "many" or row.get("exchangeable") for row in rows)
+def _predicts(folder: Path) -> bool:
+    """Whether the bundle has what a calibration predicts with."""
+    return all((folder / "configs" / name).is_file() for name in ("inference.json", "landmarks.json"))
 
 
 def _calibrate(folder: Path, *, debug: bool) -> None:

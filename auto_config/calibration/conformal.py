@@ -64,20 +64,30 @@ def conformal_quantile(scores: np.ndarray, level: float) -> float:
     return math.inf if rank is None else float(known[rank - 1])
 
 
-def quantiles(scores: np.ndarray, levels: tuple[float, ...] = LEVELS, *, pooled: bool = False) -> np.ndarray:
+def quantiles(
+    scores: np.ndarray,
+    levels: tuple[float, ...] = LEVELS,
+    *,
+    pooled: bool = False,
+    channels: np.ndarray | None = None,
+) -> np.ndarray:
     """Bounds of the regions of each landmark.
 
     Args:
-        scores: (N, L) scores, NaN where a case does not have the landmark.
+        scores: (N, R) scores, NaN where a case does not have the landmark.
         levels: Nominal probabilities.
         pooled: One bound for all landmarks, from the scores of all. It then holds for a landmark drawn at random, not
             for each; and since the landmarks of one case are not independent, n is less than it looks and the level
             is kept only about.
+        channels: (R,) landmark of each row of a case; None for one row of each. The rows of one landmark count
+            together, so its bound is that of one of them drawn at random.
 
     Returns:
         (levels, L); infinite where the scores are too few.
     """
-    columns = [scores.ravel()] * scores.shape[1] if pooled else list(scores.T)
+    of = np.arange(scores.shape[1]) if channels is None else channels
+    landmarks = range(int(of.max(initial=-1)) + 1)
+    columns = [scores.ravel() if pooled else scores[:, of == landmark].ravel() for landmark in landmarks]
     return np.array([[conformal_quantile(column, level) for column in columns] for level in levels])
 
 
@@ -91,7 +101,8 @@ def ellipsoid_scores(points: np.ndarray, truth: np.ndarray, covariance: np.ndarr
     difference = truth - points
     known = np.isfinite(difference).all(axis=-1)
     safe = np.where(known[..., None], difference, 0.0)
-    squared = np.einsum("...i,...i->...", safe, np.linalg.solve(covariance, safe[..., None])[..., 0])
+    spread = np.where(known[..., None, None], covariance, np.eye(points.shape[-1]))  # an empty row has none
+    squared = np.einsum("...i,...i->...", safe, np.linalg.solve(spread, safe[..., None])[..., 0])
     return np.where(known, np.sqrt(np.maximum(squared, 0.0)), np.nan)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from auto_config.bundle_scripts.calibration import evidence, of_several_networks, shape_document
+from auto_config.bundle_scripts.instances import Instances
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT
 from auto_config.bundle_scripts.peaks import Peaks
 from auto_config.bundle_scripts.shape import ShapeModel
@@ -21,11 +22,12 @@ from auto_config.calibration.conformal import (
     quantiles,
     smallest_n,
 )
+from auto_config.calibration.instances import detection, instance_notes, with_fixed_names, without_presence
+from auto_config.calibration.matched import Rows
 from auto_config.calibration.out_of_fold import OutOfFold
 from auto_config.calibration.presence import (
     PresenceModel,
     all_are_judged_by_others,
-    cost_threshold,
     cross_fitted,
     cross_fitted_decisions,
     fit_presence,
@@ -46,6 +48,7 @@ def calibration_document(
     cost: float | None = None,
     ensemble: bool = False,
     notes: Sequence[str] = (),
+    instances: Instances | None = None,
 ) -> dict[str, Any]:
     """Everything that predictions of unseen cases say about the next prediction.
 
@@ -58,34 +61,43 @@ def calibration_document(
             the thresholds with the best mean F1 of both.
         ensemble: The bundle averages several networks.
         notes: Further reservations about the cases.
+        instances: Which rows belong to which landmark; None where each has one, its own.
 
     Returns:
         The content of ``calibration.json``, JSON-able.
     """
-    presence, remark = presence_section(found, cost=cost)
+    instances = instances or Instances.single(names)
+    presence, remark = presence_section(found, instances, cost=cost)
     if presence is not None and not presence["judged_by_others"]:
         remark = "too few cases lack a landmark to judge each by others: the figures of presence flatter"
-    regions = region_section(found, pooled=pooled)
+    regions = region_section(found, instances, pooled=pooled)
     model = ShapeModel(len(names), shapes.shape[-1])
-    model.fit(shapes)
+    model.fit(with_fixed_names(shapes, instances))
+    limits = {names[channel]: instances.min_distance_mm[channel] for channel in np.flatnonzero(instances.many)}
     return {
         "landmarks": list(names),
         "levels": list(LEVELS),
         "cases": len(found.cases),
         "source": "validation cases of the folds" if found.folds else "other cases",
         "folds": sorted(set(found.folds)),
-        "notes": [*_notes(found, regions, ensemble=ensemble), *notes, *([remark] if remark else [])],
+        "notes": [
+            *_notes(found, regions, ensemble=ensemble),
+            *instance_notes(instances),
+            *notes,
+            *([remark] if remark else []),
+        ],
+        **({"match_mm": limits} if limits else {}),
         "presence": presence,
         "shape": shape_document(model),
         "regions": regions,
     }
 
 
-def region_section(found: OutOfFold, *, pooled: bool) -> dict[str, Any]:
+def region_section(found: OutOfFold, instances: Instances, *, pooled: bool) -> dict[str, Any]:
     """Bounds of the regions, (levels, L) each, null where infinite.
 
     ``ball_mm`` is a radius; ``ellipsoid`` a factor on the standard deviations of the heatmap; ``levelset`` the heatmap
-    density above which a voxel belongs to the region (M-R2CCP).
+    density above which a voxel belongs to the region (M-R2CCP), null for landmarks of which there are many.
     """
     present = found.status == PRESENT
     scores = {
@@ -93,30 +105,37 @@ def region_section(found: OutOfFold, *, pooled: bool) -> dict[str, Any]:
         "ellipsoid": ellipsoid_scores(found.points, found.truth, found.covariance),
         "levelset": -found.density,
     }
-    bounds = {kind: quantiles(np.where(present, values, np.nan), pooled=pooled) for kind, values in scores.items()}
-    bounds["levelset"] = -bounds["levelset"]
+    channels = np.array(instances.channels)
+    bounds = {
+        kind: quantiles(np.where(present, values, np.nan), pooled=pooled, channels=channels)
+        for kind, values in scores.items()
+    }
+    bounds["levelset"] = np.where(instances.many, -np.inf, -bounds["levelset"])
     return {
         "pooled": pooled,
-        "count": present.sum(axis=0).tolist(),
+        "count": np.bincount(channels, present.sum(axis=0), len(instances.names)).astype(int).tolist(),
         **{kind: [[_number(bound) for bound in row] for row in rows] for kind, rows in bounds.items()},
         # A density of 0 is that of every place that nobody looked at.
         "levelset": [[_number(bound) if bound > 0 else None for bound in row] for row in bounds["levelset"]],
     }
 
 
-def presence_section(found: OutOfFold, *, cost: float | None) -> tuple[dict[str, Any] | None, str | None]:
+def presence_section(
+    found: OutOfFold, instances: Instances, *, cost: float | None
+) -> tuple[dict[str, Any] | None, str | None]:
     """The presence model with its own test, or None and the reason why there is none."""
     present = found.present
     absent = int((found.status == ABSENT).sum())
     if not absent or not (found.status == PRESENT).any():
-        return None, "no calibration case lacks a landmark, so every landmark counts as present"
+        return None, without_presence(instances)
     features = presence_features(found)
-    rows = evidence_of(found, features)
-    model = fit_presence(rows, present)
-    probability = cross_fitted(rows, present, found.units)
-    limits = thresholds(probability, present) if cost is None else np.full(present.shape[1], cost_threshold(cost))
+    rows, given = Rows.of(instances, found.all_missed), evidence_of(found, features)
+    model = fit_presence(given, present, rows)
+    probability = cross_fitted(given, present, found.units, rows)
+    limits = thresholds(probability, present, rows, cost)
     known = ~np.isnan(present)
-    said, truth = cross_fitted_decisions(rows, present, cost, found.units)[known], present[known] == 1
+    decided = cross_fitted_decisions(given, present, cost, found.units, rows)
+    said, truth = decided[known], present[known] == 1
     section = {
         **_model_document(model, features),
         "thresholds": limits.tolist(),
@@ -128,10 +147,11 @@ def presence_section(found: OutOfFold, *, cost: float | None) -> tuple[dict[str,
         "f1_absent": f1_score(~said, ~truth),
         "expected_calibration_error": expected_calibration_error(probability[known], truth),
         "reliability": reliability(probability[known], truth),
+        **({"detection": detection(decided, found, instances)} if any(instances.many) else {}),
     }
     if "views" in features:
         others = tuple(name for name in features if name != "views")
-        section["without_views"] = _model_document(fit_presence(evidence_of(found, others), present), others)
+        section["without_views"] = _model_document(fit_presence(evidence_of(found, others), present, rows), others)
     return section, None
 
 
@@ -154,14 +174,15 @@ def presence_features(found: OutOfFold) -> tuple[str, ...]:
     the members of an ensemble agree is evidence where all of them predicted the cases and none had seen them; it cannot
     be learned out of fold, where there is one such member.
     """
-    mirrored = bool(np.isfinite(found.mirror_disagreement).all())
+    known = ~np.isnan(found.present)
+    mirrored = bool(np.isfinite(found.mirror_disagreement[known]).all())
     several = not found.folds and all(of_several_networks(peaks_of(found, i)) for i in range(len(found.cases)))
-    views = several and bool(np.isfinite(found.disagreement).all())
+    views = several and bool(np.isfinite(found.disagreement[known]).all())
     return ("peak", "spread", *(("mirror",) if mirrored else ()), *(("views",) if views else ()))
 
 
 def evidence_of(found: OutOfFold, features: Sequence[str]) -> np.ndarray:
-    """Evidence (N, L, F) of all cases, as prediction makes it of one."""
+    """Evidence (N, R, F) of all cases, as prediction makes it of one."""
     return np.stack([evidence(peaks_of(found, i), features) for i in range(len(found.cases))])
 
 

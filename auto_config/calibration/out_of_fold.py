@@ -16,13 +16,17 @@ from scipy.ndimage import map_coordinates
 
 from auto_config.bundle.opened import OpenBundle, open_bundle
 from auto_config.bundle_scripts.grids import embed_affine, world_to_voxel
+from auto_config.bundle_scripts.instances import read_instances
 from auto_config.bundle_scripts.landmark_files import atomic_write_text
 from auto_config.bundle_scripts.landmarks import PRESENT, UNKNOWN, LandmarkSet
 from auto_config.bundle_scripts.peaks import unpack_peaks
+from auto_config.calibration.matched import matched
+from auto_config.densities import densities
 from auto_config.errors import UserError
 
 FILE_NAME = "out_of_fold.json"
 DATALIST = "data/datalist.json"
+LANDMARKS = "configs/landmarks.json"
 
 _JUDGED = ("disagreement", "mirror_disagreement", "shape_distance", "replaced")
 _NUMBERS = ("points", "confidence", "covariance", *_JUDGED, "truth", "density")
@@ -30,9 +34,10 @@ _NUMBERS = ("points", "confidence", "covariance", *_JUDGED, "truth", "density")
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """Predictions and truth of N cases and L landmarks, in R rows: one of each landmark, further ones where there are many.
+    """Predictions and truth of N cases and L landmarks.
 
-    The truth of a row is that of the point that it is matched with; see `matched`.
+    Each prediction has R rows, one for each landmark and further ones where there may be many of it. The truth of a row
+    is that of the point that `matched` gives it.
 
     Args:
         cases: (N,) names.
@@ -78,6 +83,11 @@ class OutOfFold:
         return self.groups or (None,) * len(self.cases)
 
     @property
+    def all_missed(self) -> np.ndarray:
+        """(N, L) `missed`, also where it is empty; every landmark has one row then."""
+        return self.missed if self.missed.size else np.zeros(self.status.shape, dtype=int)
+
+    @property
     def units(self) -> np.ndarray:
         """(N,) a number for each case, the same for all cases of one group."""
         keys = [("case", i) if group is None else ("group", group) for i, group in enumerate(self.all_groups)]
@@ -92,6 +102,7 @@ def joined(parts: Sequence[OutOfFold]) -> OutOfFold:
         cases=tuple(case for part in parts for case in part.cases),
         folds=tuple(fold for part in parts for fold in part.folds),
         groups=tuple(group for part in parts for group in part.all_groups),
+        missed=np.concatenate([part.all_missed for part in parts]),
         **arrays,
     )
 
@@ -137,10 +148,18 @@ def is_of_these_labels(found: OutOfFold, bundle: Path, fold: int, names: Sequenc
         return False
     if list(found.all_groups) != [group_of(item) for item in items]:
         return False
+    instances = read_instances(bundle / LANDMARKS)
+    if found.status.shape[1] != len(instances.channels):
+        return False
     sets = [LandmarkSet.from_inline(item["label"], names, spatial_dims=found.truth.shape[-1]) for item in items]
-    status, points = np.array([one.status for one in sets]), np.array([one.points for one in sets])
-    # Eight digits are kept.
-    return np.array_equal(found.status, status) and np.allclose(found.truth, points, rtol=1e-6, equal_nan=True)
+    kept = zip(found.points, found.confidence, sets, strict=True)
+    true = [matched(points, confidence, label, instances) for points, confidence, label in kept]
+    return (
+        np.array_equal(found.status, np.array([one.status for one in true]))
+        and np.array_equal(found.all_missed, np.array([one.missed for one in true]))
+        # Eight digits are kept.
+        and np.allclose(found.truth, np.array([one.truth for one in true]), rtol=1e-6, equal_nan=True)
+    )
 
 
 def training_points(bundle: Path, names: Sequence[str], spatial_dims: int) -> np.ndarray:
@@ -194,30 +213,28 @@ def stacked(items: Sequence[dict[str, Any]], rows: Sequence[dict[str, np.ndarray
 
 
 def predict_case(opened: OpenBundle, item: dict[str, Any]) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Predict a case of `listed_cases`.
+    """Predict a case of `listed_cases`, and match what is found with what is true.
 
     Returns:
-        The fields of `OutOfFold` for this case, and the heatmaps (L, *size) as probabilities for each voxel.
+        The fields of `OutOfFold` for this case, and the heatmaps (L, *size) of `densities`. Where an image may have any
+        number of a landmark, its heatmap shows all of them, so no true point has a density in it.
     """
     data = opened.preprocess(item["image"])
     found = opened.heatmaps(data)
     to_world = next(step for step in opened.postprocessing.transforms if type(step).__name__ == "PeaksToWorldd")
     peaks = unpack_peaks(to_world({"pred": found.peaks.pack(), "image": data["image"]})["pred"])
     label = LandmarkSet.from_inline(item["label"], opened.names, spatial_dims=opened.spatial_dims)
+    instances = read_instances(opened.root / LANDMARKS)
+    numbers = {name: getattr(peaks, name).double().numpy() for name in ("points", "confidence", "covariance", *_JUDGED)}
+    true = matched(numbers["points"], numbers["confidence"], label, instances)
+    affine = embed_affine(data["image"].affine, opened.spatial_dims)
+    density = densities(opened, found, instances, np.linalg.norm(affine[:-1, :-1], axis=0))
+    at_truth = np.full(len(true.truth), np.nan)
     # The truth in planned voxels, then in those of each heatmap.
-    voxels = world_to_voxel(embed_affine(data["image"].affine, opened.spatial_dims), label.points)
-    local = voxels - found.origins.cpu().numpy()
-    density = opened.decoder.density(found.logits).cpu().numpy()
-    at_truth = [
-        map_coordinates(heatmap, point[:, None], order=1, cval=0.0)[0] if np.isfinite(point).all() else np.nan
-        for heatmap, point in zip(density, local, strict=True)
-    ]
-    row = {
-        **{name: getattr(peaks, name).double().numpy() for name in ("points", "confidence", "covariance", *_JUDGED)},
-        "truth": label.points,
-        "density": np.array(at_truth),
-        "status": label.status.astype(int),
-    }
+    local = world_to_voxel(affine, true.truth[: len(density)]) - found.origins.cpu().numpy()
+    for channel in np.flatnonzero(np.isfinite(local).all(axis=1) & ~np.array(instances.many)):
+        at_truth[channel] = map_coordinates(density[channel], local[channel][:, None], order=1, cval=0.0)[0]
+    row = {**numbers, "truth": true.truth, "density": at_truth, "status": true.status, "missed": true.missed}
     return row, density
 
 
@@ -248,6 +265,7 @@ def write_out_of_fold(path: Path, found: OutOfFold, names: Sequence[str], weight
             "group": found.all_groups[i],
             "status": found.status[i].tolist(),
             **numbers,
+            **({"missed": found.missed[i].tolist()} if found.missed.any() else {}),
         }
     atomic_write_text(path, json.dumps(document, allow_nan=False) + "\n")
 
@@ -259,11 +277,13 @@ def read_out_of_fold(path: Path, names: Sequence[str], weights: str) -> OutOfFol
         if document["weights"] != weights or document["landmarks"] != list(names):
             return None
         rows = document["cases"]
+        nothing = [0] * len(names)
         return OutOfFold(
             cases=tuple(rows),
             folds=tuple(int(row["fold"]) for row in rows.values()),
             groups=tuple(row["group"] for row in rows.values()),
             status=np.array([row["status"] for row in rows.values()], dtype=int),
+            missed=np.array([row.get("missed", nothing) for row in rows.values()], dtype=int),
             **{name: np.array([row[name] for row in rows.values()], dtype=np.float64) for name in _NUMBERS},
         )
     except (OSError, KeyError, TypeError, ValueError, AttributeError):

@@ -8,7 +8,6 @@ import torch
 from auto_config.bundle_scripts.calibration import evidence, read_calibration
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN
 from auto_config.bundle_scripts.peaks import Peaks
-from auto_config.calibration.command import calibrate
 from auto_config.calibration.document import calibration_document, evidence_of, peaks_of, presence_features
 from auto_config.calibration.out_of_fold import (
     OutOfFold,
@@ -17,7 +16,6 @@ from auto_config.calibration.out_of_fold import (
     read_out_of_fold,
     write_out_of_fold,
 )
-from auto_config.errors import UserError
 
 NAMES = ["a", "b", "c"]
 SHAPES = np.full((4, 3, 3), np.nan)
@@ -160,6 +158,9 @@ def test_predictions_of_labels_that_were_corrected_do_not_count(tmp_path):
     ]
     other = {"case": "other", "fold": 1, "label": items[0]["label"]}
     (tmp_path / "data").mkdir()
+    (tmp_path / "configs").mkdir()
+    rows = [{"name": name} for name in NAMES]
+    (tmp_path / "configs" / "landmarks.json").write_text(json.dumps({"landmarks": rows}))
 
     def still_good(*training):
         document = {"dataset_dir": "elsewhere", "training": [*training, other]}
@@ -175,18 +176,6 @@ def test_predictions_of_labels_that_were_corrected_do_not_count(tmp_path):
     assert not still_good(*items)
     items[n]["label"][NAMES[k]] = "absent"
     assert not still_good(*items)
-
-
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [({"instances": "many"}, "any number of 'a'"), ({"exchangeable": "b"}, "'a' may change places with another")],
-)
-def test_points_without_a_channel_of_their_own_are_refused(tmp_path, more, message):
-    (tmp_path / "configs").mkdir()
-    table = {"spatial_dims": 3, "landmarks": [{"name": "a", **more}, {"name": "b"}]}
-    (tmp_path / "configs" / "landmarks.json").write_text(json.dumps(table))
-    with pytest.raises(UserError, match=message):
-        calibrate(tmp_path)
 
 
 def test_figures_of_presence_that_no_other_case_judges_are_said_to_flatter():

@@ -1,0 +1,55 @@
+"""The heatmaps of an image as probabilities: what level sets and their calibration look at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from auto_config.bundle.opened import OpenBundle
+from auto_config.bundle_scripts.instances import Instances
+
+if TYPE_CHECKING:
+    from auto_config.bundle_scripts.heatmaps import Heatmaps
+
+
+def densities(opened: OpenBundle, found: Heatmaps, instances: Instances, spacing: np.ndarray) -> np.ndarray:
+    """A probability for each voxel, landmark by landmark.
+
+    The channels of an exchangeable pair show both ends. The heatmap of an end is therefore the part that lies nearer to
+    its own point than to that of the other end, as a probability of its own. Where whole images are decoded the ends
+    are peaks of the mean of both channels, which is then the heatmap of both.
+
+    Args:
+        opened: The bundle, whose decoder knows what its logits mean.
+        found: What the bundle found in an image.
+        instances: Which landmarks may change places.
+        spacing: (D,) mm of the planned grid.
+
+    Returns:
+        (L, *size), sums of 1; 0 everywhere for an end whose point lies where the other one does.
+    """
+    several = hasattr(opened.decoder, "instances")
+    logits = found.logits.float().clone()
+    if several:
+        for pair in map(list, instances.exchangeable):
+            logits[pair] = logits[pair].mean(dim=0, keepdim=True)
+    # What decodes several peaks of a heatmap holds the decoder of one.
+    decoder = opened.decoder.decoder if several else opened.decoder
+    density: np.ndarray = decoder.density(logits).cpu().numpy()
+    points, origins = found.peaks.points.cpu().numpy(), found.origins.cpu().numpy()
+    for first, second in instances.exchangeable:
+        for own, other in ((first, second), (second, first)):
+            near = _nearer(density.shape[1:], points[own] - origins[own], points[other] - origins[own], spacing)
+            # What lies halfway belongs to the first of both.
+            part = np.where(near > 0 if own == first else near >= 0, 0.0, density[own])
+            density[own] = part / max(float(part.sum()), np.finfo(np.float32).tiny)
+    return density
+
+
+def _nearer(size: tuple[int, ...], own: np.ndarray, other: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    """Below 0 at voxels (*size) nearer to one point (D,) than to another, 0 halfway; in mm², voxels of the array."""
+    difference = np.zeros(size)
+    for axis, steps in enumerate(np.ogrid[tuple(slice(n) for n in size)]):
+        difference = difference + spacing[axis] ** 2 * ((steps - own[axis]) ** 2 - (steps - other[axis]) ** 2)
+    return difference
