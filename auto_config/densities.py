@@ -30,8 +30,9 @@ def densities(opened: OpenBundle, found: Heatmaps, instances: Instances, spacing
         (L, *size), sums of 1; 0 everywhere for an end whose point lies where the other one does.
     """
     several = hasattr(opened.decoder, "instances")
-    logits = found.logits.float().clone()
-    if several:
+    logits = found.logits
+    if several and instances.exchangeable:
+        logits = logits.float().clone()
         for pair in map(list, instances.exchangeable):
             logits[pair] = logits[pair].mean(dim=0, keepdim=True)
     # What decodes several peaks of a heatmap holds the decoder of one.

@@ -96,15 +96,11 @@ def predict(
     chosen = {"shape_prior": (shape_prior, False), "all_present": (all_present, False), "region_level": (level, 0.9)}
     settings = {name: value for name, (value, default) in chosen.items() if value != default}
     opened = open_bundle(bundle, device=device, plausibility=plausibility, settings=settings)
-    from auto_config.regions import level_sets
+    from auto_config.regions import level_sets, missing_regions
 
     bounds = level_sets(opened, level) if regions else None
-    if bounds is not None and (without := int((~np.isfinite(bounds)).sum())):
-        print(
-            f"{without} of {len(bounds)} landmarks have no finite region of level {level:g}, and none is drawn: the "
-            "calibration cases are too few, or heatmaps too far off",
-            file=sys.stderr,
-        )
+    for line in [] if bounds is None else missing_regions(opened, bounds, level):
+        print(line, file=sys.stderr)
     seen = training_cases(opened.root, images)
     _remove_previous(folder, previous)
     writer = PredictionFolder(folder, opened.root)

@@ -10,11 +10,15 @@ import numpy as np
 from auto_config.bundle.opened import OpenBundle
 from auto_config.bundle_scripts.calibration import FILE_NAME, read_calibration
 from auto_config.bundle_scripts.grids import embed_affine
+from auto_config.bundle_scripts.instances import read_instances
+from auto_config.densities import densities
 from auto_config.errors import UserError
+
+LANDMARKS = "configs/landmarks.json"
 
 
 def level_sets(opened: OpenBundle, level: float) -> np.ndarray:
-    """Smallest density (L,) of a voxel in the region of each landmark; minus infinite where no region is finite.
+    """Smallest density (L,) of a voxel in the region of each landmark; minus infinite where it has none.
 
     Raises:
         UserError: the bundle is not calibrated, or not at this level.
@@ -29,6 +33,23 @@ def level_sets(opened: OpenBundle, level: float) -> np.ndarray:
         raise UserError(str(error)) from error
 
 
+def missing_regions(opened: OpenBundle, bounds: np.ndarray, level: float) -> list[str]:
+    """Which landmarks have no region and why, a line for each reason; ``bounds`` are those of `level_sets`."""
+    many = np.array(read_instances(opened.root / LANDMARKS).many)
+    lines = []
+    if names := [opened.names[channel] for channel in np.flatnonzero(many)]:
+        lines.append(
+            f"{', '.join(names)}: no region is drawn, because one heatmap shows all instances; their balls and "
+            "ellipsoids are in the result"
+        )
+    if without := int((~np.isfinite(bounds[~many])).sum()):
+        lines.append(
+            f"{without} of {int((~many).sum())} landmarks have no finite region of level {level:g}, and none is drawn: "
+            "the calibration cases are too few, or heatmaps too far off"
+        )
+    return lines
+
+
 def region_map(
     opened: OpenBundle, data: Mapping[str, Any], result: Mapping[str, Any], bounds: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -38,19 +59,22 @@ def region_map(
         opened: The bundle.
         data: What `OpenBundle.preprocess` gave.
         result: What `OpenBundle.predict` made of it; its absent landmarks have no region.
-        bounds: (L,) of `level_sets`.
+        bounds: (L,) of `level_sets`. The region of an exchangeable end is nearer to it than to the other end.
 
     Returns:
         Label map (*size), uint8 or uint16, with landmark ``i`` of the channel order as ``i + 1``, and its affine
         ``(D + 1, D + 1)``. Where regions overlap, a voxel belongs to the one that it lies deeper in.
     """
     found = opened.heatmaps(data)
-    density = opened.decoder.density(found.logits).cpu().numpy()
+    affine = embed_affine(data["image"].affine, opened.spatial_dims)
+    instances = read_instances(opened.root / LANDMARKS)
+    density = densities(opened, found, instances, np.linalg.norm(affine[:-1, :-1], axis=0))
+    present = {item["name"] for item in result["landmarks"] if item["present"]}
     size = np.array(data["image"].shape[1:])
     labels = np.zeros(size, dtype=np.uint8 if len(density) < 256 else np.uint16)
     deepest = np.zeros(size, dtype=np.float32)
     for i, (heatmap, origin) in enumerate(zip(density, found.origins.cpu().numpy().astype(int), strict=True)):
-        if not (np.isfinite(bounds[i]) and result["landmarks"][i]["present"]):
+        if not np.isfinite(bounds[i]) or opened.names[i] not in present:
             continue
         low, high = np.maximum(origin, 0), np.minimum(origin + heatmap.shape, size)
         here = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
@@ -58,4 +82,4 @@ def region_map(
         wins = (depth >= 1) & (depth > deepest[here])
         labels[here][wins] = i + 1
         deepest[here][wins] = depth[wins]
-    return labels, embed_affine(data["image"].affine, opened.spatial_dims)
+    return labels, affine
