@@ -18,8 +18,8 @@ from monai.transforms import Compose
 from torch import nn
 
 from auto_config.bundle_scripts.ensemble import EnsembleNetwork
+from auto_config.bundle_scripts.heatmaps import Heatmaps
 from auto_config.bundle_scripts.image_reader import check_axes
-from auto_config.bundle_scripts.inferers import Heatmaps
 from auto_config.bundle_scripts.peaks import make_peaks
 from auto_config.datasets.images import read_image
 from auto_config.errors import UserError
@@ -34,10 +34,10 @@ class OpenBundle:
         names: landmark names in channel order.
         spatial_dims: 2 or 3.
         preprocessing: file path to the image on the planned grid.
-        inferer: from image and network to logits or peaks.
+        inferer: from image and network to peaks; to logits in bundles of one stage that earlier versions made.
         network: on ``device``, in evaluation mode; the mean of several if ``models/ensemble.json`` lists several.
-        postprocessing: from logits or peaks to ``result`` and the label map.
-        decoder: from the logits of the last stage to peaks; None in a config without one.
+        postprocessing: from what the inferer gives to ``result`` and the label map.
+        decoder: from the logits of the last stage to points; None in a config without one.
         device: where the network runs.
     """
 
@@ -93,6 +93,7 @@ class OpenBundle:
                 return self.inferer.heatmaps(image, self.network)
             if self.decoder is None:
                 raise UserError(f"{self.root}: an earlier version made it and has no heatmaps to give; create it again")
+            # Earlier versions decoded the heatmaps of one stage in post-processing.
             logits = self.inferer(image[None], self.network)[0]
             origins = torch.zeros((len(logits), self.spatial_dims), device=logits.device)
             return Heatmaps(logits, origins, make_peaks(*self.decoder(logits)))
@@ -154,7 +155,7 @@ def open_bundle(
         names=tuple(item["name"] for item in landmarks["landmarks"]),
         spatial_dims=int(landmarks["spatial_dims"]),
         preprocessing=parser.get_parsed_content("preprocessing"),
-        inferer=parser.get_parsed_content("inferer"),
+        inferer=_parsed(parser, "inferer"),
         network=network.to(chosen).eval(),
         postprocessing=_parsed(parser, "postprocessing"),
         decoder=parser.get_parsed_content("decoder") if "decoder" in config else None,

@@ -185,31 +185,63 @@ def decoders(plan: Plan) -> Json:
 
 
 def inferer(plan: Plan) -> Json:
-    """MONAI's sliding window, or coarse to fine with that window on the coarse grid; mirrored where training is."""
-    window = {
-        "_target_": "SlidingWindowInferer",
-        "roi_size": "@coarse_patch_size" if two_stages(plan) else "@patch_size",
-        "sw_batch_size": 1,
-        "overlap": "@overlap",
-        "mode": "gaussian",
-        "padding_mode": "constant",
-        "cval": "@pad_value",
+    """From images to peaks, by a sliding window or coarse to fine; mirrored where training is."""
+    return mirrored(plan, coarse_to_fine(plan) if two_stages(plan) else dense(plan))
+
+
+def calibrated_inferer(plan: Plan) -> Json:
+    """`inferer`, with the shape of the training cases where one stage has no other way to it."""
+    if two_stages(plan) or has_instances(plan):
+        return inferer(plan)
+    shape = {
+        "_target_": "scripts.calibration.calibrated_shape",
+        "path": "@calibration",
+        "landmarks": "@landmarks",
+        "wanted": "@shape_prior",
     }
-    return mirrored(plan, coarse_to_fine(plan, window) if two_stages(plan) else window)
+    return mirrored(plan, {**dense(plan), "shape": shape})
 
 
 def mirrored(plan: Plan, inferer: Json) -> Json:
     """The inferer, looking in the mirror as well where training mirrors."""
     if not plan.value("mirror"):
         return inferer
-    return {"_target_": "scripts.inferers.MirroredInferer", "inferer": inferer, "mirror_pairs": MIRROR_PAIRS}
+    return {"_target_": "scripts.mirror.MirroredInferer", "inferer": inferer, "mirror_pairs": MIRROR_PAIRS}
 
 
-def coarse_to_fine(plan: Plan, window: Json) -> Json:
+def sliding_window(patch_size: str) -> Json:
+    """MONAI's sliding window.
+
+    Args:
+        patch_size: reference to the size of the window.
+    """
+    return {
+        "_target_": "SlidingWindowInferer",
+        "roi_size": patch_size,
+        "sw_batch_size": 1,
+        "overlap": "@overlap",
+        "mode": "gaussian",
+        "padding_mode": "constant",
+        "cval": "@pad_value",
+    }
+
+
+def dense(plan: Plan) -> Json:
+    """The inferer of one stage, with a sliding window on the planned grid."""
+    return {
+        "_target_": "scripts.dense_inferer.DenseInferer",
+        "window": sliding_window("@patch_size"),
+        "decoder": "@decoder",
+        "spacing": "@spacing",
+        **uses_instances(plan),
+    }
+
+
+def coarse_to_fine(plan: Plan) -> Json:
     """The inferer of two stages, with a sliding window on the coarse grid."""
     return {
         "_target_": "scripts.inferers.CoarseToFineInferer",
-        "coarse": window,
+        "coarse": sliding_window("@coarse_patch_size"),
         "factor": "@coarse_factor",
         "crop_size": "@patch_size",
         "spacing": "@spacing",
@@ -220,29 +252,13 @@ def coarse_to_fine(plan: Plan, window: Json) -> Json:
         "plausibility": "@plausibility",
         "shape_prior": "@shape_prior",
         "pad_value": "@pad_value",
+        **uses_instances(plan),
     }
 
 
-def to_world(plan: Plan) -> list[Json]:
-    """Post-processing that every workflow needs: from the inferer's output to peaks in world mm."""
-    world = {"_target_": "scripts.results.PeaksToWorldd", "keys": "pred", "ref_image": "image"}
-    if two_stages(plan):
-        return [world]
-    return [{"_target_": "scripts.decoding.DecodeHeatmapd", "keys": "pred", "decoder": "@decoder"}, world]
-
-
-def to_calibrated_world(plan: Plan) -> list[Json]:
-    """`to_world`, with the shape of the training cases where one stage has no other way to it."""
-    steps = to_world(plan)
-    if two_stages(plan) or has_instances(plan):
-        return steps
-    shape = {
-        "_target_": "scripts.calibration.calibrated_shape",
-        "path": "@calibration",
-        "landmarks": "@landmarks",
-        "wanted": "@shape_prior",
-    }
-    return [{**steps[0], "shape": shape}, *steps[1:]]
+def to_world() -> Json:
+    """Post-processing that every workflow needs: from the inferer's peaks to peaks in world mm."""
+    return {"_target_": "scripts.results.PeaksToWorldd", "keys": "pred", "ref_image": "image"}
 
 
 def result(plan: Plan) -> Json:

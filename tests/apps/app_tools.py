@@ -97,12 +97,16 @@ def write_fixed_bundle(
                 {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS", "labels": None},
             ],
         },
-        "inferer": {"_target_": "SimpleInferer"},
+        "inferer": {
+            "_target_": "scripts.dense_inferer.DenseInferer",
+            "window": {"_target_": "SimpleInferer"},
+            "decoder": "@decoder",
+            "spacing": [1.0, 1.0, 1.0],
+        },
         "decoder": {"_target_": "scripts.decoding.PeakDecoder"},
         "postprocessing": {
             "_target_": "Compose",
             "transforms": [
-                {"_target_": "scripts.decoding.DecodeHeatmapd", "keys": "pred", "decoder": "@decoder"},
                 {"_target_": "scripts.results.PeaksToWorldd", **results},
                 {"_target_": "scripts.results.LandmarkResultd", **results, "landmarks": "@landmarks"},
                 {"_target_": "scripts.results.BallLabelMapd", **results, "radius_mm": ball_radius_mm},

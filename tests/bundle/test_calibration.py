@@ -2,22 +2,27 @@
 
 import json
 import shutil
-from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from bundle_tools import edit
+from bundle_tools import edit, shrink
 
 from auto_config import cli
 from auto_config.bundle.opened import open_bundle
-from auto_config.bundle_scripts.inferers import MirroredInferer
 from auto_config.calibration.command import calibrate, folds_in_use
+from auto_config.creation import create
 from auto_config.errors import UserError
 from auto_config.regions import level_sets
 
 TRAIN = ("run", "training", "--config_file", "configs/train.json", "--train#trainer#max_epochs", 1)
+
+
+def remove_one(datalist):
+    """Take the first landmark from a validation case of fold 0."""
+    item = next(item for item in datalist["training"] if item["fold"] == 0)
+    item["label"][next(iter(item["label"]))] = "absent"
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +30,6 @@ def trained(two_stage_bundle, server, tmp_path_factory):
     """The two-stage bundle after one epoch of folds 0 and 1, with both in use; case a lacks its first landmark."""
     bundle = tmp_path_factory.mktemp("calibration") / "trained"
     shutil.copytree(two_stage_bundle, bundle)
-
-    def remove_one(datalist):
-        item = next(item for item in datalist["training"] if item["fold"] == 0)
-        item["label"][next(iter(item["label"]))] = "absent"
 
     edit(bundle / "data" / "datalist.json", remove_one)
     for fold in (0, 1):
@@ -168,15 +169,63 @@ def test_a_bundle_of_one_stage_needs_a_calibration_for_the_shape_prior(one_stage
     assert all(item["replaced"] in (False, True) for item in found)
 
 
-def test_a_bundle_of_one_stage_that_mirrors_gives_its_heatmaps(one_stage_bundle, copy_of, server):
-    """A calibration needs them, and what looks in the mirror holds an inferer that has none of its own."""
-    bundle = copy_of(one_stage_bundle)
-    server.monai(bundle, *TRAIN, "--fold", 0)
+@pytest.fixture(scope="module")
+def mirrored(heads, server, tmp_path_factory):
+    """A bundle of one stage that mirrors after one epoch of fold 0; its first validation case lacks a landmark."""
+    bundle = tmp_path_factory.mktemp("mirrored") / "head_one_stage"
+    assert create(heads[0], bundle, network="tiny", stages=1, patch_size=[16, 16, 16], workers=1) == 0
+    edit(bundle / "data" / "datalist.json", remove_one)
+    server.monai(shrink(bundle), *TRAIN, "--fold", 0)
+    return bundle
+
+
+def test_the_mirror_image_is_evidence_with_one_stage_too(mirrored, copy_of):
+    bundle = copy_of(mirrored)
+    calibrate(bundle, device="cpu")
+    document = json.loads((bundle / "models" / "calibration.json").read_text())
+    assert document["presence"]["features"] == ["peak", "spread", "mirror"]
     opened = open_bundle(bundle, device="cpu")
-    pairs = list(range(len(opened.names)))
-    mirrored = replace(opened, inferer=MirroredInferer(opened.inferer, pairs))
-    data = mirrored.preprocess(image_of(bundle, 0))
-    found = mirrored.heatmaps(data)
-    assert found.logits.shape[0] == len(opened.names) and not (found.origins != 0).any()
-    points = mirrored.postprocessing({**data, "pred": found.logits})["result"]["landmarks"]
-    assert [one["world"] for one in mirrored.predict(data)["result"]["landmarks"]] == [one["world"] for one in points]
+    data = opened.preprocess(image_of(bundle, 1))
+    found = opened.heatmaps(data)
+    assert found.logits.shape == (len(opened.names), *data["image"].shape[1:]) and not found.origins.any()
+    # One network: its two views are the image and the mirror image.
+    assert torch.isfinite(found.peaks.mirror_disagreement).all()
+    torch.testing.assert_close(found.peaks.disagreement, found.peaks.mirror_disagreement)
+    result = opened.predict(data)["result"]["landmarks"]
+    assert [one["disagreement_mm"] for one in result] == pytest.approx(found.peaks.disagreement.tolist())
+    assert all(0 < one["confidence"] < 1 for one in result)
+
+
+DECODES_IN_POST_PROCESSING = """
+from .peaks import make_peaks
+
+class DecodeHeatmapd:
+    def __init__(self, keys, decoder):
+        self.key, self.decoder = keys, decoder
+
+    def __call__(self, data):
+        return {**data, self.key: make_peaks(*self.decoder(data[self.key])).pack()}
+"""
+
+
+def test_a_bundle_of_an_earlier_version_gives_the_same_points_and_heatmaps(mirrored, copy_of):
+    """Its inferer is MONAI's sliding window, in the mirror, and its first post-processing step decodes."""
+    earlier = copy_of(mirrored, "earlier")
+
+    def as_it_was(config):
+        config["inferer"]["inferer"] = config["inferer"]["inferer"]["window"]
+        step = {"_target_": "scripts.earlier.DecodeHeatmapd", "keys": "pred", "decoder": "@decoder"}
+        config["postprocessing"]["transforms"].insert(0, step)
+
+    edit(earlier / "configs" / "inference.json", as_it_was)
+    (earlier / "scripts" / "earlier.py").write_text(DECODES_IN_POST_PROCESSING)
+    old, new = open_bundle(earlier, device="cpu"), open_bundle(mirrored, device="cpu")
+    data = new.preprocess(image_of(mirrored, 1))
+    worlds = [[one["world"] for one in bundle.predict(data)["result"]["landmarks"]] for bundle in (old, new)]
+    np.testing.assert_allclose(*worlds, atol=1e-3)
+    before, after = old.heatmaps(data), new.heatmaps(data)
+    torch.testing.assert_close(before.logits, after.logits, atol=1e-4, rtol=1e-4)
+    assert before.peaks.mirror_disagreement.isnan().all()
+    calibrate(earlier, device="cpu")
+    document = json.loads((earlier / "models" / "calibration.json").read_text())
+    assert document["presence"]["features"] == ["peak", "spread"]

@@ -5,11 +5,8 @@ import pytest
 import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from monai.data import MetaTensor
 
-from auto_config.bundle_scripts.decoding import DecodeHeatmapd, PeakDecoder
-from auto_config.bundle_scripts.peaks import unpack_peaks
-from auto_config.bundle_scripts.shape import ShapeModel
+from auto_config.bundle_scripts.decoding import PeakDecoder
 from auto_config.bundle_scripts.targets import ConeTarget
 
 SIZE = 20
@@ -91,17 +88,6 @@ def test_an_unknown_link_is_refused():
         PeakDecoder(link="relu")
 
 
-def test_post_processing_makes_peaks_with_columns_for_what_was_not_judged():
-    logits = torch.zeros((2, 5, 5, 5))
-    logits[0, 1, 2, 3] = logits[1, 4, 0, 0] = 20.0
-    peaks = DecodeHeatmapd(["pred"], PeakDecoder())({"pred": logits, "other": 1})
-    assert peaks["other"] == 1
-    assert peaks["pred"].shape == (2, 14)
-    np.testing.assert_allclose(peaks["pred"][:, :3], [[1, 2, 3], [4, 0, 0]], atol=1e-3)
-    assert peaks["pred"][:, 4].isnan().all()
-    assert (peaks["pred"][:, 5] == 0).all()
-
-
 @pytest.mark.parametrize("sigma", [0.7, 1.0, 1.5])
 def test_the_covariance_is_that_of_the_peak(sigma):
     axes = torch.meshgrid(*[torch.arange(21.0)] * 3, indexing="ij")
@@ -111,28 +97,3 @@ def test_the_covariance_is_that_of_the_peak(sigma):
     np.testing.assert_allclose(points[0], [10.2, 9.7, 10.0], atol=0.02)
     # The box reaches 5 voxels to each side, more than three sigma.
     np.testing.assert_allclose(covariance[0], np.eye(3) * (sigma**2 + 1 / 12), atol=0.03 * sigma**2)
-
-
-def test_one_stage_takes_the_maximum_that_the_shape_speaks_for():
-    random = np.random.default_rng(0)
-    points = random.uniform(4, 20, (8, 3))
-    model = ShapeModel(8, 3)
-    model.fit(np.stack([points * [1, 1, 2] + random.normal(size=points.shape) * 0.2 for _ in range(8)]))
-    grid = torch.stack(torch.meshgrid(*[torch.arange(24.0)] * 3, indexing="ij"))
-
-    def peak(point):
-        return 5.0 - 0.5 * (grid - torch.as_tensor(point, dtype=torch.float32)[:, None, None, None]).square().sum(0)
-
-    logits = torch.stack([peak(point) for point in points])
-    false = [22.0, 22.0, 1.0] if points[2, 0] < 12 else [1.0, 1.0, 22.0]
-    logits[2] = torch.maximum(logits[2], peak(false) + 0.5)
-    data = {
-        "pred": logits,
-        "image": MetaTensor(torch.zeros(1, 2, 2, 2), affine=torch.diag(torch.tensor([1.0, 1, 2, 1]))),
-    }
-    plain = unpack_peaks(DecodeHeatmapd("pred", PeakDecoder())(data)["pred"])
-    np.testing.assert_allclose(plain.points[2], false, atol=0.1)
-    found = unpack_peaks(DecodeHeatmapd("pred", PeakDecoder(), shape=model)(data)["pred"])
-    np.testing.assert_allclose(found.points, points, atol=0.1)
-    assert found.replaced.tolist() == [0, 0, 1, 0, 0, 0, 0, 0]
-    assert found.shape_distance[2] > 5 > found.shape_distance[3]

@@ -10,6 +10,7 @@ from torch import nn
 from auto_config.bundle_scripts.augmentation import IntensityAugmentation
 from auto_config.bundle_scripts.decoding import PeakDecoder
 from auto_config.bundle_scripts.inferers import CoarseToFineInferer, PrepareBatch, TrainingInferer, gaussian_window
+from auto_config.bundle_scripts.instances import Instances
 from auto_config.bundle_scripts.shape import ShapeModel, shape_prior
 
 FACTOR = [2, 2, 2]
@@ -237,6 +238,39 @@ def test_each_image_of_a_batch_on_its_own_and_the_network_in_a_wrapper():
     peaks = inferer()(torch.cat([image, image - 4.0]), Wrapper(Peaks(POINTS[:2])))
     np.testing.assert_allclose(peaks[0, :, :3], POINTS[:2], atol=0.05)
     np.testing.assert_allclose(peaks[1, :, :3], POINTS[:2] + 4, atol=0.05)
+
+
+def test_ends_that_may_change_places_are_compared_in_one_order():
+    """Two views whose channels show both ends, and that do not agree which of them is which."""
+    ends = POINTS[0] + np.array([[0.0, 0, 0], [6.0, 0, 0]])
+
+    class Ends(Peaks):
+        def __init__(self, first, lead):
+            super().__init__(ends)
+            self.first, self.lead = first, lead
+
+        def _peaks(self, image, name):
+            one = super()._peaks(image, name)
+            if name == "coarse":
+                return one
+            own, other = one[:, [self.first, 1 - self.first]], one[:, [1 - self.first, self.first]]
+            return torch.maximum(own + self.lead, other)
+
+    class Views:
+        shape = ShapeModel(2, 3)
+
+        def views(self):
+            return [Ends(0, 0.6), Ends(1, 0.4)]
+
+        def __call__(self, inputs):
+            return Ends(0, 0.6)(inputs)
+
+    known = Instances(("p", "q"), (1, 1), (False, False), ((0, 1),), (3.0, 3.0), (0.5, 0.5))
+    found = inferer(reach=1e3, instances=known).heatmaps(coordinates()[0], Views()).peaks
+    np.testing.assert_allclose(found.points, ends, atol=0.05)
+    np.testing.assert_allclose(found.disagreement, 0, atol=0.05)
+    unaware = inferer(reach=1e3).heatmaps(coordinates()[0], Views()).peaks
+    np.testing.assert_allclose(unaware.disagreement, 3, atol=0.05)
 
 
 def test_the_window_falls_to_its_border_and_never_to_zero():

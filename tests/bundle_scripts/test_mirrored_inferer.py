@@ -3,7 +3,7 @@
 import torch
 from monai.inferers import SlidingWindowInferer
 
-from auto_config.bundle_scripts.inferers import MirroredInferer
+from auto_config.bundle_scripts.mirror import MirroredInferer
 
 PAIRS = [1, 0, 2]
 

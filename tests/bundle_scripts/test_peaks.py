@@ -1,10 +1,8 @@
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from auto_config.bundle_scripts.ensemble import EnsembleNetwork, views_of
-from auto_config.bundle_scripts.inferers import disagreement, mirror_disagreement
 from auto_config.bundle_scripts.peaks import make_peaks, peak_columns, unpack_peaks
 
 
@@ -46,20 +44,6 @@ def test_what_was_not_judged():
 def test_rows_of_another_width_are_refused():
     with pytest.raises(ValueError, match=r"got \(4, 6\)"):
         unpack_peaks(torch.zeros(4, 6))
-
-
-def test_disagreement_is_in_mm():
-    points = torch.tensor([[[0.0, 0.0]], [[2.0, 0.0]], [[1.0, 3.0]], [[1.0, -3.0]]])
-    # Means 1, 0; squared distances 1, 1, 9 and 9 voxels; in mm 0.25 * 1 and 4 * 9.
-    assert disagreement(points, np.array([0.5, 2.0])).item() == pytest.approx(((0.25 + 0.25 + 36 + 36) / 4) ** 0.5)
-
-
-def test_mirror_disagreement_is_each_networks_own():
-    plain, mirrored = [torch.tensor([[0.0, 0.0]]), torch.tensor([[9.0, 9.0]])], [torch.tensor([[2.0, 0.0]])] * 2
-    mirrored[1] = torch.tensor([[9.0, 5.0]])
-    # The first network is 2 voxels along x from itself, the second 4 along y, both half of that from their mean.
-    found = mirror_disagreement([*plain, *mirrored], np.array([1.0, 0.5]))
-    assert found.tolist() == pytest.approx([(1.0 + 2.0 * 0.5) / 2])
 
 
 def test_views_of_an_ensemble_are_its_members():

@@ -116,7 +116,7 @@ def validate_section(plan: Plan) -> Json:
             "num_workers": 0,
         },
         "inferer": "@inferer",
-        "postprocessing": {"_target_": "Compose", "transforms": [*parts.to_world(plan), parts.result(plan)]},
+        "postprocessing": {"_target_": "Compose", "transforms": [parts.to_world(), parts.result(plan)]},
         "handlers": [
             {
                 "_target_": "TensorBoardStatsHandler",

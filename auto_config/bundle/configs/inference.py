@@ -28,7 +28,7 @@ def inference_config(plan: Plan, landmarks: int) -> Json:
         "device": DEVICE,
         "network_def": parts.network_def(plan, landmarks),
         "network": "$@network_def.to(@device)",
-        "inferer": parts.inferer(plan),
+        "inferer": parts.calibrated_inferer(plan),
         **parts.decoders(plan),
         "preprocessing": {"_target_": "Compose", "transforms": parts.image_transforms(plan)},
         "dataset": {
@@ -45,7 +45,7 @@ def inference_config(plan: Plan, landmarks: int) -> Json:
         "postprocessing": {
             "_target_": "Compose",
             "transforms": [
-                *parts.to_calibrated_world(plan),
+                parts.to_world(),
                 parts.calibrated_result(plan),
                 {
                     "_target_": "scripts.results.BallLabelMapd",
