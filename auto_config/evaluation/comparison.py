@@ -15,7 +15,13 @@ from auto_config.datasets import Case, Dataset
 from auto_config.datasets.properties import Measure
 from auto_config.errors import UserError
 from auto_config.evaluation.baseline import mean_shape_points
-from auto_config.evaluation.instances import in_best_order
+from auto_config.evaluation.instances import (
+    MatchedInstances,
+    best_columns,
+    in_best_order,
+    in_columns,
+    matched_instances,
+)
 from auto_config.evaluation.predictions import Predictions
 from auto_config.evaluation.raters import rater_errors
 
@@ -49,6 +55,9 @@ class Comparison:
         rater_errors: (N, L) mean distance between the raters of a case, NaN where there are fewer than two.
         calibration: of the bundle, as ``run.json`` has it; None where there is none.
         measures: between landmarks that both have.
+        columns: (N, L) index in ``names`` of what the prediction calls each point: another where two changed places.
+            Empty where none may.
+        matched: instances of calibrated landmarks with many that a true one was found for.
     """
 
     names: tuple[str, ...]
@@ -75,6 +84,8 @@ class Comparison:
     rater_errors: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     calibration: Mapping[str, Any] | None = None
     measures: tuple[Measure, ...] = ()
+    columns: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=int))
+    matched: MatchedInstances | None = None
 
     @property
     def errors(self) -> np.ndarray:
@@ -146,14 +157,16 @@ def compare(
     points = np.stack([landmarks.points for landmarks in truth])
     baseline = mean_shape_points(predictions.mean_shape[columns], predictions.centers[rows])
     exchangeable = dataset.properties.exchangeable
+    order = best_columns(predictions.points[pick], points, names, exchangeable)
+    limits = (predictions.calibration or {}).get("match_mm", {})
     return Comparison(
         names=tuple(names),
         cases=tuple(both),
         images=tuple(wanted[case].image for case in both),
         truth=points,
         status=status,
-        predicted=in_best_order(predictions.points[pick], points, names, exchangeable),
-        predicted_present=predictions.present[pick],
+        predicted=in_columns(predictions.points[pick], order),
+        predicted_present=in_columns(predictions.present[pick], order),
         baseline=in_best_order(baseline, points, names, exchangeable),
         without_prediction=tuple(case for case in wanted if case not in predicted),
         failed={case: reason for case, reason in predictions.failed.items() if case in wanted},
@@ -164,24 +177,18 @@ def compare(
         unit=dataset.unit,
         pixel_spacings=tuple(wanted[case].pixel_spacing for case in both),
         many=tuple(many),
-        confidence=predictions.confidence[pick],
-        radius=predictions.radius[pick],
-        covariance=_without_exchanged(predictions.covariance[pick], names, exchangeable),
-        implausible=predictions.implausible[pick],
+        confidence=in_columns(predictions.confidence[pick], order),
+        radius=in_columns(predictions.radius[pick], order),
+        covariance=in_columns(predictions.covariance[pick], order),
+        implausible=in_columns(predictions.implausible[pick], order),
         rater_errors=rater_errors([wanted[case] for case in both], names, exchangeable),
         calibration=predictions.calibration,
         measures=dataset.properties.for_names(tuple(names)).measures,
+        columns=order,
+        matched=matched_instances(
+            predictions, [wanted[case] for case in both], {name: limits[name] for name in many if name in limits}
+        ),
     )
-
-
-def _without_exchanged(
-    covariance: np.ndarray, names: Sequence[str], exchangeable: Sequence[tuple[str, str]]
-) -> np.ndarray:
-    """Covariances (N, L, D, D) with NaN for landmarks that may have changed places: theirs may be the other's."""
-    moved = [names.index(name) for pair in exchangeable for name in pair if name in names]
-    out = covariance.copy()
-    out[:, moved] = np.nan
-    return out
 
 
 def renamed(predictions: Predictions, cases: Sequence[Case]) -> Predictions:

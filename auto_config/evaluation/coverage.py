@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,16 +20,17 @@ def region_coverage(
     predicted: np.ndarray,
     truth: np.ndarray,
     covariance: np.ndarray,
-    names: tuple[str, ...],
+    names: Sequence[str] | np.ndarray,
     calibration: Mapping[str, Any],
 ) -> dict[str, dict[str, Any]]:
     """Coverage and size of balls and ellipsoids at each level of a calibration.
 
     Args:
-        predicted: (N, L, D) world mm.
-        truth: (N, L, D) world mm, NaN where not present.
-        covariance: (N, L, D, D) mm² of the heatmaps, NaN where not known.
-        names: (L,) landmarks.
+        predicted: (..., D) world mm.
+        truth: (..., D) world mm, NaN where not present.
+        covariance: (..., D, D) mm² of the heatmaps, NaN where not known.
+        names: Landmark of each point, of a shape that broadcasts to theirs: the one that the prediction calls it, whose
+            regions it has.
         calibration: ``calibration`` of ``run.json``.
 
     Returns:
@@ -42,10 +43,13 @@ def region_coverage(
     safe = np.where(known[..., None, None], covariance, np.eye(dims))
     scores = {"ball": distance, "ellipsoid": np.where(known, ellipsoid_scores(predicted, truth, safe), np.nan)}
     found: dict[str, dict[str, Any]] = {"ball": {}, "ellipsoid": {}}
+    kinds, which = np.unique(np.array(names, dtype=str), return_inverse=True)
+    which = np.broadcast_to(which.reshape(np.shape(names)), distance.shape)
     for position, level in enumerate(calibration["levels"]):
         for kind, key in (("ball", "ball_mm"), ("ellipsoid", "ellipsoid")):
             rows = calibration[key]
-            bound = np.array([_bound(rows[name][position]) if name in rows else math.nan for name in names])
+            bounds = [_bound(rows[name][position]) if name in rows else math.nan for name in kinds.tolist()]
+            bound = np.array(bounds, dtype=np.float64)[which]
             there = np.isfinite(scores[kind]) & ~np.isnan(bound)
             inside = np.where(there, scores[kind] <= bound, np.nan)
             size = ball_volume(bound, dims) if kind == "ball" else ellipsoid_volume(bound, safe)

@@ -6,6 +6,7 @@ import csv
 import html
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,26 +19,81 @@ from auto_config.evaluation.predictions import Predictions
 COUNTS = ("precision", "recall", "f1", "found", "missed", "invented")
 
 
-def in_best_order(
+def best_columns(
     points: np.ndarray, truth: np.ndarray, names: Sequence[str], pairs: Sequence[tuple[str, str]]
 ) -> np.ndarray:
-    """Points with exchangeable ones changed over where that brings them nearer to the truth, case by case.
+    """For each landmark the column of its point: that of the other of a pair where both are then nearer to the truth.
 
     Args:
         points: (N, L, D).
         truth: (N, L, D), NaN where not present.
         names: (L,) landmark names.
         pairs: names that may change places; pairs of which a name is missing are left alone.
+
+    Returns:
+        (N, L), for `in_columns`.
     """
-    points = points.copy()
+    found = np.tile(np.arange(len(names)), (len(points), 1))
     for pair in pairs:
         if not set(pair) <= set(names):
             continue
         columns = [list(names).index(name) for name in pair]
         for n in range(len(points)):
             if best_order(points[n, columns], truth[n, columns]):
-                points[n, columns] = points[n, columns[::-1]]
-    return points
+                found[n, columns] = columns[::-1]
+    return found
+
+
+def in_columns(values: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Values (N, L, ...) of the columns (N, L) of each case."""
+    return np.take_along_axis(values, columns.reshape(*columns.shape, *[1] * (values.ndim - 2)), axis=1)
+
+
+def in_best_order(
+    points: np.ndarray, truth: np.ndarray, names: Sequence[str], pairs: Sequence[tuple[str, str]]
+) -> np.ndarray:
+    """Points with exchangeable ones changed over where that brings them nearer to the truth; see `best_columns`."""
+    return in_columns(points, best_columns(points, truth, names, pairs))
+
+
+@dataclass(frozen=True)
+class MatchedInstances:
+    """Predicted instances that a true one was found for.
+
+    Attributes:
+        names: (M,) landmarks.
+        predicted: (M, D) world mm.
+        truth: (M, D) world mm.
+        covariance: (M, D, D) mm² of the heatmaps, NaN where not known.
+    """
+
+    names: tuple[str, ...]
+    predicted: np.ndarray
+    truth: np.ndarray
+    covariance: np.ndarray
+
+
+def matched_instances(predictions: Predictions, cases: Sequence[Case], limits: Mapping[str, float]) -> MatchedInstances:
+    """Predicted instances and the true ones that they are matched with, as a calibration matched them.
+
+    Args:
+        predictions: with the predicted instances.
+        cases: the cases with truth that were predicted.
+        limits: landmarks with many instances, and the largest distance of a match of each.
+    """
+    dims = predictions.spatial_dims
+    names: list[str] = []
+    predicted, truth, covariance = [np.zeros((0, dims))], [np.zeros((0, dims))], [np.zeros((0, dims, dims))]
+    for case in cases:
+        row = predictions.cases.index(case.name)
+        for name in (name for name in limits if name in predictions.instances):
+            points, true = predictions.instances[name][row], _true_points(case, name)
+            found, partners = match(points, true, limits[name])
+            names += [name] * len(found)
+            predicted.append(points[found])
+            truth.append(true[partners])
+            covariance.append(predictions.instance_covariance[name][row][found])
+    return MatchedInstances(tuple(names), np.concatenate(predicted), np.concatenate(truth), np.concatenate(covariance))
 
 
 def instance_metrics(
@@ -109,12 +165,17 @@ def _status(case: Case, name: str) -> int:
     return int(case.landmarks.status[case.landmarks.names.index(name)])
 
 
+def _true_points(case: Case, name: str) -> np.ndarray:
+    """(K, D) of a landmark; none where it is absent, unknown or not there."""
+    assert case.landmarks is not None
+    landmarks = case.landmarks.ordered([name])
+    truth = landmarks.instances.get(name, landmarks.points)
+    return truth[np.isfinite(truth).all(axis=1)]
+
+
 def _matched(predictions: Predictions, case: Case, name: str, limit: float) -> tuple[np.ndarray, int, int]:
     """Distances of the matches of one case, and the numbers of predicted and of true points."""
-    assert case.landmarks is not None
-    index = case.landmarks.names.index(name)
-    truth = case.landmarks.instances.get(name, case.landmarks.points[index : index + 1])
-    truth = truth[np.isfinite(truth).all(axis=1)]
+    truth = _true_points(case, name)
     row = predictions.cases.index(case.name)
     if name in predictions.instances:
         predicted = predictions.instances[name][row]

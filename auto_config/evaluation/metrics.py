@@ -169,11 +169,19 @@ def _raters(comparison: Comparison, thresholds: Sequence[float], unit: str) -> d
 
 
 def _regions(comparison: Comparison) -> dict[str, Any] | None:
-    if comparison.calibration is None or not comparison.covariance.size:
+    matched, dims = comparison.matched, comparison.predicted.shape[-1]
+    several = matched is not None and bool(matched.names)
+    if comparison.calibration is None or not (comparison.covariance.size or several):
         return None
-    return region_coverage(
-        comparison.predicted, comparison.truth, comparison.covariance, comparison.names, comparison.calibration
-    )
+    names = np.array(comparison.names, dtype=str)
+    called = names[comparison.columns] if comparison.columns.size else np.tile(names, (len(comparison.cases), 1))
+    predicted, truth = comparison.predicted.reshape(-1, dims), comparison.truth.reshape(-1, dims)
+    covariance, called = comparison.covariance.reshape(-1, dims, dims), called.ravel()
+    if matched is not None and several:
+        predicted, truth = np.concatenate([predicted, matched.predicted]), np.concatenate([truth, matched.truth])
+        covariance = np.concatenate([covariance, matched.covariance])
+        called = np.concatenate([called, np.array(matched.names, dtype=str)])
+    return region_coverage(predicted, truth, covariance, called, comparison.calibration)
 
 
 def _implausible(comparison: Comparison) -> dict[str, Any]:

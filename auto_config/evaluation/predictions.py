@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,7 @@ class Predictions:
         bundle: name and version of the bundle, ``""`` where not known.
         unit: ``"px"`` where points are in pixels, because the pixel size is not known; all lengths are then in pixels.
         instances: for each landmark with many instances, for each case, those that the model calls present (K, D).
+        instance_covariance: the same for (K, D, D) mm² of the heatmaps, NaN where not known.
         confidence: (N, L) probability of presence, NaN where the table has none.
         radius: (N, L) mm of the regions, NaN where there is none.
         covariance: (N, L, D, D) mm² of the heatmaps, NaN where not known.
@@ -53,6 +55,7 @@ class Predictions:
     bundle: str
     unit: str = "mm"
     instances: Mapping[str, tuple[np.ndarray, ...]] = field(default_factory=dict)
+    instance_covariance: Mapping[str, tuple[np.ndarray, ...]] = field(default_factory=dict)
     confidence: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     radius: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     covariance: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0, 0)))
@@ -101,11 +104,15 @@ def read_predictions(folder: Path) -> Predictions:
     confidence, radius = np.full((2, len(cases), len(names)), np.nan)
     place = {name: k for k, name in enumerate(names)}, {case: n for n, case in enumerate(cases)}
     instances: dict[str, list[list[list[float]]]] = {name: [[] for _ in cases] for name in names if name in many}
+    numbers: dict[str, list[list[int]]] = {name: [[] for _ in cases] for name in instances}
+    seen = np.zeros((len(cases), len(names)), dtype=int)
     for line, row in enumerate(rows, start=2):
         k, n = place[0][row["landmark"]], place[1][row["case"]]
         point = [_coordinate(row, column, path, line) for column in world]
         if row["landmark"] in many and row.get("present", "1") != "0":
             instances[row["landmark"]][n].append(point)
+            numbers[row["landmark"]][n].append(int(seen[n, k]))
+        seen[n, k] += 1
         if np.isfinite(points[n, k]).all():
             if row["landmark"] in many:
                 continue
@@ -121,7 +128,9 @@ def read_predictions(folder: Path) -> Predictions:
         raise UserError(f"{path}: case '{cases[n]}' has no row for landmark '{names[k]}'; predict this case again")
     shape, centers = run.get("mean_shape") or {}, run.get("image_centers") or {}
     bundle = run.get("bundle") or {}
-    covariance, implausible = read_uncertainty(path.with_name("uncertainty.csv"), cases, names, dims)
+    spreads, implausible = read_uncertainty(path.with_name("uncertainty.csv"), cases, names, dims)
+    unknown = np.full((dims, dims), np.nan)
+    covariance = np.array([[spreads.get((n, k, 0), unknown) for k in range(len(names))] for n in range(len(cases))])
     return Predictions(
         names=names,
         cases=cases,
@@ -139,7 +148,14 @@ def read_predictions(folder: Path) -> Predictions:
         },
         confidence=confidence,
         radius=radius,
-        covariance=covariance,
+        instance_covariance={
+            name: tuple(
+                np.array([spreads.get((n, place[0][name], i), unknown) for i in rows]).reshape(-1, dims, dims)
+                for n, rows in enumerate(of_cases)
+            )
+            for name, of_cases in numbers.items()
+        },
+        covariance=covariance.reshape(len(cases), len(names), dims, dims),
         implausible=implausible,
         calibration=run.get("calibration"),
     )
@@ -147,27 +163,41 @@ def read_predictions(folder: Path) -> Predictions:
 
 def read_uncertainty(
     path: Path, cases: tuple[str, ...], names: tuple[str, ...], dims: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Covariances (N, L, D, D) and implausible points (N, L) of ``uncertainty.csv``; NaN and False where it is not."""
-    covariance = np.full((len(cases), len(names), dims, dims), np.nan)
+) -> tuple[dict[tuple[int, int, int], np.ndarray], np.ndarray]:
+    """What ``uncertainty.csv`` says of the rows of ``predictions.csv``, which it has in the same order.
+
+    Args:
+        path: of the file, which need not be there.
+        cases: (N,) names.
+        names: (L,) landmarks.
+        dims: number D of coordinates.
+
+    Returns:
+        Covariances (D, D) in mm² by case, landmark and number of the row of both, counted from 0; and (N, L) whether
+        the first point is implausible, False where the file does not say it.
+    """
+    covariances: dict[tuple[int, int, int], np.ndarray] = {}
     implausible = np.zeros((len(cases), len(names)), dtype=bool)
     if not path.is_file():
-        return covariance, implausible
+        return covariances, implausible
     place = {case: n for n, case in enumerate(cases)}, {name: k for k, name in enumerate(names)}
-    seen: set[tuple[int, int]] = set()
+    seen: Counter[tuple[int, int]] = Counter()
     with path.open(encoding="utf-8-sig", newline="") as stream:
         for row in csv.DictReader(stream):
-            at = place[0].get(row.get("case", "")), place[1].get(row.get("landmark", ""))
-            if at[0] is None or at[1] is None or at in seen:
+            n, k = place[0].get(row.get("case", "")), place[1].get(row.get("landmark", ""))
+            if n is None or k is None:
                 continue
-            seen.add((at[0], at[1]))
+            covariance = np.full((dims, dims), np.nan)
             for i in range(dims):
                 for j in range(i, dims):
                     axes = f"{'xyz'[i]}{'xyz'[j]}"
                     value = optional_number(row.get(f"cov_{axes}_mm2") or row.get(f"cov_{axes}_px2"))
-                    covariance[at[0], at[1], i, j] = covariance[at[0], at[1], j, i] = value
-            implausible[at[0], at[1]] = row.get("implausible") == "1"
-    return covariance, implausible
+                    covariance[i, j] = covariance[j, i] = value
+            covariances[n, k, seen[n, k]] = covariance
+            if not seen[n, k]:
+                implausible[n, k] = row.get("implausible") == "1"
+            seen[n, k] += 1
+    return covariances, implausible
 
 
 def optional_number(text: str | None) -> float:
