@@ -50,7 +50,7 @@ def canonical(command: Command, words: Sequence[str]) -> list[str]:
     """Write `words` as `--name=value` for each parameter of `command`.
 
     `--name value`, `--name=value`, `--some-name` and, for a parameter of type bool, `--name` alone are understood; only
-    `true` or `false` after such a switch is its value.
+    `true` or `false` after such a switch is its value, and `--no_name` turns it off.
 
     Args:
         command: Its keyword-only parameters are options, the others are the words without a name, in their order.
@@ -78,6 +78,9 @@ def canonical(command: Command, words: Sequence[str]) -> list[str]:
         name = name.replace("-", "_")
         if keyword.iskeyword(name):
             name += "_"  # no parameter can be called `from`
+        off = name.removeprefix("no_")
+        if name not in options and off in options and parameters[off].annotation in _SWITCHES and not equals:
+            name, equals, value = off, "=", "false"
         if name not in options and not open_ended:
             known = [_shown(option) for option in options]
             raise UserError(_unknown(f"option --{_shown(name)}", name, known, "--", command.__name__))
@@ -150,10 +153,7 @@ def help_text(command: Command) -> str:
         elif parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
             words.append((name.upper(), description))
         else:
-            shown = parameter.default is not None and parameter.default is not False
-            options.append(
-                (f"--{_shown(name)}", f"{description} (default: {parameter.default})" if shown else description)
-            )
+            options.append(_option_line(name, parameter, description))
     width = max(len(name) for name, _ in words + options)
 
     def table(rows: list[tuple[str, str]]) -> list[str]:
@@ -170,6 +170,14 @@ def help_text(command: Command) -> str:
         *table(options),
     ]
     return "\n".join([*parts, "", "examples:", *(f"  {example}" for example in examples)])
+
+
+def _option_line(name: str, parameter: inspect.Parameter, description: str) -> tuple[str, str]:
+    """An option and what it does; of a switch that is on, how to turn it off."""
+    if parameter.default is True:
+        return f"--{_shown(name)}", f"{description} (default; --no_{_shown(name)} turns it off)"
+    shown = parameter.default is not None and parameter.default is not False
+    return f"--{_shown(name)}", f"{description} (default: {parameter.default})" if shown else description
 
 
 def _sections(command: Command) -> tuple[str, dict[str, str], list[str]]:

@@ -57,6 +57,8 @@ def no_calls_before() -> Iterator[None]:
         (["None"], {"source": "None"}),
         (["a,b"], {"source": "a,b"}),
         (["a b=c"], {"source": "a b=c"}),
+        (["scans", "--no_overwrite"], {"source": "scans", "overwrite": False}),
+        (["scans", "--no-switch", "--folds=3"], {"source": "scans", "switch": False, "folds": 3}),
         (["--source", "scans"], {"source": "scans"}),
         (["s", "--landmarks", "AC,PC"], {"landmarks": ("AC", "PC")}),
         (["s", "--landmarks", "1,2,1e5"], {"landmarks": ("1", "2", "1e5")}),
@@ -99,6 +101,8 @@ def test_words_become_values(words: list[str], expected: dict[str, Any]) -> None
         (["a", "--missing", "gone"], "--missing is one of unknown, absent, not 'gone'"),
         (["a", "--spacing", "1,x"], "--spacing is a list of numbers"),
         (["a", "--folds", "3", "--folds", "4"], "--folds is given twice: '3' and '4'"),
+        (["a", "--overwrite", "--no_overwrite"], "--overwrite is given twice: 'true' and 'false'"),
+        (["a", "--no_folds"], "there is no option --no_folds"),
         (["a", "--source", "b"], "'a' is one word too many"),
     ],
 )
