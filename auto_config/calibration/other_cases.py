@@ -98,7 +98,7 @@ def other_cases(
     items = [_item(case, names) for case in cases]
     lacking = [k for k, name in enumerate(names) if all(item["label"][name] in ("unknown", "absent") for item in items)]
     if lacking:
-        notes.append(f"no case has {_some([names[k] for k in lacking])}, so nothing is known of where these lie")
+        notes.append(f"no case has {_some([names[k] for k in lacking])}, so where that lies is not known")
     return items, notes
 
 
@@ -149,7 +149,10 @@ def _read(given: CaseSource, spacing: tuple[float, float] | None) -> tuple[Datas
         )
 
     dataset, problems = read(None)
-    return read(spacing) if dataset.unit == "px" and spacing is not None else (dataset, problems)
+    if dataset.unit == "px" and spacing is not None:
+        dataset, problems = read(spacing)
+    # A landmark that no case has cannot be trained, and is no harm here.
+    return dataset, [problem for problem in problems if problem.case is not None or problem.landmark is None]
 
 
 def _report(problems: Sequence[Problem], given: CaseSource) -> None:

@@ -1,0 +1,202 @@
+"""Which cases `calibrate --data` takes, what it makes of them, and which it refuses in one line."""
+
+import json
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from auto_config import cli
+from auto_config.bundle_scripts.landmark_files import write_markups
+from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.calibration.other_cases import CaseSource, other_cases
+from auto_config.errors import UserError
+
+NAMES = ["tip", "base"]
+SIZE = 12
+
+
+def write_cases(folder, cases, seed=0, names=NAMES):
+    """Images (12, 12, 12) of noise, 1 mm, and a point for each name, of which the second is absent in the last case."""
+    random = np.random.default_rng(seed)
+    for part in ("images", "landmarks"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    for number, case in enumerate(cases):
+        image = random.normal(100, 20, (SIZE,) * 3).astype(np.float32)
+        nib.save(nib.Nifti1Image(image, np.eye(4)), folder / "images" / f"{case}.nii.gz")
+        status = np.ones(len(names), dtype=np.int8)
+        status[1:2] = number < len(cases) - 1
+        points = np.where(status[:, None] == 1, random.uniform(2, SIZE - 3, (len(names), 3)), np.nan)
+        write_markups(folder / "landmarks" / f"{case}.mrk.json", LandmarkSet(tuple(names), points, status))
+    return folder
+
+
+def write_bundle(folder, training=None, *, dims=3, unit="mm", names=NAMES, spacing=None):
+    """What calibrating reads of a bundle before it opens it: tables, and the data list of its training cases."""
+    for part in ("configs", "models", "data"):
+        (folder / part).mkdir(parents=True)
+    rows = {"spatial_dims": dims, "unit": unit, "landmarks": [{"name": name} for name in names]}
+    (folder / "configs" / "landmarks.json").write_text(json.dumps(rows))
+    (folder / "configs" / "inference.json").write_text(json.dumps({"pixel_spacing": spacing}))
+    (folder / "models" / "model.pt").write_bytes(b"")
+    if training is not None:
+        items = [
+            {"case": path.stem, "image": f"images/{path.name}"} for path in sorted((training / "images").iterdir())
+        ]
+        listed = {"dataset_dir": str(training), "training": items, "test": []}
+        (folder / "data" / "datalist.json").write_text(json.dumps(listed))
+    return folder
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    return write_bundle(tmp_path / "bundle", write_cases(tmp_path / "seen", ["anna", "ben"], seed=1))
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write_cases(tmp_path / "ours", ["carl", "dora", "emil"], seed=2)
+
+
+def taken(bundle, data, names=NAMES, **options):
+    return other_cases(bundle, CaseSource(data, **options), names, spatial_dims=3, unit="mm")
+
+
+def refusal(bundle, data, capsys, *options):
+    """The one line with which the command line refuses."""
+    assert cli.main(["calibrate", str(bundle), "--data", str(data), *options]) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert not (bundle / "models" / "calibration.json").exists()
+    return said
+
+
+def test_cases_are_items_as_those_of_a_data_list(bundle, data):
+    (data / "cases.csv").write_text("case,group\ncarl,patient 7\ndora,patient 7\n")
+    items, notes = taken(bundle, data, ["base", "new", "tip"])
+    assert [(item["case"], item["group"]) for item in items] == [
+        ("carl", "patient 7"),
+        ("dora", "patient 7"),
+        ("emil", None),
+    ]
+    assert items[0]["image"] == [data / "images" / "carl.nii.gz"]
+    assert list(items[0]["label"]) == ["base", "new", "tip"]  # the channels of the bundle
+    assert items[2]["label"]["base"] == "absent" and items[2]["label"]["new"] == "unknown"
+    assert len(items[0]["label"]["tip"]) == 3
+    assert notes == ["no case has 'new', so where that lies is not known"]
+
+
+def test_a_landmark_that_is_absent_in_every_case_is_fine(bundle, data):
+    items, notes = taken(bundle, data, cases=["emil"])
+    assert items[0]["label"]["base"] == "absent" and notes == ["no case has 'base', so where that lies is not known"]
+    for case in ("carl", "dora"):
+        shutil.copy(data / "landmarks" / "emil.mrk.json", data / "landmarks" / f"{case}.mrk.json")
+    assert len(taken(bundle, data)[0]) == 3
+
+
+def test_only_the_cases_that_are_asked_for(bundle, data):
+    (data / "cases.csv").write_text("case,split\ncarl,training\ndora,test\nemil,test\n")
+    assert [item["case"] for item in taken(bundle, data, split="test")[0]] == ["dora", "emil"]
+    assert [item["case"] for item in taken(bundle, data, cases=["carl"])[0]] == ["carl"]
+
+
+def test_a_training_case_is_refused_by_its_file(bundle, data, tmp_path, capsys):
+    (line,) = refusal(bundle, tmp_path / "seen", capsys)
+    assert "anna.nii.gz: case 'anna' is a training case of" in line and "(2 such cases)" in line
+
+
+def test_a_training_case_is_refused_by_its_voxels_under_another_name_and_in_another_format(bundle, data, capsys):
+    seen = nib.load(bundle.parent / "seen" / "images" / "ben.nii.gz")
+    nib.save(nib.Nifti1Image(seen.get_fdata(), np.eye(4)), data / "images" / "fritz.nii")
+    shutil.copy(data / "landmarks" / "carl.mrk.json", data / "landmarks" / "fritz.mrk.json")
+    (line,) = refusal(bundle, data, capsys)
+    assert "fritz.nii: case 'fritz' is a training case of" in line
+    assert len(taken(bundle, data, cases=["carl", "dora"])[0]) == 2  # without it
+
+
+def test_what_could_not_be_compared_is_said(bundle, data):
+    (bundle.parent / "seen" / "images" / "ben.nii.gz").unlink()
+    assert taken(bundle, data)[1] == [
+        "1 of 2 training images are not there, so nobody checked that no case is one of these"
+    ]
+    (bundle / "data" / "datalist.json").unlink()
+    assert "nobody checked that none of its networks was trained on these cases" in taken(bundle, data)[1][0]
+
+
+@pytest.mark.parametrize("change", ["unlabelled", "none"])
+def test_data_without_a_labelled_case_are_refused(bundle, data, capsys, change):
+    for path in (data / "landmarks").iterdir():
+        if change == "none":
+            path.unlink()
+        else:
+            unknown = LandmarkSet(tuple(NAMES), np.full((2, 3), np.nan), np.full(2, -1, dtype=np.int8))
+            write_markups(path, unknown)
+    (line,) = refusal(bundle, data, capsys)
+    assert {"unlabelled": "has no labelled case", "none": "holds images but no landmarks"}[change] in line
+
+
+def test_other_landmarks_axes_units_and_names_are_refused(bundle, data, capsys, tmp_path):
+    others = write_bundle(tmp_path / "others", names=["nose"])
+    assert "has no landmark of the bundle ('nose'), but 'tip', 'base'" in refusal(others, data, capsys)[0]
+    flat = write_bundle(tmp_path / "flat", dims=2)
+    assert "has 3D points, the bundle predicts 2D ones" in refusal(flat, data, capsys)[0]
+    assert "--cases: 'zoe' is not in" in refusal(bundle, data, capsys, "--cases", "zoe")[0]
+    assert "--split dev: allowed are training and test" in refusal(bundle, data, capsys, "--split", "dev")[0]
+    assert "has no labelled case (of 0 chosen)" in refusal(bundle, data, capsys, "--split", "test")[0]
+    with pytest.raises(UserError, match="--outside is 'gone'; allowed are error and absent"):
+        CaseSource(data, outside="gone")
+
+
+@pytest.mark.parametrize("option", [("--split", "test"), ("--missing", "absent"), ("--outside", "absent")])
+def test_options_of_reading_need_data(bundle, capsys, option):
+    assert cli.main(["calibrate", str(bundle), *option]) == 2
+    assert f"error: {option[0]}: says how other cases are read; give these with --data" in capsys.readouterr().err
+
+
+def test_a_point_outside_its_image_is_an_error_or_absent(bundle, data, capsys):
+    outside = LandmarkSet(tuple(NAMES), np.array([[5.0, 5, 5], [5, 5, 40]]), np.ones(2, dtype=np.int8))
+    write_markups(data / "landmarks" / "carl.mrk.json", outside)
+    lines = refusal(bundle, data, capsys)
+    assert "carl" in lines[0] and "1 error above, so nothing was calibrated" in lines[1] and len(lines) == 2
+    items, _ = taken(bundle, data, outside="absent")
+    assert items[0]["label"] == {"tip": [5.0, 5.0, 5.0], "base": "absent"}
+    assert len(taken(bundle, data, cases=["dora", "emil"])[0]) == 2
+
+
+def test_a_name_that_is_missing_is_what_the_option_says(bundle, data):
+    write_markups(data / "landmarks" / "carl.mrk.json", LandmarkSet(("tip",), np.full((1, 3), 5.0), np.ones(1)))
+    assert taken(bundle, data)[0][0]["label"]["base"] == "unknown"
+    assert taken(bundle, data, missing="absent")[0][0]["label"]["base"] == "absent"
+
+
+def pictures(folder, spacing=None):
+    """A picture with two points in pixels."""
+    folder.mkdir()
+    noise = np.random.default_rng(3).integers(0, 255, (20, 30)).astype(np.uint8)
+    Image.fromarray(noise).save(folder / "hand.png")
+    (folder / "points.csv").write_text("image,landmark,x_px,y_px\nhand.png,tip,4,5\nhand.png,base,10,12\n")
+    if spacing is not None:
+        (folder / "landmarks.json").write_text(
+            json.dumps({"landmarks": [{"name": name} for name in NAMES], "pixel_spacing": spacing})
+        )
+    return folder / "points.csv"
+
+
+def flat_cases(bundle, data, unit="mm"):
+    return other_cases(bundle, CaseSource(data), NAMES, spatial_dims=2, unit=unit)[0]
+
+
+def test_pictures_have_the_pixel_size_with_which_the_bundle_reads_them(tmp_path):
+    half = write_bundle(tmp_path / "half", dims=2, spacing=[0.5, 0.5])
+    plain = pictures(tmp_path / "plain")
+    assert flat_cases(half, plain)[0]["label"]["tip"] == [2.0, 2.5]
+    assert flat_cases(half, pictures(tmp_path / "same", 0.5))[0]["label"]["tip"] == [2.0, 2.5]
+    with pytest.raises(UserError, match=r"hand.png: has pixels of 0.2 x 0.2 mm, but .* reads it with 0.5 x 0.5 mm"):
+        flat_cases(half, pictures(tmp_path / "other", 0.2))
+    unknown = write_bundle(tmp_path / "unknown", dims=2, unit="px")
+    assert flat_cases(unknown, plain, unit="px")[0]["label"]["tip"] == [4.0, 5.0]
+    with pytest.raises(UserError, match="its points are in mm, those of the bundle in px"):
+        flat_cases(unknown, tmp_path / "other" / "points.csv", unit="px")
+    with pytest.raises(UserError, match="its points are in px, those of the bundle in mm"):
+        flat_cases(write_bundle(tmp_path / "files", dims=2), plain)
