@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from .shape import ShapeModel
 FILE_NAME = "calibration.json"
 _LARGEST_LOGIT = 12.0
 _SMALLEST_MM = 1e-3
+_ROUND_OFF = 1e-5
 
 
 def evidence(peaks: Peaks, features: Sequence[str]) -> np.ndarray:
@@ -31,20 +32,29 @@ def evidence(peaks: Peaks, features: Sequence[str]) -> np.ndarray:
 
     Args:
         peaks: Of one image, in world mm.
-        features: Of ``peak`` (logit of the confidence), ``spread`` and ``mirror`` (logarithms of mm).
+        features: Of ``peak`` (logit of the confidence), ``spread``, ``mirror`` and ``views`` (logarithms of mm).
 
     Returns:
-        (L, F).
+        (L, F); NaN where a prediction does not give it, as ``views`` with one network alone.
     """
     probability = peaks.confidence.double().numpy()
     with np.errstate(divide="ignore"):
         logit = np.log(probability) - np.log1p(-probability)
+    # The views of one network are its mirror images, whose disagreement says something else.
+    views = peaks.disagreement.double().numpy() if of_several_networks(peaks) else np.full_like(logit, np.nan)
     columns = {
         "peak": np.clip(logit, -_LARGEST_LOGIT, _LARGEST_LOGIT),
         "spread": np.log(peaks.spread.double().numpy() + _SMALLEST_MM),
         "mirror": np.log(peaks.mirror_disagreement.double().numpy() + _SMALLEST_MM),
+        "views": np.log(views + _SMALLEST_MM),
     }
     return np.stack([columns[name] for name in features], axis=-1)
+
+
+def of_several_networks(peaks: Peaks) -> bool:
+    """Whether the disagreement of the views of an image is that of several networks, and not only of mirror images."""
+    mirror = peaks.mirror_disagreement.nan_to_num(0.0)
+    return bool(((peaks.disagreement - mirror).abs() > _ROUND_OFF * peaks.disagreement).any())
 
 
 @dataclass(frozen=True)
@@ -56,11 +66,13 @@ class Calibration:
         cases: Number of calibration cases.
         notes: Reservations, a sentence each.
         levels: Nominal levels of the regions.
-        presence: Features, numbers and thresholds of the presence model; None where nothing could be learned of it.
+        presence: Features, numbers and thresholds of the presence model, with ``without_views`` where one of the
+            features is ``views``; None where nothing could be learned of it.
         shape: Shape of the training cases, which checks predictions; None where it says nothing.
         regions: (levels, L) each: ``ball_mm``, the radius; ``ellipsoid``, the factor on the standard deviations of the
             heatmap; ``levelset``, the smallest density of the heatmap. Infinite (minus infinite for the last) where
             cases are too few.
+        match_mm: For each landmark of which there are many the distance within which an instance counted as found.
     """
 
     names: tuple[str, ...]
@@ -70,19 +82,45 @@ class Calibration:
     presence: dict[str, Any] | None
     shape: ShapeModel | None
     regions: dict[str, np.ndarray]
+    match_mm: dict[str, float] = field(default_factory=dict)
 
-    def probability(self, peaks: Peaks) -> np.ndarray | None:
-        """Probability (L,) that each landmark is present, of peaks in world mm; None where it is not known."""
+    def probability(self, peaks: Peaks, channels: Sequence[int] | None = None) -> np.ndarray | None:
+        """Probability (R,) that each row of peaks in world mm is present; None where it is not known.
+
+        Where the agreement of an ensemble is evidence and one network predicts alone, as in MONAI's own commands, the
+        model of the same cases without this evidence says it.
+
+        Args:
+            peaks: Of one image; a row without a point is NaN.
+            channels: (R,) landmark of each row; None for one row of each.
+
+        Raises:
+            ValueError: The prediction does not give what the model was calibrated with.
+        """
         if self.presence is None:
             return None
-        model = {key: np.asarray(self.presence[key]) for key in ("mean", "scale", "weights", "intercept", "offsets")}
-        rows = (evidence(peaks, self.presence["features"]) - model["mean"]) / model["scale"]
-        return 1.0 / (1.0 + np.exp(-(rows @ model["weights"] + model["intercept"] + model["offsets"])))
+        rows = np.arange(len(self.names)) if channels is None else np.asarray(channels)
+        there = peaks.points.isfinite().all(-1).numpy()
+        for section in (self.presence, self.presence.get("without_views")):
+            found = None if section is None else evidence(peaks, section["features"])
+            if section is not None and found is not None and np.isfinite(found[there]).all():
+                model = {key: np.asarray(section[key]) for key in ("mean", "scale", "weights", "intercept", "offsets")}
+                logit = (found - model["mean"]) / model["scale"] @ model["weights"]
+                return 1.0 / (1.0 + np.exp(-(logit + model["intercept"] + model["offsets"][rows])))
+        raise ValueError(
+            f"{FILE_NAME}: presence was calibrated with {', '.join(self.presence['features'])}, and this prediction "
+            "does not give all of them; run `auto_config calibrate` on the bundle"
+        )
 
-    def present(self, probability: np.ndarray) -> np.ndarray:
-        """(L,) bool: which landmarks count as present."""
+    def present(self, probability: np.ndarray, channels: Sequence[int] | None = None) -> np.ndarray:
+        """(R,) bool: which rows count as present; see `probability`."""
+        return probability >= self.thresholds[slice(None) if channels is None else np.asarray(channels)]
+
+    @property
+    def thresholds(self) -> np.ndarray:
+        """(L,) probability from which on a landmark counts as present."""
         assert self.presence is not None
-        return probability >= np.asarray(self.presence["thresholds"])
+        return np.asarray(self.presence["thresholds"])
 
     def region(self, kind: str, level: float) -> np.ndarray:
         """Bounds (L,) of regions of a kind at a nominal level.
@@ -110,6 +148,7 @@ class Calibration:
             "levels": list(self.levels),
             "presence": judges,
             **bounds,
+            **({"match_mm": self.match_mm} if self.match_mm else {}),
         }
 
 
@@ -141,6 +180,7 @@ def read_calibration(path: str | Path, names: Sequence[str]) -> Calibration | No
             presence=document["presence"],
             shape=_shape(document["shape"]),
             regions=regions,
+            match_mm={str(name): float(limit) for name, limit in document.get("match_mm", {}).items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(

@@ -5,13 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch.nn import functional
-
-from .grids import embed_affine
-from .peaks import Peaks, make_peaks
-from .shape import ShapeModel, shape_prior
 
 LINKS = ("softmax", "sigmoid")
 
@@ -129,45 +124,3 @@ class PeakDecoder:
         # A voxel is a box and not a point: its own variance keeps a heatmap of one voxel from being certain.
         covariance = covariance + torch.eye(dims, device=covariance.device) / 12
         return centre, torch.sigmoid(highest.float()), covariance
-
-
-class DecodeHeatmapd:
-    """Dense logits to peaks: the first post-processing step of a bundle with one stage.
-
-    Args:
-        keys: key of the logits, a string or a list with one string.
-        decoder: a `PeakDecoder`.
-        shape: a shape model whose prior chooses among the maxima of a landmark that it finds far off; None for none.
-        ref_image: key of the preprocessed image, which says the size of a voxel where there is a shape.
-    """
-
-    def __init__(
-        self, keys: str | list[str], decoder: PeakDecoder, shape: ShapeModel | None = None, ref_image: str = "image"
-    ) -> None:
-        self.key = keys if isinstance(keys, str) else keys[0]
-        self.decoder, self.shape, self.ref_image = decoder, shape, ref_image
-
-    def __call__(self, data: dict) -> dict:
-        """``data[key]`` ``(L, *size)`` becomes rows of peaks ``(L, W)``; see `scripts.peaks`."""
-        logits = torch.as_tensor(data[self.key])
-        if self.shape is None:
-            return {**data, self.key: make_peaks(*self.decoder(logits)).pack()}
-        return {**data, self.key: self._with_shape(logits, data[self.ref_image].affine).pack()}
-
-    def _with_shape(self, logits: torch.Tensor, affine: torch.Tensor) -> Peaks:
-        assert self.shape is not None
-        dims = logits.ndim - 1
-        voxel = np.linalg.norm(embed_affine(np.asarray(affine), dims)[:-1, :-1], axis=0)
-        points, confidence, covariance = self.decoder(logits)
-        # Axes of the planned grid times spacing are a right-handed frame in mm, as the world of the shape is.
-        fitted, distance, far = self.shape.judge(points.double().cpu().numpy() * voxel, float(voxel.max()))
-        if far.any():
-            prior = shape_prior(fitted / voxel, self.shape.deviation(float(voxel.max())), voxel, far, logits)
-            points, confidence, covariance = self.decoder(logits, prior)
-        return make_peaks(
-            points,
-            confidence,
-            covariance,
-            shape_distance=torch.from_numpy(distance),
-            replaced=torch.from_numpy(far),
-        )

@@ -1,4 +1,4 @@
-"""Several trained networks as one: the mean of their logits."""
+"""Several trained networks as one, the mean of their logits, and what may be asked of a network."""
 
 from __future__ import annotations
 
@@ -49,3 +49,8 @@ def views_of(network: Callable[..., Any]) -> list[Callable[..., Any]]:
     """The networks whose outputs a network averages: members of an ensemble, mirror images; else the network alone."""
     views = getattr(network, "views", None)
     return views() if callable(views) else [network]
+
+
+def shape_of(network: Any) -> Any:
+    """The shape model of a network, also inside of a wrapper for several GPUs; None for other networks."""
+    return getattr(network, "shape", None) or getattr(getattr(network, "module", None), "shape", None)

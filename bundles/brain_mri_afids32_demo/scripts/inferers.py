@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,16 @@ from torch import nn
 
 from .augmentation import IntensityAugmentation
 from .decoding import PeakDecoder
-from .ensemble import views_of
+from .ensemble import shape_of
 from .grids import coarse_to_planned, planned_to_coarse
-from .peaks import Peaks, make_peaks
+from .heatmaps import HeatmapInferer, Heatmaps
+from .instances import Instances
+from .nms import InstanceDecoder
+from .peaks import make_peaks
 from .shape import shape_prior
 from .targets import axis_offsets
 from .transforms import block_mean
+from .views import agreement, mean_of_views
 
 
 class PrepareBatch:
@@ -86,22 +89,7 @@ class TrainingInferer(Inferer):
         return {name: x.float() for name, x in logits.items()}
 
 
-@dataclass(frozen=True)
-class Heatmaps:
-    """Heatmaps of an image where its landmarks are.
-
-    Args:
-        logits: (L, *size), on whole voxels of the planned grid.
-        origins: (L, D) planned voxel of the first voxel of each.
-        peaks: what the decoder makes of them, in planned voxels.
-    """
-
-    logits: torch.Tensor
-    origins: torch.Tensor
-    peaks: Peaks
-
-
-class CoarseToFineInferer(Inferer):
+class CoarseToFineInferer(HeatmapInferer):
     """Finds every landmark on the coarse grid, checks the shape, and looks again in crops of the planned grid.
 
     Crops lie on whole voxels, so where they overlap, the logits of a landmark are averaged with Gaussian weights, as
@@ -121,6 +109,7 @@ class CoarseToFineInferer(Inferer):
             Gaussian prior about where the shape expects it, and not the shape's point itself.
         batch_size: crops in one call of the network.
         pad_value: value of air.
+        instances: which landmarks may change places, so that the views are compared in one order.
     """
 
     def __init__(
@@ -130,13 +119,14 @@ class CoarseToFineInferer(Inferer):
         factor: Sequence[int],
         crop_size: Sequence[int],
         spacing: Sequence[float],
-        coarse_decoder: PeakDecoder,
+        coarse_decoder: PeakDecoder | InstanceDecoder,
         fine_decoder: PeakDecoder,
         reach: float,
         plausibility: bool = True,
         shape_prior: bool = False,
         batch_size: int = 8,
         pad_value: float = 0.0,
+        instances: Instances | None = None,
     ) -> None:
         super().__init__()
         self.coarse, self.factor, self.crop_size = coarse, [int(f) for f in factor], [int(n) for n in crop_size]
@@ -144,19 +134,7 @@ class CoarseToFineInferer(Inferer):
         self.reach, self.shape_prior = float(reach), bool(shape_prior)
         self.coarse_decoder, self.fine_decoder = coarse_decoder, fine_decoder
         self.batch_size, self.pad_value = int(batch_size), float(pad_value)
-
-    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *_: Any, **__: Any) -> torch.Tensor:
-        """Peaks of a batch of whole images.
-
-        Args:
-            inputs: ``(B, C, *size)`` on the planned grid.
-            network: a `LandmarkNetwork`, or anything that is called the same way and has its ``shape``.
-
-        Returns:
-            ``(B, L, W)`` rows in voxels of the planned grid; see `scripts.peaks`.
-        """
-        images = inputs.as_tensor() if hasattr(inputs, "as_tensor") else inputs
-        return torch.stack([self.heatmaps(image, network).peaks.pack() for image in images])
+        self.instances = instances
 
     def heatmaps(self, image: torch.Tensor, network: Callable[..., Any]) -> Heatmaps:
         """The fine heatmap of each landmark of an image ``(C, *size)`` on the planned grid, and its peak."""
@@ -164,23 +142,20 @@ class CoarseToFineInferer(Inferer):
         crops = [self._crop(image, point) for point in points]
         origins = torch.tensor(np.stack([origin for _, origin in crops]), device=image.device, dtype=torch.float32)
         prior = self._log_prior(torch.as_tensor(points, device=image.device, dtype=torch.float32) - origins)
-        # One view after the other, so that memory holds two sets of heatmaps and not one for each view.
-        logits, single = torch.zeros(()), []
-        views = views_of(network)
-        for view in views:
-            seen = self._fine_logits(crops, view)
-            logits = logits.to(seen) + seen / len(views)
-            if len(views) > 1:
-                single.append(self.fine_decoder(seen, prior)[0])
+        logits, single = mean_of_views(
+            network,
+            lambda view: self._fine_logits(crops, view),
+            lambda seen: self.fine_decoder(seen, prior)[0] + origins,
+        )
         local, confidence, covariance = self.fine_decoder(logits, prior)
+        found = local + origins
         peaks = make_peaks(
-            local + origins,
+            found,
             confidence,
             covariance,
             shape_distance=torch.from_numpy(distance),
             replaced=torch.from_numpy(replaced),
-            disagreement=disagreement(torch.stack(single), self.spacing) if single else None,
-            mirror_disagreement=mirror_disagreement(single, self.spacing) if hasattr(network, "in_mirror") else None,
+            **agreement(single, found, network, self.spacing, self.instances),
         )
         return Heatmaps(logits, origins, peaks)
 
@@ -256,97 +231,6 @@ class CoarseToFineInferer(Inferer):
         return total / weights
 
 
-class MirroredInferer(Inferer):
-    """Another inferer, with a network that also looks in the mirror.
-
-    Logits of the image and of its mirror image, back in place and with paired landmarks exchanged, are averaged. Only
-    for networks that were trained on mirrored images.
-
-    Args:
-        inferer: calls the network, on tensors or on one tensor for each stage.
-        mirror_pairs: for each landmark the one that takes its place in the mirror, itself on the midline.
-    """
-
-    def __init__(self, inferer: Inferer, mirror_pairs: Sequence[int]) -> None:
-        super().__init__()
-        self.inferer, self.mirror_pairs = inferer, list(mirror_pairs)
-
-    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-        """What the other inferer gives; mirroring is along the first spatial axis, left to right."""
-        return self.inferer(inputs, _Mirrored(network, self.mirror_pairs), *args, **kwargs)
-
-    def heatmaps(self, image: torch.Tensor, network: Callable[..., Any]) -> Heatmaps:
-        """The heatmaps of a `CoarseToFineInferer`, with the mirror image as further views."""
-        return self.inferer.heatmaps(image, _Mirrored(network, self.mirror_pairs))
-
-
-class _Mirrored:
-    """A network that averages over an image and its mirror image."""
-
-    def __init__(self, network: Callable[..., Any], pairs: list[int]) -> None:
-        self.network, self.pairs = network, pairs
-        self.shape = shape_of(network)
-
-    def views(self) -> list[Callable[..., Any]]:
-        """Each view of the network as it is, then each in the mirror, in the same order."""
-        plain = views_of(self.network)
-        return [*plain, *self.in_mirror(plain)]
-
-    def in_mirror(self, views: list[Callable[..., Any]]) -> list[Callable[..., Any]]:
-        """Views that see the mirror image."""
-        return [_InMirror(view, self.pairs) for view in views]
-
-    def __call__(self, image: Any) -> Any:
-        plain, mirrored = self.network(image), _InMirror(self.network, self.pairs)(image)
-        if isinstance(plain, dict):
-            return {name: (plain[name] + mirrored[name]) / 2 for name in plain}
-        return (plain + mirrored) / 2
-
-
-class _InMirror:
-    """A network that sees the mirror image; its logits come back in place, with paired landmarks exchanged."""
-
-    def __init__(self, network: Callable[..., Any], pairs: list[int]) -> None:
-        self.network, self.pairs = network, pairs
-
-    def __call__(self, image: Any) -> Any:
-        return _each(self.network(_each(image, lambda x: x.flip(2))), lambda x: x[:, self.pairs].flip(2))
-
-
-def disagreement(points: torch.Tensor, spacing: np.ndarray) -> torch.Tensor:
-    """How far views are apart.
-
-    Args:
-        points: (V, L, D) voxels.
-        spacing: (D,) mm.
-
-    Returns:
-        (L,) mm: root mean square distance from the mean of the views.
-    """
-    scaled = points * torch.as_tensor(spacing, dtype=points.dtype, device=points.device)
-    return (scaled - scaled.mean(0)).square().sum(-1).mean(0).sqrt()
-
-
-def mirror_disagreement(points: Sequence[torch.Tensor], spacing: np.ndarray) -> torch.Tensor:
-    """How far an image and its mirror image are apart.
-
-    Args:
-        points: 2 M tensors (L, D) voxels: M networks on the image, then the same ones on its mirror image.
-        spacing: (D,) mm.
-
-    Returns:
-        (L,) mm: `disagreement` of each network with itself, the mean over networks.
-    """
-    half = len(points) // 2
-    pairs = [torch.stack([points[i], points[i + half]]) for i in range(half)]
-    return torch.stack([disagreement(pair, spacing) for pair in pairs]).mean(0)
-
-
-def _each(image: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    """Change a tensor, or each tensor of a dictionary."""
-    return {name: change(x) for name, x in image.items()} if isinstance(image, dict) else change(image)
-
-
 def gaussian_window(size: Sequence[int], device: torch.device) -> torch.Tensor:
     """Weights ``(*size)`` that fall towards the border: sigma = size / 8, never below 1e-3, as in sliding windows."""
     out = torch.ones((), device=device)
@@ -354,8 +238,3 @@ def gaussian_window(size: Sequence[int], device: torch.device) -> torch.Tensor:
         steps = torch.arange(n, device=device, dtype=torch.float32) - (n - 1) / 2
         out = out[..., None] * torch.exp(-0.5 * (steps / (n / 8)) ** 2)
     return out.clamp(min=1e-3)
-
-
-def shape_of(network: Any) -> Any:
-    """The shape model of a network, also inside of a wrapper for several GPUs; None for other networks."""
-    return getattr(network, "shape", None) or getattr(getattr(network, "module", None), "shape", None)

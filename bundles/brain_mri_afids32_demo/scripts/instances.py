@@ -10,7 +10,7 @@ assignment that the loss chooses for each patch would let one channel answer for
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,12 @@ class Instances:
     exchangeable: tuple[tuple[int, int], ...]
     min_distance_mm: tuple[float, ...]
     thresholds: tuple[float, ...]
+
+    @classmethod
+    def single(cls, names: Sequence[str]) -> Instances:
+        """Landmarks of which an image has one each, with names that say which is which."""
+        count = len(names)
+        return cls(tuple(names), (1,) * count, (False,) * count, (), (0.0,) * count, (THRESHOLD,) * count)
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -122,19 +128,28 @@ class Instances:
             torch.where(nobody_knows, unknown, reduced),
         )
 
-    def counted(self, confidence: np.ndarray, finite: np.ndarray) -> list[int]:
+    def counted(
+        self, confidence: np.ndarray, finite: np.ndarray, thresholds: Sequence[float] | np.ndarray | None = None
+    ) -> list[int]:
         """Rows of a prediction that count, those of one landmark together.
 
-        The first row of a landmark always counts; a further one where it has a point and enough confidence.
+        Of a landmark with many, the rows that have a point and enough confidence; where none has, the one with the most
+        confidence. Of other landmarks their row.
 
         Args:
             confidence: ``(R,)``.
             finite: ``(R,)`` bool, the row has a point.
+            thresholds: ``(L,)`` for these confidences; None for those of the training.
         """
-        count, rows = len(self.names), self.channels
-        further = [row for row in range(count, len(rows)) if finite[row]]
-        kept = [row for row in further if confidence[row] >= self.thresholds[rows[row]]]
-        return sorted([*range(count), *kept], key=lambda row: (rows[row], row))
+        rows = np.array(self.channels)
+        limits = np.asarray(self.thresholds if thresholds is None else thresholds)
+        enough = np.asarray(finite) & (confidence >= limits[rows])
+        counted: list[int] = []
+        for channel, many in enumerate(self.many):
+            own = np.flatnonzero(rows == channel)
+            best = own[np.argmax(np.where(finite[own], confidence[own], -1.0))]
+            counted += [int(row) for row in own[enough[own]]] if many and enough[own].any() else [int(best)]
+        return counted
 
 
 def read_instances(landmarks: str | Path, models: str | Path | None = None) -> Instances:

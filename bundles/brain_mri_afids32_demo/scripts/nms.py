@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch.nn import functional
 
@@ -15,6 +16,21 @@ FLOOR = 0.05
 """Candidates below this confidence are dropped; a calibrated threshold lies above it."""
 
 _MOST_CANDIDATES = 4096
+
+
+def candidates(points: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+    """Rows that may be instances of a landmark of which there are many.
+
+    An image without any leaves its highest voxel, which is none.
+
+    Args:
+        points: ``(R, D)``, NaN where a row has no point.
+        confidence: ``(R,)`` sigmoid of the peak.
+
+    Returns:
+        ``(R,)`` bool.
+    """
+    return np.isfinite(points).all(axis=-1) & (confidence >= FLOOR)
 
 
 def local_maxima(heatmap: torch.Tensor, floor: float) -> torch.Tensor:

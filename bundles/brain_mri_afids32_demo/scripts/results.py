@@ -25,6 +25,7 @@ from .image_frame import original_affine, original_shape
 from .instances import Instances
 from .label_map import draw_balls
 from .landmark_names import read_landmark_names
+from .nms import candidates
 from .peaks import Peaks, unpack_peaks
 
 
@@ -66,7 +67,8 @@ class LandmarkResultd(MapTransform):
     Each landmark has
 
     - ``name``, ``world`` (mm, RAS in 3D), ``voxel`` (of the original image),
-    - ``confidence``: the probability that it is there; the sigmoid of the peak until a model is calibrated,
+    - ``confidence``: the probability that it is there (of an instance: that it is one); the sigmoid of the peak until a
+      model is calibrated,
     - ``present``: 1 or 0,
     - ``radius_mm``: of the ball that holds it with the probability ``level``; null until a model is calibrated, or
       where the calibration cases are too few for a finite one,
@@ -86,10 +88,10 @@ class LandmarkResultd(MapTransform):
         calibration: path of ``models/calibration.json``, which need not be there; None for none.
         level: nominal probability of the regions.
         all_present: call every landmark present, whatever the calibration says.
-        instances: which rows of peaks belong to which landmark, where there are many of one or two may change places;
-            such a model has thresholds of its own and no calibration. A landmark with many is there once for each
-            instance with enough confidence, with its number ``instance`` from 1; where none has enough, the most
-            confident one is there as not present.
+        instances: which rows of peaks belong to which landmark, where there are many of one or two may change places. A
+            landmark with many is there once for each instance with enough confidence, with its number ``instance`` from
+            1; where none has enough, the most confident one is there as not present. Enough is what the calibration
+            says, and where there is none, what the training chose.
 
     Raises:
         ValueError: when made, if the names or the calibration cannot be read, or the level was not calibrated.
@@ -109,7 +111,7 @@ class LandmarkResultd(MapTransform):
         super().__init__(keys)
         self.ref_image = ref_image
         self.names = read_landmark_names(landmarks)
-        self.instances = instances
+        self.instances = Instances.single(self.names) if instances is None else instances
         self.calibration = None if calibration is None else read_calibration(calibration, self.names)
         self.all_present, self.level = all_present, level
         if self.calibration is not None:
@@ -125,44 +127,67 @@ class LandmarkResultd(MapTransform):
         for key in self.key_iterator(result):
             peaks = _as_peaks(result[key])
             points = peaks.points.numpy()
-            expected = len(self.names) if self.instances is None else len(self.instances.channels)
-            if len(points) != expected:
+            if len(points) != len(self.instances.channels):
                 raise ValueError(
                     f"the network gave {len(points)} peaks, configs/landmarks.json names {len(self.names)} landmarks"
                 )
             original = original_affine(result[self.ref_image], points.shape[1])
             voxels = apply_affine(np.linalg.inv(original), points)
-            if self.instances is None:
-                result["result"] = {"landmarks": _describe(self.names, peaks, voxels)}
-                voxel = np.linalg.norm(embed_affine(result[self.ref_image].affine, points.shape[1])[:-1, :-1], axis=0)
-                self._calibrate(result["result"]["landmarks"], peaks, float(voxel.max()))
-                if self.calibration is not None:
-                    result["result"]["level"] = self.level
-            else:
-                result["result"] = {"landmarks": _describe_instances(self.instances, peaks, voxels, self.all_present)}
+            voxel = np.linalg.norm(embed_affine(result[self.ref_image].affine, points.shape[1])[:-1, :-1], axis=0)
+            result["result"] = {"landmarks": self._landmarks(peaks, voxels, float(voxel.max()))}
+            if self.calibration is not None:
+                result["result"]["level"] = self.level
         return result
 
-    def _calibrate(self, landmarks: list[dict[str, Any]], peaks: Peaks, voxel_mm: float) -> None:
-        """Write presence, regions and what the shape says into the landmarks of ``result``."""
-        if self.calibration is None:
-            return
+    def _landmarks(self, peaks: Peaks, voxels: np.ndarray, voxel_mm: float) -> list[dict[str, Any]]:
+        """The landmarks of ``result``: the rows that count, those of one landmark together."""
+        known, of = self.instances, self.instances.channels
+        judged = None if self.calibration is None else self.calibration.probability(peaks, of)
+        confidence = peaks.confidence.double().numpy() if judged is None else judged
+        limits = (
+            np.array(known.thresholds) if self.calibration is None or judged is None else self.calibration.thresholds
+        )
+        candidate = np.isfinite(peaks.points.numpy()).all(axis=1)
+        if judged is not None:
+            several = np.array(known.many)[list(of)]
+            candidate = np.where(several, candidates(peaks.points.numpy(), peaks.confidence.numpy()), candidate)
+        rows = known.counted(confidence, candidate, limits)
+        channels = [of[row] for row in rows]
+        kept = Peaks(*(getattr(peaks, column.name)[rows] for column in fields(peaks)))
+        landmarks = _describe([self.names[channel] for channel in channels], kept, voxels[rows])
+        for place, (item, row, channel) in enumerate(zip(landmarks, rows, channels, strict=True)):
+            item["confidence"] = float(confidence[row])
+            if known.many[channel]:
+                item["instance"] = place - channels.index(channel) + 1
+            if not self.all_present and (known.many[channel] or judged is not None):
+                item["present"] = int(candidate[row] and confidence[row] >= limits[channel])
+        if self.calibration is not None:
+            self._add_regions(landmarks, channels, kept)
+            self._add_shape(landmarks, channels, kept, voxel_mm)
+        return landmarks
+
+    def _add_regions(self, landmarks: list[dict[str, Any]], channels: list[int], peaks: Peaks) -> None:
+        """Write the regions into landmarks of some channels with their peaks."""
+        assert self.calibration is not None
         radius = self.calibration.region("ball_mm", self.level)
         factor = self.calibration.region("ellipsoid", self.level)
-        probability = self.calibration.probability(peaks)
-        for i, item in enumerate(landmarks):
-            item["radius_mm"] = float(radius[i]) if math.isfinite(radius[i]) else None
-            if math.isfinite(factor[i]):
-                item["ellipsoid_mm2"] = (peaks.covariance[i] * factor[i] ** 2).tolist()
-            if probability is not None:
-                item["confidence"] = float(probability[i])
-                if not self.all_present:
-                    item["present"] = int(self.calibration.present(probability)[i])
-        if self.calibration.shape is not None:
-            points = peaks.points.numpy().copy()
-            points[[not item["present"] for item in landmarks]] = np.nan
-            _, distance, far = self.calibration.shape.judge(points, voxel_mm)
-            for i, item in enumerate(landmarks):
-                item["implausible"] = bool(far[i]) if math.isfinite(distance[i]) else None
+        for item, channel, covariance in zip(landmarks, channels, peaks.covariance, strict=True):
+            item["radius_mm"] = float(radius[channel]) if math.isfinite(radius[channel]) else None
+            if math.isfinite(factor[channel]):
+                item["ellipsoid_mm2"] = (covariance * factor[channel] ** 2).tolist()
+
+    def _add_shape(self, landmarks: list[dict[str, Any]], channels: list[int], peaks: Peaks, voxel_mm: float) -> None:
+        """Write what the shape says of the landmarks that are present; it knows none of those without a fixed place."""
+        assert self.calibration is not None
+        if self.calibration.shape is None:
+            return
+        points = np.full((len(self.names), peaks.points.shape[1]), np.nan)
+        for item, channel, point in zip(landmarks, channels, peaks.points.numpy(), strict=True):
+            if item["present"] and not self.instances.many[channel]:
+                points[channel] = point
+        _, distance, far = self.calibration.shape.judge(points, voxel_mm)
+        for item, channel in zip(landmarks, channels, strict=True):
+            item["implausible"] = bool(far[channel]) if math.isfinite(distance[channel]) else None
 
 
 class BallLabelMapd(MapTransform):
@@ -238,22 +263,6 @@ def _describe(names: Sequence[str], peaks: Peaks, voxels: np.ndarray) -> list[di
                 "implausible": None,
             }
         )
-    return described
-
-
-def _describe_instances(
-    instances: Instances, peaks: Peaks, voxels: np.ndarray, all_present: bool
-) -> list[dict[str, Any]]:
-    """`_describe` for the rows that count, those of one landmark together."""
-    confidence = peaks.confidence.numpy()
-    rows = instances.counted(confidence, np.isfinite(peaks.points.numpy()).all(axis=1))
-    channels = [instances.channels[row] for row in rows]
-    kept = Peaks(*(getattr(peaks, column.name)[rows] for column in fields(peaks)))
-    described = _describe([instances.names[channel] for channel in channels], kept, voxels[rows])
-    for place, (item, channel) in enumerate(zip(described, channels, strict=True)):
-        if instances.many[channel]:
-            item["instance"] = place - channels.index(channel) + 1
-            item["present"] = int(all_present or item["confidence"] >= instances.thresholds[channel])
     return described
 
 
