@@ -35,7 +35,7 @@ from landmark_app.lib.dicomweb import connect
 from landmark_app.lib.errors import ClientError
 from landmark_app.lib.images import require_image
 from landmark_app.lib.infer import TAGS, LandmarkEdit, LandmarkInfer, LandmarkPoints, first
-from landmark_app.lib.known import KnownPoint, known_points
+from landmark_app.lib.known import Known, known_points
 from landmark_app.lib.requests import tag as checked_tag
 from landmark_app.lib.scoring import LandmarkError
 from landmark_app.lib.served import record
@@ -85,10 +85,11 @@ class LandmarkApp(MONAILabelApp):
         settings.MONAI_LABEL_DATASTORE_FILE_EXT = list(IMAGE_PATTERNS)
         studies = str(self.studies).strip()
         if studies.startswith(("http://", "https://")):
-            return connect(studies.rstrip("/"), settings, bundles=self._landmark_names)
+            return connect(studies.rstrip("/"), settings, bundles=self._landmark_names, many=self._many_names)
         return LocalLandmarkDatastore(
             studies,
             bundles=self._landmark_names,
+            many=self._many_names,
             extensions=settings.MONAI_LABEL_DATASTORE_FILE_EXT,
             auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
             read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
@@ -154,11 +155,12 @@ class LandmarkApp(MONAILabelApp):
             raise ClientError(f"there is no model '{model}'; there are {', '.join(self._infers)}", HTTPStatus.NOT_FOUND)
         tag = checked_tag(first(request.get("label_tag")) or TAGS[0])
         image_id, path = self._image(request.get("image"), store)
-        file, params = self._infers[model]({**request, "image": str(path), "image_id": image_id})
+        task = self._infers[model]
+        file, params = task({**request, "image": str(path), "image_id": image_id})
         label = file
         try:
             if image_id is not None and isinstance(store, LandmarkLabels):
-                self._record(store, image_id, model, params["landmarks"])
+                self._record(store, image_id, model, params["landmarks"], task.clicks(request))
             if image_id is not None and request.get("save_label") is True:
                 label = store.save_label(image_id, file, tag, {"model": model, "params": params})
         except Exception:
@@ -166,20 +168,36 @@ class LandmarkApp(MONAILabelApp):
             raise
         return {"label": label, "tag": tag, "file": file, "params": params}
 
-    def _record(self, store: LandmarkLabels, image_id: str, model: str, landmarks: list[dict[str, Any]]) -> None:
+    def _record(
+        self,
+        store: LandmarkLabels,
+        image_id: str,
+        model: str,
+        landmarks: list[dict[str, Any]],
+        clicks: dict[str, list[list[float]]],
+    ) -> None:
         """Keep what is served, so that it is known when it comes back."""
         # An edit of a saved label knows of an absent landmark only that it is absent; any place will do then.
         placed = [{**item, "world": item["world"] or [0.0] * 3} for item in landmarks]
-        record(store.landmark_folder(), image_id, model, placed, self._infers[model].bundle.card.ball_radius_mm)
+        radius = self._infers[model].bundle.card.ball_radius_mm
+        record(store.landmark_folder(), image_id, model, placed, radius, clicks=clicks)
 
     def _landmark_names(self) -> dict[str, tuple[str, ...]]:
         """The landmarks of each bundle as they are now."""
         return {name: bundle.card.names for name, bundle in self.bundles.items()}
 
-    def _known(self, image_id: str, names: Sequence[str]) -> dict[str, KnownPoint]:
+    def _many_names(self) -> dict[str, float]:
+        """The landmarks of which an image may have any number; of two bundles' distances the smaller one counts."""
+        many: dict[str, float] = {}
+        for bundle in self.bundles.values():
+            for name, distance in bundle.card.many.items():
+                many[name] = min(distance, many.get(name, distance))
+        return many
+
+    def _known(self, image_id: str, names: Sequence[str]) -> Known:
         """What is known of the landmarks of an image of the app's own data store."""
         store = self.datastore()
-        return known_points(store, image_id, names) if isinstance(store, LandmarkLabels) else {}
+        return known_points(store, image_id, names) if isinstance(store, LandmarkLabels) else Known()
 
     def _image(self, image: Any, store: Datastore) -> tuple[str | None, Path]:
         """The id, None for an upload, and the file of the image of a request."""

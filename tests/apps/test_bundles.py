@@ -28,6 +28,15 @@ def test_the_card_says_what_the_bundle_finds(bundles):
     assert card.description == "Finds 2 landmarks."
 
 
+def test_the_card_says_of_which_landmarks_there_are_many(own_bundles):
+    path = own_bundles / "head" / "configs" / "landmarks.json"
+    table = json.loads(path.read_text(encoding="utf-8"))
+    assert read_card(own_bundles / "head").many == {}
+    table["landmarks"][1] |= {"instances": "many", "most_instances": 4, "min_distance_mm": 2.5}
+    path.write_text(json.dumps(table), encoding="utf-8")
+    assert read_card(own_bundles / "head").many == {NAMES[1]: 2.5}
+
+
 def test_a_folder_gives_its_bundles_and_what_is_wrong_with_the_others(own_bundles):
     (own_bundles / "head").rename(own_bundles / "has space")
     (own_bundles / "Jaw.2" / "configs" / "metadata.json").write_text("{")
@@ -62,7 +71,6 @@ def test_a_folder_without_bundles_is_refused(bundles, tmp_path):
         ("landmarks", "[]"),
         ("landmarks", '{"spatial_dims": 3, "landmarks": [{}]}'),
         ("landmarks", '{"spatial_dims": 2, "landmarks": []}'),
-        ("landmarks", '{"spatial_dims": 3, "landmarks": [{"name": "suture", "instances": "many"}]}'),
         ("metadata", "null"),
         ("inference", '{"postprocessing": {"transforms": []}}'),
         ("inference", "\x00"),

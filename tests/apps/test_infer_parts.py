@@ -75,7 +75,7 @@ def test_the_last_click_of_each_landmark_counts():
         "Größe, 1": [[0, 0, 9.4]],
     }
     clicks = read_clicks(request, NAMES, (10, 10, 10))
-    assert {name: voxel.tolist() for name, voxel in clicks.items()} == {"A": [4, 5, 6], "Größe, 1": [0, 0, 9.4]}
+    assert {name: voxel.tolist() for name, voxel in clicks.items()} == {"A": [[4, 5, 6]], "Größe, 1": [[0, 0, 9.4]]}
 
 
 @pytest.mark.parametrize(
@@ -101,8 +101,8 @@ def test_a_click_of_an_unknown_landmark_lists_the_known_ones():
 
 def test_an_edit_takes_clicks_before_knowledge_before_what_is_found():
     found = [landmark(name, [k, 0, 0]) for k, name in enumerate(NAMES)]
-    known = {"a": KnownPoint(np.array([7.25, 8, 9]), 0.5, 1.5), "A": KnownPoint(np.zeros(3))}
-    landmarks = edited(NAMES, {"A": np.array([3.0, 4, 5])}, known, found, AFFINE)
+    known = {"a": [KnownPoint(np.array([7.25, 8, 9]), 0.5, 1.5)], "A": [KnownPoint(np.zeros(3))]}
+    landmarks = edited(NAMES, {"A": np.array([[3.0, 4, 5]])}, known, found, AFFINE)
     assert [item["name"] for item in landmarks] == list(NAMES)
     np.testing.assert_allclose(landmarks[0]["world"], (AFFINE @ [3, 4, 5, 1])[:3])
     np.testing.assert_allclose(landmarks[0]["voxel"], [3, 4, 5], atol=1e-9)
@@ -113,8 +113,8 @@ def test_an_edit_takes_clicks_before_knowledge_before_what_is_found():
 
 
 def test_a_click_brings_an_absent_landmark_back():
-    known = {name: KnownPoint(None) for name in NAMES}
-    landmarks = edited(NAMES, {"a": np.array([1.0, 1, 1])}, known, [], AFFINE)
+    known = {name: [KnownPoint(None)] for name in NAMES}
+    landmarks = edited(NAMES, {"a": np.array([[1.0, 1, 1]])}, known, [], AFFINE)
     assert [item["present"] for item in landmarks] == [0, 1, 0]
     assert landmarks[0]["world"] is None
 

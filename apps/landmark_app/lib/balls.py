@@ -7,7 +7,7 @@ that `draw_balls` draws for the served point, and where they are the same the se
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,40 +67,72 @@ class LabelledVoxels:
         """(D,) world mm: the centre of mass of a landmark's voxels."""
         return self.grid.world(self.voxels[name]).mean(axis=0)
 
+    def everything(self) -> np.ndarray:
+        """Flat indices in the grid of all voxels that some landmark has."""
+        return np.concatenate([np.zeros(0, dtype=np.int64), *self.voxels.values()])
+
     def pieces(self, name: str) -> list[np.ndarray]:
         """Centres of mass (D,) in world mm of the pieces of a landmark's voxels, biggest first.
 
         Voxels that share a face, an edge or a corner are one piece.
         """
         flat = self.voxels[name]
-        indices = np.stack(np.unravel_index(flat, self.grid.shape), axis=1)
-        low = indices.min(axis=0)
-        mask = np.zeros(indices.max(axis=0) - low + 1, dtype=bool)
-        mask[tuple((indices - low).T)] = True
-        numbers, count = ndimage.label(mask, np.ones([3] * mask.ndim))
-        piece_of = numbers[tuple((indices - low).T)]
-        sizes = np.bincount(piece_of, minlength=count + 1)
+        piece_of = piece_numbers(flat, self.grid.shape)
+        sizes = np.bincount(piece_of)
         return [self.grid.world(flat[piece_of == k]).mean(axis=0) for k in np.argsort(-sizes[1:], kind="stable") + 1]
 
 
-def served_balls(one: Served, grid: Grid) -> dict[str, np.ndarray]:
-    """The voxels of the balls that were drawn for what was served.
+@dataclass(frozen=True, eq=False)
+class ServedBall:
+    """A ball that was drawn for what was served.
+
+    Args:
+        name: Of the landmark, several balls of which may be in one image.
+        point: (D,) world mm.
+        voxels: Sorted flat indices (N,) in the grid of the image, N above 0.
+    """
+
+    name: str
+    point: np.ndarray
+    voxels: np.ndarray
+
+
+def piece_numbers(flat: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """(N,) number, from 1, of the piece that each voxel (flat indices (N,), N above 0) belongs to; see `pieces`."""
+    indices = np.stack(np.unravel_index(flat, shape), axis=1)
+    low = indices.min(axis=0)
+    mask = np.zeros(indices.max(axis=0) - low + 1, dtype=bool)
+    mask[tuple((indices - low).T)] = True
+    numbers, _ = ndimage.label(mask, np.ones([3] * mask.ndim))
+    return np.asarray(numbers[tuple((indices - low).T)])
+
+
+def served_balls(one: Served, grid: Grid) -> list[ServedBall]:
+    """The balls that were drawn for what was served.
 
     Args:
         one: What was served.
         grid: Grid of the image.
 
     Returns:
-        Name to sorted flat indices in `grid`; names whose ball has no voxel (absent, outside the image) are left out.
+        One for each landmark, or instance of it, whose ball has a voxel; absent ones and those outside the image have
+        none.
     """
-    labels = draw_balls(one.landmarks.points, grid.shape, grid.affine, one.radius_mm).reshape(-1)
+    rows = one.landmarks.rows()
+    points = np.array([point for _, point, _ in rows]).reshape(-1, len(grid.shape))
+    labels = draw_balls(points, grid.shape, grid.affine, one.radius_mm).reshape(-1)
     drawn = np.flatnonzero(labels)
     values = labels[drawn]
-    balls = {name: drawn[values == k] for k, name in enumerate(one.landmarks.names, start=1)}
-    return {name: flat for name, flat in balls.items() if len(flat)}
+    balls = [
+        ServedBall(one.landmarks.names[index], point, drawn[values == number])
+        for number, (index, point, _) in enumerate(rows, start=1)
+    ]
+    return [ball for ball in balls if len(ball.voxels)]
 
 
-def untouched(label: LabelledVoxels, grid: Grid, records: Sequence[Served]) -> dict[str, np.ndarray]:
+def untouched(
+    label: LabelledVoxels, grid: Grid, records: Sequence[Served], many: Collection[str] = ()
+) -> dict[str, np.ndarray]:
     """The landmarks whose ball is the one that was served, with their served points.
 
     A ball counts as untouched where it is the same, and also where it lost voxels to another landmark's ball and only
@@ -110,28 +142,29 @@ def untouched(label: LabelledVoxels, grid: Grid, records: Sequence[Served]) -> d
         label: What came back.
         grid: Grid of the image, on which the served balls were drawn.
         records: What was served, newest first; the first that fits counts.
+        many: Landmarks of which an image may have any number; they are left out, see `instance_balls`.
 
     Returns:
         Name to served point (D,) in world mm.
     """
     kept: dict[str, np.ndarray] = {}
-    everything = np.concatenate([np.zeros(0, dtype=np.int64), *label.voxels.values()])
+    everything = label.everything()
+    wanted = label.voxels.keys() - set(many)
     for one in records:
         if one.landmarks.spatial_dims != len(grid.shape):
             continue
-        if len(kept) == len(label.voxels):
+        if len(kept) == len(wanted):
             break
-        balls = served_balls(one, grid)
-        for name in label.voxels.keys() & balls.keys() - kept.keys():
-            if _is_rest_of(label, name, balls[name], grid, everything):
-                kept[name] = one.landmarks.points[one.landmarks.names.index(name)]
+        for ball in served_balls(one, grid):
+            name = ball.name
+            if name in wanted and name not in kept and _is_rest_of(label, name, ball.voxels, grid, everything):
+                kept[name] = ball.point
     return kept
 
 
 def covered(label: LabelledVoxels, ball: np.ndarray, grid: Grid) -> bool:
     """Whether every voxel of a served ball (flat indices in `grid`) now belongs to some landmark of the label map."""
-    everything = np.concatenate([np.zeros(0, dtype=np.int64), *label.voxels.values()])
-    return bool(np.isin(label.grid.nearest(grid.world(ball)), everything).all())
+    return bool(np.isin(label.grid.nearest(grid.world(ball)), label.everything()).all())
 
 
 def _is_rest_of(label: LabelledVoxels, name: str, ball: np.ndarray, grid: Grid, everything: np.ndarray) -> bool:

@@ -7,8 +7,8 @@ import json
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ EDIT, POINTS = "_edit", "_points"
 
 _PARTS = ("configs", "scripts", "models")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_WATCHED = ("configs/*.json", "scripts/**/*.py", "models/ensemble.json")
+_WATCHED = ("configs/*.json", "scripts/**/*.py", "models/*.json", "models/fold_*/instances.json")
 
 Signature = tuple[tuple[str, int, int], ...]
 
@@ -41,12 +41,14 @@ class Card:
         version: of the bundle.
         description: one sentence about the bundle.
         ball_radius_mm: radius of the balls that its post-processing draws.
+        many: landmarks of which an image may have any number, with the mm that two of them are never nearer than.
     """
 
     names: tuple[str, ...]
     version: str
     description: str
     ball_radius_mm: float
+    many: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ class Prediction:
 
     Attributes:
         landmarks: the bundle's ``result["landmarks"]``: name, world (RAS mm), voxel (of the image file), confidence,
-            present, radius_mm and more, in channel order.
+            present, radius_mm and more, in channel order; of a landmark with many instances one for each, with its
+            number ``instance`` from 1.
         labels: (I, J, K) uint8 or uint16, balls with the values 1..N on the grid of the image file.
         affine: (4, 4) float64, voxel of the image file to RAS mm.
     """
@@ -217,11 +220,6 @@ def read_card(root: Path) -> Card:
     names, dims, many = _read(root, "landmarks", _landmarks)
     if dims != 3:
         raise UserError(f"{root}/configs/landmarks.json: has {dims} dimensions; only bundles for 3D images are served")
-    if many:
-        raise UserError(
-            f"{root}/configs/landmarks.json: an image may have many of '{many[0]}'; only bundles whose landmarks "
-            "are in an image once are served, `auto_config predict` takes the others"
-        )
     radius = _read(
         root,
         "inference",
@@ -234,7 +232,7 @@ def read_card(root: Path) -> Card:
         ),
     )
     version, description = metadata
-    return Card(names, version, str(description or f"Finds {len(names)} landmarks."), radius)
+    return Card(names, version, str(description or f"Finds {len(names)} landmarks."), radius, many)
 
 
 def _read(root: Path, name: str, take: Callable[[Any], Any]) -> Any:
@@ -249,10 +247,14 @@ def _read(root: Path, name: str, take: Callable[[Any], Any]) -> Any:
         raise UserError(f"{path}: is damaged ({reason}); create the bundle again") from error
 
 
-def _landmarks(content: Any) -> tuple[tuple[str, ...], int, list[str]]:
-    """Names, dimensions, and the names of the landmarks of which an image may have many."""
+def _landmarks(content: Any) -> tuple[tuple[str, ...], int, dict[str, float]]:
+    """Names, dimensions, and the landmarks of which an image may have many, with their least distance in mm."""
     items = content["landmarks"]
-    many = [str(item["name"]) for item in items if item.get("instances") == "many"]
+    many = {
+        str(item["name"]): float(item.get("min_distance_mm") or 0.0)
+        for item in items
+        if item.get("instances") == "many"
+    }
     return tuple(str(item["name"]) for item in items), int(content["spatial_dims"]), many
 
 

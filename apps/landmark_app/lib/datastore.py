@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from .datastore_dicomweb import DicomLandmarkDatastore
 from .datastore_local import LocalLandmarkDatastore
-from .landmark_labels import BundleNames, LandmarkLabels
+from .landmark_labels import BundleNames, LandmarkLabels, ManyNames
 
-__all__ = ["BundleNames", "DicomLandmarkDatastore", "LandmarkLabels", "LocalLandmarkDatastore"]
+__all__ = ["BundleNames", "DicomLandmarkDatastore", "LandmarkLabels", "LocalLandmarkDatastore", "ManyNames"]

@@ -31,7 +31,7 @@ from .dicom_series import read_slices
 from .errors import ClientError
 from .label_files import CANONICAL_ENDING
 from .label_forms import ClientLabel
-from .landmark_labels import FINAL, BundleNames, LandmarkLabels
+from .landmark_labels import FINAL, BundleNames, LandmarkLabels, ManyNames
 from .served import served
 
 logger = logging.getLogger(__name__)
@@ -52,6 +52,7 @@ class DicomLandmarkDatastore(LandmarkLabels, DICOMWebDatastore):
         client: Of the DICOMweb server.
         search_filter: What series are images, by DICOM keywords (``{"Modality": "CT"}``).
         bundles: The landmark names that labels may use.
+        many: Those that a label may have any number of.
         cache_path: Folder of the cache; MONAI Label's own if None.
         fetch_by_frame: Whether to fetch pixels frame by frame, for servers that cannot send whole instances.
     """
@@ -62,12 +63,14 @@ class DicomLandmarkDatastore(LandmarkLabels, DICOMWebDatastore):
         search_filter: Mapping[str, Any],
         *,
         bundles: BundleNames,
+        many: ManyNames = dict,
         cache_path: str | None = None,
         fetch_by_frame: bool = False,
     ) -> None:
         self._listed: tuple[float, list[str]] = (0.0, [])
         super().__init__(
             bundles=bundles,
+            many=many,
             client=client,
             search_filter=dict(search_filter),
             cache_path=cache_path,

@@ -14,7 +14,7 @@ from auto_config.errors import UserError
 
 from .datastore_index import new_entry
 from .errors import ClientError
-from .landmark_labels import BundleNames, LandmarkLabels
+from .landmark_labels import BundleNames, LandmarkLabels, ManyNames
 from .requests import image_id as checked_id
 from .served import forget
 
@@ -25,6 +25,7 @@ class LocalLandmarkDatastore(LandmarkLabels):
     Args:
         folder: The folder; it is made if it is not there.
         bundles: The landmark names that labels may use.
+        many: Those that a label may have any number of.
         extensions: Patterns of the images' file names.
         auto_reload: Whether to watch the folder for new images.
         read_only: Whether to leave MONAI Label's list of images as it is.
@@ -35,12 +36,14 @@ class LocalLandmarkDatastore(LandmarkLabels):
         folder: str,
         *,
         bundles: BundleNames,
+        many: ManyNames = dict,
         extensions: Sequence[str],
         auto_reload: bool = False,
         read_only: bool = False,
     ) -> None:
         super().__init__(
             bundles=bundles,
+            many=many,
             datastore_path=folder,
             extensions=list(extensions),
             auto_reload=auto_reload,

@@ -2,7 +2,8 @@
 
 The report is the label: each landmark is a measurement group with its name as tracking identifier, its presence, its
 confidence and its radius, and, where it is present, its point as a 3D region (SCOORD3D, LPS mm, in the frame of
-reference of the series). The segmentation is for viewers that show no points.
+reference of the series). A landmark with several instances has as many groups of its name. The segmentation is for
+viewers that show no points.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pydicom.sr.codedict import codes
 
 from auto_config import __version__
 from auto_config.bundle_scripts.label_map import draw_balls
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet
+from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet, duplicate_names
 
 from .dicom_series import series_grid
 
@@ -77,8 +78,8 @@ def write_report(
     """
     frame = str(slices[0].FrameOfReferenceUID)
     groups = [
-        _group(name, point, int(status), frame, confidence=confidence.get(name), radius_mm=radius_mm.get(name))
-        for name, point, status in zip(landmarks.names, landmarks.points, landmarks.status, strict=True)
+        _group(name, point, status, frame, confidence=confidence.get(name), radius_mm=radius_mm.get(name))
+        for name, point, status in ((landmarks.names[index], *rest) for index, *rest in landmarks.rows())
     ]
     device = hd.sr.DeviceObserverIdentifyingAttributes(uid=hd.UID(), name=MANUFACTURER, manufacturer_name=MANUFACTURER)
     observer = hd.sr.ObserverContext(codes.DCM.Device, device)
@@ -126,9 +127,9 @@ def read_report(dataset: Dataset) -> LandmarkReport:
         series = _source_series(dataset)
     except (AttributeError, KeyError, IndexError, TypeError, RuntimeError, ValueError, StopIteration) as error:
         raise ValueError(f"the report of landmarks is damaged ({error})") from error
-    names = tuple(row[0] for row in rows)
+    names = [row[0] for row in rows]
     points = np.array([row[1] for row in rows]).reshape(len(rows), 3)
-    landmarks = LandmarkSet(names, points, np.array([row[2] for row in rows], dtype=np.int8))
+    landmarks = LandmarkSet.from_rows(names, points, [row[2] for row in rows], duplicate_names(names))
     return LandmarkReport(
         landmarks=landmarks,
         confidence={row[0]: row[3][_CONFIDENCE.value] for row in rows if _CONFIDENCE.value in row[3]},
@@ -141,8 +142,8 @@ def read_report(dataset: Dataset) -> LandmarkReport:
 def write_balls(landmarks: LandmarkSet, slices: Sequence[Dataset], radius_mm: float) -> hd.seg.Segmentation | None:
     """Make a segmentation of balls around the landmarks that are present.
 
-    Binary segments, one for each landmark, which OHIF 3.10 and other viewers of today read; frames without any voxel
-    are left out, as the standard allows.
+    Binary segments, one for each landmark with all of its instances, which OHIF 3.10 and other viewers of today read;
+    frames without any voxel are left out, as the standard allows.
 
     Args:
         landmarks: World RAS mm.
@@ -153,7 +154,10 @@ def write_balls(landmarks: LandmarkSet, slices: Sequence[Dataset], radius_mm: fl
         The segmentation, in the study of the image and in a series of its own; None where no ball lies in the image.
     """
     grid = series_grid(list(slices))
-    labels = draw_balls(landmarks.points, grid.shape, grid.affine, radius_mm)
+    rows = landmarks.rows()
+    points = np.array([point for _, point, _ in rows]).reshape(-1, 3)
+    values = np.array([index + 1 for index, *_ in rows])
+    labels = draw_balls(points, grid.shape, grid.affine, radius_mm, values)
     shown = [k for k in range(len(landmarks)) if (labels == k + 1).any()]
     if not shown:
         return None

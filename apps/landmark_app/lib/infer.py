@@ -10,6 +10,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from monailabel.utils.others.generic import device_list, device_map
 
@@ -18,16 +19,16 @@ from auto_config.datasets.images import Header, read_header
 from auto_config.errors import UserError
 
 from .bundles import Prediction, ServedBundle
-from .editing import edited, read_clicks
+from .editing import edited, new_clicks, read_clicks
 from .errors import ClientError
-from .known import KnownPoint
+from .known import Known
 from .label_map_files import LABEL_MAP_ENDINGS, write_label_map
-from .slicer_files import landmark_set, write_fiducials, write_roi_boxes
+from .slicer_files import row_points, write_fiducials, write_roi_boxes
 
 TAGS = ("original", "final")
 POINTS_FORMATS = ("roi", "fiducial")
 
-KnownPoints = Callable[[str, Sequence[str]], Mapping[str, KnownPoint]]
+KnownPoints = Callable[[str, Sequence[str]], Known]
 """From the id of an image and landmark names to what is known of them."""
 
 
@@ -54,8 +55,11 @@ class LandmarkTask(InferTask):
         self.bundle = bundle
 
     def info(self) -> dict[str, Any]:
-        """As the base class; the names and their values are those that the bundle has now."""
-        return {**super().info(), "labels": self.label_names()}
+        """As the base class; the names and their values are those that the bundle has now.
+
+        ``many`` are the names of which an image may have any number.
+        """
+        return {**super().info(), "labels": self.label_names(), "many": list(self.bundle.card.many)}
 
     def label_names(self) -> dict[str, int]:
         """The value of each landmark in the label map, 1..N."""
@@ -89,6 +93,10 @@ class LandmarkTask(InferTask):
     def find(self, request: Mapping[str, Any]) -> Prediction:
         """The landmarks that the answer is about."""
         return self.bundle.predict(Path(request["image"]), device=self._device(request))
+
+    def clicks(self, request: Mapping[str, Any]) -> dict[str, list[list[float]]]:  # noqa: ARG002  of one that has some
+        """The clicks that the answer follows, of landmarks of which an image may have any number."""
+        return {}
 
     @abstractmethod
     def write(self, prediction: Prediction, request: Mapping[str, Any]) -> Path:
@@ -131,7 +139,7 @@ class LandmarkInfer(LandmarkTask):
 
 
 class LandmarkEdit(LandmarkInfer):
-    """NAME_edit: clicked landmarks move there, the others stay where they were.
+    """NAME_edit: clicked landmarks move there, the others stay where they were; where there are many, some are added.
 
     Args:
         bundle: what finds the landmarks.
@@ -147,16 +155,28 @@ class LandmarkEdit(LandmarkInfer):
 
     def find(self, request: Mapping[str, Any]) -> Prediction:
         """The newest landmarks of the image with the clicked ones at their clicks."""
-        names = self.bundle.card.names
+        names, many = self.bundle.card.names, self.bundle.card.many
         header = _header(Path(request["image"]))
-        clicks = read_clicks(request, names, header.shape)
+        clicks = read_clicks(request, names, header.shape, many)
         image_id = request.get("image_id")
-        known = self._known(image_id, names) if image_id else {}
-        found = [] if {*clicks, *known}.issuperset(names) else super().find(request).landmarks
-        landmarks = edited(names, clicks, known, found, header.affine)
-        points = landmark_set(landmarks).points
-        labels = draw_balls(points, header.shape, header.affine, self.bundle.card.ball_radius_mm)
+        known = self._known(image_id, names) if image_id else Known()
+        # A click says where a landmark is, but not where its other instances are.
+        unsaid = [name for name in names if name not in known.points and (name not in clicks or name in many)]
+        only_clicks = not self.bundle.trained and set(unsaid) <= set(clicks)
+        found = [] if not unsaid or only_clicks else super().find(request).landmarks
+        clicks = {
+            name: new_clicks(voxels, known.clicks.get(name, ())) if name in many else voxels
+            for name, voxels in clicks.items()
+        }
+        landmarks = edited(names, clicks, known.points, found, header.affine, many=many)
+        values = np.array([names.index(item["name"]) + 1 for item in landmarks])
+        radius = self.bundle.card.ball_radius_mm
+        labels = draw_balls(row_points(landmarks), header.shape, header.affine, radius, values)
         return Prediction(landmarks, labels, header.affine)
+
+    def clicks(self, request: Mapping[str, Any]) -> dict[str, list[list[float]]]:
+        """As the base class."""
+        return {name: request[name] for name in self.bundle.card.many if request.get(name)}
 
 
 class LandmarkPoints(LandmarkTask):

@@ -19,7 +19,7 @@ import json
 import shutil
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -38,7 +38,7 @@ _UPLOADS = "uploads"
 class _Read:
     """A canonical file as it was read: which state of it, its hash, and its landmarks or what is wrong."""
 
-    state: tuple[int, int, int]
+    state: tuple[Any, ...]
     digest: str
     landmarks: LandmarkSet | None
     problem: str | None
@@ -51,10 +51,12 @@ class LabelFiles:
 
     Args:
         folder: The folder ``labels``.
+        many: Gives the names that may be repeated in a label, each time as another instance.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, many: Callable[[], Collection[str]] = tuple) -> None:
         self.folder = folder
+        self._many = many
         self._seen: dict[Path, _Read] = {}
         self._seen_lock = threading.Lock()
 
@@ -190,7 +192,8 @@ class LabelFiles:
         """Read a canonical file, once for each state of it."""
         try:
             stat = path.stat()
-            state = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+            many = frozenset(self._many())
+            state = (stat.st_mtime_ns, stat.st_size, stat.st_ino, many)
             with self._seen_lock:
                 seen = self._seen.get(path)
             if seen is not None and seen.state == state:
@@ -199,7 +202,7 @@ class LabelFiles:
         except OSError:
             return None
         try:
-            read = _Read(state, digest, read_markups(path), None)
+            read = _Read(state, digest, read_markups(path, many=many), None)
         except LandmarkFileError as error:
             read = _Read(state, digest, None, str(error).replace(str(path), f"{path.parent.name}/{path.name}"))
         with self._seen_lock:

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from auto_config.bundle_scripts.landmarks import PRESENT, LandmarkSet
 from auto_config.datasets.images import read_image
 from auto_config.errors import UserError
 
 from .balls import Grid, LabelledVoxels, untouched
 from .errors import ClientError
-from .names import KnownNames, listed
+from .instance_balls import instance_points
+from .names import NONE_MANY, KnownNames, Many, listed
 from .seg_nrrd import read_seg_nrrd
 from .served import Served
 
@@ -90,9 +92,9 @@ def read_label_map(
     return LabelledVoxels(own, voxels), notes
 
 
-def points_of(
-    label: LabelledVoxels, grid: Grid, records: Sequence[Served], where: str
-) -> tuple[dict[str, np.ndarray], list[str]]:
+def landmarks_of(
+    label: LabelledVoxels, grid: Grid, records: Sequence[Served], where: str, many: Many = NONE_MANY
+) -> LandmarkSet:
     """The point of each landmark: the served one where its ball is untouched, else the centre of mass of its voxels.
 
     Args:
@@ -100,28 +102,38 @@ def points_of(
         grid: Grid of the image.
         records: What was served for this image, newest first.
         where: What to call the label in errors.
+        many: Landmarks of which an image may have any number, with the mm that two of them are never nearer than.
 
     Returns:
-        Name to point (D,) in world mm, and the names whose served point was kept.
+        World mm, all present.
 
     Raises:
-        ClientError: The label map lies wholly outside the image, or a landmark consists of several pieces.
+        ClientError: The label map lies wholly outside the image, or a landmark that is not in `many` consists of
+            several pieces.
     """
     if not any((grid.nearest(label.grid.world(flat)) >= 0).any() for flat in label.voxels.values()):
         raise ClientError(
             f"{where}: no labelled voxel lies inside the image; the label map is of another image, or its header has "
             "lost its position (origin, spacing, direction)"
         )
-    kept = untouched(label, grid, records)
-    points = dict(kept)
-    for name in label.voxels.keys() - kept.keys():
-        pieces = label.pieces(name)
-        if len(pieces) > 1:
-            places = " and ".join(shown_point(piece) for piece in pieces[:2])
-            more = f" (of {len(pieces)} pieces)" if len(pieces) > 2 else ""
-            raise ClientError(f"{where}: landmark {name!r} is at two places, {places}{more}; erase all but one of them")
-        points[name] = label.center(name)
-    return {name: points[name] for name in label.voxels}, sorted(kept)
+    kept = untouched(label, grid, records, many)
+    found: dict[str, np.ndarray] = {}
+    for name in label.voxels:
+        if name in many:
+            found[name] = instance_points(label, name, grid, records, many[name])
+        elif name in kept:
+            found[name] = kept[name][None]
+        else:
+            pieces = label.pieces(name)
+            if len(pieces) > 1:
+                places = " and ".join(shown_point(piece) for piece in pieces[:2])
+                more = f" (of {len(pieces)} pieces)" if len(pieces) > 2 else ""
+                raise ClientError(
+                    f"{where}: landmark {name!r} is at two places, {places}{more}; erase all but one of them"
+                )
+            found[name] = label.center(name)[None]
+    names = [name for name, points in found.items() for _ in points]
+    return LandmarkSet.from_rows(names, np.concatenate(list(found.values())), [PRESENT] * len(names), many)
 
 
 def value_names(

@@ -22,6 +22,7 @@ from .datastore_index import SafeIndex
 from .errors import ClientError
 from .label_files import CANONICAL_ENDING, LabelFiles
 from .label_forms import ENDINGS, ClientLabel, label_ending, read_client_label
+from .names import Many
 from .requests import tag as checked_tag
 from .served import served
 
@@ -33,6 +34,9 @@ ORIGINAL = DefaultLabelTag.ORIGINAL.value
 BundleNames = Callable[[], Mapping[str, Sequence[str]]]
 """Gives, for each bundle of the server as it is now, its landmark names in channel order."""
 
+ManyNames = Callable[[], Many]
+"""Gives the landmarks of which an image may have any number, in any bundle of the server as it is now."""
+
 
 class LandmarkLabels(SafeIndex):
     """A data store whose labels are landmarks.
@@ -42,11 +46,13 @@ class LandmarkLabels(SafeIndex):
 
     Args:
         bundles: The landmark names that labels may use.
+        many: Those that a label may have any number of.
         arguments: Those of MONAI Label's data store.
     """
 
-    def __init__(self, *, bundles: BundleNames, **arguments: Any) -> None:
+    def __init__(self, *, bundles: BundleNames, many: ManyNames = dict, **arguments: Any) -> None:
         self._bundles = bundles
+        self.many_names = many
         super().__init__(**arguments)
 
     # -------------------------------------------------------- landmarks
@@ -54,7 +60,7 @@ class LandmarkLabels(SafeIndex):
     @cached_property
     def label_files(self) -> LabelFiles:
         """The labels on disk."""
-        return LabelFiles(Path(self._datastore.label_path(None)))
+        return LabelFiles(Path(self._datastore.label_path(None)), self.many_names)
 
     def landmark_folder(self) -> Path:
         """The folder in which the server may keep what belongs to the images (`served`)."""
@@ -130,6 +136,7 @@ class LandmarkLabels(SafeIndex):
             info=info,
             records=served(self.landmark_folder(), image_id),
             outside="unknown" if by_model else "error",
+            many=self.many_names(),
         )
 
     def image_grid(self, image_id: str) -> Grid:

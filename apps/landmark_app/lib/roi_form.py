@@ -30,7 +30,8 @@ def read_boxes(document: Mapping[str, Any], known: KnownNames, where: str) -> tu
     Slicer renames the nodes when it loads them, so the name of a landmark is the first of these that is one: the label
     and the description of the control point, the description and the name of the node. Boxes without such a name and
     without a size or a place, and those of other tools (``SAM2 ROI``, ``Scribbles ROI``), are ignored with a note. The
-    same box twice, as after running a model twice, counts once.
+    same box twice, as after running a model twice, counts once. Each other box of a landmark of which an image may have
+    any number is another instance.
 
     Args:
         document: The Markups file, `holds_boxes` of which is true.
@@ -45,7 +46,7 @@ def read_boxes(document: Mapping[str, Any], known: KnownNames, where: str) -> tu
             different places, or no box of a landmark at all.
         LandmarkFileError: A coordinate system, a unit or coordinates that cannot be read.
     """
-    found: dict[str, np.ndarray | None] = {}
+    found: dict[str, list[np.ndarray | None]] = {}
     notes: list[str] = []
     unknown: list[str] = []
     for node in document["markups"]:
@@ -61,20 +62,24 @@ def read_boxes(document: Mapping[str, Any], known: KnownNames, where: str) -> tu
                 unknown.append(shown)
             continue
         point = _center(node, name, where)
-        if name in found and not _same(found[name], point):
-            both = " and ".join("missing" if one is None else shown_point(one) for one in (found[name], point))
+        there = found.setdefault(name, [])
+        if any(_same(one, point) for one in there):
+            continue
+        if there and name not in known.many:
+            both = " and ".join("missing" if one is None else shown_point(one) for one in (there[0], point))
             raise ClientError(
                 f"{where}: landmark {name!r} has two boxes, {both}; delete one of them (a model that is run twice adds "
                 "its boxes twice)"
             )
-        found[name] = point
+        there.append(point)
     if unknown:
         raise known.refuse(unknown, where)
     if not found:
         raise ClientError(f"{where}: holds no box of a landmark; run the model and move its boxes, then submit again")
-    points = np.array([[np.nan] * 3 if point is None else point for point in found.values()])
-    status = np.array([ABSENT if point is None else PRESENT for point in found.values()], dtype=np.int8)
-    return LandmarkSet(tuple(found), points, status), notes
+    rows = [(name, point) for name, points in found.items() for point in points]
+    places = np.array([[np.nan] * 3 if point is None else point for _, point in rows])
+    status = [ABSENT if point is None else PRESENT for _, point in rows]
+    return LandmarkSet.from_rows([name for name, _ in rows], places, status, known.many), notes
 
 
 def _texts(node: Mapping[str, Any]) -> list[str]:

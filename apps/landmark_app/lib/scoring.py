@@ -13,12 +13,15 @@ from monailabel.interfaces.tasks.scoring import ScoringMethod
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, LandmarkSet
 
 from .errors import ClientError
+from .instance_scores import InstanceCount, count_instances, instance_scores
 from .landmark_labels import FINAL, ORIGINAL, LandmarkLabels
 from .requests import tag as checked_tag
 
 logger = logging.getLogger(__name__)
 
 THRESHOLDS_MM = (2.0, 2.5, 3.0, 4.0)
+MATCH_MM = max(THRESHOLDS_MM)
+"""Instances farther apart are not matched."""
 INFO_KEY = "landmark_error"
 """Under which an image's scores are in its info."""
 
@@ -27,7 +30,8 @@ class LandmarkError(ScoringMethod):
     """Mean radial error (MRE, mm) and success rates (SDR, percent within 2, 2.5, 3 and 4 mm) of what was offered.
 
     Each image with both labels gets its scores into its info, under ``landmark_error``; an image that lost one of its
-    labels since loses its scores.
+    labels since loses its scores. Landmarks of which an image may have any number are counted apart, see
+    `instance_scores`.
     """
 
     def __init__(self) -> None:
@@ -42,6 +46,8 @@ class LandmarkError(ScoringMethod):
 
         Returns:
             ``images`` (id to its scores), ``all`` (the scores over all landmarks) and ``per_landmark``; see `scores`.
+            Where there are landmarks with any number of instances, ``instances`` with ``all`` and ``per_landmark`` of
+            their own, and the same in the scores of an image.
 
         Raises:
             ClientError: A data store or a tag that cannot be used.
@@ -51,22 +57,31 @@ class LandmarkError(ScoringMethod):
         truth_tag = checked_tag(request.get("y") or FINAL)
         offered_tag = checked_tag(request.get("y_pred") or ORIGINAL)
         errors: dict[str, dict[str, float]] = {}
+        counts: dict[str, dict[str, InstanceCount]] = {}
+        images: dict[str, dict[str, Any]] = {}
         for image_id in datastore.list_images():
             truth = datastore.canonical(image_id, truth_tag)
             offered = datastore.canonical(image_id, offered_tag)
-            known = INFO_KEY in datastore.get_image_info(image_id)
             if truth is not None and offered is not None:
                 errors[image_id] = radial_errors(truth, offered)
-                extra = surplus(truth, offered)
-                result = {**image_scores(errors[image_id]), "absent_but_offered": extra}
-                datastore.update_image_info(image_id, {INFO_KEY: result})
-            elif known:
+                counts[image_id] = count_instances(truth, offered, MATCH_MM)
+                several = {name: instance_scores([count]) for name, count in counts[image_id].items()}
+                images[image_id] = {**image_scores(errors[image_id]), **({"instances": several} if several else {})}
+                extra = {"absent_but_offered": surplus(truth, offered)}
+                datastore.update_image_info(image_id, {INFO_KEY: {**images[image_id], **extra}})
+            elif INFO_KEY in datastore.get_image_info(image_id):
                 datastore.update_image_info(image_id, {INFO_KEY: None})
-        result = {
-            "images": {image_id: image_scores(one) for image_id, one in errors.items()},
+        result: dict[str, Any] = {
+            "images": images,
             "all": scores([value for one in errors.values() for value in one.values()]),
             "per_landmark": per_landmark(errors),
         }
+        if names := dict.fromkeys(name for one in counts.values() for name in one):
+            each = {name: [one[name] for one in counts.values() if name in one] for name in names}
+            result["instances"] = {
+                "all": instance_scores([count for found in each.values() for count in found]),
+                "per_landmark": {name: instance_scores(found) for name, found in each.items()},
+            }
         logger.info("landmark error of %d images: %s", len(errors), result["all"])
         return result
 
@@ -80,14 +95,14 @@ def radial_errors(truth: LandmarkSet, offered: LandmarkSet) -> dict[str, float]:
 
     Returns:
         Name to mm, infinite for a landmark that was not offered at all or offered as absent. Landmarks that are not
-        present in the truth are left out.
+        present in the truth are left out, and those with any number of instances.
     """
     found = offered.ordered(truth.names)
     distances = np.linalg.norm(found.points - truth.points, axis=1)
     return {
         name: float(distance) if np.isfinite(distance) else float("inf")
         for name, distance, status in zip(truth.names, distances, truth.status, strict=True)
-        if status == PRESENT
+        if status == PRESENT and name not in truth.instances
     }
 
 

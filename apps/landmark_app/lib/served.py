@@ -16,7 +16,7 @@ import re
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +41,16 @@ class Served:
     Args:
         model: The model that gave them, as the client named it.
         landmarks: The points in the order of the bundle's names, world RAS mm; absent where the model said so.
-        confidence: Of each landmark, by name; only where the model gave one.
+        confidence: Of each landmark, by name; only where the model gave one. The mean, where it has many instances.
         uncertainty_mm: Of each landmark, by name: the largest of its ``radius_mm``, ``spread_mm`` (of the heatmap) and
-            ``disagreement_mm`` (between the networks of an ensemble); only where the model gave one of them.
+            ``disagreement_mm`` (between the networks of an ensemble); only where the model gave one of them. The mean,
+            where it has many instances.
         radius_mm: Radius of the balls that were drawn, in mm.
         calibrated_radius_mm: ``radius_mm`` of each landmark, by name: how far off it may be; only where the model
             gave one.
         time: When it was served, seconds since 1970.
+        instance_confidence: Of each instance of a landmark with many, by name, where the model gave it of all.
+        clicks: Voxels that were clicked for each landmark with many instances, and that the answer has followed.
     """
 
     model: str
@@ -57,6 +60,8 @@ class Served:
     radius_mm: float
     calibrated_radius_mm: Mapping[str, float]
     time: float
+    instance_confidence: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    clicks: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
 
 
 def record(
@@ -65,6 +70,8 @@ def record(
     model: str,
     landmarks: Sequence[Mapping[str, Any]],
     radius_mm: float,
+    *,
+    clicks: Mapping[str, Sequence[Sequence[float]]] | None = None,
 ) -> None:
     """Keep what is served, so that it is known again when it comes back.
 
@@ -73,9 +80,10 @@ def record(
         image_id: Id of the image in the data store.
         model: Name of the model that the client asked for.
         landmarks: ``result["landmarks"]`` of a bundle in the order of its names: ``name``, ``world`` (RAS mm),
-            ``confidence``, ``present``, ``radius_mm`` and, where the bundle gives them, ``spread_mm`` and
-            ``disagreement_mm``.
+            ``confidence``, ``present``, ``radius_mm`` and, where the bundle gives them, ``spread_mm``,
+            ``disagreement_mm`` and ``instance``.
         radius_mm: Radius of the balls that are drawn around the points, in mm.
+        clicks: Voxels that were clicked for each landmark with many instances.
 
     Raises:
         ValueError: an id that cannot be a file name, or landmarks that are not what a bundle gives.
@@ -83,10 +91,16 @@ def record(
     folder = _folder(datastore_folder, image_id)
     now = time.time_ns()
     kept = [
-        {key: item.get(key) for key in ("name", "world", "present", *_NUMBERS) if item.get(key) is not None}
+        {key: item.get(key) for key in ("name", "world", "present", "instance", *_NUMBERS) if item.get(key) is not None}
         for item in landmarks
     ]
-    content = {"model": model, "time": now / 1e9, "radius_mm": float(radius_mm), "landmarks": kept}
+    content = {
+        "model": model,
+        "time": now / 1e9,
+        "radius_mm": float(radius_mm),
+        "landmarks": kept,
+        "clicks": dict(clicks or {}),
+    }
     _parse(content)  # what cannot be read again is not written
     folder.mkdir(parents=True, exist_ok=True)
     # Twenty digits sort as the numbers do; the tail keeps two records of one moment apart.
@@ -138,31 +152,46 @@ def _read(path: Path) -> Served | None:
 def _parse(content: Mapping[str, Any]) -> Served:
     """Read a record; raises ValueError, KeyError or TypeError for anything else."""
     items = content["landmarks"]
-    names = tuple(str(item["name"]) for item in items)
-    status = np.array([PRESENT if item.get("present", 1) else ABSENT for item in items], dtype=np.int8)
+    names = [str(item["name"]) for item in items]
+    many = {name for name, item in zip(names, items, strict=True) if "instance" in item}
+    status = [PRESENT if item.get("present", 1) else ABSENT for item in items]
     dims = len(items[0]["world"]) if items else 3
     points = np.array([[float(x) for x in item["world"]] for item in items]).reshape(len(items), dims)
-    by_name = {
-        name: {key: float(item[key]) for key in _NUMBERS if key in item}
-        for name, item in zip(names, items, strict=True)
-    }
-    for name, numbers in by_name.items():
-        if not all(math.isfinite(value) for value in numbers.values()):
-            raise ValueError(f"landmark {name!r} has numbers that are not finite: {numbers}")
-    lengths = {
-        name: [value for key, value in numbers.items() if key.endswith("_mm")] for name, numbers in by_name.items()
-    }
+    numbers = [{key: float(item[key]) for key in _NUMBERS if key in item} for item in items]
+    for name, one in zip(names, numbers, strict=True):
+        if not all(math.isfinite(value) for value in one.values()):
+            raise ValueError(f"landmark {name!r} has numbers that are not finite: {one}")
     radius_mm = float(content["radius_mm"])
     if not (math.isfinite(radius_mm) and radius_mm > 0):
         raise ValueError(f"radius_mm is {radius_mm}, it must be above 0")
+    confidences = _by_name(names, [one.get("confidence") for one in numbers])
+    landmarks = LandmarkSet.from_rows(names, points, status, many)
+    shown = [landmarks.names[index] for index, *_ in landmarks.rows()]
+    lengths = [max((value for key, value in one.items() if key.endswith("_mm")), default=None) for one in numbers]
     return Served(
         model=str(content["model"]),
-        landmarks=LandmarkSet(names, points, status),
-        confidence={name: numbers["confidence"] for name, numbers in by_name.items() if "confidence" in numbers},
-        uncertainty_mm={name: max(values) for name, values in lengths.items() if values},
+        landmarks=landmarks,
+        confidence={name: float(np.mean(values)) for name, values in confidences.items()},
+        uncertainty_mm={name: float(np.mean(values)) for name, values in _by_name(names, lengths).items()},
         radius_mm=radius_mm,
         calibrated_radius_mm={
-            name: numbers["radius_mm"] for name, numbers in by_name.items() if "radius_mm" in numbers
+            name: one["radius_mm"] for name, one in zip(names, numbers, strict=True) if "radius_mm" in one
         },
         time=float(content["time"]),
+        instance_confidence={
+            name: values for name, values in confidences.items() if name in many and len(values) == shown.count(name)
+        },
+        clicks={
+            str(name): [[float(x) for x in voxel] for voxel in voxels]
+            for name, voxels in content.get("clicks", {}).items()
+        },
     )
+
+
+def _by_name(names: Sequence[str], values: Sequence[float | None]) -> dict[str, list[float]]:
+    """The values that there are of each name."""
+    found: dict[str, list[float]] = {}
+    for name, value in zip(names, values, strict=True):
+        if value is not None:
+            found.setdefault(name, []).append(value)
+    return found

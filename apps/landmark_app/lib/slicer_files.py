@@ -26,14 +26,21 @@ def landmark_set(landmarks: Sequence[dict[str, Any]]) -> LandmarkSet:
     Returns:
         World RAS mm; those that are not present are absent.
     """
+    names = [item["name"] for item in landmarks]
+    status = [PRESENT if item["present"] else ABSENT for item in landmarks]
+    many = {item["name"] for item in landmarks if "instance" in item}
+    return LandmarkSet.from_rows(names, row_points(landmarks), status, many)
+
+
+def row_points(landmarks: Sequence[dict[str, Any]]) -> np.ndarray:
+    """(R, 3) world RAS mm of a bundle's ``result["landmarks"]``, NaN where not present."""
     nowhere = [np.nan] * 3
-    points = np.array([item["world"] if item["present"] else nowhere for item in landmarks], dtype=np.float64)
-    status = np.array([PRESENT if item["present"] else ABSENT for item in landmarks], dtype=np.int8)
-    return LandmarkSet(tuple(item["name"] for item in landmarks), points.reshape(-1, 3), status)
+    points = [item["world"] if item["present"] else nowhere for item in landmarks]
+    return np.array(points, dtype=np.float64).reshape(-1, 3)
 
 
 def write_roi_boxes(path: Path, landmarks: Sequence[dict[str, Any]], *, size_mm: float) -> None:
-    """Write one ROI box for each landmark that is present; its centre is the point.
+    """Write one ROI box for each landmark that is present, or each of its instances; its centre is the point.
 
     Slicer's MONAI Label plugin shows the file of a detection model and submits the boxes again. It renames the nodes;
     the label and the description of the control point keep the name.
@@ -64,7 +71,7 @@ def _roi_box(item: dict[str, Any], size_mm: float) -> dict[str, Any]:
     center = (np.asarray(item["world"]) * RAS_TO_LPS).tolist()
     return {
         "type": "ROI",
-        "name": item["name"],
+        "name": f"{item['name']}-{item['instance']}" if "instance" in item else item["name"],
         "coordinateSystem": "LPS",
         "coordinateUnits": "mm",
         "locked": False,

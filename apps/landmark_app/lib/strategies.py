@@ -124,7 +124,7 @@ def image_uncertainty(records: Sequence[Served]) -> float:
 
     Each landmark counts from 0 to 1. Where the bundle says how far off it may be (a calibrated radius, the spread of
     the heatmap, the disagreement of an ensemble: the largest of them, ``s`` mm), it is ``1 - exp(-s / 4 mm)``; else it
-    is one minus the confidence.
+    is one minus the confidence. A landmark with many instances counts with their mean.
 
     Args:
         records: What was served for the image, newest first.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from monailabel.utils.others.generic import device_map
 
 from auto_config import child
 from auto_config.bundle_scripts.checkpoints import WEIGHTS
+from auto_config.bundle_scripts.instances import read_instances
 from auto_config.bundle_scripts.landmark_files import atomic_write_text
 from auto_config.errors import UserError
 from auto_config.training import command
@@ -24,7 +25,15 @@ from . import training_stats
 from .background import end_with_parent, failure, one_line
 from .bundles import ServedBundle
 from .landmark_labels import LandmarkLabels
-from .training_data import TrainingCases, check_items, choose_cases, find_damage, items_of, own_validation
+from .training_data import (
+    TrainingCases,
+    check_items,
+    choose_cases,
+    find_damage,
+    items_of,
+    own_labels,
+    own_validation,
+)
 from .training_options import OWN_VALIDATION, TrainingOptions, read_training_options
 
 logger = logging.getLogger(__name__)
@@ -107,12 +116,13 @@ class LandmarkTrain(TrainTask):
                 raise UserError(f"another training of '{self.bundle.name}' still runs; wait for its end")
             items = [{"image": item["image"], "label": item["label"]} for item in datastore.datalist()]
             problems = datastore.label_problems() if isinstance(datastore, LandmarkLabels) else {}
+            many = datastore.many_names() if isinstance(datastore, LandmarkLabels) else {}
         except Exception as refused:
             raise failure(one_line(refused)) from refused
         error: str | None
         training_stats.begin(root, {"max_epochs": options.max_epochs, "pretrained": options.pretrained})
         try:
-            cases = self._cases(items, problems, options)
+            cases = self._cases(items, problems, many, options)
             counts = {"training_cases": len(cases.training), "validation_cases": len(cases.validation)}
             training_stats.note(root, {**counts, "judge": cases.judge})
             error = self._run(options, cases)
@@ -126,14 +136,21 @@ class LandmarkTrain(TrainTask):
         return self.stats()
 
     def _cases(
-        self, items: list[dict[str, str]], problems: Mapping[str, str], options: TrainingOptions
+        self,
+        items: list[dict[str, str]],
+        problems: Mapping[str, str],
+        others: Collection[str],
+        options: TrainingOptions,
     ) -> TrainingCases:
-        items = items_of(items, self.bundle.card.names)
+        card, table = self.bundle.card, self.bundle.root / "configs" / "landmarks.json"
+        many = {*card.many, *others}
+        items = items_of(items, card.names, many)
         if not items and problems:
             raise UserError(f"no final label can be used: {next(iter(problems.values()))}; submit it again, then train")
         if not items:
             raise UserError("no image has a final label yet; place the landmarks of one and submit it, then train")
-        check_items(items, self.bundle.card.names)
+        items = own_labels(items, card, many, training_stats.folder(self.bundle.root) / "labels")
+        check_items(items, card.names, read_instances(table) if card.many else None)
         check_config(self.bundle.root)
         if options.pretrained:
             check_weights(self.bundle.root)

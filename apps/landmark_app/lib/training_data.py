@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from auto_config.bundle_scripts.dataset import VALIDATION, read_cases
-from auto_config.bundle_scripts.landmark_files import read_label
-from auto_config.bundle_scripts.landmarks import PRESENT
+from auto_config.bundle_scripts.instances import Instances
+from auto_config.bundle_scripts.landmark_files import read_label, write_markups
+from auto_config.bundle_scripts.landmarks import PRESENT, LandmarkFileError, LandmarkSet
 from auto_config.datasets.checks import check_case
 from auto_config.datasets.images import image_stem, read_header, read_image
 from auto_config.datasets.model import Case
 from auto_config.errors import UserError
 
+from .bundles import Card
 from .training_options import OWN_VALIDATION
 
 Item = dict[str, str]
@@ -73,44 +76,85 @@ def own_validation(root: Path) -> list[Item]:
     return [case for case in cases if isinstance(case["image"], str) and Path(case["image"]).is_file()]
 
 
-def items_of(items: Sequence[Item], names: Sequence[str], spatial_dims: int = 3) -> list[Item]:
+def items_of(items: Sequence[Item], names: Sequence[str], many: Collection[str] = ()) -> list[Item]:
     """Those whose label has a landmark of the bundle: other bundles of the server are trained on labels of their own.
 
     Args:
         items: the labelled images of the data store.
         names: of the bundle's landmarks.
-        spatial_dims: of the bundle.
+        many: landmarks of which a label may have any number, of any bundle of the server.
 
     Raises:
         LandmarkFileError: a label that cannot be read.
     """
-    return [item for item in items if set(names) & set(read_label(item["label"], spatial_dims=spatial_dims).names)]
+    return [item for item in items if set(names) & set(read_label(item["label"], many=many).names)]
 
 
-def check_items(items: Sequence[Item], names: Sequence[str], spatial_dims: int = 3) -> None:
+def own_labels(items: Sequence[Item], card: Card, many: Collection[str], folder: Path) -> list[Item]:
+    """The items, with labels that the bundle can read.
+
+    A label of several bundles may have many of a landmark that is none of this bundle's, or of which this bundle knows
+    one. To its reader, which travels with it, that is a mistake, so such a label is copied without what is not its own.
+
+    Args:
+        items: of `items_of`.
+        card: of the bundle.
+        many: landmarks of which a label may have any number, of any bundle of the server.
+        folder: where copies are written; what is in it goes.
+
+    Raises:
+        LandmarkFileError: a label that cannot be read.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    usable = []
+    for item in items:
+        label = read_label(item["label"], many=many)
+        if set(label.instances) <= set(card.many):
+            usable.append(item)
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        copy = folder / Path(item["label"]).name
+        write_markups(copy, label.ordered([name for name in label.names if name in card.names]))
+        usable.append({**item, "label": str(copy)})
+    return usable
+
+
+def check_items(items: Sequence[Item], names: Sequence[str], instances: Instances | None = None) -> None:
     """Refuse labels and images that cannot be trained on, without reading the voxels.
 
     Args:
         items: the labelled images.
         names: of the bundle's landmarks.
-        spatial_dims: of the bundle.
+        instances: where the bundle has landmarks of which an image may have many.
 
     Raises:
         UserError: the first item that cannot be used, in one line, or none has a landmark.
         LandmarkFileError: the same, for a file of landmarks.
     """
+    many = () if instances is None else [name for name, of in zip(names, instances.many, strict=True) if of]
     present = 0
     for item in items:
         image = Path(item["image"])
-        label = read_label(item["label"], names, spatial_dims=spatial_dims)
+        label = read_label(item["label"], names, many=many)
         present += int((label.status == PRESENT).sum())
         case = Case(name=image_stem(image), image=(image,), landmarks=label)
         problems = check_case(case, read_header(image), names)
         errors = [problem.message for problem in problems if problem.severity == "error"]
+        if instances is not None and not errors:
+            errors = _too_many(label, instances)
         if errors:
             raise UserError(f"{image.name} and its label cannot be trained on: {errors[0]}")
     if present == 0:
         raise UserError("no final label has a point of this bundle's landmarks; place some and submit them")
+
+
+def _too_many(label: LandmarkSet, instances: Instances) -> list[str]:
+    """What is wrong with a label that has more instances than the bundle was made for."""
+    try:
+        instances.label_rows(label)
+    except LandmarkFileError as error:
+        return [str(error)]
+    return []
 
 
 def find_damage(items: Sequence[Item]) -> str | None:
