@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from auto_config.bundle.opened import OpenBundle
+from auto_config.bundle_scripts.heatmaps import Heatmaps
 from auto_config.bundle_scripts.instances import Instances
-
-if TYPE_CHECKING:
-    from auto_config.bundle_scripts.heatmaps import Heatmaps
 
 
 def densities(opened: OpenBundle, found: Heatmaps, instances: Instances, spacing: np.ndarray) -> np.ndarray:

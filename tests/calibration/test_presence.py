@@ -3,8 +3,10 @@ import pytest
 from scipy import integrate, stats
 from scipy.special import expit, logit
 
+from auto_config.calibration.matched import Rows
 from auto_config.calibration.presence import (
     all_are_judged_by_others,
+    best_detection_threshold,
     best_threshold,
     cost_threshold,
     cross_fitted,
@@ -180,3 +182,70 @@ def test_one_patient_cannot_be_judged_by_others():
     units = np.arange(12)
     units[4] = 3
     assert not all_are_judged_by_others(present, units)  # both absent ones are of one patient
+
+
+BUDS = Rows(np.array([0, 1, 0, 0]), np.array([True, False]), np.zeros((3, 2), dtype=int))
+"""Rows of a landmark with many (rows 0, 2, 3) and of one that is there once."""
+
+
+def test_the_threshold_of_detection_by_hand():
+    probability = np.array([0.9, 0.8, 0.6, 0.4, 0.2])
+    true = np.array([True, False, True, True, False])
+    # Kept 1, 2, ..., 5 of 3 + 2 true points: F1 = 2/6, 2/7, 4/8, 6/9, 6/10.
+    assert best_detection_threshold(probability, true, missed=2) == pytest.approx(0.3)
+    assert best_detection_threshold(probability[:1], true[:1], missed=0) == pytest.approx(0.45)  # 0 is below all
+    # What no candidate is matched with makes no difference to the place, but candidates that are wrong do.
+    assert best_detection_threshold(probability, np.arange(5) == 0, missed=0) == pytest.approx(0.85)
+    assert best_detection_threshold(probability, np.zeros(5, dtype=bool), missed=3) is None
+
+
+def test_missed_points_draw_the_threshold_down():
+    probability = np.array([0.9, 0.7, 0.6, 0.5, 0.3])
+    true = np.array([True, False, False, False, True])
+    # F1 with m missed: 2/(1+2+m), 2/(2+2+m), 2/(3+2+m), 2/(4+2+m), 4/(5+2+m).
+    assert best_detection_threshold(probability, true, missed=0) == pytest.approx(0.8)
+    assert best_detection_threshold(probability, true, missed=4) == pytest.approx(0.15)
+
+
+def test_rows_of_a_landmark_share_an_offset_and_a_threshold():
+    random = np.random.default_rng(8)
+    evidence = random.normal(size=(200, 4, 1))
+    present = (random.random((200, 4)) < [0.2, 0.8, 0.2, 0.2]).astype(float)
+    present[::3, 3] = np.nan
+    evidence[::3, 3] = np.nan  # an empty row says nothing
+    rows = Rows(BUDS.channels, BUDS.many, np.zeros((200, 2), dtype=int))
+    model = fit_presence(evidence, present, rows)
+    assert model.offsets.shape == (2,)
+    found = np.nanmean(model.probability(evidence), axis=0)
+    assert found == pytest.approx([0.2, 0.8, 0.2, 0.2], abs=0.06)
+    known = ~np.isnan(present)
+    np.testing.assert_array_equal(np.isfinite(model.probability(evidence)), known)
+    limits = thresholds(cross_fitted(evidence, present, rows=rows), present, rows)
+    assert limits.shape == (2,)
+    assert cross_fitted_decisions(evidence, present, rows=rows).shape == present.shape
+
+
+def test_the_threshold_of_many_is_that_of_detection():
+    probability = np.array([[0.9, 0.6, 0.5, 0.2], [0.8, 0.7, 0.4, 0.1], [0.7, 0.2, 0.3, np.nan]])
+    present = np.array([[1, 1, 1, 0], [1, 1, 0, 0], [0, 0, 0, np.nan]], dtype=float)
+    found = thresholds(probability, present, BUDS)
+    many = [0, 2, 3]
+    known = ~np.isnan(present[:, many])
+    own = best_detection_threshold(probability[:, many][known], present[:, many][known] == 1, 0)
+    assert found[0] == pytest.approx(own)  # one landmark is all of its kind
+    assert found[1] == pytest.approx(best_threshold(probability[:, 1], present[:, 1] == 1))
+    np.testing.assert_array_equal(thresholds(probability, present, BUDS, cost=3.0), [0.75, 0.75])
+
+
+def test_invented_instances_make_no_other_landmark_absent():
+    probability = np.array([[0.9, 0.6, 0.5, 0.2], [0.8, 0.7, 0.4, 0.1], [0.7, 0.2, 0.3, np.nan]])
+    present = np.array([[1, 1, 1, 0], [1, 1, 0, 0], [0, 1, 0, np.nan]], dtype=float)
+    for cost in (None, 3.0):
+        assert thresholds(probability, present, BUDS, cost)[1] == 0.0
+    evidence = probability[..., None]
+    assert cross_fitted_decisions(evidence, present, rows=BUDS)[:, 1].all()
+
+
+def test_detections_that_cannot_be_judged_take_half():
+    present = np.array([[0, 1, 0, 0], [0, 0, 0, 0], [0, 1, 0, np.nan]], dtype=float)
+    assert thresholds(np.full((3, 4), 0.3), present, BUDS)[0] == 0.5  # no candidate was ever right
