@@ -17,6 +17,11 @@ ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 VOLUME_SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
 """Endings of files that hold volumes (or one slice, which is read as a picture)."""
 
+_NRRD_SUFFIXES = (".nrrd", ".nhdr")
+_NRRD_FIELD = 500
+"""Characters of a field in the header of an NRRD; those of a real one have at most two hundred."""
+_FREE_TEXT = (b"#", b"content:")
+
 
 def nifti_header(path: Path) -> Header:
     """Header of a NIfTI file."""
@@ -59,6 +64,7 @@ def itk_header(path: Path) -> Header:
     """Header of a file that ITK reads, its LPS turned to RAS."""
     import itk
 
+    _refuse_long_fields(path)
     image_io = itk.ImageIOFactory.CreateImageIO(str(path), itk.CommonEnums.IOFileMode_ReadMode)
     if image_io is None:
         raise ValueError("no ITK reader knows this file")
@@ -81,6 +87,28 @@ def itk_header(path: Path) -> Header:
         path=path,
         volumes=int(np.prod(sizes[3:], dtype=int)) if dims > 3 else 1,
     )
+
+
+def _refuse_long_fields(path: Path) -> None:
+    """Refuse an NRRD whose header has a field of many characters.
+
+    ITK's reader puts a field that it does not understand into a message of fixed length, and a longer one ends the
+    whole process. Comments, ``content`` and pairs of key and value (``:=``) may be of any length.
+
+    Raises:
+        ValueError: There is such a line.
+    """
+    if not path.name.lower().endswith(_NRRD_SUFFIXES):
+        return
+    with path.open("rb") as stream:
+        number = 0
+        while line := stream.readline():
+            number += 1
+            if not line.strip():
+                return  # the header ends, voxels begin
+            free = line.startswith(_FREE_TEXT) or line.partition(b":")[2].startswith(b"=")
+            if len(line) > _NRRD_FIELD and not free:
+                raise ValueError(f"line {number} of its header has {len(line)} characters and is no field of an NRRD")
 
 
 def itk_array(path: Path) -> np.ndarray:

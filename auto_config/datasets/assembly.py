@@ -10,7 +10,7 @@ from typing import Literal
 from auto_config.bundle_scripts.landmarks import LandmarkSet, duplicate_names, name_problem
 from auto_config.datasets.case_table import FILE_NAME as CASE_TABLE
 from auto_config.datasets.case_table import place_entries
-from auto_config.datasets.detect import chosen_format, detect_format
+from auto_config.datasets.detect import chosen_format, detect_format, unfitting_files
 from auto_config.datasets.entries import Entry, Reading, absolute, natural_key
 from auto_config.datasets.images import Header
 from auto_config.datasets.model import Case, Dataset, Problem
@@ -64,8 +64,8 @@ def read_dataset(
     row, path = detect_format(source) if format is None else chosen_format(source, format)
     if row.name == "images" and not landmarks:
         raise UserError(
-            f"{source}: holds images but no landmarks; add landmark files beside them, or start annotating with "
-            "--landmarks NAME,NAME,..."
+            f"{source}: holds images but no landmarks{_why_unread(source, options)}; add landmark files beside them, or "
+            "start annotating with --landmarks NAME,NAME,..."
         )
     folder = path if path.is_dir() else path.parent
     names, properties = None, Properties()
@@ -85,6 +85,16 @@ def read_dataset(
         entries, problems = place_entries(folder / CASE_TABLE, reading.entries)
         reading = replace(reading, entries=entries, problems=[*reading.problems, *problems])
     return _assemble(source, row.name, reading, properties, missing, landmarks, options)
+
+
+def _why_unread(source: Path, options: ReadOptions) -> str:
+    """What is wrong with a table or a JSON file that lies beside images and cannot be read, if there is one."""
+    for row, path in unfitting_files(source):
+        try:
+            row.read(path, options)
+        except UserError as error:
+            return f" that can be read ({_one_line(str(error))})"
+    return ""
 
 
 def _check_wanted(landmarks: Sequence[str] | None) -> None:

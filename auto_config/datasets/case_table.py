@@ -14,7 +14,7 @@ from pathlib import Path
 from auto_config.bundle_scripts.landmark_files import atomic_write_text
 from auto_config.datasets.entries import Entry
 from auto_config.datasets.model import Case, Problem
-from auto_config.datasets.tables import placement, read_table
+from auto_config.datasets.tables import placement, read_table, row_of
 from auto_config.errors import UserError
 
 FILE_NAME = "cases.csv"
@@ -53,6 +53,8 @@ def place_entries(path: Path, entries: Sequence[Entry]) -> tuple[list[Entry], li
     header = [name.lower() for name in header]
     if "case" not in header:
         raise UserError(f"{path}: has no column 'case'; give the columns {', '.join(_COLUMNS)}, or remove the file")
+    if not {"split", "fold", "group"} & set(header):
+        raise UserError(f"{path}: has none of the columns split, fold and group; name them so, or remove the file")
     known = {entry.name for entry in entries}
     placed: dict[str, tuple[str, int | None, str | None]] = {}
     problems: list[Problem] = []
@@ -67,7 +69,7 @@ def place_entries(path: Path, entries: Sequence[Entry]) -> tuple[list[Entry], li
         try:
             if name in placed:
                 raise UserError(f"{where}: case {name!r} occurs twice; remove one of the lines")
-            placed[name] = placement(row, where)
+            placed[name] = placement(row_of(header, values, where), where)
         except UserError as error:
             problems.append(Problem("error", str(error), name))
             wrong.add(name)

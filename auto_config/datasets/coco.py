@@ -193,7 +193,11 @@ def shown_key(value: Any, where: str) -> str | int:
 
 
 def _rows(annotation: Mapping[str, Any], names: list[str], header: Header, where: str) -> list[tuple[str, Value]]:
-    numbers = annotation.get("keypoints", [0] * (3 * len(names)))
+    if names and "keypoints" not in annotation:
+        raise UserError(
+            f"{where}: has no 'keypoints', its category has {len(names)}; add them or remove the annotation"
+        )
+    numbers = annotation.get("keypoints", [])
     if not isinstance(numbers, list) or len(numbers) != 3 * len(names):
         count = len(numbers) if isinstance(numbers, list) else shown(numbers)
         raise UserError(f"{where}: 'keypoints' has {count} numbers; give x, y and v for each of {len(names)} keypoints")

@@ -86,6 +86,10 @@ def read_cohort_csv(source: Path, options: ReadOptions) -> Reading:
     layout = table_layout(header, source)
     system = None if layout.per_line else resolved_system(layout.point, options.coordinates, source)
     reading = Reading([], [], spatial_dims=layout.point.spatial_dims)
+    if layout.unread:
+        listed = ", ".join(map(repr, layout.unread))[:200]
+        message = f"{source}: columns {listed} are not read, they are no whole point; complete or rename them"
+        reading.problems.append(Problem("warning", message))
     cases: dict[str, _Rows] = {}
     broken: set[str] = set()
     for number, values in lines:

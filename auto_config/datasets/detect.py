@@ -83,14 +83,23 @@ def chosen_format(source: Path, forced: str) -> tuple[Format, Path]:
         return row, source
     if source.is_file():
         return row, source
-    found = _files(source, row)
+    # A file alone is read as what it was meant to be, so that its own error says what is wrong.
+    found = _files(source, row) or _files(source, row, fitting=False)
     if len(found) != 1:
         raise UserError(f"{source}: holds {len(found)} files of format {forced!r}; give the path of the one to read")
     return row, found[0]
 
 
-def _files(source: Path, row: Format) -> list[Path]:
-    """Files of a format in a folder itself."""
+def unfitting_files(source: Path) -> list[tuple[Format, Path]]:
+    """Tables and JSON files in a folder itself, none of which is a data set, with the format they may be meant as."""
+    if not source.is_dir():
+        return []
+    usual = [READERS[name] for name in ("csv", "datalist")]
+    return [(row, path) for row in usual for path in _files(source, row, fitting=False)]
+
+
+def _files(source: Path, row: Format, *, fitting: bool = True) -> list[Path]:
+    """Files in a folder itself that have an ending of a format; only those that are of it, if `fitting`."""
     own = (PROPERTIES_FILE, CASE_TABLE)
     return [
         path
@@ -99,7 +108,7 @@ def _files(source: Path, row: Format) -> list[Path]:
         and path.name not in own
         and not path.name.startswith(".")
         and path.is_file()
-        and row.fits(path)
+        and (not fitting or row.fits(path))
     ]
 
 

@@ -32,8 +32,10 @@ def name_problems(
         if not holders[first] or not holders[second]:
             continue
         rare, common = sorted((first, second), key=lambda name: len(holders[name]))
+        count = len(holders[common])
         message = (
-            f"{holders[rare][0].label}: landmark {rare!r} is called {common!r} in {len(holders[common])} other cases; "
+            f"{holders[rare][0].label}: landmark {rare!r} is called {common!r} in {count} other "
+            f"{'case' if count == 1 else 'cases'}; "
             "rename it, or they become two landmarks"
         )
         problems.append(Problem("error", message, holders[rare][0].name, rare))
@@ -66,7 +68,7 @@ def name_problems(
     elif unexpected := [name for name in holders if name not in names]:
         message = (
             f"{holders[unexpected[0]][0].label}: landmark {unexpected[0]!r} is not in the list 'landmarks' of "
-            f"{source.name}; add it there or rename it"
+            f"{source.name if source.is_file() else 'landmarks.json or the data list'}; add it there or rename it"
         )
         problems.append(Problem("error", message, holders[unexpected[0]][0].name, unexpected[0]))
     return problems

@@ -27,12 +27,21 @@ _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
 def _lines(path: Path) -> list[list[str]]:
-    """The lines with several parts; those with one are classes."""
+    """The lines with several parts; those with one, behind them, are classes.
+
+    Raises:
+        UserError: The file cannot be read, or a line with one part stands before a point: its point would be lost, and
+            all further ones be called by wrong numbers.
+    """
     try:
         text = read_text(path)
     except LandmarkFileError as error:
         raise UserError(str(error)) from error
     parts = [[part for part in re.split(r"[,;\s]+", line.strip()) if part] for line in text.splitlines()]
+    points = [number for number, line in enumerate(parts, start=1) if len(line) > 1]
+    for number, line in enumerate(parts[: points[-1] if points else 0], start=1):
+        if len(line) == 1:
+            raise UserError(f"{path}: line {number} has one number and a point follows; give x and y in each line")
     return [line for line in parts if len(line) > 1]
 
 

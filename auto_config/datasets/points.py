@@ -74,7 +74,8 @@ def numbers(texts: Iterable[str], where: str, remedy: str) -> list[float]:
     """
     texts = list(texts)
     try:
-        values = [float(text) for text in texts]
+        # Python reads 1_000 and the digits of other scripts too; in a table they are slips of the pen.
+        values = [float(text) if text.isascii() and "_" not in text else float("") for text in texts]
     except ValueError as error:
         raise UserError(f"{where} has coordinates {', '.join(map(repr, texts))[:200]}; {remedy}") from error
     if not all(map(math.isfinite, values)):

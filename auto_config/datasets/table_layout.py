@@ -12,6 +12,8 @@ from auto_config.datasets.tables import CASE_COLUMNS, ENDINGS, LANDMARK_COLUMNS,
 from auto_config.errors import UserError
 
 _AXES = "xyz"
+_SAYING = ("status", "present", "split", "fold", "group", "coordinate_system")
+"""Columns that say something of a line."""
 _SYSTEM = "(" + "|".join(re.escape(ending) for ending in ENDINGS) + ")"
 # ``AC_x_ras_mm``, ``x_AC``, ``x1``, in this order: a name may itself begin or end with x.
 _WIDE = (
@@ -34,6 +36,7 @@ class Layout:
         point: Columns of the point in a long table; those of the first landmark in a wide one.
         points: Landmark and columns of each point of a wide table; a landmark may occur more than once.
         per_line: Whether a column ``coordinate_system`` says the system of each line.
+        unread: Columns of a wide table that are named as coordinates and belong to no point.
     """
 
     header: tuple[str, ...]
@@ -43,6 +46,7 @@ class Layout:
     point: PointColumns
     points: tuple[tuple[str, PointColumns], ...] = ()
     per_line: bool = False
+    unread: tuple[str, ...] = ()
 
 
 def table_layout(header: Sequence[str], path: Path) -> Layout:
@@ -61,13 +65,13 @@ def table_layout(header: Sequence[str], path: Path) -> Layout:
     landmark = next((name for name in LANDMARK_COLUMNS if name in lower), None)
     point = _long_point(lower)
     if landmark is not None and point is not None:
-        used = {*(lower[place] for place in point.places), case, landmark, *image}
+        used = {*(lower[place] for place in point.places), case, landmark, *image, *_SAYING}
         if repeated := duplicate_names(name for name in lower if name in used):
             raise UserError(f"{path}: column {repeated[0]!r} occurs twice; keep one of them")
         return Layout(lower, case, image, landmark, point, per_line="coordinate_system" in lower)
     points = _wide_points(header, path)
     if points and landmark is None:
-        return Layout(lower, case, image, None, points[0][1], points)
+        return Layout(lower, case, image, None, points[0][1], points, unread=_unread(header, points))
     if landmark is None:
         raise UserError(
             f"{path}: no column for the landmark among {shown}; name one of them {' or '.join(LANDMARK_COLUMNS)}, or "
@@ -76,6 +80,16 @@ def table_layout(header: Sequence[str], path: Path) -> Layout:
     raise UserError(
         f"{path}: no columns x_ras_mm, y_ras_mm, z_ras_mm or x_lps_mm, y_lps_mm, z_lps_mm among {shown}; rename the "
         "columns of the coordinates to say their system, in mm"
+    )
+
+
+def _unread(header: Sequence[str], points: tuple[tuple[str, PointColumns], ...]) -> tuple[str, ...]:
+    """Columns that are named as coordinates, and that no point has."""
+    used = {place for _, columns in points for place in columns.places}
+    return tuple(
+        name
+        for place, name in enumerate(header)
+        if place not in used and any(pattern.fullmatch(name) for pattern in _WIDE)
     )
 
 

@@ -46,7 +46,8 @@ _LARGEST_FOLD = 10**6
 def read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Column names, and the lines with their numbers; cells without blanks at their ends, empty lines left out.
 
-    The delimiter is the comma, semicolon or tab that the first line has most of.
+    The delimiter is the comma, semicolon or tab that the first line has most of; a first line ``sep=;``, which Excel
+    writes and reads, says it.
 
     Raises:
         UserError: The file cannot be read, is empty, or is not a table.
@@ -56,13 +57,14 @@ def read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     except LandmarkFileError as error:
         raise UserError(str(error)) from error
     first = re.sub(r'"(?:[^"]|"")*"', "", text.lstrip("\r\n").split("\n", 1)[0])
-    delimiter = max(",;\t", key=first.count)
+    said = re.fullmatch(r"sep=([,;\t])", first.rstrip("\r"), flags=re.IGNORECASE)
+    delimiter = said[1] if said else max(",;\t", key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     rows: list[tuple[int, list[str]]] = []
     try:
         for values in reader:
             cells = [value.strip() for value in values]
-            if any(cells):
+            if any(cells) and not (said and not rows and cells[0].lower() == "sep="):
                 rows.append((reader.line_num, cells))
     except csv.Error as error:
         raise UserError(f"{path}: line {reader.line_num}: is not a table ({error}); save it again as CSV") from error
