@@ -8,6 +8,7 @@ import torch
 from monai.data import MetaTensor
 
 from auto_config.bundle_scripts.calibration import read_calibration, shape_document
+from auto_config.bundle_scripts.instances import Instances
 from auto_config.bundle_scripts.peaks import make_peaks
 from auto_config.bundle_scripts.results import BallLabelMapd, LandmarkResultd
 from auto_config.bundle_scripts.shape import ShapeModel
@@ -115,3 +116,78 @@ def test_the_summary_is_json_and_says_what_is_infinite(tmp_path):
     again = json.loads(json.dumps(summary, allow_nan=False))
     assert again["ball_mm"]["right 4"] == [1.0, 2.0, None, None]
     assert (again["cases"], again["notes"], again["presence"]) == (12, ["few"], False)
+
+
+MANY = ("tip", "bud", "end 1", "end 2")
+KNOWN = Instances(MANY, (1, 4, 1, 1), (False, True, False, False), ((2, 3),), (0.0, 5.0, 4.0, 4.0), (0.5,) * 4)
+"""Rows: tip, bud, end 1, end 2, three more of bud."""
+
+
+def of_many(path, confidence, *, thresholds=(0.5, 0.5, 0.5, 0.5), presence=True, **options):
+    """The result of seven rows of which the last is empty."""
+    section = {**PRESENCE, "offsets": [0.0, 1.0, 0.0, 0.0], "thresholds": list(thresholds)}
+    model = ShapeModel(4, 3)
+    document = {
+        "landmarks": list(MANY),
+        "levels": [0.9],
+        "cases": 12,
+        "notes": [],
+        "match_mm": {"bud": 5.0},
+        "presence": section if presence else None,
+        "shape": shape_document(model),
+        "regions": {kind: [[1.0, 2.0, 3.0, 4.0]] for kind in ("ball_mm", "ellipsoid", "levelset")},
+    }
+    path.write_text(json.dumps(document, allow_nan=False))
+    points = torch.arange(21, dtype=torch.float32).reshape(7, 3)
+    covariance = torch.eye(3).repeat(7, 1, 1)
+    points[6], covariance[6] = torch.nan, torch.nan
+    image = data(POINTS)["image"]
+    peaks = make_peaks(points, torch.tensor([*confidence, 0.0]), covariance)
+    step = LandmarkResultd(landmarks=MANY, calibration=path, instances=KNOWN, **options)
+    return step({"pred": peaks.pack(), "image": image})["result"]
+
+
+def listed(result):
+    return [(item["name"], item.get("instance"), item["present"]) for item in result["landmarks"]]
+
+
+def test_a_calibration_says_which_instances_are_listed(tmp_path):
+    path = tmp_path / "calibration.json"
+    # Logits of bud are one higher than those of the peaks: 0.4 is 0.64, 0.3 is 0.54 and 0.2 is 0.40.
+    confidence = [0.9, 0.4, 0.9, 0.3, 0.3, 0.2]
+    found = of_many(path, confidence)
+    assert listed(found) == [("tip", None, 1), ("bud", 1, 1), ("bud", 2, 1), ("end 1", None, 1), ("end 2", None, 0)]
+    assert found["level"] == 0.9
+    bud = [item for item in found["landmarks"] if item["name"] == "bud"]
+    assert [item["confidence"] for item in bud] == pytest.approx([0.6444, 0.5381], abs=1e-3)
+    assert [item["world"][0] for item in bud] == [3.0, 12.0]
+    assert [item["radius_mm"] for item in found["landmarks"]] == [1.0, 2.0, 2.0, 3.0, 4.0]
+    np.testing.assert_array_equal(bud[1]["ellipsoid_mm2"], np.eye(3) * 4)
+    assert {item["implausible"] for item in found["landmarks"]} == {None}
+    # The thresholds of the training (0.5) would have listed the first one alone, as absent.
+    assert listed(of_many(path, confidence, presence=False))[:3] == [
+        ("tip", None, 1),
+        ("bud", 1, 0),
+        ("end 1", None, 1),
+    ]
+    assert len(of_many(path, confidence, thresholds=(0.5, 0.39, 0.5, 0.5))["landmarks"]) == 6
+
+
+def test_an_image_without_instances_lists_the_most_probable_one_as_absent(tmp_path):
+    path = tmp_path / "calibration.json"
+    found = of_many(path, [0.9, 0.1, 0.9, 0.9, 0.09, 0.08])
+    assert listed(found)[:3] == [("tip", None, 1), ("bud", 1, 0), ("end 1", None, 1)]
+    everything = of_many(path, [0.1, 0.1, 0.1, 0.1, 0.09, 0.08], all_present=True)
+    assert [present for *_, present in listed(everything)] == [1] * 4
+
+
+def test_what_is_below_the_floor_is_no_instance_whatever_the_threshold(tmp_path):
+    found = of_many(tmp_path / "calibration.json", [0.9, 0.04, 0.9, 0.9, 0.03, 0.02], thresholds=(0.5, 0.01, 0.5, 0.5))
+    assert listed(found)[1] == ("bud", 1, 0) and len(found["landmarks"]) == 4
+
+
+def test_candidates_are_listed_by_probability_and_not_by_place():
+    confidence, finite = np.array([0.9, 0.2, 0.9, 0.9, 0.7, 0.6, np.nan]), np.array([True] * 6 + [False])
+    assert KNOWN.counted(confidence, finite) == [0, 4, 5, 2, 3]
+    assert KNOWN.counted(confidence, finite, [0.5, 0.8, 0.5, 0.5]) == [0, 4, 2, 3]  # the most confident of too few
+    assert KNOWN.counted(np.zeros(7), np.zeros(7, dtype=bool)) == [0, 1, 2, 3]
