@@ -94,7 +94,6 @@ def calibrate(
     names = read_landmark_names(table)
     document = json.loads(table.read_text(encoding="utf-8"))
     spatial_dims, unit = int(document["spatial_dims"]), str(document.get("unit", "mm"))
-    networks = len(weight_files(root))
     notes: list[str] = []
     if data is None:
         found = _validation_cases(root, names, device)
@@ -102,23 +101,52 @@ def calibrate(
         source = CaseSource(Path(data), missing=missing, outside=outside, **reading)  # type: ignore[arg-type]
         items, notes = other_cases(root, source, names, spatial_dims=spatial_dims, unit=unit)
         found = predict_other_cases(root, items, device=device)
+    numbers = write_calibration(root, found, pooled=pooled, cost=cost, notes=notes)
+    _say(numbers, found, unit, root / "models" / FILE_NAME)
+    return 0
+
+
+def write_calibration(
+    root: Path,
+    found: OutOfFold,
+    *,
+    pooled: bool = False,
+    cost: float | None = None,
+    notes: Sequence[str] = (),
+    shapes: np.ndarray | None = None,
+) -> dict[str, Any]:
+    """Write ``models/calibration.json``, atomically.
+
+    Args:
+        root: Folder of the bundle.
+        found: Predictions of cases that no network in use has seen.
+        pooled: One region for all landmarks.
+        cost: As for `calibrate`.
+        notes: Further reservations about the cases.
+        shapes: (N, L, D) world mm of training cases that are not in the bundle's data list.
+
+    Returns:
+        What was written.
+    """
+    table = _landmarks_file(root)
+    names = read_landmark_names(table)
+    known = [np.zeros((0, len(names), found.truth.shape[-1]))] if shapes is None else [shapes]
     # A bundle that came without its data list has no training shapes, and its predictions are not checked by them.
-    listed = (root / DATALIST).is_file()
-    shapes = training_points(root, names, spatial_dims) if listed else np.zeros((0, len(names), spatial_dims))
+    if (root / DATALIST).is_file():
+        known.append(training_points(root, names, found.truth.shape[-1]))
     numbers = calibration_document(
         found,
         names,
-        shapes,
+        np.concatenate(known),
         pooled=pooled,
         cost=cost,
-        ensemble=networks > 1,
+        ensemble=len(weight_files(root)) > 1,
         notes=notes,
         instances=read_instances(table),
     )
     text = json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False)
     atomic_write_text(root / "models" / FILE_NAME, text + "\n")
-    _say(numbers, found, unit, root / "models" / FILE_NAME)
-    return 0
+    return numbers
 
 
 def _validation_cases(root: Path, names: Sequence[str], device: str | None) -> OutOfFold:
