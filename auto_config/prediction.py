@@ -21,6 +21,7 @@ from auto_config.bundle_scripts.prediction_files import (
     previous_cases,
 )
 from auto_config.errors import UserError
+from auto_config.level_set_files import LevelSets, write_level_sets
 from auto_config.prediction_input import find_images, training_cases, wanted_images
 
 DONE, SOME_FAILED, ALL_FAILED = 0, 1, 2
@@ -70,7 +71,8 @@ def predict(
         json: also write ``CASE.json`` with all that is known of each landmark.
         labelmap: also write ``CASE.labels.nii.gz``, balls on the grid of the image.
         regions: also write ``CASE.regions.nii.gz``, on the grid of the network: the parts of the image that hold each
-            landmark with the probability ``level`` (level sets of the heatmaps), for a calibrated bundle.
+            landmark with the probability ``level`` (level sets of the heatmaps), for a calibrated bundle; and
+            ``CASE.regions.npz`` with the whole region of each, also where another one overlays it.
         plausibility: switches the shape check between two stages; None for the bundle's own choice.
         shape_prior: where the shape of the others rules out a point, take that maximum of its heatmap that is best
             with a Gaussian prior about the expected place. A bundle with one stage must be calibrated for it.
@@ -110,7 +112,7 @@ def predict(
         for case, paths in images.items():
             start = time.perf_counter()
             try:
-                done, center, where = _predict_case(opened, paths, bounds)
+                done, center, where = _predict_case(opened, paths, bounds, level)
             except Exception as error:
                 if debug:
                     raise
@@ -124,7 +126,8 @@ def predict(
                 if labelmap:
                     _save_label_map(folder / f"{case}.labels.nii.gz", np.asarray(done["pred"])[0], done["pred"].affine)
                 if where is not None:
-                    _save_label_map(folder / f"{case}.regions.nii.gz", *where)
+                    _save_label_map(folder / f"{case}.regions.nii.gz", where[0], where[1].affine)
+                    write_level_sets(folder / f"{case}.regions.npz", where[1])
             progress.advance(task)
     options = {
         "command": "predict",
@@ -174,15 +177,15 @@ def _remove_previous(folder: Path, previous: set[str]) -> None:
 
 
 def _predict_case(
-    opened: Any, paths: tuple[Path, ...], bounds: np.ndarray | None
-) -> tuple[dict[str, Any], np.ndarray, tuple[np.ndarray, np.ndarray] | None]:
+    opened: Any, paths: tuple[Path, ...], bounds: np.ndarray | None, level: float
+) -> tuple[dict[str, Any], np.ndarray, tuple[np.ndarray, LevelSets] | None]:
     """What the bundle gives for the files of an image, the world position of the image's middle, and its regions."""
     from auto_config.bundle_scripts.image_frame import original_center
-    from auto_config.regions import region_map
+    from auto_config.regions import find_regions
 
     data = opened.preprocess(paths)
     done = opened.predict(data)
-    where = None if bounds is None else region_map(opened, data, done["result"], bounds)
+    where = None if bounds is None else find_regions(opened, data, done["result"], bounds, level)
     return done, original_center(data["image"], opened.spatial_dims), where
 
 

@@ -1,4 +1,4 @@
-"""The regions of a prediction as a label map: the level sets of its heatmaps (M-R2CCP)."""
+"""The regions of a prediction, the level sets of its heatmaps (M-R2CCP): as a label map, and each for itself."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from auto_config.bundle_scripts.grids import embed_affine
 from auto_config.bundle_scripts.instances import read_instances
 from auto_config.densities import densities
 from auto_config.errors import UserError
+from auto_config.level_set_files import LevelSets
 
 LANDMARKS = "configs/landmarks.json"
 
@@ -50,20 +51,22 @@ def missing_regions(opened: OpenBundle, bounds: np.ndarray, level: float) -> lis
     return lines
 
 
-def region_map(
-    opened: OpenBundle, data: Mapping[str, Any], result: Mapping[str, Any], bounds: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The regions of the present landmarks on the planned grid of an image.
+def find_regions(
+    opened: OpenBundle, data: Mapping[str, Any], result: Mapping[str, Any], bounds: np.ndarray, level: float
+) -> tuple[np.ndarray, LevelSets]:
+    """The regions of the landmarks of an image on its planned grid.
 
     Args:
         opened: The bundle.
         data: What `OpenBundle.preprocess` gave.
-        result: What `OpenBundle.predict` made of it; its absent landmarks have no region.
+        result: What `OpenBundle.predict` made of it; its absent landmarks are not drawn.
         bounds: (L,) of `level_sets`. The region of an exchangeable end is nearer to it than to the other end.
+        level: Nominal probability of these bounds.
 
     Returns:
-        Label map (*size), uint8 or uint16, with landmark ``i`` of the channel order as ``i + 1``, and its affine
-        ``(D + 1, D + 1)``. Where regions overlap, a voxel belongs to the one that it lies deeper in.
+        Label map (*size), uint8 or uint16, with landmark ``i`` of the channel order as ``i + 1``; where regions
+        overlap, a voxel belongs to the one that it lies deeper in. And the whole region of every landmark, present or
+        not.
     """
     found = opened.heatmaps(data)
     affine = embed_affine(data["image"].affine, opened.spatial_dims)
@@ -73,8 +76,12 @@ def region_map(
     size = np.array(data["image"].shape[1:])
     labels = np.zeros(size, dtype=np.uint8 if len(density) < 256 else np.uint16)
     deepest = np.zeros(size, dtype=np.float32)
+    voxels = [np.zeros((0, opened.spatial_dims), dtype=int) for _ in density]
     for i, (heatmap, origin) in enumerate(zip(density, found.origins.cpu().numpy().astype(int), strict=True)):
-        if not np.isfinite(bounds[i]) or opened.names[i] not in present:
+        if not np.isfinite(bounds[i]):
+            continue
+        voxels[i] = np.argwhere(heatmap >= bounds[i]) + origin
+        if opened.names[i] not in present:
             continue
         low, high = np.maximum(origin, 0), np.minimum(origin + heatmap.shape, size)
         here = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
@@ -82,4 +89,12 @@ def region_map(
         wins = (depth >= 1) & (depth > deepest[here])
         labels[here][wins] = i + 1
         deepest[here][wins] = depth[wins]
-    return labels, affine
+    sets = LevelSets(
+        names=opened.names,
+        level=level,
+        affine=affine,
+        finite=np.isfinite(bounds),
+        landmark=np.repeat(np.arange(len(density)), [len(one) for one in voxels]),
+        voxels=np.concatenate(voxels),
+    )
+    return labels, sets

@@ -21,6 +21,8 @@ from auto_config.errors import UserError
 from auto_config.evaluation.baseline import verdict
 from auto_config.evaluation.comparison import Comparison, compare, renamed
 from auto_config.evaluation.instances import instance_lines, instance_metrics, instances_csv
+from auto_config.evaluation.level_sets import KIND as LEVEL_SET
+from auto_config.evaluation.level_sets import level_set_coverage
 from auto_config.evaluation.measures import measured, unit_of
 from auto_config.evaluation.metrics import metrics
 from auto_config.evaluation.predictions import read_predictions
@@ -94,6 +96,11 @@ def evaluate(
         dataset = replace(dataset, cases=tuple(_outside_absent(case) for case in dataset.cases))
     comparison = compare(predicted, dataset, split=split, cases=cases)
     numbers = metrics(comparison, limits)
+    given = Path(predictions)
+    place = given.parent if given.is_file() else given
+    files = dict(zip(renamed(predicted, dataset.cases).cases, predicted.cases, strict=True))
+    if numbers["regions"] and (found := level_set_coverage(place, comparison, files)):
+        numbers["regions"][LEVEL_SET] = found
     unit, key = comparison.unit, f"mre_{comparison.unit}"
     evaluated = [case for case in dataset.cases if case.name in comparison.cases]
     several = instance_metrics(renamed(predicted, dataset.cases), evaluated, comparison.many, limits[-1])
@@ -105,8 +112,7 @@ def evaluate(
         numbers["other_model"] = compare_models(comparison, other, str(compare_with))
         other_errors = common_errors(comparison, other)
 
-    given = Path(predictions)
-    folder = Path(output) if output is not None else (given.parent if given.is_file() else given)
+    folder = Path(output) if output is not None else place
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False)
     atomic_write_text(folder / "metrics.json", text + "\n")
@@ -162,7 +168,12 @@ def key_lines(numbers: Mapping[str, Any]) -> list[str]:
         )
     if regions:
         shares = [f"{100 * row['share']:.0f} % at {level}" for level, row in regions["ball"].items() if row["count"]]
-        lines.append(f"True points inside of their regions: {', '.join(shares)}.")
+        drawn = [
+            f"; of level sets, {100 * row['share']:.0f} % at {level}"
+            for level, row in regions.get(LEVEL_SET, {}).items()
+            if row["count"]
+        ]
+        lines.append(f"True points inside of their regions: {', '.join(shares)}{''.join(drawn)}.")
     if other:
         row = other["all"]
         ends = "" if row["interval"] is None else f" ({row['interval'][0]:.3g} to {row['interval'][1]:.3g})"

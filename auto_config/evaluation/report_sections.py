@@ -64,7 +64,8 @@ def region_section(
         [
             "<h2>Do the regions hold what they promise?</h2>",
             f"<p>Conformal regions, calibrated on {calibration.get('cases')} cases that the networks had not seen. On "
-            "few cases the share inside varies by chance.</p>",
+            "few cases the share inside varies by chance. Level sets are those that `predict --regions` wrote, at the "
+            "level of the prediction; they are counted voxel by voxel.</p>",
             f'<div class="wide">{table(heads, rows)}</div>',
             f'<div class="charts">{coverage_chart(regions)}</div>',
             notes,

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from auto_config.evaluation.svg import BASELINE, GRID, MODEL, OTHER, line, svg, text
+from auto_config.evaluation.svg import BASELINE, GRID, MODEL, OTHER, RATERS, line, svg, text
 
 SIZE, LEFT, TOP = 260, 52, 12
 """Pixels of a square chart without its words."""
-_COLOURS = (MODEL, OTHER)
+_COLOURS = (MODEL, OTHER, RATERS)
 
 
 def roc_chart(false_rate: np.ndarray, true_rate: np.ndarray, area: float) -> str:
