@@ -8,14 +8,17 @@ were given in random order, as by annotators who see no difference.
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
-from bundle_tools import config, shrink
+from bundle_tools import config, edit, shrink
 
 from auto_config.bundle_scripts.landmark_files import read_markups
+from auto_config.bundle_scripts.nms import FLOOR
+from auto_config.calibration.command import calibrate
 from auto_config.creation import create
 from auto_config.evaluation.command import evaluate
 from auto_config.prediction import predict
@@ -102,3 +105,80 @@ def test_files_repeat_the_name(trained):
     assert len(present) == len(found.instances["bud"])
     assert len(rows) == max(1, len(present))
     assert json.loads((out / "run.json").read_text())["many"] == ["bud"]
+
+
+def certain(document):
+    """A calibration as after a good training: the barely trained network finds next to nothing."""
+    names = document["landmarks"]
+    document["presence"] = {
+        "features": ["peak"],
+        "mean": [0.0],
+        "scale": [1.0],
+        "weights": [1.0],
+        "intercept": 0.0,
+        "offsets": [0.0] * len(names),
+        "thresholds": [0.0, 0.0, 0.0],
+    }
+    for kind, bound in (("ball_mm", 200.0), ("ellipsoid", 200.0), ("levelset", 1e-30)):
+        document["regions"][kind] = [[None if (kind, i) == ("levelset", 0) else bound for i in range(3)]] * 4
+
+
+def test_the_whole_way_of_a_calibration(trained, tmp_path, capsys):
+    _, bundle, plain = trained
+    shutil.copytree(bundle, tmp_path / "buds")
+    bundle, out = tmp_path / "buds", tmp_path / "out"
+    assert calibrate(bundle, device="cpu") == 0
+    path = bundle / "models" / "calibration.json"
+    document = json.loads(path.read_text())
+    limit = config(bundle, "landmarks")["landmarks"][0]["min_distance_mm"]
+    assert document["match_mm"] == {"bud": limit}
+    assert [row[0] for row in document["regions"]["levelset"]] == [None] * 4
+    assert {*document["shape"]["cases"]} == {0}  # of none does the name say where it lies
+    assert any("end 1 and end 2 may change places" in note for note in document["notes"])
+    kept = json.loads((bundle / "models" / "fold_0" / "out_of_fold.json").read_text())["cases"]
+    rows = config(bundle, "landmarks")["landmarks"][0]["most_instances"] + 2
+    assert {len(row["status"]) for row in kept.values()} == {rows}
+    # Kept predictions are those of these labels, in whatever order the ends are named.
+    edit(bundle / "data" / "datalist.json", exchange_ends)
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr("auto_config.calibration.command.predict_fold", lambda *_, **__: pytest.fail("predicted again"))
+    assert calibrate(bundle, device="cpu") == 0
+    monkey.undo()
+    again = [json.loads(path.read_text())["regions"]["ball_mm"][0], document["regions"]["ball_mm"][0]]
+    np.testing.assert_allclose(*np.array(again, dtype=float), rtol=1e-5)  # kept with eight digits
+
+    edit(path, certain)
+    images = bundle / "data" / "datalist.json"
+    capsys.readouterr()
+    assert predict(bundle, images, out, device="cpu", regions=True, json=True, level=0.5) == 0
+    assert "bud: no region is drawn, because one heatmap shows all instances" in capsys.readouterr().err
+    with (out / "predictions.csv").open(newline="") as stream, (plain / "predictions.csv").open(newline="") as before:
+        found, earlier = list(csv.DictReader(stream)), list(csv.DictReader(before))
+    assert {row["radius_mm"] for row in found} == {"200.0"} and {row["radius_mm"] for row in earlier} == {""}
+    for case in {row["case"] for row in found}:
+        result = json.loads((out / f"{case}.json").read_text())
+        buds = [item for item in result["landmarks"] if item["name"] == "bud"]
+        assert result["level"] == 0.5 and len(result["landmarks"]) == len(buds) + 2
+        assert [item["instance"] for item in buds] == list(range(1, len(buds) + 1))
+        assert all(item["confidence"] >= FLOOR or not item["present"] for item in buds)
+        assert {item["implausible"] for item in result["landmarks"]} == {None}
+        labels = nib.load(out / f"{case}.regions.nii.gz")
+        values = np.asarray(labels.dataobj)
+        assert {*np.unique(values)} <= {0, 2, 3} and {2, 3} <= {*np.unique(values)}
+        ends = np.array([item["world"] for item in result["landmarks"][-2:]])
+        for value in (2, 3):
+            # The region of an end is nearer to it than to the other.
+            places = nib.affines.apply_affine(labels.affine, np.argwhere(values == value))
+            distance = np.linalg.norm(places[:, None] - ends, axis=-1)
+            assert (distance.argmin(axis=1) == value - 2).all()
+    assert evaluate(out, images, split="test") == 0
+    regions = json.loads((out / "metrics.json").read_text())["regions"]
+    assert regions["ball"]["0.5"]["count"] >= 4 and regions["ball"]["0.5"]["share"] == 1.0
+    assert regions["ball"]["0.5"]["count"] == regions["ellipsoid"]["0.5"]["count"]
+
+
+def exchange_ends(datalist):
+    """As another annotator would have named them."""
+    for item in datalist["training"]:
+        label = item["label"]
+        label["end 1"], label["end 2"] = label["end 2"], label["end 1"]

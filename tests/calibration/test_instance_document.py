@@ -1,4 +1,4 @@
-"""The calibration of a bundle with an ordinary landmark, an exchangeable pair and a landmark of which there are many."""
+"""The calibration of a bundle with an ordinary landmark, an exchangeable pair and one of which there are many."""
 
 import json
 from dataclasses import replace
