@@ -232,6 +232,7 @@ def calibrate(
     missing: Missing = "unknown",
     outside: Outside = "error",
     coordinates: Coordinates | None = None,
+    workers: int | None = None,
 ) -> int | None:
     """Learn from unseen cases how sure predictions are: presence of each landmark, and the region that holds it.
 
@@ -251,6 +252,7 @@ def calibrate(
         missing: what a name that a case of DATA lacks means, as for `create`
         outside: what a point of DATA outside its image is, as for `create`
         coordinates: what the numbers of a table are, as for `create`
+        workers: processes to read DATA with, one on each core if not given
 
     Examples:
         auto_config calibrate brain_landmarks
@@ -271,6 +273,7 @@ def calibrate(
         missing=missing,
         outside=outside,
         coordinates=coordinates,
+        workers=workers,
     )
 
 

@@ -18,6 +18,7 @@ from auto_config.bundle_scripts.landmark_files import atomic_write_text
 from auto_config.bundle_scripts.landmark_names import read_landmark_names
 from auto_config.bundle_scripts.landmarks import PRESENT
 from auto_config.calibration.document import calibration_document
+from auto_config.calibration.instances import detection_lines
 from auto_config.calibration.other_cases import CaseSource, other_cases, predict_other_cases
 from auto_config.calibration.out_of_fold import (
     DATALIST,
@@ -53,6 +54,7 @@ def calibrate(
     missing: Missing = "unknown",
     outside: Outside = "error",
     coordinates: Coordinates | None = None,
+    workers: int | None = None,
 ) -> int:
     """Calibrate presence and regions of a trained bundle on cases that its networks did not see.
 
@@ -74,6 +76,7 @@ def calibrate(
         missing: What a name that a case of `data` lacks means, as for `create`.
         outside: ``"absent"`` takes points outside their image as absent, as for `create`.
         coordinates: What the numbers of a table are, as for `create`.
+        workers: Processes to read the images of `data` with; None for one on each core.
 
     Returns:
         0.
@@ -84,7 +87,7 @@ def calibrate(
     """
     if cost is not None and not (np.isfinite(cost) and cost > 0):
         raise UserError(f"--cost {cost}: must be above 0; 1 makes both mistakes equally bad")
-    reading = {"format": format, "split": split, "cases": cases, "coordinates": coordinates}
+    reading = {"format": format, "split": split, "cases": cases, "coordinates": coordinates, "workers": workers}
     given = [name for name, value in reading.items() if value is not None]
     given += ["missing"] * (missing != "unknown") + ["outside"] * (outside != "error")
     if data is None and given:
@@ -218,5 +221,6 @@ def _say(document: dict[str, Any], found: OutOfFold, unit: str, path: Path) -> N
             f"absent, calibration error {presence['expected_calibration_error']:.3f}"
             + (" (each case judged by others)" if presence["judged_by_others"] else "")
         )
+        lines += detection_lines(presence.get("detection", {}))
     for line in [*lines, *document["notes"], f"{path}: written"]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

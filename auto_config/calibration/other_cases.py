@@ -44,6 +44,7 @@ class CaseSource:
         missing: What a name that a case lacks means.
         outside: What a point outside its image is.
         coordinates: What the numbers of a table are, if its columns do not say it.
+        workers: Processes to read images with; None for one on each core.
     """
 
     source: Path
@@ -53,6 +54,7 @@ class CaseSource:
     missing: Missing = "unknown"
     outside: Outside = "error"
     coordinates: Coordinates | None = None
+    workers: int | None = None
 
     def __post_init__(self) -> None:
         """Raise UserError for a value that is not allowed."""
@@ -88,13 +90,13 @@ def other_cases(
     _check_kind(dataset, names, spatial_dims=spatial_dims, unit=unit)
     dataset = replace(dataset, cases=_labelled(_chosen(dataset, given), names, given))
     _check_paths(bundle, dataset.cases)
-    measured = measure_cases(dataset, outside=given.outside)
+    measured = measure_cases(dataset, outside=given.outside, workers=given.workers)
     cases = [replace(one.case, split="training") for one in measured]
     digests = {one.case.name: one.digest for one in measured if one.digest is not None}
     _report([*(problem for one in measured for problem in one.problems), *duplicate_problems(cases, digests)], given)
     if spatial_dims == 2:
         _check_pixel_sizes(measured, spacing, bundle)
-    notes = _check_voxels(bundle, measured)
+    notes = _check_voxels(bundle, measured, given.workers)
     items = [_item(case, names) for case in cases]
     lacking = [k for k, name in enumerate(names) if all(item["label"][name] in ("unknown", "absent") for item in items)]
     if lacking:
@@ -221,7 +223,7 @@ def _check_paths(bundle: Path, cases: Sequence[Case]) -> None:
         raise UserError(_was_seen(bundle, next(case for case in cases if case.name == seen[0]), len(seen)))
 
 
-def _check_voxels(bundle: Path, measured: Sequence[MeasuredCase]) -> list[str]:
+def _check_voxels(bundle: Path, measured: Sequence[MeasuredCase], workers: int | None) -> list[str]:
     """Refuse training cases by their voxels, under whatever name they come; says where that could not be checked."""
     if not (bundle / DATALIST).is_file():
         return [f"the bundle has no {DATALIST}, so nobody checked that none of its networks was trained on these cases"]
@@ -230,7 +232,7 @@ def _check_voxels(bundle: Path, measured: Sequence[MeasuredCase]) -> list[str]:
     headers = [_shape(paths) for paths in listed]
     # Only images of the same shape can have the same voxels, and only these are read.
     alike = [paths for paths, shape in zip(listed, headers, strict=True) if shape in shapes]
-    digests = set(map_cases(_digest, alike, workers=None, label="reading training images"))
+    digests = set(map_cases(_digest, alike, workers=workers, label="reading training images"))
     twins = [one.case for one in measured if one.digest in digests]
     if twins:
         raise UserError(_was_seen(bundle, twins[0], len(twins)))

@@ -1,6 +1,7 @@
 """A trained bundle is calibrated on what its folds did not see, and predicts with it."""
 
 import json
+import re
 import shutil
 
 import nibabel as nib
@@ -11,9 +12,14 @@ from bundle_tools import edit, shrink
 
 from auto_config import cli
 from auto_config.bundle.opened import open_bundle
+from auto_config.bundle_scripts.landmark_files import read_markups, write_markups
+from auto_config.bundle_scripts.landmarks import ABSENT, LandmarkSet
 from auto_config.calibration.command import calibrate, folds_in_use
+from auto_config.calibration.conformal import conformal_quantile
 from auto_config.creation import create
 from auto_config.errors import UserError
+from auto_config.level_set_files import read_level_sets
+from auto_config.prediction import one_line
 from auto_config.regions import level_sets
 
 TRAIN = ("run", "training", "--config_file", "configs/train.json", "--train#trainer#max_epochs", 1)
@@ -97,6 +103,96 @@ def test_kept_predictions_are_used_until_the_weights_change(trained, copy_of, mo
     calibrate(bundle, cost=3.0)
 
 
+@pytest.fixture(scope="module")
+def others(heads, tmp_path_factory):
+    """Nine cases like those of the bundle with noise of their own; the first one lacks its nose."""
+    folder = tmp_path_factory.mktemp("others") / "ours"
+    shutil.copytree(heads[0], folder)
+    random = np.random.default_rng(11)
+    for path in sorted((folder / "images").iterdir()):
+        image = nib.load(path)
+        grey = image.get_fdata() + random.normal(0, 3, image.shape)
+        nib.save(nib.Nifti1Image(grey.astype(np.float32), image.affine), path)
+    first = sorted((folder / "landmarks").iterdir())[0]
+    found = read_markups(first)
+    status = np.where(np.array(found.names) == "nose", ABSENT, found.status)
+    write_markups(first, LandmarkSet(found.names, found.points, status))
+    return folder
+
+
+def both_in_use(bundle):
+    (bundle / "models" / "ensemble.json").write_text('{"files": ["fold_0/model.pt", "fold_1/model.pt"]}')
+    return bundle
+
+
+def test_other_cases_calibrate_what_predict_does_with_the_whole_ensemble(trained, copy_of, others, capsys):
+    bundle = both_in_use(copy_of(trained))
+    assert cli.main(["calibrate", str(bundle), "--data", str(others), "--cost", "1", "--device", "cpu"]) == 0
+    assert "mean error of the bundle" in capsys.readouterr().out
+    document = json.loads((bundle / "models" / "calibration.json").read_text())
+    assert (document["source"], document["folds"], document["cases"]) == ("other cases", [], 9)
+    assert document["presence"]["features"] == ["peak", "spread", "mirror", "views"]
+    assert document["presence"]["absent"] == 1 and document["shape"]["cases"] != [0] * 4
+    assert not (bundle / "models" / "fold_0" / "out_of_fold.json").exists()
+
+    opened = open_bundle(bundle, device="cpu")
+    truth, errors = [read_markups(path).ordered(opened.names) for path in sorted((others / "landmarks").iterdir())], []
+    for path, label in zip(sorted((others / "images").iterdir()), truth, strict=True):
+        found = opened.predict(opened.preprocess(path))["result"]["landmarks"]
+        assert all(0 < item["confidence"] < 1 for item in found)
+        errors.append(np.linalg.norm([item["world"] for item in found] - label.points, axis=1))
+    for level, row in zip(document["levels"], document["regions"]["ball_mm"], strict=True):
+        expected = [conformal_quantile(column, level) for column in np.array(errors).T]
+        np.testing.assert_allclose([np.inf if bound is None else bound for bound in row], expected, atol=1e-3)
+
+
+def test_one_network_of_a_calibrated_ensemble_still_says_how_sure_it_is(trained, copy_of, others):
+    bundle = both_in_use(copy_of(trained))
+    assert calibrate(bundle, data=others, device="cpu") == 0
+    alone = open_bundle(bundle, device="cpu", weights=[bundle / "models" / "fold_0" / "model.pt"])
+    data = alone.preprocess(next((others / "images").iterdir()))
+    found = alone.predict(data)["result"]["landmarks"]
+    assert all(0 < item["confidence"] < 1 for item in found)
+    edit(bundle / "models" / "calibration.json", lambda document: document["presence"].pop("without_views"))
+    again = open_bundle(bundle, device="cpu", weights=[bundle / "models" / "fold_0" / "model.pt"])
+    with pytest.raises(RuntimeError) as raised:
+        again.predict(data)
+    assert "calibrated with peak, spread, mirror, views, and this prediction does not give" in one_line(raised.value)
+
+
+def test_the_training_cases_themselves_are_refused_in_one_line(trained, copy_of, heads, tmp_path, capsys):
+    bundle = both_in_use(copy_of(trained))
+    copied = tmp_path / "copied"
+    shutil.copytree(heads[0], copied)
+    for data in (heads[0], copied):
+        assert cli.main(["calibrate", str(bundle), "--data", str(data)]) == 2
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert said.startswith(f"error: {data}/images/") and "is a training case of" in said
+    assert not (bundle / "models" / "calibration.json").exists()
+
+
+def test_an_image_that_cannot_be_predicted_is_one_line(trained, copy_of, others, monkeypatch, capsys):
+    bundle = copy_of(trained)
+
+    def fails(*_):
+        raise RuntimeError("applying transform\nfailed")
+
+    monkeypatch.setattr("auto_config.calibration.other_cases.predict_case", fails)
+    assert cli.main(["calibrate", str(bundle), "--data", str(others), "--device", "cpu"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(r"error: .*/ours/images/.*: cannot be predicted \(applying transform failed\)", said)
+
+
+def test_weights_of_all_cases_are_calibrated_on_other_cases(trained, copy_of, others):
+    """`train --fold none` leaves no unseen case, which other cases are."""
+    bundle = copy_of(trained)
+    for fold in (0, 1):
+        shutil.rmtree(bundle / "models" / f"fold_{fold}")
+    assert calibrate(bundle, data=others, device="cpu") == 0
+    document = json.loads((bundle / "models" / "calibration.json").read_text())
+    assert document["presence"]["features"] == ["peak", "spread", "mirror"]  # one network has no agreement
+
+
 def test_regions_are_where_the_heatmap_says(trained, copy_of, tmp_path, capsys):
     bundle = copy_of(trained)
     image = image_of(bundle, 1)
@@ -130,6 +226,16 @@ def test_regions_are_where_the_heatmap_says(trained, copy_of, tmp_path, capsys):
         assert not inside or density[i].max() < bounds[i] or labels[tuple(peak)] > 0
         assert ((labels == i + 1).sum() > 0) <= (density[i].max() >= bounds[i])
     assert labels.any()
+    # And each region for itself, whole where another one lies over it.
+    (path,) = (tmp_path / "out").glob("*.regions.npz")
+    sets = read_level_sets(path)
+    assert (sets.names, sets.level) == (opened.names, 0.5)
+    np.testing.assert_allclose(sets.affine, found.affine)
+    voxel = abs(np.linalg.det(sets.affine[:3, :3]))
+    np.testing.assert_allclose(sets.sizes, voxel * (density.reshape(len(density), -1) >= bounds[:, None]).sum(1))
+    drawn = np.argwhere(labels)
+    for place in drawn[:: max(1, len(drawn) // 20)]:
+        assert sets.hold(labels[tuple(place)] - 1, sets.affine[:3, :3] @ place + sets.affine[:3, 3])
 
 
 def test_new_weights_take_the_calibration_away(trained, copy_of, server):
