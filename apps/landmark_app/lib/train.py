@@ -25,6 +25,8 @@ from . import training_stats
 from .background import end_with_parent, failure, one_line
 from .bundles import ServedBundle
 from .landmark_labels import LandmarkLabels
+from .seen_cases import NOTHING, Seen, seen_by_weights_in_use, write_seen
+from .train_calibration import calibrate_on
 from .training_data import (
     TrainingCases,
     check_items,
@@ -125,7 +127,11 @@ class LandmarkTrain(TrainTask):
             cases = self._cases(items, problems, many, options)
             counts = {"training_cases": len(cases.training), "validation_cases": len(cases.validation)}
             training_stats.note(root, {**counts, "judge": cases.judge})
+            seen = self._write_seen(options, cases)
             error = self._run(options, cases)
+            if error is None:
+                training_stats.note(root, {"calibration": training_stats.CALIBRATING})
+                training_stats.note(root, {"calibration": self._calibrate(options, cases, seen)})
         except Exception as unforeseen:
             error = one_line(unforeseen)
             logger.exception("The training of %s failed", self.bundle.name)
@@ -168,6 +174,26 @@ class LandmarkTrain(TrainTask):
             return None
         damage = find_damage([*cases.training, *cases.validation])
         return damage or ended.message or f"the training ended with status {ended.status}"
+
+    def _write_seen(self, options: TrainingOptions, cases: TrainingCases) -> Seen:
+        """What the weights that the training makes will have seen."""
+        root = self.bundle.root
+        before = seen_by_weights_in_use(root)
+        start = before if options.pretrained else Seen(own=NOTHING)
+        after = start.more(Path(item["image"]) for item in cases.training)
+        write_seen(root, before, after)
+        return after
+
+    def _calibrate(self, options: TrainingOptions, cases: TrainingCases, seen: Seen) -> Any:
+        """The calibration as `training_stats` tells it; none where it fails, since the new weights are good without."""
+        root = self.bundle.root
+        if not training_stats.training_stats(root)["replaced"]:
+            return None
+        try:
+            return calibrate_on(root, self.bundle.card, cases, seen, options.device)
+        except Exception as unforeseen:  # a bundle is code, which may raise anything
+            logger.exception("The calibration of %s failed", self.bundle.name)
+            return f"none: {one_line(unforeseen)}"
 
     def _devices(self) -> dict[str, str]:
         """What clients call the devices, and what torch does."""

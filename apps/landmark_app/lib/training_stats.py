@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 
+from auto_config.bundle_scripts.calibration import FILE_NAME as CALIBRATION
 from auto_config.bundle_scripts.checkpoints import PROGRESS, WEIGHTS
 from auto_config.bundle_scripts.landmark_files import atomic_write_text
 
@@ -17,6 +18,9 @@ FOLD = "labels"
 """The fold of `train.json` that a training from corrections is, so it leaves the folds of `auto_config train` alone."""
 
 RUNNING, DONE, FAILED, STOPPED = "running", "done", "failed", "stopped"
+
+CALIBRATING = "running"
+"""What is noted as ``calibration`` while it is made."""
 _RECORD = "training.json"
 _TAIL_BYTES = 8192
 
@@ -36,7 +40,7 @@ def begin(root: Path, facts: dict[str, Any]) -> None:
     folder(root).mkdir(parents=True, exist_ok=True)
     (folder(root) / PROGRESS).unlink(missing_ok=True)
     process = {"pid": os.getpid(), "created": psutil.Process().create_time()}
-    begun = {"state": RUNNING, "started": time.time(), "ended": None, "error": None, "weights": _weights(root)}
+    begun = {"state": RUNNING, "started": time.time(), "ended": None, "error": None, "weights": weights_state(root)}
     _write(root, {**facts, **begun, "process": process})
 
 
@@ -53,7 +57,16 @@ def end(root: Path, error: str | None) -> None:
         error: one line that says why it failed; None if it did not.
     """
     ended = {"state": FAILED if error else DONE, "ended": time.time(), "error": error}
-    _write(root, {**_read(root), **ended, "replaced": _read(root).get("weights") != _weights(root)})
+    _write(root, {**_read(root), **ended, "replaced": _read(root).get("weights") != weights_state(root)})
+
+
+def weights_state(root: Path) -> list[int] | None:
+    """What tells one file of weights in use from another: time and size; None without weights."""
+    path = root / "models" / WEIGHTS
+    try:
+        return [path.stat().st_mtime_ns, path.stat().st_size]
+    except OSError:
+        return None
 
 
 def is_running(root: Path) -> bool:
@@ -72,8 +85,10 @@ def training_stats(root: Path) -> dict[str, Any]:
         ``state`` (running, done, failed, stopped), ``epoch``, ``max_epochs``, ``progress`` (0 to 1), ``loss``,
         ``mre_mm`` (last validation), ``best_mre_mm``, ``best_epoch``, ``before_mre_mm`` (weights in use before),
         ``seconds_left``, ``replaced`` (whether the new weights came into use), ``error``, ``training_cases``,
-        ``validation_cases``, ``judge``, ``pretrained``; null where not known. ``total_epochs``, and ``total_time`` once
-        it has ended, are what the progress bar of Slicer's stock plugin reads.
+        ``validation_cases``, ``judge``, ``pretrained``; null where not known. ``calibration``: null before the end,
+        ``running``, ``{"cases", "pooled", "notes"}``, ``kept`` (the weights in use stay, and are calibrated) or
+        ``none: ...`` with the reason. ``total_epochs``, and ``total_time`` once it has ended, are what the progress bar
+        of Slicer's stock plugin reads.
     """
     record = _read(root)
     if not record:
@@ -83,7 +98,8 @@ def training_stats(root: Path) -> dict[str, Any]:
     if state == RUNNING and not _lives(record.get("process")):
         state = STOPPED
     running = state == RUNNING
-    replaced = record.get("weights") != _weights(root) if running or state == STOPPED else record.get("replaced", False)
+    has_changed = record.get("weights") != weights_state(root)
+    replaced = has_changed if running or state == STOPPED else record.get("replaced", False)
     stats = {
         **{name: record.get(name) for name in ("max_epochs", "pretrained", "judge", "error")},
         **{name: record.get(name) for name in ("training_cases", "validation_cases", "started", "ended")},
@@ -93,6 +109,7 @@ def training_stats(root: Path) -> dict[str, Any]:
         "before_mre_mm": first.get("best_mre_mm"),
         "seconds_left": last.get("seconds_left") if running else None,
         "replaced": replaced,
+        "calibration": record.get("calibration") if running else _calibration(root, record, bool(replaced)),
         "total_epochs": record.get("max_epochs"),
     }
     if not running:
@@ -114,7 +131,22 @@ def summary(stats: dict[str, Any]) -> str:
     if not stats["replaced"]:
         return f"the weights in use stay: {before:.2f} mm on {cases}, and none of the new ones is better"
     than = "" if before is None else f", before {before:.2f} mm"
-    return f"the new weights are in use: {best:.2f} mm on {cases}{than}"
+    return f"the new weights are in use: {best:.2f} mm on {cases}{than}; {_calibrated(stats.get('calibration'))}"
+
+
+def _calibrated(calibration: Any) -> str:
+    """The calibration of new weights, in a few words."""
+    if isinstance(calibration, dict):
+        return f"calibrated on {calibration['cases']} of them"
+    return f"not calibrated ({str(calibration or 'none').removeprefix('none: ')})"
+
+
+def _calibration(root: Path, record: dict[str, Any], replaced: bool) -> Any:
+    """What is known of the calibration after a training; one that was stopped, or failed, did not make it."""
+    if not replaced:
+        return "kept" if (root / "models" / CALIBRATION).is_file() else "none: the weights in use stay"
+    made = record.get("calibration")
+    return "none: the training did not come to its end" if made in (None, CALIBRATING) else made
 
 
 def _lives(process: Any) -> bool:
@@ -124,15 +156,6 @@ def _lives(process: Any) -> bool:
         return found.status() != psutil.STATUS_ZOMBIE and abs(found.create_time() - process["created"]) < 1.0
     except (psutil.Error, KeyError, TypeError, ValueError):
         return False
-
-
-def _weights(root: Path) -> list[int] | None:
-    """What tells one file of weights from another."""
-    path = root / "models" / WEIGHTS
-    try:
-        return [path.stat().st_mtime_ns, path.stat().st_size]
-    except OSError:
-        return None
 
 
 def _read(root: Path) -> dict[str, Any]:
