@@ -22,7 +22,7 @@ from auto_config.calibration.conformal import (
     quantiles,
     smallest_n,
 )
-from auto_config.calibration.instances import detection, instance_notes, with_fixed_names, without_presence
+from auto_config.calibration.instances import detection, instance_notes, rule, with_fixed_names, without_presence
 from auto_config.calibration.matched import Rows
 from auto_config.calibration.out_of_fold import OutOfFold
 from auto_config.calibration.presence import (
@@ -139,7 +139,7 @@ def presence_section(
     section = {
         **_model_document(model, features),
         "thresholds": limits.tolist(),
-        "rule": "best mean F1 of present and absent" if cost is None else f"cost {cost:g} of a false landmark",
+        "rule": rule(instances, cost),
         "absent": absent,
         "judged_by_others": all_are_judged_by_others(present, found.units),
         "auroc": auroc(probability[known], truth),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,23 @@ def detection(decided: np.ndarray, found: OutOfFold, instances: Instances) -> di
         f1 = 2 * hits / total if total else None
         out[instances.names[channel]] = {"found": hits, "missed": missed, "invented": invented, "f1": f1}
     return out
+
+
+def detection_lines(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What `detection` says, a sentence for each landmark."""
+    return [
+        f"{name}: {row['found']} of {row['found'] + row['missed']} instances found, {row['invented']} invented"
+        + ("" if row["f1"] is None else f", F1 {row['f1']:.3f}")
+        for name, row in found.items()
+    ]
+
+
+def rule(instances: Instances, cost: float | None) -> str:
+    """How thresholds were chosen."""
+    if cost is not None:
+        return f"cost {cost:g} of a false landmark"
+    of_many = "; of instances the best F1 of detection" if any(instances.many) else ""
+    return f"best mean F1 of present and absent{of_many}"
 
 
 def without_presence(instances: Instances) -> str:

@@ -17,6 +17,7 @@ import pytest
 from bundle_tools import config, edit, shrink
 
 from auto_config.bundle_scripts.landmark_files import read_markups
+from auto_config.bundle_scripts.matching import best_order
 from auto_config.bundle_scripts.nms import FLOOR
 from auto_config.calibration.command import calibrate
 from auto_config.creation import create
@@ -175,6 +176,36 @@ def test_the_whole_way_of_a_calibration(trained, tmp_path, capsys):
     regions = json.loads((out / "metrics.json").read_text())["regions"]
     assert regions["ball"]["0.5"]["count"] >= 4 and regions["ball"]["0.5"]["share"] == 1.0
     assert regions["ball"]["0.5"]["count"] == regions["ellipsoid"]["0.5"]["count"]
+
+
+def test_a_pair_in_crops_of_their_own(server, tmp_path):
+    """Two stages look at each end in a crop of its own, which may show the other one too."""
+    source = write_buds(tmp_path)
+
+    def ends_alone(document):
+        for item in [*document["training"], *document["test"]]:
+            del item["label"]["bud"]
+        document["training"][0]["label"]["end 1"] = "absent"
+        del document["properties"]["landmarks"][0]
+
+    edit(source, ends_alone)
+    bundle, out = tmp_path / "ends", tmp_path / "out"
+    assert create(source, bundle, network="tiny", stages=2, patch_size=[16, 16, 16], workers=1) == 0
+    server.monai(shrink(bundle), "run", "training", "--config_file", "configs/train.json")
+    assert calibrate(bundle, device="cpu") == 0
+    (case,) = json.loads((bundle / "models" / "fold_0" / "out_of_fold.json").read_text())["cases"].values()
+    points, truth = np.array(case["points"], dtype=float), np.array(case["truth"], dtype=float)
+    assert not best_order(points, truth)  # the truth of each end is that of the nearer one
+
+    def finite(document):
+        document["regions"]["levelset"] = [[1e-9, 1e-9]] * 4
+
+    edit(bundle / "models" / "calibration.json", finite)
+    images = bundle / "data" / "datalist.json"
+    assert predict(bundle, images, out, device="cpu", regions=True, all_present=True, level=0.5) == 0
+    assert evaluate(out, images, split="test") == 0
+    regions = json.loads((out / "metrics.json").read_text())["regions"]
+    assert regions["ball"]["0.5"]["count"] == regions["level set"]["0.5"]["count"] == 4
 
 
 def exchange_ends(datalist):

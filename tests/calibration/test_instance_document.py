@@ -10,7 +10,7 @@ from auto_config.bundle_scripts.calibration import read_calibration
 from auto_config.bundle_scripts.instances import Instances
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN
 from auto_config.calibration.document import calibration_document, peaks_of, presence_features
-from auto_config.calibration.instances import detection, with_fixed_names
+from auto_config.calibration.instances import detection, detection_lines, with_fixed_names
 from auto_config.calibration.out_of_fold import OutOfFold, joined, read_out_of_fold, write_out_of_fold
 
 NAMES = ("tip", "end 1", "end 2", "bud")
@@ -127,6 +127,9 @@ def test_detection_by_hand():
 def test_detection_is_in_the_file_of_a_bundle_with_many():
     found = document_of(made())["presence"]["detection"]["bud"]
     assert found["f1"] > 0.8 and found["missed"] > 5
+    assert detection_lines({"bud": {"found": 3, "missed": 1, "invented": 2, "f1": 2 / 3}}) == [
+        "bud: 3 of 4 instances found, 2 invented, F1 0.667"
+    ]
 
 
 def test_invented_instances_do_not_make_a_landmark_absent():
