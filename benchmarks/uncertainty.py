@@ -3,6 +3,8 @@
 The bundle's out-of-fold predictions calibrate; its test cases, seen by nothing before, judge. A bundle that was trained
 with dropout (`auto_config train ... --network_def#stages#fine#dropout 0.1`) may be given for MC dropout. Chance on few
 test cases is large, so out-of-fold cases judge each other too: calibrated on a random half, tested on the other.
+``presence_of_other_cases`` calibrates on the test cases instead, as `auto_config calibrate --data` does, and judges
+each by the others, with and without the agreement of the folds: these cases then are no test of such a bundle any more.
 
 Example, the numbers of docs/uncertainty.md:
     python benchmarks/cut_fields_of_view.py mouse_skull_ct runs/cut
@@ -37,7 +39,7 @@ from auto_config.calibration.conformal import (
     exact_coverage,
     quantiles,
 )
-from auto_config.calibration.document import evidence_of, peaks_of
+from auto_config.calibration.document import evidence_of, peaks_of, presence_features
 from auto_config.calibration.out_of_fold import (
     OutOfFold,
     joined,
@@ -46,7 +48,7 @@ from auto_config.calibration.out_of_fold import (
     read_out_of_fold,
     stacked,
 )
-from auto_config.calibration.presence import cross_fitted
+from auto_config.calibration.presence import cross_fitted, cross_fitted_decisions
 from auto_config.calibration.provenance import prediction_digest
 from auto_config.calibration.reliability import auroc, expected_calibration_error, f1_score
 
@@ -67,6 +69,7 @@ def main() -> int:
     numbers: dict[str, Any] = {"halves": judge_halves(unseen(given.bundle), given.halves)}
     tests, sizes = predict_tests(given.bundle)
     numbers["tests"] = judge_tests(given.bundle, tests, sizes)
+    numbers["presence_of_other_cases"] = presence_of_other_cases(tests)
     numbers["spreads"] = {"heatmap": gaussian(tests.points, tests.covariance, tests)}
     members = np.stack([predict_members(given.bundle, [path]).points for path in weight_files(given.bundle)])
     numbers["spreads"]["ensemble"] = gaussian(members.mean(0), covariance_of(members), tests)
@@ -218,6 +221,26 @@ def judge_tests(bundle: Path, tests: OutOfFold, sizes: dict[str, np.ndarray]) ->
             "expected_calibration_error": expected_calibration_error(probability[known], truth),
         }
     return rows
+
+
+def presence_of_other_cases(found: OutOfFold) -> dict[str, Any]:
+    """Presence calibrated on cases that the whole ensemble predicted, cross-fitted, with each set of evidence."""
+    everything = presence_features(found)
+    without = tuple(name for name in everything if name != "views")
+    known = ~np.isnan(found.present)
+    truth = found.present[known] == 1
+    rows = {}
+    for features in (without, everything):
+        evidence = evidence_of(found, features)
+        probability = cross_fitted(evidence, found.present, found.units)[known]
+        said = cross_fitted_decisions(evidence, found.present, units=found.units)[known]
+        rows[", ".join(features)] = {
+            "auroc": auroc(probability, truth),
+            "f1_present": f1_score(said, truth),
+            "f1_absent": f1_score(~said, ~truth),
+            "expected_calibration_error": expected_calibration_error(probability, truth),
+        }
+    return {"cases": len(found.cases), "absent": int((~truth).sum()), **rows}
 
 
 def covariance_of(samples: np.ndarray) -> np.ndarray:
