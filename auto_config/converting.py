@@ -13,6 +13,7 @@ from auto_config.datasets.formats import FORMATS
 from auto_config.datasets.target import ImageMode
 from auto_config.datasets.writing import check_target, write_dataset
 from auto_config.errors import UserError
+from auto_config.inspection_problems import counted, problem_lines
 
 _SHOWN = 20
 
@@ -101,17 +102,16 @@ def convert(
     )
     console = Console(highlight=False)
     errors = [problem for problem in done.problems if problem.severity == "error"]
-    ordered = [*errors, *(problem for problem in done.problems if problem.severity != "error")]
-    for problem in ordered[:_SHOWN]:
-        console.print(f"{problem.severity}: {problem.message}", markup=False, soft_wrap=True)
-    if len(ordered) > _SHOWN:
-        console.print(f"... and {len(ordered) - _SHOWN} more; auto_config inspect {source} shows all", markup=False)
+    lines = problem_lines(done.problems)
+    for severity, line in lines[:_SHOWN]:
+        console.print(f"{severity}: {line}", markup=False, soft_wrap=True)
+    if len(lines) > _SHOWN:
+        console.print(f"... and {len(lines) - _SHOWN} more; auto_config inspect {source} shows all", markup=False)
     for loss in done.losses:
         console.print(f"lost: {loss}", markup=False, soft_wrap=True)
-    names = len(done.dataset.names)
+    cases, names = counted(len(done.dataset.cases), "case"), counted(len(done.dataset.names), "landmark")
     console.print(
-        f"{target}: {len(done.dataset.cases)} cases with {names} landmarks written as {to}. Next: auto_config inspect "
-        f"{target}",
+        f"{target}: {cases} with {names} written as {to}. Next: auto_config inspect {target}",
         markup=False,
         soft_wrap=True,
     )

@@ -17,6 +17,7 @@ from auto_config.datasets.duplicates import leak_problems
 from auto_config.datasets.options import Coordinates
 from auto_config.errors import UserError
 from auto_config.fingerprint import all_problems, digests_of, summarise
+from auto_config.inspection_problems import problem_lines
 from auto_config.measuring import measure_cases
 from auto_config.planning import Plan, PlanOptions, make_plan, make_split, read_test_file
 from auto_config.planning.hardware import gpu_memory_gb as find_gpu_memory
@@ -137,10 +138,11 @@ def report(problems: Sequence[Problem], console: Console) -> None:
     """
     errors = [problem for problem in problems if problem.severity == "error"]
     for kind, group in (("warning", [p for p in problems if p.severity == "warning"]), ("error", errors)):
-        for problem in group[:_SHOWN]:
-            console.print(f"{kind}: {problem.message}", markup=False, soft_wrap=True)
-        if len(group) > _SHOWN:
-            console.print(f"{kind}: ... and {len(group) - _SHOWN} more; `auto_config inspect` groups them")
+        lines = [line for _, line in problem_lines(group)]
+        for line in lines[:_SHOWN]:
+            console.print(f"{kind}: {line}", markup=False, soft_wrap=True)
+        if len(lines) > _SHOWN:
+            console.print(f"{kind}: ... and {len(lines) - _SHOWN} more lines; `auto_config inspect` prints all")
     if errors:
         noun = "problem" if len(errors) == 1 else "problems"
         raise UserError(

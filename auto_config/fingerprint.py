@@ -112,7 +112,7 @@ def summarise(dataset: Dataset, measured: Sequence[MeasuredCase], *, without: Co
     if not used:
         errors = [problem.message for one in measured for problem in one.problems if problem.severity == "error"]
         why = errors[0] if errors else "it has no training case; hold out fewer cases"
-        raise UserError(f"{dataset.source}: none of the {len(measured)} cases can be used: {why}")
+        raise UserError(f"{dataset.source}: no case of {len(measured)} can be used: {why}")
     names, spatial_dims = dataset.names, dataset.spatial_dims
     numbers = [of_case for _, of_case in used]
     points = np.stack([present_points(case, names, spatial_dims) for case, _ in used])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,11 +23,10 @@ from auto_config.datasets.names import sided_pairs
 from auto_config.datasets.options import Coordinates
 from auto_config.datasets.units import unit_of
 from auto_config.errors import UserError
+from auto_config.inspection_problems import counted, problem_lines, shortened
 from auto_config.parallel import map_cases
 
 PROBLEMS_FOUND = 2
-_SHOWN_PER_GROUP = 3
-_SHOWN_NAMES = 12
 
 
 @dataclass(frozen=True)
@@ -168,7 +166,7 @@ def summarize(dataset: Dataset, reports: Sequence[CaseReport]) -> list[tuple[str
         ("data set", str(dataset.source)),
         ("format", dataset.format),
         ("cases", f"{len(dataset.cases)}" + (f", {tests} of them marked as test" if tests else "")),
-        ("landmarks", f"{len(dataset.names)}: {_shortened(dataset.names)}"),
+        ("landmarks", f"{len(dataset.names)}: {shortened(dataset.names)}"),
     ]
     status = [found.case.landmarks.status for found in reports if found.case.landmarks is not None]
     if status:
@@ -181,7 +179,7 @@ def summarize(dataset: Dataset, reports: Sequence[CaseReport]) -> list[tuple[str
             if not (column == PRESENT).all()
         ]
         if partly:
-            lines.append(("not in all cases", f"present in, of {len(table)}: {_shortened(partly)}"))
+            lines.append(("not in all cases", f"present in, of {len(table)}: {shortened(partly)}"))
     lines += _summarize_declared(dataset, [found.case for found in reports])
     return lines + _summarize_headers([found.header for found in reports if found.header is not None])
 
@@ -192,24 +190,24 @@ def _summarize_declared(dataset: Dataset, cases: Sequence[Case]) -> list[tuple[s
     pairs, _ = sided_pairs(names, properties.pairs)
     how = "by name" if properties.pairs is None else "declared"
     shown = [f"{names[left]} | {names[right]}" for left, right in pairs]
-    lines = [("left-right pairs", f"{len(pairs)} {how}" + (f": {_shortened(shown)}" if pairs else ""))]
+    lines = [("left-right pairs", f"{len(pairs)} {how}" + (f": {shortened(shown)}" if pairs else ""))]
     if properties.exchangeable:
         shown = [f"{one} | {other}" for one, other in properties.exchangeable]
-        noun = "pair" if len(shown) == 1 else "pairs"
-        lines.append(("exchangeable", f"{len(shown)} {noun}: {_shortened(shown)}"))
+        lines.append(("exchangeable", f"{counted(len(shown), 'pair')}: {shortened(shown)}"))
     if properties.many:
         sets = [case.landmarks.instances for case in cases if case.landmarks is not None]
         shown = []
         for name in properties.many:
             counts = [len(instances[name]) for instances in sets if name in instances]
-            shown.append(f"{name}: {sum(counts)} points, {min(counts)} to {max(counts)} in a case" if counts else name)
-        lines.append(("many", _shortened(shown)))
+            how_many = f": {counted(sum(counts), 'point')}, {min(counts)} to {max(counts)} in a case" if counts else ""
+            shown.append(name + how_many)
+        lines.append(("many", shortened(shown)))
     if properties.measures:
         shown = [f"{measure.name} ({measure.kind})" for measure in properties.measures]
-        lines.append(("measures", _shortened(shown)))
+        lines.append(("measures", shortened(shown)))
     raters = sorted({rater for case in cases for rater in case.raters})
     if raters:
-        lines.append(("raters", f"{len(raters)}: {_shortened(raters)}"))
+        lines.append(("raters", f"{len(raters)}: {shortened(raters)}"))
     return lines
 
 
@@ -267,38 +265,16 @@ def _summarize_pictures(
     return lines
 
 
-def group_problems(problems: Sequence[Problem]) -> list[list[Problem]]:
-    """Put problems of one kind together: those whose messages differ only in files, names and numbers.
-
-    Returns:
-        Groups in the order of their first problem, errors before warnings.
-    """
-    groups: dict[tuple[str, str], list[Problem]] = {}
-    for problem in problems:
-        kind = re.sub(r"^[^:]*: |'[^']*'|\"[^\"]*\"|[(\[][^)\]]*[)\]]|[-+]?\d[\d.e+-]*|\S*/\S*", "", problem.message)
-        groups.setdefault((problem.severity, kind), []).append(problem)
-    return sorted(groups.values(), key=lambda group: group[0].severity != "error")
-
-
 def _print_problems(console: Console, problems: Sequence[Problem]) -> None:
     errors = sum(problem.severity == "error" for problem in problems)
     if not problems:
         console.print("[green]no problem found[/green]")
         return
-    for group in group_problems(problems):
-        colour = "red" if group[0].severity == "error" else "yellow"
-        for problem in group[:_SHOWN_PER_GROUP]:
-            console.print(f"[{colour}]{problem.severity}[/{colour}]: {escape(problem.message)}")
-        rest = group[_SHOWN_PER_GROUP:]
-        if rest:
-            cases = _shortened(list(dict.fromkeys(problem.case or problem.landmark or "-" for problem in rest)))
-            console.print(f"  and {len(rest)} more of this kind: {escape(cases)}")
-    console.print(f"{errors} errors (would train wrongly), {len(problems) - errors} warnings")
-
-
-def _shortened(texts: Sequence[str]) -> str:
-    more = f", and {len(texts) - _SHOWN_NAMES} more" if len(texts) > _SHOWN_NAMES else ""
-    return ", ".join(texts[:_SHOWN_NAMES]) + more
+    for severity, line in problem_lines(problems):
+        colour = "red" if severity == "error" else "yellow"
+        console.print(f"[{colour}]{severity}[/{colour}]: {escape(line)}")
+    warnings = counted(len(problems) - errors, "warning")
+    console.print(f"{counted(errors, 'error')} (would train wrongly), {warnings}")
 
 
 def _box(sizes: np.ndarray) -> str:

@@ -80,7 +80,8 @@ def find_symmetry(
     midline = _on_midline(points, pairs, rest)
     source = "names" if declared is None else "declared"
     how = "by names" if declared is None else "as declared with the data"
-    reason = f"{len(pairs)} pairs {how}, {len(midline)} other landmarks on the midline between them"
+    nouns = "pair" if len(pairs) == 1 else "pairs", "landmark" if len(midline) == 1 else "landmarks"
+    reason = f"{len(pairs)} {nouns[0]} {how}, {len(midline)} other {nouns[1]} on the midline between them"
     off = [names[number] for number in rest if number not in midline]
     if off:
         reason += f"; {len(off)} lie off it, such as {off[0]!r}"

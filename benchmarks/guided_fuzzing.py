@@ -115,6 +115,11 @@ def _words(contents: Sequence[bytes]) -> list[bytes]:
     return list(dict.fromkeys(found))[:200]
 
 
+def _escaped(word: bytes) -> str:
+    """A word as a line of libFuzzer's dictionary."""
+    return '"' + "".join(f"\\x{sign:02x}" for sign in word) + '"'
+
+
 def main() -> None:
     """Fuzz in this process: arguments are parser, seconds, folder of the state, and folder for what breaks."""
     import atheris
@@ -135,14 +140,13 @@ def main() -> None:
     parser = Parser(name, root)
     for number, content in enumerate(parser.contents):
         (folder / "corpus" / f"valid-{number}").write_bytes(bytes([number]) + content)
-    dictionary = folder / "words"
-    dictionary.write_text(
-        "".join(f'"{"".join(f"{chr(92)}x{sign:02x}" for sign in w)}"\n' for w in _words(parser.contents))
-    )
     arguments = [
-        sys.argv[0], str(folder / "corpus"), f"-max_total_time={seconds}", f"-max_len={_LONGEST_INPUT}", "-rss_limit_mb=6000",
-        f"-timeout={_SLOWEST_S}", f"-dict={dictionary}", f"-artifact_prefix={keep}/{name}-", "-print_final_stats=1",
+        sys.argv[0], str(folder / "corpus"), f"-max_total_time={seconds}", f"-max_len={_LONGEST_INPUT}",
+        "-rss_limit_mb=6000", f"-timeout={_SLOWEST_S}", f"-artifact_prefix={keep}/{name}-",
     ]  # fmt: skip
+    if words := _words(parser.contents):  # libFuzzer refuses an empty dictionary
+        (folder / "words").write_text("".join(f"{_escaped(word)}\n" for word in words))
+        arguments.append(f"-dict={folder / 'words'}")
     atheris.Setup(arguments, _target(parser, folder / "state.json", keep), custom_mutator=mutate)
     atheris.Fuzz()
 

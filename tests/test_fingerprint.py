@@ -166,7 +166,7 @@ def test_unreadable_case_is_named_and_the_rest_is_measured(tmp_path):
     found, problems = fingerprint(_dataset(tmp_path, cases))
     assert found.cases == 1
     assert [(problem.case, problem.severity) for problem in problems] == [("bad", "error")]
-    with pytest.raises(UserError, match=r"none of the 1 cases can be used: .*bad\.nii\.gz"):
+    with pytest.raises(UserError, match=r"no case of 1 can be used: .*bad\.nii\.gz"):
         fingerprint(_dataset(tmp_path, cases[1:]))
 
 

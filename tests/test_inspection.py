@@ -16,7 +16,8 @@ from auto_config.bundle_scripts.landmarks import LandmarkSet
 from auto_config.datasets.images import Header, Image
 from auto_config.datasets.model import Problem
 from auto_config.errors import UserError
-from auto_config.inspection import group_problems, inspect
+from auto_config.inspection import inspect
+from auto_config.inspection_problems import group_problems
 from auto_config.inspection_report import PANEL_PIXELS, case_picture
 
 SHAPE = (20, 24, 16)
@@ -136,7 +137,7 @@ def test_what_create_would_refuse_is_found(source, capsys):
     assert inspect(source, workers=1) == 2
     printed = capsys.readouterr().out
     assert "a.nii.gz: landmark 'AC' lies in constant background that is cropped away" in printed
-    assert "1 errors" in printed
+    assert "1 error (would train wrongly)" in printed
 
 
 def test_sides_swapped_in_all_cases_are_a_warning(source, capsys):
@@ -146,7 +147,7 @@ def test_sides_swapped_in_all_cases_are_a_warning(source, capsys):
     assert inspect(source, workers=1) == 0
     printed = capsys.readouterr().out
     assert "landmarks called left, such as 'left eye', lie right of their partners" in printed
-    assert "0 errors (would train wrongly), 1 warnings" in printed
+    assert "0 errors (would train wrongly), 1 warning" in printed
 
 
 def test_names_with_markup_are_printed_as_they_are(source, capsys):

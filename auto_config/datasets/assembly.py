@@ -64,8 +64,8 @@ def read_dataset(
     row, path = detect_format(source) if format is None else chosen_format(source, format)
     if row.name == "images" and not landmarks:
         raise UserError(
-            f"{source}: holds images but no landmarks{_why_unread(source, options)}; add landmark files beside them, or "
-            "start annotating with --landmarks NAME,NAME,..."
+            f"{source}: holds images but no landmarks{_why_unread(source, options)}; add landmark files beside them, "
+            "or start annotating with --landmarks NAME,NAME,..."
         )
     folder = path if path.is_dir() else path.parent
     names, properties = None, Properties()
@@ -92,7 +92,7 @@ def _why_unread(source: Path, options: ReadOptions) -> str:
     for row, path in unfitting_files(source):
         try:
             row.read(path, options)
-        except UserError as error:
+        except UserError as error:  # noqa: PERF203 - a handful of files
             return f" that can be read ({_one_line(str(error))})"
     return ""
 

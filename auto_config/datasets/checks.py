@@ -300,6 +300,8 @@ def outside_hint(landmarks: LandmarkSet, header: Header) -> str | None:
             "they would lie inside if the points were in metres or the image in micrometres: use mm in both",
         ),
         (flipped * 1e3, "they would lie inside if read as LPS, with the image in micrometres: use RAS and mm in both"),
+        (points * 1e-1, "they would lie inside if 10 times smaller: read as cm, they are in mm; correct their unit"),
+        (points * 1e1, "they would lie inside if 10 times larger: give points and image in mm, not in cm"),
         (apply_affine(header.affine, points), "they would lie inside if read as voxel indices: give them in mm"),
         (apply_affine(header.affine, flipped), "they would lie inside if read as voxel indices: give them in mm"),
     ]

@@ -121,7 +121,8 @@ def read_cohort_csv(source: Path, options: ReadOptions) -> Reading:
         except UserError as error:
             reading.problems.append(Problem("error", str(error), case))
     used = {path for entry in reading.entries for path in entry.image}
-    mentioned = {image_stem(Path(image)) for rows in cases.values() for image in rows.images}
+    named = [*broken, *(image for rows in cases.values() for image in rows.images)]
+    mentioned = {image_stem(Path(name)) for name in named}
     for path in files:
         if absolute(path) not in used and image_stem(path) not in mentioned:
             message = f"{path}: no line in {source.name} names this image; add its landmarks, until then it is left out"

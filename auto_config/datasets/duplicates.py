@@ -40,8 +40,9 @@ def duplicate_problems(cases: Sequence[Case], digests: Mapping[str, str]) -> lis
         apart = len({case.group for case in rest}) > 1 or any(case.group is None for case in rest)
         if len(rest) > 1 and apart:
             names = ", ".join(repr(case.name) for case in rest[1:4]) + (" and others" if len(rest) > 4 else "")
+            what = "image of case" if len(rest) == 2 else "images of cases"
             message = (
-                f"{rest[0].image[0]}: has the same voxels as the images of case {names}; leave all but one out, or "
+                f"{rest[0].image[0]}: has the same voxels as the {what} {names}; leave all but one out, or "
                 "give them one group, so that they stay together"
             )
             problems.append(Problem("warning", message, rest[0].name))

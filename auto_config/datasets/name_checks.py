@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from auto_config.datasets.entries import Entry, natural_key
@@ -25,20 +26,23 @@ def name_problems(
         name: [entry for entry in entries if entry.landmarks is not None and name in entry.landmarks.names]
         for name in dict.fromkeys([*names, *all_names(entries)])
     }
+    holding = {name: {entry.name for entry in found} for name, found in holders.items()}
     problems = []
+    told: set[str] = set()
     for first, second in name_variants(list(holders)):
-        if {entry.name for entry in holders[first]} & {entry.name for entry in holders[second]}:
+        if holding[first] & holding[second]:
             continue  # both in one case: two landmarks
         if not holders[first] or not holders[second]:
             continue
         rare, common = sorted((first, second), key=lambda name: len(holders[name]))
         count = len(holders[common])
         message = (
-            f"{holders[rare][0].label}: landmark {rare!r} is called {common!r} in {count} other "
+            f"{_where(holders[rare][0], entries)}: landmark {rare!r} is called {common!r} in {count} other "
             f"{'case' if count == 1 else 'cases'}; "
             "rename it, or they become two landmarks"
         )
         problems.append(Problem("error", message, holders[rare][0].name, rare))
+        told |= {first, second}
     for name in names:
         count = len(holders[name])
         if not count:
@@ -47,16 +51,23 @@ def name_problems(
                 continue  # no case could be read: that is the problem, and it is told
             message = f"{source}: landmark {name!r} is in no case; correct the name, there are {there}"
             problems.append(Problem("error", message, None, name))
-        elif count < len(entries):
-            holding = {entry.name for entry in holders[name]}
-            without = next(entry for entry in entries if entry.name not in holding)
-            own = set() if without.landmarks is None else set(without.landmarks.names)
-            slip = similar_name(name, [other for other in own if not holding & {e.name for e in holders[other]}])
-            message = (
-                f"{without.label}: landmark {name!r} is not in this file, and in {count} of {len(entries)} cases only; "
-                + (f"if {slip!r} is meant, rename it, otherwise it is " if slip else "it is ")
-                + f"taken as {missing} in the others, choose with --missing unknown or absent"
-            )
+        elif count < len(entries) and name not in told:
+            without = next(entry for entry in entries if entry.name not in holding[name])
+            slip = _slip(name, holding)
+            if slip is not None:
+                # One line for both, about the file that holds the rare one.
+                told |= {name, slip}
+                rare, common = sorted((name, slip), key=lambda one: len(holders[one]))
+                without = holders[rare][0]
+                message = (
+                    f"landmark {rare!r} is in {len(holders[rare])} of {len(entries)} cases only, {common!r} in "
+                    f"{len(holders[common])} others; if {common!r} is meant, rename it, otherwise"
+                )
+                name = rare  # noqa: PLW2901 - the warning is about this one
+            else:
+                message = f"has no landmark {name!r}, which is in {count} of {len(entries)} cases only;"
+            taken = f"it is taken as {missing} in the others, choose with --missing unknown or absent"
+            message = f"{_where(without, entries)}: {message} {taken}"
             problems.append(Problem("warning", message, without.name, name))
         elif not any(entry.landmarks is not None and _is_present(entry, name) for entry in entries):
             message = f"{source}: landmark {name!r} is present in no case; leave it out with --landmarks"
@@ -72,6 +83,22 @@ def name_problems(
         )
         problems.append(Problem("error", message, holders[unexpected[0]][0].name, unexpected[0]))
     return problems
+
+
+def _where(entry: Entry, entries: list[Entry]) -> str:
+    """What holds the landmarks of a case; of a file that holds several cases, with the name of the case."""
+    shared = sum(other.label == entry.label for other in entries) > 1
+    return f"{entry.label}: case {entry.name!r}" if shared else entry.label
+
+
+def _slip(name: str, holding: Mapping[str, set[str]]) -> str | None:
+    """A name that looks like another one, no case having both: one of them may be a slip of the pen.
+
+    Args:
+        name: The name.
+        holding: Every name to the names of the cases that have it.
+    """
+    return similar_name(name, [other for other, cases in holding.items() if cases and cases.isdisjoint(holding[name])])
 
 
 def _is_present(entry: Entry, name: str) -> bool:

@@ -19,6 +19,7 @@ from auto_config.bundle_scripts.landmarks import ABSENT, UNKNOWN
 from auto_config.datasets.model import Problem
 from auto_config.datasets.properties import properties_document
 from auto_config.errors import UserError
+from auto_config.inspection_problems import counted, problem_lines
 from auto_config.parallel import map_cases
 from auto_config.public_datasets import afids, feta, fetal_pose, hand_xray, isbi2015, lfc, mml, pddca
 from auto_config.public_datasets.benchmark import (
@@ -176,7 +177,8 @@ def summary(name: str, reading: BenchmarkReading) -> list[str]:
     """What was converted, a line each: cases and split, landmarks, raters, notes."""
     sections = Counter(case.section for case in reading.cases)
     split = ", ".join(f"{sections[section]} {section}" for section in SECTIONS if sections[section])
-    lines = [f"{name}: {BENCHMARKS[name].title}: {len(reading.cases)} cases ({split}), {len(reading.names)} landmarks"]
+    cases = counted(len(reading.cases), "case")
+    lines = [f"{name}: {BENCHMARKS[name].title}: {cases} ({split}), {len(reading.names)} landmarks"]
     for word, status in (("absent", ABSENT), ("unknown", UNKNOWN)):
         counts = {
             landmark: sum(int(case.landmarks.status[index] == status) for case in reading.cases)
@@ -233,8 +235,8 @@ def missing_message(missing: Sequence[MissingFile], source: Path) -> str:
         more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
         what = reason.replace("PATH", shown if len(files) <= _SHOWN else ".")
         parts.append(f"{shown}{more}: {what}")
-    cases = len({one.case for one in missing})
-    return f"{source}: files of {cases} cases are missing: {'; '.join(parts)}"
+    cases = counted(len({one.case for one in missing}), "case")
+    return f"{source}: files of {cases} are missing: {'; '.join(parts)}"
 
 
 def _below(path: Path, source: Path) -> str:
@@ -247,7 +249,8 @@ def _report(reading: BenchmarkReading, source: Path, console: Console, *, allow_
     Raises:
         UserError: In that case.
     """
-    _print("warning", [one.message for one in reading.problems if one.severity == "warning"], console)
+    warnings = [one for one in reading.problems if one.severity == "warning"]
+    _print("warning", [line for _, line in problem_lines(warnings)], console)
     errors = [one.message for one in reading.problems if one.severity == "error"]
     blame = [missing_message(reading.missing, source)] if reading.missing else []
     if not errors and not blame:

@@ -20,6 +20,7 @@ from auto_config.datasets.images import read_header
 from auto_config.datasets.model import Problem
 from auto_config.datasets.properties import Properties
 from auto_config.errors import UserError
+from auto_config.inspection_problems import counted
 from auto_config.public_datasets.benchmark import (
     BenchmarkCase,
     BenchmarkReading,
@@ -90,7 +91,7 @@ def read(folder: Path, *, complete: bool = False) -> BenchmarkReading:
         "Training images are whole heads, those of validation and test are cropped around the jaw: resizing whole "
         "images fails here, patches do not.",
     ]
-    notes += [f"Complete subset: {incomplete} cases with absent landmarks are left out."] if complete else []
+    notes += [f"Complete subset: left out are {counted(incomplete, 'case')} with absent landmarks."] if complete else []
     return BenchmarkReading(NAMES, in_order(cases), Properties(notes=tuple(notes)), tuple(problems), tuple(missing))
 
 

@@ -178,7 +178,7 @@ def test_variants_of_one_name_in_different_cases_are_an_error(three_cases):
 def test_a_slip_of_the_pen_is_named(three_cases):
     three_cases.label("c2", {"lefft eye" if name == "left eye" else name: point for name, point in POINTS.items()})
     _, problems = read_dataset(three_cases.root)
-    assert any("if 'lefft eye' is meant, rename it" in problem.message for problem in problems)
+    assert any("if 'left eye' is meant, rename it" in problem.message for problem in problems)
 
 
 def test_names_that_differ_in_case_only_are_two_landmarks_where_one_case_has_both(folder):

@@ -62,7 +62,7 @@ def test_mml_split_complete_subset_and_equal_ids(tmp_path):
     assert sections == {"train_0001": "training", "0002": "training", "0003": "validation", "test_0001": "test"}
     complete = mml.read(tmp_path, complete=True)
     assert [case.name for case in complete.cases] == ["0003", "test_0001", "train_0001"]
-    assert "1 cases with absent landmarks are left out" in complete.properties.notes[-1]
+    assert "left out are 1 case with absent landmarks" in complete.properties.notes[-1]
     assert complete.properties.pairs is None
 
 
