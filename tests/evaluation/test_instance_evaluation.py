@@ -163,3 +163,76 @@ def test_a_repeated_name_that_is_not_many_is_an_error(tmp_path: Path):
     write_case(tmp_path)
     with pytest.raises(UserError, match="there twice"):
         read_predictions(tmp_path / "out")
+
+
+def calibrated_case(folder: Path) -> Path:
+    """A prediction whose ends are named the other way round, with regions for each name; returns the truth."""
+    source = write_case(folder)
+    document = json.loads(source.read_text())
+    rows = [{"name": "bud", "instances": "many"}, {"name": "tip", "exchangeable": "end"}, {"name": "end"}]
+    document["properties"] = {"landmarks": rows}
+    document["training"][0]["label"] = {"bud": [[2, 2, 2], [12, 2, 2]], "tip": [5, 5, 5], "end": "absent"}
+    source.write_text(json.dumps(document))
+    # Predicted: buds 1 and sqrt(2) mm off and one invented; "end" lies 1 mm from the true "tip", and "tip" nowhere.
+    calibration = {
+        "cases": 9,
+        "notes": [],
+        "levels": [0.5, 0.8, 0.9],
+        "presence": True,
+        "ball_mm": {"bud": [1.2, 1.5, None], "tip": [0.1, 0.1, 0.1], "end": [0.9, 1.1, 1.1]},
+        "ellipsoid": {"bud": [0.8, 0.8, None], "tip": [0.1, 0.1, 0.1], "end": [0.4, 0.6, 0.6]},
+        "match_mm": {"bud": 3.0},
+    }
+    (folder / "out" / "run.json").write_text(json.dumps({"many": ["bud"], "calibration": calibration}))
+    axes = ("xx", "xy", "xz", "yy", "yz", "zz")
+    variances = [("bud", 1), ("bud", 4), ("bud", 9), ("tip", 25), ("end", 4)]
+    lines = [",".join(["case", "landmark", "implausible", *[f"cov_{axis}_mm2" for axis in axes]])]
+    for name, variance in variances:
+        numbers = [variance if axis[0] == axis[1] else 0 for axis in axes]
+        lines.append(",".join(["a", name, "1" if name == "tip" else "0", *map(str, numbers)]))
+    (folder / "out" / "uncertainty.csv").write_text("\n".join(lines) + "\n")
+    table = (folder / "out" / "predictions.csv").read_text().replace("9,9,9,0.9,1", "9,9,9,0.2,0")
+    (folder / "out" / "predictions.csv").write_text(table.replace("bud,12,3,2", "bud,12,3,3"))
+    return source
+
+
+def test_regions_go_with_the_end_that_the_prediction_named(tmp_path: Path):
+    assert evaluate(tmp_path / "out", calibrated_case(tmp_path)) == 0
+    regions = json.loads((tmp_path / "out" / "metrics.json").read_text())["regions"]
+    # Balls: 1 mm and sqrt(2) mm of buds within 1.2 and 1.5 mm, and 1 mm of what was called "end" within 0.9 and 1.1 mm.
+    assert [regions["ball"][level]["share"] for level in ("0.5", "0.8", "0.9")] == pytest.approx([1 / 3, 1, 1])
+    assert regions["ball"]["0.9"]["infinite"] == pytest.approx(2 / 3)
+    assert {row["count"] for row in regions["ball"].values()} == {3}
+    # Standard deviations: 1 of 1 and sqrt(2) of 2 (0.71) of the buds, 1 of 2 of the end.
+    assert [regions["ellipsoid"][level]["share"] for level in ("0.5", "0.8", "0.9")] == pytest.approx([1 / 3, 2 / 3, 1])
+    assert {row["count"] for row in regions["ellipsoid"].values()} == {3}
+
+
+def test_presence_of_ends_is_judged_in_the_better_order(tmp_path: Path):
+    assert evaluate(tmp_path / "out", calibrated_case(tmp_path)) == 0
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    presence = metrics["presence"]
+    assert (presence["present_predicted_present"], presence["absent_predicted_absent"]) == (1, 1)
+    assert presence["auroc"] == 1.0
+    # What was called "tip" is implausible, and it is the one that is not there.
+    assert metrics["implausible"] == {"count": 1, "mre_mm": None}
+
+
+def test_instances_beyond_the_distance_of_the_calibration_have_no_region(tmp_path: Path):
+    source = calibrated_case(tmp_path)
+    run = tmp_path / "out" / "run.json"
+    document = json.loads(run.read_text())
+    document["calibration"]["match_mm"]["bud"] = 1.2  # the second bud lies sqrt(2) mm off
+    run.write_text(json.dumps(document))
+    assert evaluate(tmp_path / "out", source) == 0
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["regions"]["ball"]["0.5"]["count"] == 2
+
+
+def test_a_bundle_with_instances_alone_has_regions(tmp_path: Path):
+    source = calibrated_case(tmp_path)
+    document = json.loads(source.read_text())
+    document["training"][0]["label"] = {"bud": [[2, 2, 2]]}
+    source.write_text(json.dumps(document))
+    assert evaluate(tmp_path / "out", source) == 0
+    regions = json.loads((tmp_path / "out" / "metrics.json").read_text())["regions"]
+    assert (regions["ball"]["0.5"]["count"], regions["ball"]["0.5"]["share"]) == (1, 1.0)
