@@ -67,5 +67,6 @@ def problem_lines(problems: Sequence[Problem]) -> list[tuple[str, str]]:
 
 
 def _without_file(message: str) -> str:
-    """What a message says without the file that it begins with and without its numbers."""
-    return re.sub(_NUMBER, "", re.sub(r"^[^:]*: ", "", message))
+    """What a message says without the file that it begins with and without its numbers; names in quotes are kept."""
+    said = re.sub(r"^[^:]*: ", "", message)
+    return re.sub(rf"('[^']*')|{_NUMBER}", lambda found: found[1] or "", said)

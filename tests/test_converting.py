@@ -142,7 +142,7 @@ def test_what_is_lost_is_said(tmp_path):
     done = convert_dataset(source, tmp_path / "out", to="labelmap")
     assert len(done.losses) == 3
     assert "landmarks of single raters are lost" in done.losses[0]
-    assert "landmark 'ben: AC' outside the image cannot be painted" in done.losses[1]
+    assert "1 point ('ben: AC') outside the image, which a label map cannot hold" == done.losses[1]
     assert "case 'a/b?' cannot be file names and are renamed, the first to 'a_b_'" in done.losses[2]
 
 
@@ -150,7 +150,7 @@ def test_two_landmarks_in_one_voxel_of_a_label_map_are_said(scans, tmp_path):
     path = scans / "points.csv"
     path.write_text(path.read_text().replace("3.0,-2.0,1.0", "1.1,2.1,3.1"))
     done = convert_dataset(scans, tmp_path / "out", to="labelmap")
-    assert done.losses == ("landmark 'ann: PC, left' and 1 more lie in the voxel of another one and are lost",)
+    assert done.losses == ("2 points ('ann: PC, left', 'ben: PC, left') in the voxel of another landmark",)
 
 
 def test_channels_need_a_format_that_holds_them(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from auto_config.planning import Plan, Split
@@ -68,6 +69,12 @@ _RESULTS = {
 }
 
 
+_MILLIMETRES = re.compile(r"(?<=\d) mm\b")
+_IN_PIXELS = """The size of a pixel is not known: every length here and in the configs is in pixels, also where its name
+ends in `_mm`. `--pixel_spacing` of `auto_config create` gives the size.
+"""
+
+
 def readme(name: str, plan: Plan, landmarks: dict[str, Any], split: Split) -> str:
     """The text.
 
@@ -77,10 +84,14 @@ def readme(name: str, plan: Plan, landmarks: dict[str, Any], split: Split) -> st
         landmarks: content of ``configs/landmarks.json``.
         split: which case is where; only counts are told.
     """
+    in_pixels = plan.value("unit") == "px"
     rows = [
-        f"- **{key}** `{json.dumps(decision.value, ensure_ascii=False)}`: {decision.reason}"
+        f"- **{key}** `{json.dumps(decision.value, ensure_ascii=False)}`: "
+        + (_MILLIMETRES.sub(" px", decision.reason) if in_pixels else decision.reason)
         for key, decision in plan.decisions.items()
     ]
+    if in_pixels:
+        rows.insert(0, _IN_PIXELS)
     stages = len(plan.value("stages"))
     return _TEXT.format(
         name=name,

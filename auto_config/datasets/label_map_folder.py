@@ -18,7 +18,7 @@ from auto_config.datasets.label_maps import (
 )
 from auto_config.datasets.options import ReadOptions
 from auto_config.datasets.points import read_json, rows_of
-from auto_config.datasets.target import Target, first_and_count
+from auto_config.datasets.target import Target, all_points
 from auto_config.errors import UserError
 
 NAME_FILES = ("labels.json", "dataset.json")
@@ -85,7 +85,7 @@ def write_label_map_folder(target: Target) -> None:
         outside += [f"{case.name}: {name}" for name in out]
         merged += [f"{case.name}: {name}" for name in same]
     if outside:
-        target.losses.append(f"{first_and_count(outside, 'landmark')} outside the image cannot be painted")
+        target.losses.append(f"{all_points(outside)} outside the image, which a label map cannot hold")
     if merged:
-        target.losses.append(f"{first_and_count(merged, 'landmark')} lie in the voxel of another one and are lost")
+        target.losses.append(f"{all_points(merged)} in the voxel of another landmark")
     target.write_json({"labels": {"background": 0, **values}, "status": status}, NAME_FILES[0])

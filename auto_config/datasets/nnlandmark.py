@@ -28,7 +28,7 @@ from auto_config.datasets.label_maps import (
 from auto_config.datasets.model import Case, Problem
 from auto_config.datasets.options import ReadOptions, voxel_to_world, world_to_voxel
 from auto_config.datasets.points import Value, json_point, landmark_set, read_json, rows_of
-from auto_config.datasets.target import Target, first_and_count
+from auto_config.datasets.target import Target, all_points
 from auto_config.errors import UserError
 
 DATASET_FILE = "dataset.json"
@@ -232,7 +232,7 @@ def write_nnlandmark(target: Target) -> None:
         spacings[stem] = {"image_spacing": list(header.spacing), "annotation_spacing": None}
     if unpainted:
         target.losses.append(
-            f"{first_and_count(unpainted, 'landmark')} outside the image or in the voxel of another one are in "
+            f"{all_points(unpainted)} outside the image or in the voxel of another one are in "
             f"{POINTS_FILE} only, which nnLandmark does not train on"
         )
     training = [case for case in target.cases if case.split == "training"]

@@ -161,6 +161,15 @@ def file_stems(names: Iterable[str]) -> dict[str, str]:
     return stems
 
 
+_LISTED = 20
+
+
+def all_points(names: Sequence[str]) -> str:
+    """``"2 points ('a: AC', 'b: PC')"``: which points a loss is about; of very many the first."""
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"{len(names)} point{'' if len(names) == 1 else 's'} ({', '.join(map(repr, names[:_LISTED]))}{more})"
+
+
 def first_and_count(names: Sequence[str], what: str) -> str:
     """``"case 'a' and 3 more cases"``: who a loss is about."""
     more = len(names) - 1
