@@ -214,7 +214,7 @@ def test_the_module_for_slicer(running, world, tmp_path):
     found = server.infer("head", "lps1")
     assert [item.name for item in found] == list(NAMES)
     dragged = [Landmark(NAMES[0], DEFINED, (1.25, -2.5, 3.0)), *found[1:3], Landmark(NAMES[3], MISSING)]
-    server.submit("lps1", dragged, bundle.landmarks, tag="module")
+    server.submit("lps1", dragged, bundle, tag="module")
     kept = read_markups(world.studies / "labels" / "module" / "lps1.mrk.json")
     assert kept.names == NAMES
     assert kept.points[0].tolist() == [-1.25, 2.5, 3.0]

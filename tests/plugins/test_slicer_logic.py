@@ -23,9 +23,10 @@ from LandmarkBundlesLib.landmarks import (
     complete,
     from_answer,
     read_markups,
+    titles,
     write_markups,
 )
-from LandmarkBundlesLib.logic import LandmarkServer, Sample, ServerError, describe, multipart
+from LandmarkBundlesLib.logic import Bundle, LandmarkServer, Sample, ServerError, describe, multipart
 
 from auto_config.bundle_scripts import landmark_files
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN
@@ -104,6 +105,14 @@ def test_what_is_sent_is_checked():
     assert complete([POINTS[1]], NAMES) == [Landmark("AC"), POINTS[1], Landmark("nose Tip")]
 
 
+def test_an_image_may_have_any_number_of_a_landmark():
+    many = [Landmark("AC", DEFINED, (1.0, 2.0, 3.0)), POINTS[1], Landmark("AC", DEFINED, (4.0, 5.0, 6.0))]
+    check(many, NAMES, many=("AC",))
+    assert complete(many, NAMES) == [many[0], many[2], many[1], Landmark("nose Tip")]
+    assert titles(complete(many, NAMES)) == ["AC (1)", "AC (2)", "Größe, 1", "nose Tip"]
+    assert read_markups(write_markups(many)) == many
+
+
 def test_a_training_in_words():
     assert describe(None) == "No training yet"
     stats = {"epoch": 3, "max_epochs": 50, "loss": 0.25, "mre_mm": 1.5, "best_mre_mm": 1.25, "seconds_left": 120}
@@ -118,6 +127,7 @@ class FakeServer(BaseHTTPRequestHandler):
 
     asked: list = []  # noqa: RUF012  filled by the instances that http.server makes
     training = {"status": "RUNNING", "stats": {"epoch": 1, "max_epochs": 2}}  # noqa: RUF012
+    many: list = []  # noqa: RUF012
 
     def answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -126,7 +136,7 @@ class FakeServer(BaseHTTPRequestHandler):
         known = {
             "/info/": {
                 "bundles": {"head": {"trained": True}, "gone": {"trained": False}},
-                "models": {"head_points": {"labels": labels}},
+                "models": {"head_points": {"labels": labels, "many": self.many}},
                 "strategies": {"random": {}},
             },
             "/activelearning/random": {"id": "case 1", "path": "/nowhere/case 1.nii.gz"},
@@ -180,7 +190,7 @@ def test_requests(address, tmp_path):
     here = Sample("case 1", str(tmp_path / "case 1.nii.gz"), "case 1.nii.gz")
     assert server.download(here, "/nowhere") == tmp_path / "case 1.nii.gz"
     assert server.infer("head", "case 1") == [Landmark("AC", DEFINED, (-1.0, -2.0, 3.0), "confidence 0.50")]
-    server.submit("case 1", POINTS, NAMES)
+    server.submit("case 1", POINTS, Bundle("head", NAMES, True))
     method, _, headers, body = FakeServer.asked[-1]
     assert (method, headers["Content-Type"].partition(";")[0]) == ("PUT", "multipart/form-data")
     assert b'name="label"; filename="landmarks.mrk.json"' in body
@@ -198,7 +208,7 @@ def test_failures_are_one_line(address):
         server.infer("new", "case 1")
     assert refused.value.status == 409
     with pytest.raises(MarkupsError):
-        server.submit("case 1", POINTS, ("PC",))
+        server.submit("case 1", POINTS, Bundle("head", ("PC",), True))
     assert FakeServer.asked[-1][0] == "POST"  # nothing was sent
     with pytest.raises(ServerError, match="is the server running"):
         LandmarkServer("http://127.0.0.1:1", timeout=2).bundles()
@@ -343,6 +353,37 @@ def test_the_panel_works_through_an_image(slicer, address):
     folder = Path(widget.logic.folder.name)
     widget.cleanup()
     assert not folder.exists()
+
+
+def sent_landmarks():
+    """The points of the label that was sent last."""
+    body = next(body for method, _, _, body in reversed(FakeServer.asked) if method == "PUT")
+    text = body[body.index(b"\r\n\r\n", body.index(b"landmarks.mrk.json")) + 4 :].partition(b"\r\n--")[0]
+    return read_markups(text.decode())
+
+
+def test_the_panel_adds_one_more_where_there_may_be_many(slicer, address, monkeypatch):
+    monkeypatch.setattr(FakeServer, "many", ["AC"])
+    widget = importlib.import_module("LandmarkBundles").LandmarkBundlesWidget()
+    widget.setup()
+    widget.addressEdit.text, widget.tokenEdit.text = address, ""
+    for step in (widget.onConnect, widget.onNext, widget.onInfer, widget.onAnother):
+        widget.attempt(step)
+    assert not slicer.util.errorDisplay.called
+    assert widget.landmarkBox.texts == ["AC (1)", "AC (2)", "nose Tip"]
+    assert (widget.landmarkBox.currentIndex, widget.points.placed_next) == (1, 1)
+    widget.points.rows[1][1:] = [Node.PositionDefined, np.array([4.0, 5.0, 6.0])]  # a person clicks, in RAS
+    widget.attempt(widget.onSubmit)
+    first, second, nose = sent_landmarks()
+    assert [(point.name, point.position) for point in (first, second)] == [
+        ("AC", (-1.0, -2.0, 3.0)),
+        ("AC", (-4.0, -5.0, 6.0)),
+    ]
+    assert nose.status == UNDEFINED
+    widget.landmarkBox.setCurrentIndex(2)
+    widget.attempt(widget.onAnother)
+    assert "an image has one 'nose Tip'" in slicer.util.errorDisplay.call_args.args[0]
+    widget.cleanup()
 
 
 def test_all_files_are_in_the_extension():

@@ -18,6 +18,7 @@ from LandmarkBundlesLib.landmarks import (
     Landmark,
     MarkupsError,
     complete,
+    titles,
     write_markups,
 )
 from LandmarkBundlesLib.logic import Bundle, LandmarkServer, Sample, ServerError, describe
@@ -152,6 +153,9 @@ class LandmarkBundlesWidget(ScriptedLoadableModuleWidget):
         self.inferButton = self._button("Find landmarks", "Let the bundle find them; then drag points", self.onInfer)
         self.landmarkBox = qt.QComboBox()
         self.placeButton = self._button("Place", "Place the chosen landmark with the next click", self.onPlace)
+        self.anotherButton = self._button(
+            "Another", "Place one more of the chosen landmark, where an image may have any number of it", self.onAnother
+        )
         self.missingButton = self._button("Missing", "The chosen landmark is not in this image", self.onMissing)
         self.jumpButton = self._button("Show", "Move the slices to the chosen landmark", self.onShow)
         self.submitButton = self._button("Submit", "Store the points as the final label of the image", self.onSubmit)
@@ -161,7 +165,7 @@ class LandmarkBundlesWidget(ScriptedLoadableModuleWidget):
         form.addRow(self.inferButton)
         form.addRow("Landmark:", self.landmarkBox)
         row = qt.QHBoxLayout()
-        for button in (self.placeButton, self.missingButton, self.jumpButton):
+        for button in (self.placeButton, self.anotherButton, self.missingButton, self.jumpButton):
             row.addWidget(button)
         form.addRow(row)
         form.addRow(self.submitButton)
@@ -238,8 +242,20 @@ class LandmarkBundlesWidget(ScriptedLoadableModuleWidget):
         selection.SetActivePlaceNodeID(self.points.GetID())
         slicer.modules.markups.logic().StartPlaceMode(False)
 
+    def onAnother(self) -> None:
+        """Place one more of the chosen landmark with the next click."""
+        landmarks, index = self.logic.landmarks(self.points), self.landmarkBox.currentIndex
+        name = landmarks[index].name
+        if name not in self._bundle().many:
+            raise MarkupsError(f"an image has one '{name}'; press Place to move it")
+        last = max(place for place, landmark in enumerate(landmarks) if landmark.name == name)
+        landmarks.insert(last + 1, Landmark(name))
+        self._show(landmarks)
+        self.landmarkBox.setCurrentIndex(last + 1)
+        self.onPlace()
+
     def onMissing(self) -> None:
-        """Say that the chosen landmark is not in the image."""
+        """Say that the chosen landmark, or this one of several, is not in the image."""
         self.points.SetNthControlPointPositionMissing(self.landmarkBox.currentIndex)
 
     def onShow(self) -> None:
@@ -251,7 +267,7 @@ class LandmarkBundlesWidget(ScriptedLoadableModuleWidget):
         """Store the points as the final label."""
         bundle, image = self._bundle(), self._image()
         landmarks = self.logic.landmarks(self.points)
-        self._asked().submit(image.image_id, landmarks, bundle.landmarks)
+        self._asked().submit(image.image_id, landmarks, bundle)
         undecided = [landmark.name for landmark in landmarks if landmark.status == UNDEFINED]
         more = f" Not decided: {', '.join(undecided)}." if undecided else ""
         slicer.util.showStatusMessage(f"{image.image_id} is submitted.{more}", 5000)
@@ -301,10 +317,10 @@ class LandmarkBundlesWidget(ScriptedLoadableModuleWidget):
 
     def _show(self, landmarks: list[Landmark]) -> None:
         """Replace the point list."""
-        names = self._bundle().landmarks
+        shown = complete(landmarks, self._bundle().landmarks)
         self._remove(self.points)
-        self.points = self.logic.show_landmarks(complete(landmarks, names), self._image().image_id)
-        _fill(self.landmarkBox, list(names))
+        self.points = self.logic.show_landmarks(shown, self._image().image_id)
+        _fill(self.landmarkBox, titles(shown))
 
     @staticmethod
     def _remove(node) -> None:  # noqa: ANN001  a node of Slicer
@@ -316,7 +332,13 @@ class LandmarkBundlesWidget(ScriptedLoadableModuleWidget):
         for button in (self.nextButton, self.trainButton, self.stopButton):
             button.enabled = connected
         self.inferButton.enabled = connected and self.sample is not None
-        for button in (self.placeButton, self.missingButton, self.jumpButton, self.submitButton):
+        for button in (
+            self.placeButton,
+            self.anotherButton,
+            self.missingButton,
+            self.jumpButton,
+            self.submitButton,
+        ):
             button.enabled = self.points is not None
 
 

@@ -94,13 +94,29 @@ def write_markups(landmarks: Sequence[Landmark], name: str = "Landmarks") -> str
 
 
 def complete(landmarks: Sequence[Landmark], names: Sequence[str]) -> list[Landmark]:
-    """The landmarks in the order of `names`; one that is not there is undefined."""
-    by_name = {landmark.name: landmark for landmark in landmarks}
-    return [by_name.get(name, Landmark(name)) for name in names]
+    """The landmarks in the order of `names`, all of a name together; one that is not there is undefined."""
+    found = []
+    for name in names:
+        found += [landmark for landmark in landmarks if landmark.name == name] or [Landmark(name)]
+    return found
 
 
-def check(landmarks: Sequence[Landmark], names: Sequence[str]) -> None:
+def titles(landmarks: Sequence[Landmark]) -> list[str]:
+    """A text for each landmark to choose it by: its name, with a number where the name is there several times."""
+    names = [landmark.name for landmark in landmarks]
+    return [
+        f"{name} ({names[: index + 1].count(name)})" if names.count(name) > 1 else name
+        for index, name in enumerate(names)
+    ]
+
+
+def check(landmarks: Sequence[Landmark], names: Sequence[str], many: Sequence[str] = ()) -> None:
     """Refuse what the server would refuse, before it is sent.
+
+    Args:
+        landmarks: what is to be sent.
+        names: of the bundle.
+        many: those that an image may have any number of.
 
     Raises:
         MarkupsError: an unknown name, a name that occurs twice, or no landmark at all is placed or missing.
@@ -110,7 +126,7 @@ def check(landmarks: Sequence[Landmark], names: Sequence[str]) -> None:
         if name not in names:
             raise MarkupsError(f"'{name}' is no landmark of this bundle; rename the point to one of {', '.join(names)}")
     for name in given:
-        if given.count(name) > 1:
+        if given.count(name) > 1 and name not in many:
             raise MarkupsError(f"'{name}' occurs {given.count(name)} times; delete or rename the others")
     if all(landmark.status == UNDEFINED for landmark in landmarks):
         raise MarkupsError("no landmark is placed; place some, or say that they are missing")

@@ -42,11 +42,13 @@ class Bundle:
         name: of the bundle.
         landmarks: their names in order.
         trained: whether it can find them already.
+        many: landmarks that an image may have any number of.
     """
 
     name: str
     landmarks: tuple[str, ...]
     trained: bool
+    many: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class LandmarkServer:
                 continue  # the server says why with the name; nothing can be done with it here
             labels = task.get("labels", {})
             ordered = sorted(labels, key=labels.get) if isinstance(labels, Mapping) else list(labels)
-            found.append(Bundle(name, tuple(ordered), bool(state.get("trained"))))
+            found.append(Bundle(name, tuple(ordered), bool(state.get("trained")), tuple(task.get("many", ()))))
         if not found:
             raise ServerError(f"{self.url} serves no landmark bundles; start it with `auto_config serve`")
         return found
@@ -144,20 +146,20 @@ class LandmarkServer:
         answer = self._json("POST", address, fields={"params": "{}"})
         return from_answer(answer["landmarks"])
 
-    def submit(self, image_id: str, landmarks: Sequence[Landmark], names: Sequence[str], tag: str = "final") -> None:
+    def submit(self, image_id: str, landmarks: Sequence[Landmark], bundle: Bundle, tag: str = "final") -> None:
         """Store the landmarks of an image.
 
         Args:
             image_id: the image.
             landmarks: LPS mm.
-            names: that the bundle has.
+            bundle: whose landmarks they are.
             tag: ``final`` is what people have checked, and what training uses.
 
         Raises:
             MarkupsError: they are no landmarks of the bundle.
             ServerError: the server refused them, or no answer.
         """
-        check(landmarks, names)
+        check(landmarks, bundle.landmarks, bundle.many)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "landmarks.mrk.json"
             file.write_text(write_markups(landmarks), encoding="utf-8")
