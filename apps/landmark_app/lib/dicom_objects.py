@@ -79,7 +79,7 @@ def write_report(
     frame = str(slices[0].FrameOfReferenceUID)
     groups = [
         _group(name, point, status, frame, confidence=confidence.get(name), radius_mm=radius_mm.get(name))
-        for name, point, status in ((landmarks.names[index], *rest) for index, *rest in landmarks.rows())
+        for name, point, status in _named_rows(landmarks)
     ]
     device = hd.sr.DeviceObserverIdentifyingAttributes(uid=hd.UID(), name=MANUFACTURER, manufacturer_name=MANUFACTURER)
     observer = hd.sr.ObserverContext(codes.DCM.Device, device)
@@ -216,6 +216,11 @@ def _with_distances(slices: Sequence[Dataset]) -> list[Dataset]:
         shallow.SliceThickness = one.get("SliceThickness") or distance
         filled.append(shallow)
     return filled
+
+
+def _named_rows(landmarks: LandmarkSet) -> list[tuple[str, np.ndarray, int]]:
+    """Name, point (RAS mm, NaN where not present) and status of each landmark, or of each of its instances."""
+    return [(landmarks.names[index], point, status) for index, point, status in landmarks.rows()]
 
 
 def _group(

@@ -67,7 +67,7 @@ def unseen_cases(root: Path, cases: TrainingCases, seen: Seen) -> Unseen:
             return Unseen([], reason)
         own: set[str] = set()
     else:
-        paths = {item["image"]: (Path(item["image"]),) for item in cases.validation}
+        paths: dict[str, tuple[Path, ...]] = {item["image"]: (Path(item["image"]),) for item in cases.validation}
         own = set() if seen.own == NOTHING else set(training_cases(root, paths))
     unseen = [item for item in cases.validation if item["image"] not in own and not seen.has(Path(item["image"]))]
     known = len(cases.validation) - len(unseen)
