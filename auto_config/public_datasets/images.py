@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 from PIL import Image as PillowImage
 
+from auto_config.bundle_scripts.pictures import OWN_SOFTWARE
 from auto_config.datasets.entries import absolute
 from auto_config.errors import UserError
 from auto_config.public_datasets.benchmark import SourceImage
@@ -21,7 +22,7 @@ _NIFTI = (".nii.gz", ".nii")
 _ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
 _CM_IN_MM = 10.0
 _TIFF_CENTIMETRES = 3
-_TIFF_X, _TIFF_Y, _TIFF_UNIT = 282, 283, 296
+_TIFF_X, _TIFF_Y, _TIFF_UNIT, _TIFF_SOFTWARE = 282, 283, 296, 305
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,8 @@ def write_picture(path: Path, array: np.ndarray, pixel_mm: float) -> None:
         pixel_mm: Size of a pixel, both ways.
     """
     per_centimetre = _CM_IN_MM / pixel_mm
-    tags = {_TIFF_X: per_centimetre, _TIFF_Y: per_centimetre, _TIFF_UNIT: _TIFF_CENTIMETRES}
+    size = {_TIFF_X: per_centimetre, _TIFF_Y: per_centimetre, _TIFF_UNIT: _TIFF_CENTIMETRES}
+    tags = {**size, _TIFF_SOFTWARE: OWN_SOFTWARE}
     PillowImage.fromarray(array).save(path, format="TIFF", compression="tiff_adobe_deflate", tiffinfo=tags)
 
 

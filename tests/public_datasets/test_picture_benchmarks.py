@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from auto_config.datasets.images import read_header
 from auto_config.errors import UserError
 from auto_config.public_datasets import hand_xray, isbi2015
 from auto_config.public_datasets.images import picture_array, write_picture
@@ -105,3 +106,6 @@ def test_a_picture_keeps_its_grey_values_and_the_size_of_its_pixels(tmp_path, dt
         for tag in (282, 283):
             # At 3000 pixels the size of a pixel is exact to a thousandth of one.
             assert abs(10 / float(picture.tag_v2[tag]) / size - 1) * 3000 < 1e-3
+    header = read_header(tmp_path / "a.tif")
+    assert header.unit == "mm"
+    assert header.notes == ()  # the size is meant, nobody has to be warned of it
