@@ -11,6 +11,7 @@ import pytest
 from auto_config import cli
 from auto_config.bundle_scripts.landmark_files import write_markups
 from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.datasets.properties import Properties, write_properties
 from auto_config.errors import UserError
 from auto_config.evaluation import evaluate
 from auto_config.level_set_files import LevelSets, read_level_sets, write_level_sets
@@ -124,3 +125,15 @@ def test_files_that_cannot_be_used_are_one_line(predicted, capsys):
     (out / "d.regions.npz").write_bytes(b"PK damaged")
     assert cli.main(["evaluate", str(out), str(truth)]) == 2
     assert "d.regions.npz: cannot be read" in (said := capsys.readouterr().err) and said.count("\n") == 1
+
+
+def test_ends_that_changed_places_have_the_region_of_the_end_that_they_were_taken_for(predicted):
+    truth, out = predicted
+    write_properties(truth / "landmarks.json", NAMES, Properties(exchangeable=(NAMES,)))
+    for case in ("c", "d"):  # the truth calls each end by the name of the other
+        points = np.array([world((2, 2, 3)), world((1, 2, 3))])
+        write_markups(truth / f"landmarks/{case}.mrk.json", LandmarkSet(NAMES, points, np.ones(2)))
+        write_level_sets(out / f"{case}.regions.npz", sets_of([[(1, 2, 3)], [(2, 2, 3)]]))
+    evaluate(out, truth)
+    row = json.loads((out / "metrics.json").read_text())["regions"]["level set"]["0.9"]
+    assert (row["share"], row["count"]) == (1.0, 4)
