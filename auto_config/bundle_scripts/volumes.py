@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
-from .image_header import Header
+from .image_header import LARGEST_MM, Header
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
@@ -45,7 +45,8 @@ def _nifti_header(nifti: Any, path: Path) -> Header:
         if sform_code and qform_code:
             # A qform that cannot be decoded does no harm where the sform is used.
             with contextlib.suppress(HeaderDataError, ValueError):
-                second_affine = np.asarray(nifti.get_qform(), dtype=np.float64)
+                qform = np.asarray(nifti.get_qform(), dtype=np.float64)
+                second_affine = qform if (np.abs(qform) <= LARGEST_MM).all() else None
         oriented = bool(sform_code or qform_code)
     return Header(
         shape=shape[:3],

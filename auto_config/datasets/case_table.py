@@ -14,6 +14,7 @@ from pathlib import Path
 from auto_config.bundle_scripts.landmark_files import atomic_write_text
 from auto_config.datasets.entries import Entry
 from auto_config.datasets.model import Case, Problem
+from auto_config.datasets.names import mistyped
 from auto_config.datasets.tables import placement, read_table, row_of
 from auto_config.errors import UserError
 
@@ -58,6 +59,9 @@ def place_entries(path: Path, entries: Sequence[Entry]) -> tuple[list[Entry], li
     known = {entry.name for entry in entries}
     placed: dict[str, tuple[str, int | None, str | None]] = {}
     problems: list[Problem] = []
+    if slip := mistyped(header, _COLUMNS):
+        message = f"{path}: column {slip[0]!r} is not read; if {slip[1]!r} is meant, rename it"
+        problems.append(Problem("warning", message))
     wrong: set[str] = set()
     for number, values in lines:
         row = dict(zip(header, values, strict=False))

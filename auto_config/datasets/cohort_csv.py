@@ -30,9 +30,10 @@ from auto_config.datasets.case_files import find_images
 from auto_config.datasets.entries import Entry, Reading, absolute
 from auto_config.datasets.images import image_stem, is_image
 from auto_config.datasets.model import Problem
+from auto_config.datasets.names import mistyped
 from auto_config.datasets.options import ReadOptions
 from auto_config.datasets.points import Value, is_word, landmark_set, numbers
-from auto_config.datasets.table_layout import Layout, table_layout
+from auto_config.datasets.table_layout import SAYING_COLUMNS, Layout, table_layout
 from auto_config.datasets.tables import (
     SYSTEM_WORDS,
     System,
@@ -89,6 +90,9 @@ def read_cohort_csv(source: Path, options: ReadOptions) -> Reading:
     if layout.unread:
         listed = ", ".join(map(repr, layout.unread))[:200]
         message = f"{source}: columns {listed} are not read, they are no whole point; complete or rename them"
+        reading.problems.append(Problem("warning", message))
+    if slip := mistyped(layout.header, SAYING_COLUMNS):
+        message = f"{source}: column {slip[0]!r} is not read; if {slip[1]!r} is meant, rename it"
         reading.problems.append(Problem("warning", message))
     cases: dict[str, _Rows] = {}
     broken: set[str] = set()

@@ -21,6 +21,7 @@ from auto_config.datasets.entries import Entry, Reading, absolute
 from auto_config.datasets.images import image_stem, image_suffix, is_image
 from auto_config.datasets.label_maps import label_names, read_label_map
 from auto_config.datasets.model import Case, Problem
+from auto_config.datasets.names import mistyped
 from auto_config.datasets.options import ReadOptions
 from auto_config.datasets.points import read_json, shown
 from auto_config.datasets.properties import Properties, parse_properties, properties_document
@@ -30,6 +31,7 @@ from auto_config.errors import UserError
 
 FILE_NAME = "datalist.json"
 _SPLITS = {"training": "training", "validation": "training", "test": "test", "testing": "test"}
+_ITEM_KEYS = ("case", "image", "label", "fold", "group", "raters")
 _VALIDATION_FOLD = 0
 
 
@@ -76,6 +78,9 @@ def read_datalist(source: Path, options: ReadOptions) -> Reading:
     for section, split, number, item in items:
         where = f"{source}: {section} item {number}"
         try:
+            if isinstance(item, Mapping) and (slip := mistyped([str(key) for key in item], _ITEM_KEYS)):
+                message = f"{where}: has the key {slip[0]!r}, which is not read; if {slip[1]!r} is meant, correct it"
+                reading.problems.append(Problem("warning", message, _name(item)))
             read = _Item(item, root, where, spatial_dims=dims, options=options, labels=labels)
             entry = read.entry(split, is_validation=section == "validation")
         except (LandmarkFileError, UserError) as error:

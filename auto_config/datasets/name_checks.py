@@ -59,9 +59,10 @@ def name_problems(
                 told |= {name, slip}
                 rare, common = sorted((name, slip), key=lambda one: len(holders[one]))
                 without = holders[rare][0]
+                others = f"{len(holders[common])} other{'' if len(holders[common]) == 1 else 's'}"
                 message = (
                     f"landmark {rare!r} is in {len(holders[rare])} of {len(entries)} cases only, {common!r} in "
-                    f"{len(holders[common])} others; if {common!r} is meant, rename it, otherwise"
+                    f"{others}; if {common!r} is meant, rename it, otherwise"
                 )
                 name = rare  # noqa: PLW2901 - the warning is about this one
             else:

@@ -90,6 +90,11 @@ def read_nnlandmark(source: Path, options: ReadOptions) -> Reading:
     for case in sorted(set(points) - known, key=natural_key):
         message = f"{source / POINTS_FILE}: case {case!r} has no image; add it, until then the case is left out"
         problems.append(Problem("warning", message, case))
+    for file, what in ((SPLITS_FILE, folds), (DATASET_FILE, stated)):
+        if unknown := sorted(set(what) - known, key=natural_key):
+            message = f"{source / file}: names case {unknown[0]!r}, which has no image ({len(unknown)} such)"
+            message += "; correct the name"
+            problems.append(Problem("warning", message, unknown[0]))
     return Reading(entries, problems, tuple(names.values()), spatial_dims=dims)
 
 

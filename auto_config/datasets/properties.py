@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 
 from auto_config.bundle_scripts.landmark_files import atomic_write_text
 from auto_config.bundle_scripts.landmarks import duplicate_names, name_problem
-from auto_config.datasets.names import similar_name
+from auto_config.datasets.names import mistyped, similar_name
 from auto_config.datasets.points import read_json
 from auto_config.errors import UserError
 
@@ -23,6 +23,7 @@ FILE_NAME = "landmarks.json"
 """Name of the file in the folder of a data set."""
 
 Kind = Literal["distance", "angle", "ratio"]
+_SECTIONS = ("landmarks", "measures", "notes", "pixel_spacing")
 _KEYS = ("name", "pair", "exchangeable", "instances", "description")
 _KINDS = get_args(Kind)
 _POINTS = {"distance": (2,), "angle": (3, 4), "ratio": (4,)}
@@ -117,6 +118,8 @@ def parse_properties(document: Any, where: str) -> tuple[tuple[str, ...], Proper
         if row.get("instances", "one") not in ("one", "many"):
             raise UserError(f"{where}: 'instances' of {row['name']!r} is {row['instances']!r}; allowed: one, many")
     _check_keys(rows, where)
+    if slip := mistyped(list(document), _SECTIONS):
+        raise UserError(f"{where}: has the key {slip[0]!r}; if {slip[1]!r} is meant, correct it")
     notes = document.get("notes") or []
     if not isinstance(notes, list):
         raise UserError(f"{where}: 'notes' needs a list of sentences; correct it or leave it out")

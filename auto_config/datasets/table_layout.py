@@ -12,7 +12,7 @@ from auto_config.datasets.tables import CASE_COLUMNS, ENDINGS, LANDMARK_COLUMNS,
 from auto_config.errors import UserError
 
 _AXES = "xyz"
-_SAYING = ("status", "present", "split", "fold", "group", "coordinate_system")
+SAYING_COLUMNS = ("status", "present", "split", "fold", "group", "coordinate_system")
 """Columns that say something of a line."""
 _SYSTEM = "(" + "|".join(re.escape(ending) for ending in ENDINGS) + ")"
 # ``AC_x_ras_mm``, ``x_AC``, ``x1``, in this order: a name may itself begin or end with x.
@@ -65,7 +65,7 @@ def table_layout(header: Sequence[str], path: Path) -> Layout:
     landmark = next((name for name in LANDMARK_COLUMNS if name in lower), None)
     point = _long_point(lower)
     if landmark is not None and point is not None:
-        used = {*(lower[place] for place in point.places), case, landmark, *image, *_SAYING}
+        used = {*(lower[place] for place in point.places), case, landmark, *image, *SAYING_COLUMNS}
         if repeated := duplicate_names(name for name in lower if name in used):
             raise UserError(f"{path}: column {repeated[0]!r} occurs twice; keep one of them")
         return Layout(lower, case, image, landmark, point, per_line="coordinate_system" in lower)

@@ -2,6 +2,8 @@
 
 import io
 import json
+import struct
+import warnings
 import zipfile
 
 import pytest
@@ -161,6 +163,18 @@ def test_a_long_field_of_an_nrrd_does_not_end_the_process(ending, line, tmp_path
     assert in_a_child(read) == 0
 
 
+@pytest.mark.parametrize("code", ["sform", "qform"])
+def test_a_header_of_lengths_without_end_is_an_error_and_no_overflow(code, tmp_path):
+    (path,) = IMAGES["nifti2"](tmp_path)
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<ii", content, 344, 1, 1)  # qform_code, sform_code
+    struct.pack_into("<d", content, 400 if code == "sform" else 112, -1e200)  # srow_x, or pixdim[1]
+    path.write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        assert image_outcome(tmp_path) == ("error" if code == "sform" else "read")
+
+
 @pytest.mark.parametrize("line", ["# " + "9" * 3000, "content: " + "9" * 3000, "Segment0_Tags:=" + "a:b|" * 3000])
 def test_free_text_of_an_nrrd_may_be_long(line, tmp_path):
     IMAGES["nrrd"](tmp_path)
@@ -170,3 +184,79 @@ def test_free_text_of_an_nrrd_may_be_long(line, tmp_path):
     path.write_bytes(head + b"\n" + line.encode() + separator + voxels)
     assert image_outcome(tmp_path) == "read"
     assert (read_header(path).affine == before.affine).all()
+
+
+@pytest.mark.parametrize(
+    ("parser", "which", "change", "said"),
+    [
+        (
+            "datalist",
+            0,
+            ('"raters"', '"rater"'),
+            "training item 1: has the key 'rater', which is not read; if 'raters'",
+        ),
+        (
+            "landmarks_json_and_cases_csv",
+            1,
+            "split",
+            "splt",
+            "cases.csv: column 'splt' is not read; if 'split' is meant",
+        ),
+        ("csv", 0, ("status", "staus"), "points.csv: column 'staus' is not read; if 'status' is meant, rename it"),
+        (
+            "nnlandmark",
+            2,
+            ('"val": ["ben"]', '"val": ["bn"]'),
+            "splits_final.json: names case 'bn', which has no image",
+        ),
+        (
+            "nnlandmark",
+            0,
+            ('"status": {}', '"status": {"bn": {}}'),
+            "dataset.json: names case 'bn', which has no image",
+        ),
+    ],
+)
+def test_a_slip_of_the_pen_that_would_lose_something_is_told(parser, which, change, said, tmp_path):
+    right, wrong = change
+    path = EXAMPLES[parser][1](tmp_path)[which]
+    assert right in path.read_text()
+    path.write_text(path.read_text().replace(right, wrong, 1))
+    dataset, problems = read_dataset(tmp_path)
+    assert len(dataset.cases) == 2
+    assert any(said in message for message in messages(problems))
+
+
+@pytest.mark.parametrize("parser", ["landmarks_json_and_cases_csv", "datalist"])
+def test_a_section_of_landmarks_json_under_another_key_is_an_error(parser, tmp_path):
+    path = made(parser, tmp_path)
+    path.write_text(path.read_text().replace('"measures"', '"mesures"'))
+    with pytest.raises(UserError, match="has the key 'mesures'; if 'measures' is meant"):
+        read_dataset(tmp_path)
+
+
+def test_a_name_that_a_table_lacks_is_told_with_its_case(tmp_path):
+    table = made("csv", tmp_path)
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join(line for line in lines if not line.startswith('ben,"PC')))
+    _, problems = read_dataset(tmp_path)
+    assert f"{table}: case 'ben': has no landmark 'PC, left', which is in 1 of 2 cases only" in messages(problems)[0]
+
+
+def test_a_case_whose_lines_are_wrong_is_not_said_to_have_none(tmp_path):
+    table = made("csv", tmp_path)
+    table.write_text(
+        table.read_text().replace("ben,AC,1.0", "ben,AC,one").replace('ben,"PC, left",3.0', 'ben,"PC, left",x')
+    )
+    _, problems = read_dataset(tmp_path)
+    assert {problem.severity for problem in problems} == {"error"}
+    assert not any("no line in" in message for message in messages(problems))
+
+
+def test_a_slip_in_a_name_is_one_warning_about_the_file_that_has_it(tmp_path):
+    path = EXAMPLES["json"][1](tmp_path)[1]
+    path.write_text(path.read_text().replace("PC, left", "PC, lefft"))
+    _, problems = read_dataset(tmp_path)
+    (warning,) = [problem for problem in problems if problem.severity == "warning"]
+    assert "landmark 'PC, left' is in 1 of 2 cases only" in warning.message
+    assert "'PC, lefft' in 1 other; if 'PC, lefft' is meant" in warning.message
