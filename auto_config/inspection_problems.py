@@ -46,7 +46,7 @@ def problem_lines(problems: Sequence[Problem]) -> list[tuple[str, str]]:
     Returns:
         Severity and line, errors before warnings.
     """
-    lines = []
+    lines: list[tuple[str, str]] = []
     for group in group_problems(problems):
         severity, first = group[0].severity, group[0].message
         shown = _SHOWN_PER_GROUP
