@@ -101,6 +101,7 @@ def calibrate(
     if data is None:
         found = _validation_cases(root, names, device)
     else:
+        weight_files(root)  # says that there are none before anything is read
         source = CaseSource(Path(data), missing=missing, outside=outside, **reading)  # type: ignore[arg-type]
         items, notes = other_cases(root, source, names, spatial_dims=spatial_dims, unit=unit)
         found = predict_other_cases(root, items, device=device)

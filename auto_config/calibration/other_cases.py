@@ -15,6 +15,7 @@ from rich.progress import track
 from auto_config.bundle.opened import OpenBundle, open_bundle
 from auto_config.bundle_scripts.landmarks import UNKNOWN
 from auto_config.calibration.out_of_fold import DATALIST, OutOfFold, predict_case, stacked
+from auto_config.calibration.seen_labels import file_hash, labels_seen
 from auto_config.datasets import Case, Dataset, Problem, read_dataset
 from auto_config.datasets.assembly import Missing
 from auto_config.datasets.checks import Outside
@@ -96,7 +97,7 @@ def other_cases(
     _report([*(problem for one in measured for problem in one.problems), *duplicate_problems(cases, digests)], given)
     if spatial_dims == 2:
         _check_pixel_sizes(measured, spacing, bundle)
-    notes = _check_voxels(bundle, measured, given.workers)
+    notes = [*_check_labels(bundle, dataset.cases), *_check_voxels(bundle, measured, given.workers)]
     items = [_item(case, names) for case in cases]
     lacking = [k for k, name in enumerate(names) if all(item["label"][name] in ("unknown", "absent") for item in items)]
     if lacking:
@@ -241,6 +242,19 @@ def _check_voxels(bundle: Path, measured: Sequence[MeasuredCase], workers: int |
         return [
             f"{gone} of {len(listed)} training images are not there, so nobody checked that no case is one of these"
         ]
+    return []
+
+
+def _check_labels(bundle: Path, cases: Sequence[Case]) -> list[str]:
+    """Refuse images that a training in the server has seen, by their bytes."""
+    seen = labels_seen(bundle)
+    if seen is None:
+        return [
+            "nobody knows which labelled images a training in the server has seen, so these cases may be among them"
+        ]
+    twins = [case for case in cases if any(file_hash(path) in seen for path in case.image)] if seen else []
+    if twins:
+        raise UserError(_was_seen(bundle, twins[0], len(twins)))
     return []
 
 

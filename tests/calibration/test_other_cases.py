@@ -1,17 +1,20 @@
 """Which cases `calibrate --data` takes, what it makes of them, and which it refuses in one line."""
 
+import hashlib
 import json
 import shutil
 
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from auto_config import cli
 from auto_config.bundle_scripts.landmark_files import write_markups
 from auto_config.bundle_scripts.landmarks import LandmarkSet
 from auto_config.calibration.other_cases import CaseSource, other_cases
+from auto_config.calibration.out_of_fold import fingerprint_of
 from auto_config.errors import UserError
 
 NAMES = ["tip", "base"]
@@ -122,6 +125,39 @@ def test_what_could_not_be_compared_is_said(bundle, data):
     ]
     (bundle / "data" / "datalist.json").unlink()
     assert "nobody checked that none of its networks was trained on these cases" in taken(bundle, data)[1][0]
+
+
+def trained_in_the_server(bundle, *, in_use, images, number=1.0):
+    """A bundle after a training from labels: its own weights, and what the record says of them."""
+    labels = bundle / "models" / "fold_labels"
+    labels.mkdir()
+    for path, value in ((bundle / "models" / "model.pt", number), (labels / "model.pt", 1.0)):
+        torch.save({"weight": torch.tensor([value])}, path)
+    before = {"images": {"old.nii.gz": "0"}, "own": "everything"}
+    record = {"weights_before": "others", "before": before, "after": {"images": images, "own": "everything"}}
+    if in_use == "before":
+        record |= {"weights_before": fingerprint_of(bundle / "models" / "model.pt"), "before": record["after"]}
+    (labels / "seen.json").write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(("in_use", "number"), [("after", 1.0), ("before", 2.0)])
+def test_an_image_that_the_server_trained_on_is_refused(bundle, data, capsys, in_use, number):
+    content = hashlib.sha256((data / "images" / "dora.nii.gz").read_bytes()).hexdigest()
+    trained_in_the_server(bundle, in_use=in_use, images={"other name.nii.gz": content}, number=number)
+    (line,) = refusal(bundle, data, capsys)
+    assert "dora.nii.gz: case 'dora' is a training case of" in line
+    assert taken(bundle, data, cases=["carl"])[1] == []
+
+
+def test_a_training_in_the_server_counts_as_long_as_its_weights_are_in_use(bundle, data):
+    content = hashlib.sha256((data / "images" / "dora.nii.gz").read_bytes()).hexdigest()
+    trained_in_the_server(bundle, in_use="after", images={"dora.nii.gz": content}, number=3.0)
+    assert len(taken(bundle, data)[0]) == 3
+    record = bundle / "models" / "fold_labels" / "seen.json"
+    for text in ("{", json.dumps({"weights_before": "x", "before": {}, "after": {"images": None}})):
+        torch.save({"weight": torch.tensor([1.0])}, bundle / "models" / "model.pt")
+        record.write_text(text)
+        assert "nobody knows which labelled images" in taken(bundle, data)[1][0]
 
 
 @pytest.mark.parametrize("change", ["unlabelled", "none"])
