@@ -23,6 +23,7 @@ from auto_config.calibration.command import calibrate
 from auto_config.creation import create
 from auto_config.evaluation.command import evaluate
 from auto_config.prediction import predict
+from auto_config.training import train
 
 SPACING, SHAPE, CASES = 2.0, (28, 28, 28), 6
 NAMES = ("bud", "end 1", "end 2")
@@ -176,6 +177,13 @@ def test_the_whole_way_of_a_calibration(trained, tmp_path, capsys):
     regions = json.loads((out / "metrics.json").read_text())["regions"]
     assert regions["ball"]["0.5"]["count"] >= 4 and regions["ball"]["0.5"]["share"] == 1.0
     assert regions["ball"]["0.5"]["count"] == regions["ellipsoid"]["0.5"]["count"]
+
+
+def test_a_training_ends_with_a_calibration(trained, monkeypatch):
+    lines = []
+    monkeypatch.setattr("auto_config.training.child.run", lambda line, **_: lines.append(line) or 0)
+    assert train(trained[1], max_epochs=1) == 0
+    assert [line[2:4] for line in lines] == [["monai.bundle", "run"], ["auto_config", "calibrate"]]
 
 
 def test_a_pair_in_crops_of_their_own(server, tmp_path):
