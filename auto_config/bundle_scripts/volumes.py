@@ -17,6 +17,7 @@ ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 VOLUME_SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
 """Endings of files that hold volumes (or one slice, which is read as a picture)."""
 
+_ITK_AXES = (2, 3, 4)
 _NRRD_SUFFIXES = (".nrrd", ".nhdr")
 _NRRD_FIELD = 500
 """Characters of a field in the header of an NRRD; those of a real one have at most two hundred."""
@@ -72,6 +73,9 @@ def itk_header(path: Path) -> Header:
     image_io.SetFileName(str(path))
     image_io.ReadImageInformation()
     dims = int(image_io.GetNumberOfDimensions())
+    if dims not in _ITK_AXES:
+        # ITK would load all of its modules, for a minute, to find a reader that it does not have.
+        raise ValueError(f"it has {dims} axes, an image has 2 or 3")
     spatial = min(dims, 3)
     directions = np.array([image_io.GetDirection(axis) for axis in range(dims)], dtype=np.float64)
     spacing = np.array([image_io.GetSpacing(axis) for axis in range(dims)], dtype=np.float64)

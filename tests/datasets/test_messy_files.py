@@ -11,8 +11,13 @@ from format_examples import EXAMPLES, PIXELS, POINTS
 from image_examples import IMAGES, image_outcome, in_a_child, the_image
 
 from auto_config.datasets import read_dataset
-from auto_config.datasets.images import read_header
+from auto_config.datasets.images import read_header, read_image
 from auto_config.errors import UserError
+
+_GEOMETRY = (
+    *("NDims", "DimSize", "TransformMatrix", "Offset"),
+    *("CenterOfRotation", "AnatomicalOrientation", "ElementSpacing"),
+)
 
 
 def made(name, folder):
@@ -163,6 +168,19 @@ def test_a_long_field_of_an_nrrd_does_not_end_the_process(ending, line, tmp_path
     assert in_a_child(read) == 0
 
 
+@pytest.mark.parametrize(("axes", "sizes"), [(1, "720"), (5, "8 9 10 1 1")])
+def test_an_image_of_one_axis_or_of_five_is_an_error_at_once(axes, sizes, tmp_path):
+    IMAGES["mhd"](tmp_path)
+    path = the_image(tmp_path)
+    lines = [line for line in path.read_text().splitlines() if line.split(" ")[0] not in _GEOMETRY]
+    data = [line for line in lines if line.startswith("ElementDataFile")]
+    lines = [line for line in lines if line not in data]
+    path.write_text("\n".join([*lines, f"NDims = {axes}", f"DimSize = {sizes}", *data]) + "\n")
+    for read in (read_header, read_image):
+        with pytest.raises(UserError, match=rf"image\.mhd: image cannot be read \(it has {axes} axes"):
+            read(path)
+
+
 @pytest.mark.parametrize("code", ["sform", "qform"])
 def test_a_header_of_lengths_without_end_is_an_error_and_no_overflow(code, tmp_path):
     (path,) = IMAGES["nifti2"](tmp_path)
@@ -193,22 +211,11 @@ def test_free_text_of_an_nrrd_may_be_long(line, tmp_path):
             "datalist",
             0,
             ('"raters"', '"rater"'),
-            "training item 1: has the key 'rater', which is not read; if 'raters'",
+            "item 1: has the key 'rater', which is not read; if 'raters' is meant",
         ),
-        (
-            "landmarks_json_and_cases_csv",
-            1,
-            "split",
-            "splt",
-            "cases.csv: column 'splt' is not read; if 'split' is meant",
-        ),
+        ("landmarks_json_and_cases_csv", 1, ("split", "splt"), "cases.csv: column 'splt' is not read; if 'split' is"),
         ("csv", 0, ("status", "staus"), "points.csv: column 'staus' is not read; if 'status' is meant, rename it"),
-        (
-            "nnlandmark",
-            2,
-            ('"val": ["ben"]', '"val": ["bn"]'),
-            "splits_final.json: names case 'bn', which has no image",
-        ),
+        ("nnlandmark", 2, ('"val": ["ben"]', '"val": ["bn"]'), "splits_final.json: names case 'bn', which has no"),
         (
             "nnlandmark",
             0,
