@@ -142,10 +142,11 @@ def decoder(plan: Plan, stage: Json) -> Json:
     if not has_instances(plan) or (two_stages(plan) and stage["name"] == "fine"):
         return one
     return {
-        "_target_": "scripts.nms.InstanceDecoder",
+        "_target_": "scripts.instance_decoding.InstanceDecoder",
         "decoder": one,
         "instances": "@instances",
         "spacing": stage["spacing"],
+        "reach_mm": plan.value("heatmap_radius_mm"),
     }
 
 

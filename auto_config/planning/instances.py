@@ -62,7 +62,7 @@ def plan_instances(fingerprint: Fingerprint, spacing: list[float], heatmap_radiu
     if exchangeable:
         reasons.append(
             f"{len(exchangeable)} pairs may change places: both channels learn the maximum of both cones, and the two "
-            "highest peaks are the two points"
+            "places that the mass of the heatmap is nearest to are the two points"
         )
     reason = "; ".join(reasons) or "every landmark is there once, and none is declared to change places"
     return Decision({"many": many, "exchangeable": exchangeable}, reason)

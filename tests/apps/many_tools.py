@@ -47,10 +47,11 @@ def write_many_bundle(root: Path, sutures=SUTURES, nasion=NASION) -> Path:
         "models": "$@bundle_root + '/models'",
     }
     inference["decoder"] = {
-        "_target_": "scripts.nms.InstanceDecoder",
+        "_target_": "scripts.instance_decoding.InstanceDecoder",
         "decoder": {"_target_": "scripts.decoding.PeakDecoder"},
         "instances": "@instances",
         "spacing": [1.0, 1.0, 1.0],
+        "reach_mm": 6.0,
     }
     for step in inference["postprocessing"]["transforms"]:
         if step["_target_"].endswith("LandmarkResultd"):

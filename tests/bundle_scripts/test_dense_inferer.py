@@ -12,9 +12,9 @@ from torch import nn
 from auto_config.bundle_scripts.decoding import PeakDecoder
 from auto_config.bundle_scripts.dense_inferer import DenseInferer
 from auto_config.bundle_scripts.ensemble import EnsembleNetwork
+from auto_config.bundle_scripts.instance_decoding import InstanceDecoder
 from auto_config.bundle_scripts.instances import Instances
 from auto_config.bundle_scripts.mirror import MirroredInferer, MirroredNetwork
-from auto_config.bundle_scripts.nms import InstanceDecoder
 from auto_config.bundle_scripts.peaks import unpack_peaks
 from auto_config.bundle_scripts.shape import ShapeModel
 
@@ -142,7 +142,7 @@ def test_many_instances_and_pairs_are_compared_with_their_partners(dims):
     # Each channel of the pair shows both ends.
     plain, mirrored = [ends, ends, buds], [ends[::-1] + side, ends[::-1] + side, buds[::-1] + side]
     known = Instances(("p", "q", "bud"), (1, 1, 4), (False, False, True), ((0, 1),), (3.0, 3.0, 3.0), (0.5,) * 3)
-    decoder = InstanceDecoder(PeakDecoder(), known, SPACINGS[dims])
+    decoder = InstanceDecoder(PeakDecoder(), known, SPACINGS[dims], reach_mm=6.0)
     looking = MirroredInferer(inferer(dims, decoder=decoder, instances=known), [0, 1, 2])
     found = looking.heatmaps(coordinates(dims), Blobs(plain, mirrored)).peaks
     # Rows: p, q, bud and three more of bud, of which one is there.

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from auto_config.bundle_scripts.decoding import PeakDecoder
+from auto_config.bundle_scripts.instance_decoding import InstanceDecoder
 from auto_config.bundle_scripts.instances import Instances, read_instances, read_row_mirror
 from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet
 from auto_config.bundle_scripts.losses import SpatialCrossEntropyLoss, StagesLoss, TopKBCELoss, WeightedLoss
-from auto_config.bundle_scripts.nms import InstanceDecoder, find_peaks, local_maxima, suppress
+from auto_config.bundle_scripts.nms import find_peaks, local_maxima, suppress
 from auto_config.bundle_scripts.targets import ConeTarget, GaussianTarget
 
 NAN = float("nan")
@@ -168,7 +169,7 @@ def test_instances_are_decoded_below_a_voxel():
     cones = ConeTarget([4.0] * 3)(truth[None], (20, 20, 14))[0]
     logits = torch.logit(cones.amax(0) * 0.98 + 0.01)[None]
     logits = torch.cat([logits, torch.logit(cones[:1] * 0.98 + 0.01)])
-    decoder = InstanceDecoder(PeakDecoder("sigmoid", 4.0), instances(many=1, rows=5), [1.0] * 3)
+    decoder = InstanceDecoder(PeakDecoder("sigmoid", 4.0), instances(many=1, rows=5), [1.0] * 3, reach_mm=6.0)
     points, confidence, covariance = decoder(logits)
     assert points.shape == (6, 3) and covariance.shape == (6, 3, 3)
     found = points[[0, 2, 3]]
@@ -180,7 +181,7 @@ def test_instances_are_decoded_below_a_voxel():
 
 
 def test_a_pair_always_gets_two_points():
-    decoder = InstanceDecoder(PeakDecoder(), instances(pair=True), [1.0, 1.0])
+    decoder = InstanceDecoder(PeakDecoder(), instances(pair=True), [1.0, 1.0], reach_mm=6.0)
     single = -((torch.stack(torch.meshgrid(*[torch.arange(16.0)] * 2, indexing="ij"), -1) - 8.0) ** 2).sum(-1)
     points, _, _ = decoder(single.expand(3, 16, 16))
     assert torch.linalg.vector_norm(points[0] - points[1]) >= 2.5
@@ -208,7 +209,7 @@ def test_a_plain_target_takes_one_end_twice_and_the_shared_one_never():
         found = PeakDecoder()(trained_logits(StagesLoss({"fine": fused()}), orders, ends))[0]
         # Each channel follows the last names that it saw, and where a test image has no such memory, by chance.
         image = trained_logits(StagesLoss({"fine": fused()}, instances=known), orders, ends)
-        both = InstanceDecoder(PeakDecoder(), known, [1.0, 1.0])(image)[0]
+        both = InstanceDecoder(PeakDecoder(), known, [1.0, 1.0], reach_mm=6.0)(image)[0]
         plain += _wrong(found, ends, in_order=True)
         shared += _wrong(both, ends, in_order=False)
     assert plain >= seeds // 4

@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 from auto_config.bundle_scripts.decoding import PeakDecoder
+from auto_config.bundle_scripts.instance_decoding import InstanceDecoder
 from auto_config.bundle_scripts.instance_errors import instance_errors, instance_hits
 from auto_config.bundle_scripts.instance_thresholds import best_threshold, f1_score
 from auto_config.bundle_scripts.instances import Instances
 from auto_config.bundle_scripts.losses import SpatialCrossEntropyLoss, StagesLoss, TopKBCELoss, WeightedLoss
-from auto_config.bundle_scripts.nms import InstanceDecoder
 from auto_config.bundle_scripts.targets import ConeTarget, GaussianTarget
 
 SIZE, MOST, NEAREST = (20, 20, 20), 6, 6.0
@@ -47,7 +47,7 @@ def test_blobs_of_one_kind_are_found():
         optimizer.zero_grad()
         loss({"fine": network(batch[0])}, {"fine": {"points": batch[1], "status": batch[2]}}).backward()
         optimizer.step()
-    decoder = InstanceDecoder(PeakDecoder(), KNOWN, [1.0] * 3)
+    decoder = InstanceDecoder(PeakDecoder(), KNOWN, [1.0] * 3, reach_mm=6.0)
 
     def candidates(count: int) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         found = []

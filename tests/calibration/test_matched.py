@@ -8,9 +8,9 @@ import torch
 
 from auto_config.bundle_scripts.decoding import PeakDecoder
 from auto_config.bundle_scripts.heatmaps import Heatmaps
+from auto_config.bundle_scripts.instance_decoding import InstanceDecoder
 from auto_config.bundle_scripts.instances import Instances
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet
-from auto_config.bundle_scripts.nms import InstanceDecoder
 from auto_config.bundle_scripts.peaks import make_peaks
 from auto_config.calibration.conformal import ball_scores, exact_coverage, quantiles
 from auto_config.calibration.matched import matched
@@ -120,7 +120,7 @@ def heatmaps_of(decoder, logits, points, origins):
 
 def test_the_heatmap_of_an_end_is_the_part_that_is_nearer_to_it():
     logits = torch.stack([blobs((20, 12), ([4, 6], 1.0), ([15, 6], 3.0)), blobs((20, 12), ([4, 6], 3.0))])
-    decoder = InstanceDecoder(PeakDecoder(), PAIR, [1.0, 1.0])
+    decoder = InstanceDecoder(PeakDecoder(), PAIR, [1.0, 1.0], reach_mm=6.0)
     found = densities(*heatmaps_of(decoder, logits, [[4, 6], [15, 6]], np.zeros((2, 2))), PAIR, np.ones(2))
     assert found.sum(axis=(1, 2)) == pytest.approx([1, 1], abs=1e-5)
     assert not found[0, 10:].any() and not found[1, :10].any()
