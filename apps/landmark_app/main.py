@@ -28,12 +28,12 @@ if importlib.util.find_spec("landmark_app") is None:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from landmark_app.lib.batch import LandmarkBatch
-from landmark_app.lib.bundles import EDIT, POINTS, find_bundles
+from landmark_app.lib.bundles import EDIT, POINTS, ServedBundle, find_bundles
 from landmark_app.lib.configuration import read_configuration
 from landmark_app.lib.datastore import LandmarkLabels, LocalLandmarkDatastore
 from landmark_app.lib.dicomweb import connect
 from landmark_app.lib.errors import ClientError
-from landmark_app.lib.images import require_image
+from landmark_app.lib.images import PICTURE_ENDINGS, require_image
 from landmark_app.lib.infer import TAGS, LandmarkEdit, LandmarkInfer, LandmarkPoints, first
 from landmark_app.lib.known import Known, known_points
 from landmark_app.lib.requests import tag as checked_tag
@@ -46,6 +46,21 @@ logger = logging.getLogger(__name__)
 
 # What the bundles' readers read; landmark files lie in the same folders and are no images.
 IMAGE_PATTERNS = ("*.nii.gz", "*.nii", "*.nrrd", "*.mha")
+PICTURE_PATTERNS = tuple(f"*{suffix}" for suffix in PICTURE_ENDINGS)
+"""Beside these, where a bundle is for pictures."""
+
+
+def is_address(studies: str) -> bool:
+    """Whether the studies are a DICOMweb server, and no folder."""
+    return str(studies).strip().startswith(("http://", "https://"))
+
+
+def _scale(bundle: ServedBundle, image: Path) -> float:
+    """What viewers show of an image for a length of 1 of the bundle; 1 for an image that it does not take."""
+    try:
+        return bundle.frame(image).scale
+    except ClientError:
+        return 1.0
 
 
 class LandmarkApp(MONAILabelApp):
@@ -64,6 +79,8 @@ class LandmarkApp(MONAILabelApp):
         try:
             self.configuration = read_configuration(conf)
             self.bundles, self.broken = find_bundles(self.configuration.bundles, self.configuration.models)
+            if is_address(studies):
+                self._leave_out_pictures()
         except UserError as error:
             raise MONAILabelException(MONAILabelError.APP_INIT_ERROR, str(error)) from error
         for name, reason in self.broken.items():
@@ -82,9 +99,10 @@ class LandmarkApp(MONAILabelApp):
     def init_datastore(self) -> Datastore:
         """The images of a folder, or of a DICOMweb server."""
         # Not a person's choice, and read in many places: MONAI Label's own list has pictures, and no MetaImage.
-        settings.MONAI_LABEL_DATASTORE_FILE_EXT = list(IMAGE_PATTERNS)
+        pictures = any(bundle.card.spatial_dims == 2 for bundle in self.bundles.values())
+        settings.MONAI_LABEL_DATASTORE_FILE_EXT = [*IMAGE_PATTERNS, *(PICTURE_PATTERNS if pictures else ())]
         studies = str(self.studies).strip()
-        if studies.startswith(("http://", "https://")):
+        if is_address(studies):
             return connect(studies.rstrip("/"), settings, bundles=self._landmark_names, many=self._many_names)
         return LocalLandmarkDatastore(
             studies,
@@ -160,7 +178,7 @@ class LandmarkApp(MONAILabelApp):
         label = file
         try:
             if image_id is not None and isinstance(store, LandmarkLabels):
-                self._record(store, image_id, model, params["landmarks"], task.clicks(request))
+                self._record(store, image_id, model, params, task.clicks(request))
             if image_id is not None and request.get("save_label") is True:
                 label = store.save_label(image_id, file, tag, {"model": model, "params": params})
         except Exception:
@@ -173,25 +191,35 @@ class LandmarkApp(MONAILabelApp):
         store: LandmarkLabels,
         image_id: str,
         model: str,
-        landmarks: list[dict[str, Any]],
+        params: dict[str, Any],
         clicks: dict[str, list[list[float]]],
     ) -> None:
         """Keep what is served, so that it is known when it comes back."""
         # An edit of a saved label knows of an absent landmark only that it is absent; any place will do then.
-        placed = [{**item, "world": item["world"] or [0.0] * 3} for item in landmarks]
-        radius = self._infers[model].bundle.card.ball_radius_mm
-        record(store.landmark_folder(), image_id, model, placed, radius, clicks=clicks)
+        placed = [{**item, "world": item["world"] or [0.0] * 3} for item in params["landmarks"]]
+        record(store.landmark_folder(), image_id, model, placed, params["ball_radius_mm"], clicks=clicks)
 
     def _landmark_names(self) -> dict[str, tuple[str, ...]]:
         """The landmarks of each bundle as they are now."""
         return {name: bundle.card.names for name, bundle in self.bundles.items()}
 
-    def _many_names(self) -> dict[str, float]:
+    def _leave_out_pictures(self) -> None:
+        """Do not serve bundles for pictures on a DICOMweb server.
+
+        Raises:
+            UserError: there are no others.
+        """
+        for name in [name for name, bundle in self.bundles.items() if bundle.card.spatial_dims == 2]:
+            del self.bundles[name]
+            self.broken[name] = "it is for pictures, which are served from a folder and not from a DICOMweb server"
+
+    def _many_names(self, image: Path | None) -> dict[str, float]:
         """The landmarks of which an image may have any number; of two bundles' distances the smaller one counts."""
         many: dict[str, float] = {}
         for bundle in self.bundles.values():
+            scale = _scale(bundle, image) if bundle.card.many and image else 1.0
             for name, distance in bundle.card.many.items():
-                many[name] = min(distance, many.get(name, distance))
+                many[name] = min(distance * scale, many.get(name, distance * scale))
         return many
 
     def _known(self, image_id: str, names: Sequence[str]) -> Known:

@@ -70,7 +70,7 @@ def test_a_folder_without_bundles_is_refused(bundles, tmp_path):
     [
         ("landmarks", "[]"),
         ("landmarks", '{"spatial_dims": 3, "landmarks": [{}]}'),
-        ("landmarks", '{"spatial_dims": 2, "landmarks": []}'),
+        ("landmarks", '{"spatial_dims": 4, "landmarks": []}'),
         ("metadata", "null"),
         ("inference", '{"postprocessing": {"transforms": []}}'),
         ("inference", "\x00"),

@@ -389,7 +389,7 @@ def test_point_lists_that_cannot_be_used(tmp_path):
     (tmp_path / "g.mrk.json").write_text('{"markups": [')
     refused(tmp_path / "g.mrk.json", "label of image 'case.1'", "not valid JSON")
     (tmp_path / "h.fcsv").write_bytes(b"\xff\xfe\x00")
-    refused(tmp_path / "h.fcsv", "not UTF-8")
+    refused(tmp_path / "h.fcsv", "UTF-8")
     (tmp_path / "i.json").write_text("[" * 100000)
     refused(tmp_path / "i.json", "not valid JSON")
 

@@ -14,7 +14,7 @@ from app_tools import NAMES, oblique_affine, true_world, write_fixed_bundle, wri
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from landmark_app.lib import train, training_stats
-from landmark_app.lib.bundles import ServedBundle
+from landmark_app.lib.bundles import Card, ServedBundle
 from landmark_app.lib.errors import ClientError
 from landmark_app.lib.train import LandmarkTrain, overrides
 from landmark_app.lib.training_data import check_items, choose_cases, find_damage, items_of, own_validation
@@ -29,6 +29,7 @@ from auto_config.child import Ended
 from auto_config.errors import UserError
 
 CPU = {"cpu": "cpu"}
+CARD = Card(NAMES, "1", "", 4.0)
 GPUS = {"H200:0": "cuda:0", "H200:1": "cuda:1"}
 
 
@@ -153,20 +154,20 @@ def write_label(path, points, names=NAMES):
 
 def test_labels_that_cannot_be_trained_on_are_named(labelled, tmp_path):
     _, items = labelled
-    check_items(items, NAMES)
+    check_items(items, CARD)
     points = true_world(oblique_affine(), (34, 30, 26))
     outside = items[1]["label"]
     write_label(outside, points + 500.0)
     with pytest.raises(UserError, match=r"^b\.nii\.gz and its label cannot be trained on: .*outside"):
-        check_items(items, NAMES)
+        check_items(items, CARD)
     (tmp_path / "labels" / "final" / "b.mrk.json").write_text("{")
     with pytest.raises(ValueError, match=r"b\.mrk\.json"):
-        check_items(items, NAMES)
+        check_items(items, CARD)
     absent = LandmarkSet(NAMES, np.full((4, 3), np.nan), np.zeros(4, dtype=np.int8))
     write_markups(outside, absent)
-    check_items(items, NAMES)
+    check_items(items, CARD)
     with pytest.raises(UserError, match="no final label has a point"):
-        check_items([items[1]], NAMES)
+        check_items([items[1]], CARD)
 
 
 def test_labels_of_other_bundles_are_left_out(labelled, tmp_path):

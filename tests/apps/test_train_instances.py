@@ -65,7 +65,7 @@ def test_labels_with_several_instances_train_and_calibrate(bundle, tmp_path):
     many = bundle.card.many
     assert set(many) == {"bud"}
     store = LocalLandmarkDatastore(
-        str(studies), bundles=lambda: {"buds": bundle.card.names}, many=lambda: many, extensions=["*.nii.gz"]
+        str(studies), bundles=lambda: {"buds": bundle.card.names}, many=lambda _image: many, extensions=["*.nii.gz"]
     )
     for image, label in labels.items():
         write_markups(tmp_path / "sent.mrk.json", label)

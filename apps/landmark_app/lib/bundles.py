@@ -16,9 +16,13 @@ from typing import Any
 import numpy as np
 
 from auto_config.bundle.opened import OpenBundle, open_bundle, weight_files
+from auto_config.bundle_scripts.grids import apply_affine
+from auto_config.bundle_scripts.label_map import draw_balls
 from auto_config.errors import UserError
 
 from .errors import ClientError
+from .frames import Frame, read_frame
+from .slicer_files import row_points
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +44,9 @@ class Card:
         names: landmark names in channel order, as people write them.
         version: of the bundle.
         description: one sentence about the bundle.
-        ball_radius_mm: radius of the balls that its post-processing draws.
+        ball_radius_mm: radius of the balls that its post-processing draws, in its own world.
+        spatial_dims: 3, or 2 for pictures.
+        pixel_spacing: pixel size (x, y) in mm with which it reads every picture; None for what each file says.
         many: landmarks of which an image may have any number, with the mm that two of them are never nearer than.
     """
 
@@ -49,6 +55,8 @@ class Card:
     description: str
     ball_radius_mm: float
     many: Mapping[str, float] = field(default_factory=dict)
+    spatial_dims: int = 3
+    pixel_spacing: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -58,14 +66,17 @@ class Prediction:
     Attributes:
         landmarks: the bundle's ``result["landmarks"]``: name, world (RAS mm), voxel (of the image file), confidence,
             present, radius_mm and more, in channel order; of a landmark with many instances one for each, with its
-            number ``instance`` from 1.
+            number ``instance`` from 1. Of a picture, world and voxel are those of the volume of one slice that viewers
+            show; radii and spreads are in the bundle's own unit.
         labels: (I, J, K) uint8 or uint16, balls with the values 1..N on the grid of the image file.
         affine: (4, 4) float64, voxel of the image file to RAS mm.
+        ball_radius_mm: radius of the balls in the world of viewers.
     """
 
     landmarks: list[dict[str, Any]]
     labels: np.ndarray
     affine: np.ndarray
+    ball_radius_mm: float
 
 
 class ServedBundle:
@@ -121,12 +132,36 @@ class ServedBundle:
                 )
                 raise ClientError(message, HTTPStatus.UNPROCESSABLE_ENTITY) from error
             done = opened.predict(data)
+        landmarks: list[dict[str, Any]] = done["result"]["landmarks"]
+        if self.card.spatial_dims == 2:
+            frame = self.frame(image)
+            return self.shown([_shown(item, frame) for item in landmarks], frame)
         balls = done["pred"]
         return Prediction(
-            landmarks=done["result"]["landmarks"],
+            landmarks=landmarks,
             labels=balls[0].cpu().numpy(),
             affine=np.asarray(balls.affine.cpu().numpy(), dtype=np.float64),
+            ball_radius_mm=self.card.ball_radius_mm,
         )
+
+    def frame(self, image: Path) -> Frame:
+        """Where viewers show an image, and where the bundle has it.
+
+        Raises:
+            ClientError: the image cannot be read, or is none of those that the bundle takes (422).
+        """
+        try:
+            return read_frame(image, self.card.spatial_dims, self.card.pixel_spacing)
+        except UserError as error:
+            message = str(error).replace(str(image), image.name)
+            raise ClientError(message, HTTPStatus.UNPROCESSABLE_ENTITY) from error
+
+    def shown(self, landmarks: list[dict[str, Any]], frame: Frame) -> Prediction:
+        """Landmarks in the world of viewers, with the balls that viewers get."""
+        radius, grid = self.card.ball_radius_mm * frame.scale, frame.grid
+        values = np.array([self.card.names.index(item["name"]) + 1 for item in landmarks])
+        labels = draw_balls(row_points(landmarks), grid.shape, grid.affine, radius, values)
+        return Prediction(landmarks, labels, grid.affine, radius)
 
     def _current(self, device: str | None) -> OpenBundle:
         """The bundle with the weights, configs and scripts that are on disk now."""
@@ -218,8 +253,10 @@ def read_card(root: Path) -> Card:
     """
     metadata = _read(root, "metadata", lambda content: (str(content.get("version", "")), content.get("description")))
     names, dims, many = _read(root, "landmarks", _landmarks)
-    if dims != 3:
-        raise UserError(f"{root}/configs/landmarks.json: has {dims} dimensions; only bundles for 3D images are served")
+    if dims not in (2, 3):
+        raise UserError(
+            f"{root}/configs/landmarks.json: has {dims} dimensions; bundles for 2D and 3D images are served"
+        )
     radius = _read(
         root,
         "inference",
@@ -231,8 +268,9 @@ def read_card(root: Path) -> Card:
             )
         ),
     )
+    spacing = _read(root, "inference", _pixel_spacing) if dims == 2 else None
     version, description = metadata
-    return Card(names, version, str(description or f"Finds {len(names)} landmarks."), radius, many)
+    return Card(names, version, str(description or f"Finds {len(names)} landmarks."), radius, many, dims, spacing)
 
 
 def _read(root: Path, name: str, take: Callable[[Any], Any]) -> Any:
@@ -256,6 +294,20 @@ def _landmarks(content: Any) -> tuple[tuple[str, ...], int, dict[str, float]]:
         if item.get("instances") == "many"
     }
     return tuple(str(item["name"]) for item in items), int(content["spatial_dims"]), many
+
+
+def _pixel_spacing(content: Any) -> tuple[float, float] | None:
+    """The pixel size (x, y) in mm with which a bundle reads every picture."""
+    spacing = content.get("pixel_spacing")
+    return None if spacing is None else (float(spacing[0]), float(spacing[1]))
+
+
+def _shown(item: dict[str, Any], frame: Frame) -> dict[str, Any]:
+    """A landmark of a picture as viewers have it; matrices of the bundle's plane are left out."""
+    kept = {key: value for key, value in item.items() if not key.endswith("_mm2")}
+    world = frame.to_shown(np.array([item["world"]]))
+    voxel = apply_affine(np.linalg.inv(frame.grid.affine), world)[0]
+    return {**kept, "world": world[0].tolist(), "voxel": [float(x) for x in voxel]}
 
 
 def _signature(root: Path) -> Signature:

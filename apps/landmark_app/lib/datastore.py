@@ -6,4 +6,10 @@ from .datastore_dicomweb import DicomLandmarkDatastore
 from .datastore_local import LocalLandmarkDatastore
 from .landmark_labels import BundleNames, LandmarkLabels, ManyNames
 
-__all__ = ["BundleNames", "DicomLandmarkDatastore", "LandmarkLabels", "LocalLandmarkDatastore", "ManyNames"]
+__all__ = [
+    "BundleNames",
+    "DicomLandmarkDatastore",
+    "LandmarkLabels",
+    "LocalLandmarkDatastore",
+    "ManyNames",
+]

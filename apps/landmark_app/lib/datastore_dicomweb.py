@@ -31,7 +31,7 @@ from .dicom_series import read_slices
 from .errors import ClientError
 from .label_files import CANONICAL_ENDING
 from .label_forms import ClientLabel
-from .landmark_labels import FINAL, BundleNames, LandmarkLabels, ManyNames
+from .landmark_labels import FINAL, BundleNames, LandmarkLabels, ManyNames, none_many
 from .served import served
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class DicomLandmarkDatastore(LandmarkLabels, DICOMWebDatastore):
         search_filter: Mapping[str, Any],
         *,
         bundles: BundleNames,
-        many: ManyNames = dict,
+        many: ManyNames = none_many,
         cache_path: str | None = None,
         fetch_by_frame: bool = False,
     ) -> None:

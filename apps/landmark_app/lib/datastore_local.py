@@ -14,7 +14,7 @@ from auto_config.errors import UserError
 
 from .datastore_index import new_entry
 from .errors import ClientError
-from .landmark_labels import BundleNames, LandmarkLabels, ManyNames
+from .landmark_labels import BundleNames, LandmarkLabels, ManyNames, none_many
 from .requests import image_id as checked_id
 from .served import forget
 
@@ -36,7 +36,7 @@ class LocalLandmarkDatastore(LandmarkLabels):
         folder: str,
         *,
         bundles: BundleNames,
-        many: ManyNames = dict,
+        many: ManyNames = none_many,
         extensions: Sequence[str],
         auto_reload: bool = False,
         read_only: bool = False,

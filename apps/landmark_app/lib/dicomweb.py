@@ -9,7 +9,7 @@ from monailabel.datastore.dicom import DICOMwebClientX
 from .datastore import BundleNames, DicomLandmarkDatastore, ManyNames
 
 
-def connect(url: str, settings: Settings, *, bundles: BundleNames, many: ManyNames = dict) -> DicomLandmarkDatastore:
+def connect(url: str, settings: Settings, *, bundles: BundleNames, many: ManyNames) -> DicomLandmarkDatastore:
     """The series of a DICOMweb server as images.
 
     MONAI Label's own way to do so downloads a tool from the internet first, which nothing here needs.

@@ -12,7 +12,8 @@ from auto_config.datasets.images import read_header, read_image
 from .errors import ClientError
 from .landmark_labels import LandmarkLabels
 
-UPLOAD_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm")
+UPLOAD_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", *PICTURE_ENDINGS)
 """Images that clients may send. No `.nhdr` or `.mhd`: their voxels are in another file, which their text names."""
 
 MOST_VOXELS = 2**31

@@ -6,24 +6,18 @@ import tempfile
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from monailabel.utils.others.generic import device_list, device_map
-
-from auto_config.bundle_scripts.label_map import draw_balls
-from auto_config.datasets.images import Header, read_header
-from auto_config.errors import UserError
 
 from .bundles import Prediction, ServedBundle
 from .editing import edited, new_clicks, read_clicks
 from .errors import ClientError
 from .known import Known
 from .label_map_files import LABEL_MAP_ENDINGS, write_label_map
-from .slicer_files import row_points, write_fiducials, write_roi_boxes
+from .slicer_files import write_fiducials, write_roi_boxes
 
 TAGS = ("original", "final")
 POINTS_FORMATS = ("roi", "fiducial")
@@ -81,14 +75,15 @@ class LandmarkTask(InferTask):
             request: ``image`` is the path of the image file; ``image_id`` its id, if it is in the data store.
 
         Returns:
-            The file and the JSON part of the answer.
+            The file and the JSON part of the answer; ``ball_radius_mm`` is that of the balls for viewers.
 
         Raises:
             ClientError: an option that is not allowed, an image or a bundle that cannot be used.
         """
         prediction = self.find(request)
         path = self.write(prediction, request)
-        return str(path), {"landmarks": prediction.landmarks, "label_names": self.label_names()}
+        params = {"landmarks": prediction.landmarks, "label_names": self.label_names()}
+        return str(path), {**params, "ball_radius_mm": prediction.ball_radius_mm}
 
     def find(self, request: Mapping[str, Any]) -> Prediction:
         """The landmarks that the answer is about."""
@@ -156,8 +151,8 @@ class LandmarkEdit(LandmarkInfer):
     def find(self, request: Mapping[str, Any]) -> Prediction:
         """The newest landmarks of the image with the clicked ones at their clicks."""
         names, many = self.bundle.card.names, self.bundle.card.many
-        header = _header(Path(request["image"]))
-        clicks = read_clicks(request, names, header.shape, many)
+        frame = self.bundle.frame(Path(request["image"]))
+        clicks = read_clicks(request, names, frame.grid.shape, many)
         image_id = request.get("image_id")
         known = self._known(image_id, names) if image_id else Known()
         # A click says where a landmark is, but not where its other instances are.
@@ -168,11 +163,9 @@ class LandmarkEdit(LandmarkInfer):
             name: new_clicks(voxels, known.clicks.get(name, ())) if name in many else voxels
             for name, voxels in clicks.items()
         }
-        landmarks = edited(names, clicks, known.points, found, header.affine, many=many)
-        values = np.array([names.index(item["name"]) + 1 for item in landmarks])
-        radius = self.bundle.card.ball_radius_mm
-        labels = draw_balls(row_points(landmarks), header.shape, header.affine, radius, values)
-        return Prediction(landmarks, labels, header.affine)
+        least = {name: distance * frame.scale for name, distance in many.items()}
+        landmarks = edited(names, clicks, known.points, found, frame.grid.affine, many=least)
+        return self.bundle.shown(landmarks, frame)
 
     def clicks(self, request: Mapping[str, Any]) -> dict[str, list[list[float]]]:
         """As the base class."""
@@ -200,7 +193,7 @@ class LandmarkPoints(LandmarkTask):
             write_fiducials(path, prediction.landmarks)
             return path
         path = self.new_file(".json")
-        write_roi_boxes(path, prediction.landmarks, size_mm=2 * self.bundle.card.ball_radius_mm)
+        write_roi_boxes(path, prediction.landmarks, size_mm=2 * prediction.ball_radius_mm)
         return path
 
 
@@ -237,11 +230,3 @@ def label_map_ending(request: Mapping[str, Any]) -> str:
     if wanted not in LABEL_MAP_ENDINGS:
         raise ClientError(f"result_extension is '{wanted}'; allowed are {', '.join(LABEL_MAP_ENDINGS)}")
     return str(wanted)
-
-
-def _header(path: Path) -> Header:
-    try:
-        return read_header(path)
-    except UserError as error:
-        message = str(error).replace(str(path), path.name)
-        raise ClientError(message, HTTPStatus.UNPROCESSABLE_ENTITY) from error

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from auto_config.bundle_scripts.landmarks import PRESENT, LandmarkSet
-from auto_config.datasets.images import read_image
 from auto_config.errors import UserError
 
 from .balls import Grid, LabelledVoxels, untouched
 from .errors import ClientError
+from .frames import read_raw
 from .instance_balls import instance_points
 from .names import NONE_MANY, KnownNames, Many, listed
 from .seg_nrrd import read_seg_nrrd
@@ -202,8 +202,8 @@ def _read_layers(path: Path, grid: Grid, where: str) -> tuple[list[np.ndarray], 
         if path.name.lower().endswith(".seg.nrrd"):
             array, affine, names = read_seg_nrrd(path)
         else:
-            image = read_image(path)
-            array, affine = image.array, image.affine
+            array, own = read_raw(path)
+            affine = own.affine
     except (UserError, ValueError) as error:
         raise ClientError(f"{where}: the label map cannot be read; save it again") from error
     dims = len(grid.shape)

@@ -14,15 +14,15 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 
 from auto_config.bundle_scripts.image_reading import IMAGE_SUFFIXES
 from auto_config.bundle_scripts.landmarks import LandmarkSet
-from auto_config.datasets.images import read_header
 from auto_config.errors import UserError
 
 from .balls import Grid
 from .datastore_index import SafeIndex
 from .errors import ClientError
+from .frames import shown_grid
 from .label_files import CANONICAL_ENDING, LabelFiles
 from .label_forms import ENDINGS, ClientLabel, label_ending, read_client_label
-from .names import Many
+from .names import NONE_MANY, Many
 from .requests import tag as checked_tag
 from .served import served
 
@@ -34,8 +34,14 @@ ORIGINAL = DefaultLabelTag.ORIGINAL.value
 BundleNames = Callable[[], Mapping[str, Sequence[str]]]
 """Gives, for each bundle of the server as it is now, its landmark names in channel order."""
 
-ManyNames = Callable[[], Many]
-"""Gives the landmarks of which an image may have any number, in any bundle of the server as it is now."""
+ManyNames = Callable[[Path | None], Many]
+"""Gives the landmarks of which an image may have any number, in any bundle of the server as it is now, with the least
+distances in the world in which viewers show an image; in that of the bundle where none is given."""
+
+
+def none_many(_image: Path | None) -> Many:
+    """That there are many of no landmark."""
+    return NONE_MANY
 
 
 class LandmarkLabels(SafeIndex):
@@ -50,7 +56,7 @@ class LandmarkLabels(SafeIndex):
         arguments: Those of MONAI Label's data store.
     """
 
-    def __init__(self, *, bundles: BundleNames, many: ManyNames = dict, **arguments: Any) -> None:
+    def __init__(self, *, bundles: BundleNames, many: ManyNames = none_many, **arguments: Any) -> None:
         self._bundles = bundles
         self.many_names = many
         super().__init__(**arguments)
@@ -60,7 +66,7 @@ class LandmarkLabels(SafeIndex):
     @cached_property
     def label_files(self) -> LabelFiles:
         """The labels on disk."""
-        return LabelFiles(Path(self._datastore.label_path(None)), self.many_names)
+        return LabelFiles(Path(self._datastore.label_path(None)), lambda: self.many_names(None))
 
     def landmark_folder(self) -> Path:
         """The folder in which the server may keep what belongs to the images (`served`)."""
@@ -136,20 +142,19 @@ class LandmarkLabels(SafeIndex):
             info=info,
             records=served(self.landmark_folder(), image_id),
             outside="unknown" if by_model else "error",
-            many=self.many_names(),
+            many=self.many_names(Path(self.get_image_uri(image_id))),
         )
 
     def image_grid(self, image_id: str) -> Grid:
-        """Where the voxels of an image lie.
+        """Where viewers show the voxels of an image; a picture is a volume of one slice.
 
         Raises:
             ClientError: The file of the image is broken.
         """
         try:
-            header = read_header(Path(self.get_image_uri(image_id)))
+            return shown_grid(Path(self.get_image_uri(image_id)))
         except UserError as error:
             raise ClientError(f"image {image_id!r} cannot be read; replace its file", 422) from error
-        return Grid(tuple(header.shape), header.affine)
 
     def require_image(self, image_id: str) -> None:
         """Raise a ClientError (404) for an image that the data store does not have."""

@@ -118,7 +118,7 @@ class LandmarkTrain(TrainTask):
                 raise UserError(f"another training of '{self.bundle.name}' still runs; wait for its end")
             items = [{"image": item["image"], "label": item["label"]} for item in datastore.datalist()]
             problems = datastore.label_problems() if isinstance(datastore, LandmarkLabels) else {}
-            many = datastore.many_names() if isinstance(datastore, LandmarkLabels) else {}
+            many = datastore.many_names(None) if isinstance(datastore, LandmarkLabels) else {}
         except Exception as refused:
             raise failure(one_line(refused)) from refused
         error: str | None
@@ -156,7 +156,7 @@ class LandmarkTrain(TrainTask):
         if not items:
             raise UserError("no image has a final label yet; place the landmarks of one and submit it, then train")
         items = own_labels(items, card, many, training_stats.folder(self.bundle.root) / "labels")
-        check_items(items, card.names, read_instances(table) if card.many else None)
+        check_items(items, card, read_instances(table) if card.many else None)
         check_config(self.bundle.root)
         if options.pretrained:
             check_weights(self.bundle.root)

@@ -102,7 +102,7 @@ def calibrate_on(root: Path, card: Card, cases: TrainingCases, seen: Seen, devic
     present = (found.status == PRESENT).sum(axis=0)
     counts = np.bincount(read_instances(table).channels, present, len(card.names))
     pooled = bool((counts < smallest_n(LEVEL)).any())
-    shapes = training_shapes(cases.training, str(table))
+    shapes = training_shapes(cases.training, str(table), card.spatial_dims)
     if weights_state(root) != before:
         return "none: other weights came into use meanwhile"
     notes = [CHOSEN_NOTE, *([unseen.reason] if unseen.reason else [])]
@@ -113,5 +113,5 @@ def calibrate_on(root: Path, card: Card, cases: TrainingCases, seen: Seen, devic
 def _item(item: Item, card: Card) -> dict[str, Any]:
     """As `predict_other_cases` wants it."""
     image = Path(item["image"])
-    label = read_label(item["label"], card.names, many=card.many)
+    label = read_label(item["label"], card.names, spatial_dims=card.spatial_dims, many=card.many)
     return {"case": image_stem(image), "image": [image], "label": label.to_inline()}

@@ -9,6 +9,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from auto_config.bundle_scripts.dataset import VALIDATION, read_cases
 from auto_config.bundle_scripts.instances import Instances
 from auto_config.bundle_scripts.landmark_files import read_label, write_markups
@@ -19,6 +21,7 @@ from auto_config.datasets.model import Case
 from auto_config.errors import UserError
 
 from .bundles import Card
+from .frames import Frame, read_frame
 from .training_options import OWN_VALIDATION
 
 Item = dict[str, str]
@@ -95,6 +98,7 @@ def own_labels(items: Sequence[Item], card: Card, many: Collection[str], folder:
 
     A label of several bundles may have many of a landmark that is none of this bundle's, or of which this bundle knows
     one. To its reader, which travels with it, that is a mistake, so such a label is copied without what is not its own.
+    Labels of pictures, which lie where viewers show these, are copied into the world of the bundle.
 
     Args:
         items: of `items_of`.
@@ -104,41 +108,52 @@ def own_labels(items: Sequence[Item], card: Card, many: Collection[str], folder:
 
     Raises:
         LandmarkFileError: a label that cannot be read.
+        UserError: a volume, where the bundle takes pictures.
     """
     shutil.rmtree(folder, ignore_errors=True)
     usable = []
     for item in items:
         label = read_label(item["label"], many=many)
-        if set(label.instances) <= set(card.many):
+        if card.spatial_dims == 3 and set(label.instances) <= set(card.many):
             usable.append(item)
             continue
         folder.mkdir(parents=True, exist_ok=True)
         copy = folder / Path(item["label"]).name
-        write_markups(copy, label.ordered([name for name in label.names if name in card.names]))
+        own = label.ordered([name for name in label.names if name in card.names])
+        if card.spatial_dims == 2:
+            own = _of_picture(own, read_frame(Path(item["image"]), 2, card.pixel_spacing))
+        write_markups(copy, own)
         usable.append({**item, "label": str(copy)})
     return usable
 
 
-def check_items(items: Sequence[Item], names: Sequence[str], instances: Instances | None = None) -> None:
+def _of_picture(label: LandmarkSet, frame: Frame) -> LandmarkSet:
+    """A label in the world of viewers as one of a 2D bundle."""
+    rows = label.rows()
+    names = [label.names[index] for index, *_ in rows]
+    points = frame.from_shown(np.array([point for _, point, _ in rows]).reshape(-1, 3))
+    return LandmarkSet.from_rows(names, points, [status for *_, status in rows], set(label.instances))
+
+
+def check_items(items: Sequence[Item], card: Card, instances: Instances | None = None) -> None:
     """Refuse labels and images that cannot be trained on, without reading the voxels.
 
     Args:
-        items: the labelled images.
-        names: of the bundle's landmarks.
+        items: the labelled images, with labels of `own_labels`.
+        card: of the bundle.
         instances: where the bundle has landmarks of which an image may have many.
 
     Raises:
         UserError: the first item that cannot be used, in one line, or none has a landmark.
         LandmarkFileError: the same, for a file of landmarks.
     """
-    many = () if instances is None else [name for name, of in zip(names, instances.many, strict=True) if of]
-    present = 0
+    names, present = card.names, 0
     for item in items:
         image = Path(item["image"])
-        label = read_label(item["label"], names, many=many)
+        label = read_label(item["label"], names, spatial_dims=card.spatial_dims, many=card.many)
         present += int((label.status == PRESENT).sum())
         case = Case(name=image_stem(image), image=(image,), landmarks=label)
-        problems = check_case(case, read_header(image), names)
+        problems = check_case(case, read_header(image, card.pixel_spacing), names)
         errors = [problem.message for problem in problems if problem.severity == "error"]
         if instances is not None and not errors:
             errors = _too_many(label, instances)

@@ -60,7 +60,8 @@ class LandmarkBundlesLogic(ScriptedLoadableModuleLogic):
     def show_image(self, server: LandmarkServer, sample: Sample):  # noqa: ANN201  a node of Slicer
         """Load the image of a sample and show it in the slice views."""
         path = server.download(sample, self.folder.name)
-        volume = slicer.util.loadVolume(os.fspath(path))
+        # Pictures whose names differ in a number would else be read as one stack.
+        volume = slicer.util.loadVolume(os.fspath(path), {"singleFile": True})
         volume.SetName(sample.image_id)
         slicer.util.setSliceViewerLayers(background=volume, fit=True)
         return volume
