@@ -28,7 +28,7 @@ if importlib.util.find_spec("landmark_app") is None:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from landmark_app.lib.batch import LandmarkBatch
-from landmark_app.lib.bundles import EDIT, POINTS, ServedBundle, find_bundles
+from landmark_app.lib.bundles import EDIT, POINTS, ServedBundle, find_bundles, without_pictures
 from landmark_app.lib.configuration import read_configuration
 from landmark_app.lib.datastore import LandmarkLabels, LocalLandmarkDatastore
 from landmark_app.lib.dicomweb import connect
@@ -80,7 +80,8 @@ class LandmarkApp(MONAILabelApp):
             self.configuration = read_configuration(conf)
             self.bundles, self.broken = find_bundles(self.configuration.bundles, self.configuration.models)
             if is_address(studies):
-                self._leave_out_pictures()
+                self.bundles, pictures = without_pictures(self.bundles)
+                self.broken |= pictures
         except UserError as error:
             raise MONAILabelException(MONAILabelError.APP_INIT_ERROR, str(error)) from error
         for name, reason in self.broken.items():
@@ -202,16 +203,6 @@ class LandmarkApp(MONAILabelApp):
     def _landmark_names(self) -> dict[str, tuple[str, ...]]:
         """The landmarks of each bundle as they are now."""
         return {name: bundle.card.names for name, bundle in self.bundles.items()}
-
-    def _leave_out_pictures(self) -> None:
-        """Do not serve bundles for pictures on a DICOMweb server.
-
-        Raises:
-            UserError: there are no others.
-        """
-        for name in [name for name, bundle in self.bundles.items() if bundle.card.spatial_dims == 2]:
-            del self.bundles[name]
-            self.broken[name] = "it is for pictures, which are served from a folder and not from a DICOMweb server"
 
     def _many_names(self, image: Path | None) -> dict[str, float]:
         """The landmarks of which an image may have any number; of two bundles' distances the smaller one counts."""

@@ -8,8 +8,9 @@ from http import HTTPStatus
 import numpy as np
 import pytest
 from app_tools import NAMES, POINTS, oblique_affine, save_points, true_world, write_fixed_bundle, write_volume
-from landmark_app.lib.bundles import ServedBundle, bundle_folders, find_bundles, read_card
+from landmark_app.lib.bundles import ServedBundle, bundle_folders, find_bundles, read_card, without_pictures
 from landmark_app.lib.errors import ClientError
+from picture_tools import write_picture_bundle
 
 from auto_config.errors import UserError
 
@@ -48,6 +49,15 @@ def test_a_folder_gives_its_bundles_and_what_is_wrong_with_the_others(own_bundle
     assert "'new'" in broken["new_points"]
     assert "metadata.json" in broken["Jaw.2"]
     assert not any(str(own_bundles) in message for name, message in broken.items() if name == "Jaw.2")
+
+
+def test_bundles_for_pictures_are_not_served_on_a_dicomweb_server(own_bundles):
+    write_picture_bundle(own_bundles / "face", [0.5, 0.25])
+    served, _ = find_bundles(own_bundles)
+    assert (served["face"].card.spatial_dims, served["face"].card.pixel_spacing) == (2, (0.5, 0.25))
+    kept, pictures = without_pictures(served)
+    assert set(served) - set(kept) == {"face"} == set(pictures)
+    assert "from a folder" in pictures["face"]
 
 
 def test_only_the_chosen_bundles_are_served(bundles):

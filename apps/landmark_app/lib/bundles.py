@@ -229,6 +229,13 @@ def find_bundles(folder: Path, chosen: Iterable[str] | None = None) -> tuple[dic
     return bundles, broken
 
 
+def without_pictures(bundles: Mapping[str, ServedBundle]) -> tuple[dict[str, ServedBundle], dict[str, str]]:
+    """The bundles that a DICOMweb server's series can be served to, and a line for each of the others, by name."""
+    reason = "it is for pictures, which are served from a folder and not from a DICOMweb server"
+    kept = {name: bundle for name, bundle in bundles.items() if bundle.card.spatial_dims != 2}
+    return kept, {name: reason for name in bundles if name not in kept}
+
+
 def bundle_folders(folder: Path) -> list[Path]:
     """The folders in ``folder`` that are meant to be bundles, whole or not, by name.
 
