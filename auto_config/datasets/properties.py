@@ -168,8 +168,12 @@ def _pairs(rows: list[Any], names: tuple[str, ...], key: str, where: str) -> tup
         name, partner = row["name"], row.get(key)
         if partner is None:
             continue
-        if partner == name or partner not in names:
-            raise UserError(f"{where}: {key!r} of {name!r} is {partner!r}; give the name of another landmark, or null")
+        if partner == name:
+            raise UserError(f"{where}: {key!r} of {name!r} is itself; give the name of another landmark, or null")
+        if partner not in names:
+            raise UserError(
+                f"{where}: {key!r} of {name!r} is {partner!r}, which is not in the list of landmarks; list it too"
+            )
         for one, other in ((name, partner), (partner, name)):
             if found.setdefault(one, other) != other:
                 raise UserError(f"{where}: {one!r} has two partners in {key!r}, {found[one]!r} and {other!r}; keep one")

@@ -44,7 +44,8 @@ def test_one_side_may_name_the_partner():
         ({"landmarks": [{"name": "$a"}]}, "begins with"),
         ({"landmarks": [{"name": "a"}, {"name": "a"}]}, "more than once"),
         ({"landmarks": [{"name": "a", "instances": "two"}]}, "allowed: one, many"),
-        ({"landmarks": [{"name": "a", "pair": "b"}]}, "give the name of another landmark"),
+        ({"landmarks": [{"name": "a", "pair": "b"}]}, "is not in the list of landmarks; list it too"),
+        ({"landmarks": [{"name": "a", "exchangeable": "a"}]}, "give the name of another landmark"),
         ({"landmarks": [{"name": "a", "pair": "b"}, {"name": "b", "pair": "c"}, {"name": "c"}]}, "two partners"),
         (
             {"landmarks": [{"name": "a"}], "measures": [{"name": "m", "kind": "area", "landmarks": ["a"]}]},
