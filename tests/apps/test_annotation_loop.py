@@ -198,6 +198,7 @@ def test_training_goes_on_from_there_and_gets_better(client, world):
     # It began with the weights in use; a kill can come between better weights and their line in the progress.
     assert stats["before_mre_mm"] <= judged + 0.01
     assert stats["best_mre_mm"] < stats["before_mre_mm"]
+    assert stats["calibration"] == "none: 3 unseen cases that judged are needed, there are 1"
     after = np.mean([mean_error(found_by(client, image), truth) for image, truth in world.truth.items()])
     assert after < before
     assert np.allclose(shape_in_use(world), shape_of_labels(world), atol=1e-6)
