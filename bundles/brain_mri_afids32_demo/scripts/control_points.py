@@ -90,6 +90,8 @@ def to_world(position: object, to_ras: np.ndarray, label: str, path: Path) -> np
     try:
         if not isinstance(position, list) or any(isinstance(value, bool) for value in position):
             raise ValueError("not a list of numbers")
+        if any(isinstance(value, str) and "_" in value for value in position):
+            raise ValueError("1_000 is a number in Python only")
         x, y, z = (float(value) for value in position)
     except (TypeError, ValueError, OverflowError) as error:
         raise LandmarkFileError(

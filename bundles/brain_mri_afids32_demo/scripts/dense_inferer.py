@@ -11,8 +11,8 @@ from monai.inferers import Inferer
 
 from .decoding import PeakDecoder
 from .heatmaps import HeatmapInferer, Heatmaps
+from .instance_decoding import InstanceDecoder
 from .instances import Instances
-from .nms import InstanceDecoder
 from .peaks import make_peaks
 from .shape import ShapeModel, shape_prior
 from .views import agreement, mean_of_views

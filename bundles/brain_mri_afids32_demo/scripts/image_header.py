@@ -10,6 +10,9 @@ import numpy as np
 PIXELS = "px"
 """Unit of a picture whose pixel size nobody knows: a pixel then counts as one unit of length."""
 
+LARGEST_MM = 1e9
+"""Voxel sizes and positions above this are a broken header, whose products no number holds."""
+
 
 class ImageFileError(ValueError):
     """An image file cannot be read, or is not what was expected: one line with file and remedy."""

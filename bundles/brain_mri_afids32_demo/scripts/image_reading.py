@@ -20,7 +20,7 @@ from .dicom_files import (
     series_array,
     series_header,
 )
-from .image_header import PIXELS, Header, Image, ImageFileError, picture_affine
+from .image_header import LARGEST_MM, PIXELS, Header, Image, ImageFileError, picture_affine
 from .pictures import PICTURE_SUFFIXES, picture_array, picture_header
 from .volumes import (
     ITK_SUFFIXES,
@@ -96,7 +96,13 @@ def _reader(path: Path) -> tuple[Callable[[Path], Header], Callable[[Path], np.n
 
 
 def _header(path: Path) -> Header:
-    return _guarded(path, _reader(path)[0])
+    header = _guarded(path, _reader(path)[0])
+    furthest = np.abs(header.affine[np.isfinite(header.affine)]).max(initial=0.0)
+    if furthest > LARGEST_MM:
+        raise ImageFileError(
+            f"{path}: its header has a length of {furthest:.3g} mm; repair the header or leave the case out"
+        )
+    return header
 
 
 def _guarded(path: Path, read: Callable[[Path], _Read]) -> _Read:

@@ -15,8 +15,8 @@ from .decoding import PeakDecoder
 from .ensemble import shape_of
 from .grids import coarse_to_planned, planned_to_coarse
 from .heatmaps import HeatmapInferer, Heatmaps
+from .instance_decoding import InstanceDecoder
 from .instances import Instances
-from .nms import InstanceDecoder
 from .peaks import make_peaks
 from .shape import shape_prior
 from .targets import axis_offsets

@@ -292,7 +292,18 @@ def read_text(path: Path) -> str:
         reason = error.strerror or str(error)
         raise LandmarkFileError(f"{path}: cannot be read ({reason}); check the path and its permissions") from error
     except UnicodeDecodeError as error:
-        raise LandmarkFileError(f"{path}: is not UTF-8 text; save it again as UTF-8") from error
+        raise LandmarkFileError(f"{path}: {_not_text(path)}") from error
+
+
+def _not_text(path: Path) -> str:
+    """What a file that is no UTF-8 most likely is, and the remedy."""
+    with path.open("rb") as stream:
+        start = stream.read(4)
+    if start.startswith(b"PK"):
+        return "is an Excel workbook or a ZIP file and no text; save the sheet as 'CSV UTF-8'"
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "is UTF-16 text; save it again as UTF-8, which Excel calls 'CSV UTF-8'"
+    return "is not UTF-8 text; save it again as UTF-8"
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -333,6 +344,11 @@ def _fcsv_row(fields: list[str], columns: list[str], to_ras: np.ndarray, path: P
     if not {"x", "y", "z"} <= set(named):
         raise LandmarkFileError(f"{path}: line {','.join(fields)!r} has {len(fields)} of {len(columns)} columns")
     # Slicer 5 writes position status and a flag behind the columns that its header names.
+    if any(fields[len(columns) + 2 :]):
+        raise LandmarkFileError(
+            f"{path}: landmark {label!r} has {len(fields)} cells for {len(columns)} columns; put quotes around names "
+            "with commas, and write numbers with a point"
+        )
     word = named.get("positionStatus") or (fields[len(columns)].strip() if len(fields) > len(columns) else "2")
     if word not in _FCSV_STATUS:
         raise LandmarkFileError(

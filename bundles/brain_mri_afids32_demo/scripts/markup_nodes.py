@@ -46,7 +46,7 @@ def node_points(node: Mapping[str, Any], path: Path) -> list[ControlPoint]:
     if system == "IJK":
         raise LandmarkFileError(f"{path}: coordinateSystem is IJK; save the point list in Slicer as LPS or RAS")
     to_ras = TO_RAS[system] @ np.diag([*[millimetres_per_unit(node.get("coordinateUnits"), path)] * 3, 1.0])
-    items = node.get("controlPoints") or []
+    items = node.get("controlPoints", [])
     if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
         raise LandmarkFileError(f"{path}: 'controlPoints' must be a list of points; save them again in Slicer")
     if kind == POINT_LIST:

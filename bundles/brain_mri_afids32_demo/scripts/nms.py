@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch.nn import functional
-
-from .decoding import PeakDecoder
-from .instances import Instances
 
 FLOOR = 0.05
 """Candidates below this confidence are dropped; a calibrated threshold lies above it."""
@@ -87,81 +83,10 @@ def find_peaks(
         ``(N,)`` flat indices, the highest first.
     """
     index = local_maxima(heatmap, floor)
-    return index[suppress(_millimetres(index, heatmap, spacing), min_distance_mm, most)]
+    return index[suppress(millimetres(index, heatmap, spacing), min_distance_mm, most)]
 
 
-class InstanceDecoder:
-    """From logits to rows of points: all instances of a landmark, both points of an exchangeable pair.
-
-    A landmark of which there are many gets its highest peaks above `FLOOR`, the highest in its first row whatever its
-    height; rows without a peak are NaN. An exchangeable pair gets the two highest peaks of the mean of its channels.
-    Other landmarks are decoded as before.
-
-    Args:
-        decoder: finds the sub-voxel place of a peak.
-        instances: which rows belong to which landmark.
-        spacing: mm of the grid of the logits.
-    """
-
-    def __init__(self, decoder: PeakDecoder, instances: Instances, spacing: Sequence[float]) -> None:
-        self.decoder, self.instances, self.spacing = decoder, instances, [float(step) for step in spacing]
-
-    def __call__(
-        self, logits: torch.Tensor, log_prior: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Decode ``(L, *size)``: ``(R, D)`` voxels, ``(R,)`` confidence, ``(R, D, D)`` covariance in voxels.
-
-        A prior, as `PeakDecoder` has it, counts for landmarks that are there once.
-        """
-        known = self.instances
-        logits = logits.as_tensor() if hasattr(logits, "as_tensor") else logits
-        points, confidence, covariance = self.decoder(logits, log_prior)
-        more = len(known.channels) - len(points)
-        points = torch.cat([points, points.new_full((more, points.shape[1]), torch.nan)])
-        confidence = torch.cat([confidence, confidence.new_zeros(more)])
-        covariance = torch.cat([covariance, covariance.new_full((more, *covariance.shape[1:]), torch.nan)])
-        floor = math.log(FLOOR / (1 - FLOOR))
-        jobs: list[tuple[torch.Tensor, torch.Tensor, list[int], float]] = []
-        for channel in (c for c, of in enumerate(known.many) if of):
-            rows = [row for row, of in enumerate(known.channels) if of == channel]
-            found = find_peaks(
-                logits[channel], self.spacing, known.min_distance_mm[channel], known.most[channel], floor
-            )
-            jobs.append((logits[channel], found, rows[: len(found)], known.min_distance_mm[channel]))
-        for first, second in known.exchangeable:
-            mean = (logits[first] + logits[second]) / 2
-            distance = known.min_distance_mm[first]
-            jobs.append((mean, self._two(mean, distance), [first, second], distance))
-        for heatmap, index, rows, distance in jobs:
-            if rows:
-                points[rows], confidence[rows], covariance[rows] = self._refined(heatmap, index, distance)
-        return points, confidence, covariance
-
-    def _refined(
-        self, heatmap: torch.Tensor, index: torch.Tensor, min_distance_mm: float
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Points, confidence and covariance of the peaks; one that slides towards another stays on its voxel."""
-        points, confidence, covariance = self.decoder.refine(
-            heatmap[None], index.new_zeros(len(index)), index, alone=False
-        )
-        voxels = torch.stack(torch.unravel_index(index, heatmap.shape), dim=-1).to(points)
-        slid = (points - voxels) * torch.tensor(self.spacing, device=points.device)
-        stays = torch.linalg.vector_norm(slid, dim=-1) > min_distance_mm / 2
-        return torch.where(stays[:, None], voxels, points), confidence, covariance
-
-    def _two(self, heatmap: torch.Tensor, min_distance_mm: float) -> torch.Tensor:
-        """The two highest peaks; where there is one alone, the highest voxel at a distance from it is the second."""
-        index = find_peaks(heatmap, self.spacing, min_distance_mm, 2, -torch.inf)
-        if len(index) < 2:
-            everywhere = torch.arange(heatmap.numel(), device=heatmap.device)
-            places = _millimetres(everywhere, heatmap, self.spacing)
-            near = torch.linalg.vector_norm(places - places[index[0]], dim=-1) < min_distance_mm
-            second = heatmap.flatten().masked_fill(near, -torch.inf).argmax()
-            index = torch.stack([index[0], second])
-        return index
-
-
-def _millimetres(index: torch.Tensor, heatmap: torch.Tensor, spacing: Sequence[float]) -> torch.Tensor:
+def millimetres(index: torch.Tensor, heatmap: torch.Tensor, spacing: Sequence[float]) -> torch.Tensor:
     """``(N, D)`` voxel centres of flat indices in mm from the first voxel."""
     voxels = torch.stack(torch.unravel_index(index, heatmap.shape), dim=-1)
     return voxels.float() * torch.tensor(spacing, device=heatmap.device)

@@ -19,7 +19,9 @@ PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 _TIFF_SUFFIXES = (".tif", ".tiff")
 _GREY = ("L", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
-_RESOLUTION, _RESOLUTION_Y, _UNIT, _DESCRIPTION = 282, 283, 296, 270
+_RESOLUTION, _RESOLUTION_Y, _UNIT, _DESCRIPTION, _SOFTWARE = 282, 283, 296, 270, 305
+OWN_SOFTWARE = "landmark-bundles"
+"""Software tag of the pictures that we write: their resolution is the size of the pixels, not of a print."""
 _MM_PER_UNIT = {2: 25.4, 3: 10.0}
 _IMAGEJ_UNITS = {"mm": 1.0, "cm": 10.0, "um": 1e-3, "µm": 1e-3, "micron": 1e-3, "microns": 1e-3, "inch": 25.4, "m": 1e3}
 _SCREEN_DPI = (1.0, 72.0, 96.0)
@@ -65,7 +67,7 @@ def _header(picture: PillowImage.Image, path: Path) -> Header:
             "is marked to be shown turned (EXIF), but is read as its pixels are stored; check that the points fit"
         )
     spacing = _tiff_spacing(picture) if path.name.lower().endswith(_TIFF_SUFFIXES) else None
-    if spacing is not None:
+    if spacing is not None and getattr(picture, "tag_v2", {}).get(_SOFTWARE) != OWN_SOFTWARE:
         notes.append(
             f"takes its pixel size of {spacing[0]:.4g} x {spacing[1]:.4g} mm from its resolution tag; give "
             "--pixel_spacing if that is only how it is printed"

@@ -21,7 +21,15 @@ from .landmarks import ABSENT, PRESENT, LandmarkSet
 PREDICTIONS_FILE = "predictions.csv"
 UNCERTAINTY_FILE = "uncertainty.csv"
 RUN_FILE = "run.json"
-CASE_ENDINGS = (".mrk.json", ".fcsv", ".json", ".labels.nii.gz", ".regions.nii.gz", ".heatmaps.nii.gz")
+CASE_ENDINGS = (
+    ".mrk.json",
+    ".fcsv",
+    ".json",
+    ".labels.nii.gz",
+    ".regions.nii.gz",
+    ".regions.npz",
+    ".heatmaps.nii.gz",
+)
 """What the file of one case may end with, after the name of the case."""
 
 _DECIMALS = 6  # of a millimetre or pixel: far below any error, and short enough to read

@@ -10,12 +10,18 @@ import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
-from .image_header import Header
+from .image_header import LARGEST_MM, Header
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 VOLUME_SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
 """Endings of files that hold volumes (or one slice, which is read as a picture)."""
+
+_ITK_AXES = (2, 3, 4)
+_NRRD_SUFFIXES = (".nrrd", ".nhdr")
+_NRRD_FIELD = 500
+"""Characters of a field in the header of an NRRD; those of a real one have at most two hundred."""
+_FREE_TEXT = (b"#", b"content:")
 
 
 def nifti_header(path: Path) -> Header:
@@ -40,7 +46,8 @@ def _nifti_header(nifti: Any, path: Path) -> Header:
         if sform_code and qform_code:
             # A qform that cannot be decoded does no harm where the sform is used.
             with contextlib.suppress(HeaderDataError, ValueError):
-                second_affine = np.asarray(nifti.get_qform(), dtype=np.float64)
+                qform = np.asarray(nifti.get_qform(), dtype=np.float64)
+                second_affine = qform if (np.abs(qform) <= LARGEST_MM).all() else None
         oriented = bool(sform_code or qform_code)
     return Header(
         shape=shape[:3],
@@ -59,12 +66,16 @@ def itk_header(path: Path) -> Header:
     """Header of a file that ITK reads, its LPS turned to RAS."""
     import itk
 
+    _refuse_long_fields(path)
     image_io = itk.ImageIOFactory.CreateImageIO(str(path), itk.CommonEnums.IOFileMode_ReadMode)
     if image_io is None:
         raise ValueError("no ITK reader knows this file")
     image_io.SetFileName(str(path))
     image_io.ReadImageInformation()
     dims = int(image_io.GetNumberOfDimensions())
+    if dims not in _ITK_AXES:
+        # ITK would load all of its modules, for a minute, to find a reader that it does not have.
+        raise ValueError(f"it has {dims} axes, an image has 2 or 3")
     spatial = min(dims, 3)
     directions = np.array([image_io.GetDirection(axis) for axis in range(dims)], dtype=np.float64)
     spacing = np.array([image_io.GetSpacing(axis) for axis in range(dims)], dtype=np.float64)
@@ -81,6 +92,28 @@ def itk_header(path: Path) -> Header:
         path=path,
         volumes=int(np.prod(sizes[3:], dtype=int)) if dims > 3 else 1,
     )
+
+
+def _refuse_long_fields(path: Path) -> None:
+    """Refuse an NRRD whose header has a field of many characters.
+
+    ITK's reader puts a field that it does not understand into a message of fixed length, and a longer one ends the
+    whole process. Comments, ``content`` and pairs of key and value (``:=``) may be of any length.
+
+    Raises:
+        ValueError: There is such a line.
+    """
+    if not path.name.lower().endswith(_NRRD_SUFFIXES):
+        return
+    with path.open("rb") as stream:
+        number = 0
+        while line := stream.readline():
+            number += 1
+            if not line.strip():
+                return  # the header ends, voxels begin
+            free = line.startswith(_FREE_TEXT) or line.partition(b":")[2].startswith(b"=")
+            if len(line) > _NRRD_FIELD and not free:
+                raise ValueError(f"line {number} of its header has {len(line)} characters and is no field of an NRRD")
 
 
 def itk_array(path: Path) -> np.ndarray:
