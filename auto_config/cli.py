@@ -307,7 +307,8 @@ def predict(
         fcsv: write CASE.fcsv too
         json: write CASE.json too
         labelmap: write a label map of balls on the image's own grid too
-        regions: write CASE.regions.nii.gz too: where each landmark lies with the probability LEVEL; calibrated bundles
+        regions: write CASE.regions.nii.gz and .npz too: where each landmark lies with the probability LEVEL, for
+            calibrated bundles
         plausibility: true or false: whether implausible points of the coarse stage are replaced; the bundle's choice
             if not given
         shape_prior: where the shape of the others rules out a point, take the next best maximum of its heatmap
