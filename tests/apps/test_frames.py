@@ -37,6 +37,9 @@ def test_pictures_lie_where_itk_puts_them(tmp_path, ending, dpi):
         own = np.array([pixel]) * [0.5, 0.25]
         np.testing.assert_allclose(frame.to_shown(own)[0], as_slicer_shows(path, pixel), atol=1e-9)
         np.testing.assert_allclose(frame.from_shown(as_slicer_shows(path, pixel)[None]), own, atol=1e-9)
+    # The bundle and the viewer take the same pixel for the first, and the same axis for the first one.
+    seen = itk.array_from_image(itk.imread(str(path), itk.F)).T
+    np.testing.assert_allclose(read_image(path).array[0], seen, atol=2)
 
 
 @pytest.mark.parametrize("shape", [(12, 9, 1), (12, 1, 9), (1, 12, 9)])
