@@ -71,6 +71,18 @@ def test_without_a_record_the_centre_of_mass_counts(tmp_path):
     assert label.confidence == {}
 
 
+@pytest.mark.parametrize("ending", [".nrrd", ".nii.gz"])
+def test_a_label_map_cropped_to_one_slice_lies_where_it_lay(tmp_path, ending):
+    """As a PACS gives back a segmentation without its empty frames; a file of one slice is no picture here."""
+    near = world(9.0, 28.0, 8.0)
+    labels = balls([near, *POINTS[1:]])[:, :, 8:9].copy()
+    assert set(np.unique(labels)) == {0, 1}
+    crop = np.eye(4)
+    crop[2, 3] = 8
+    label = read(save(tmp_path / f"x{ending}", labels, AFFINE @ crop))
+    np.testing.assert_allclose(label.landmarks.points[0], near, atol=0.3)
+
+
 def test_one_moved_ball_does_not_round_the_others(tmp_path):
     moved = POINTS.copy()
     moved[1] = world(15, 20, 12)
