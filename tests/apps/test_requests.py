@@ -6,17 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from landmark_app.lib.errors import ClientError
-from landmark_app.lib.requests import (
+from landmark_app.lib.requests import check_plain, image_id, parse_params, session_id, tag
+from landmark_app.lib.task_options import (
     batch_options,
-    check_plain,
     declared_checks,
-    image_id,
     infer_options,
-    parse_params,
     sample_options,
     scoring_options,
-    session_id,
-    tag,
     train_options,
 )
 

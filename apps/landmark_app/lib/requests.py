@@ -28,10 +28,6 @@ _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
 _SESSION = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _GPUS = re.compile(r"|all|[0-9]{1,3}(,[0-9]{1,3})*")
 
-RESULT_EXTENSIONS = (".nrrd", ".seg.nrrd", ".nii", ".nii.gz", ".json", ".mrk.json")
-RESULT_TYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32")
-LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-
 Check = Callable[[str, Any], Any]
 
 
@@ -44,7 +40,7 @@ def image_id(value: str) -> str:
     # A file system may hold an accent as a character of its own, which is no letter to a pattern.
     if not _IMAGE_ID.fullmatch(unicodedata.normalize("NFC", value)) or value[-1] in " .":
         raise ClientError(
-            f"image {_shown(value)} is no name of an image: it begins with a letter or digit, has at most 200 "
+            f"image {shown(value)} is no name of an image: it begins with a letter or digit, has at most 200 "
             "characters, and no / or \\"
         )
     return value
@@ -57,7 +53,7 @@ def tag(value: str) -> str:
         ClientError: it cannot.
     """
     if not _TAG.fullmatch(value):
-        raise ClientError(f"tag {_shown(value)} is no tag: give up to 64 letters, digits, _, . and -, like final")
+        raise ClientError(f"tag {shown(value)} is no tag: give up to 64 letters, digits, _, . and -, like final")
     return value
 
 
@@ -68,11 +64,12 @@ def session_id(value: str) -> str:
         ClientError: it cannot.
     """
     if not _SESSION.fullmatch(value):
-        raise ClientError(f"session {_shown(value)} is no session: give the session_id that PUT /session/ answered")
+        raise ClientError(f"session {shown(value)} is no session: give the session_id that PUT /session/ answered")
     return value
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value as an error shows it: JSON, not too long."""
     text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -95,7 +92,7 @@ def check_plain(value: Any, where: str, depth: int = 0) -> Any:
         for key, item in value.items():
             _check_text(str(key), where)
             if re.fullmatch(r"_\w+_", str(key)):
-                raise ClientError(f"{where}: the key {_shown(key)} is not allowed")
+                raise ClientError(f"{where}: the key {shown(key)} is not allowed")
             check_plain(item, f"{where}.{key}"[:100], depth + 1)
     elif isinstance(value, (list, tuple)):
         for item in value:
@@ -110,7 +107,7 @@ def check_plain(value: Any, where: str, depth: int = 0) -> Any:
 def _check_text(value: str, where: str) -> None:
     if value.lstrip().startswith(EXPRESSION_MARKS):
         raise ClientError(
-            f"{where}: {_shown(value)} begins with one of {' '.join(EXPRESSION_MARKS)}, which is not allowed"
+            f"{where}: {shown(value)} begins with one of {' '.join(EXPRESSION_MARKS)}, which is not allowed"
         )
 
 
@@ -123,9 +120,9 @@ def parse_params(text: str) -> dict[str, Any]:
     try:
         given = json.loads(text) if text else {}
     except (ValueError, RecursionError):
-        raise ClientError(f"params {_shown(text)} is no JSON") from None
+        raise ClientError(f"params {shown(text)} is no JSON") from None
     if not isinstance(given, dict):
-        raise ClientError(f"params {_shown(text)} is no JSON object like {{}}")
+        raise ClientError(f"params {shown(text)} is no JSON object like {{}}")
     check_plain(given, "params")
     return given
 
@@ -136,7 +133,7 @@ def flag(name: str, value: Any) -> bool:
         return value
     if isinstance(value, str) and value.lower() in {"true", "false"}:
         return value.lower() == "true"
-    raise ClientError(f"{name}: {_shown(value)} is not true or false")
+    raise ClientError(f"{name}: {shown(value)} is not true or false")
 
 
 def number(name: str, value: Any) -> float:
@@ -146,7 +143,7 @@ def number(name: str, value: Any) -> float:
     except (ValueError, OverflowError):
         given = math.nan
     if not math.isfinite(given):
-        raise ClientError(f"{name}: {_shown(value)} is not a number")
+        raise ClientError(f"{name}: {shown(value)} is not a number")
     return given
 
 
@@ -154,7 +151,7 @@ def integer(name: str, value: Any) -> int:
     """A whole number, also as text or 10.0."""
     given = number(name, value)
     if not given.is_integer() or abs(given) > 2**53:
-        raise ClientError(f"{name}: {_shown(value)} is not a whole number")
+        raise ClientError(f"{name}: {shown(value)} is not a whole number")
     return int(given)
 
 
@@ -163,7 +160,7 @@ def text(name: str, value: Any) -> str:
     if value is None:
         return ""
     if not isinstance(value, str) or len(value) > LONGEST_TEXT or not value.isprintable():
-        raise ClientError(f"{name}: {_shown(value)} is not a line of at most {LONGEST_TEXT} characters")
+        raise ClientError(f"{name}: {shown(value)} is not a line of at most {LONGEST_TEXT} characters")
     _check_text(value, name)
     return value
 
@@ -176,7 +173,7 @@ def one_of(choices: Collection[Any]) -> Check:
             return value[0]
         if isinstance(value, (str, int, float)) and value in choices:
             return value
-        raise ClientError(f"{name}: {_shown(value)} is not one of {', '.join(str(choice) for choice in choices)}")
+        raise ClientError(f"{name}: {shown(value)} is not one of {', '.join(str(choice) for choice in choices)}")
 
     return check
 
@@ -185,16 +182,16 @@ def gpus(name: str, value: Any) -> str:
     """`all`, nothing, or numbers of GPUs with commas; it becomes CUDA_VISIBLE_DEVICES."""
     if value is None or (isinstance(value, str) and _GPUS.fullmatch(value)):
         return value or "all"
-    raise ClientError(f"{name}: {_shown(value)} is not all or numbers like 0,1")
+    raise ClientError(f"{name}: {shown(value)} is not all or numbers like 0,1")
 
 
 def points(name: str, value: Any) -> list[list[float]]:
     """Clicked points: a list of `[i, j, k]` voxels."""
     if not isinstance(value, list) or len(value) > MOST_POINTS:
-        raise ClientError(f"{name}: {_shown(value)} is not a list of at most {MOST_POINTS} points [i, j, k]")
+        raise ClientError(f"{name}: {shown(value)} is not a list of at most {MOST_POINTS} points [i, j, k]")
     for point in value:
         if not isinstance(point, list) or len(point) not in {2, 3}:
-            raise ClientError(f"{name}: {_shown(point)} is not a point [i, j, k]")
+            raise ClientError(f"{name}: {shown(point)} is not a point [i, j, k]")
         for coordinate in point:
             number(name, coordinate)
     return value
@@ -203,159 +200,5 @@ def points(name: str, value: Any) -> list[list[float]]:
 def label_infos(name: str, value: Any) -> list[dict[str, Any]]:
     """What stock clients say about the values of a label map: `[{"name": ..., "idx": ...}]`."""
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise ClientError(f"{name}: {_shown(value)} is not a list like [{{'name': 'nasion', 'idx': 1}}]")
+        raise ClientError(f"{name}: {shown(value)} is not a list like [{{'name': 'nasion', 'idx': 1}}]")
     return check_plain(value, name)
-
-
-def _tag_option(name: str, value: Any) -> str:
-    return tag(text(name, value))
-
-
-def declared_checks(config: Mapping[str, Any]) -> dict[str, Check]:
-    """Checks of the options that a task declares: the type of an option is that of its default, a list its choices."""
-    checks: dict[str, Check] = {}
-    for name, default in config.items():
-        if name == "gpus":
-            checks[name] = gpus
-        elif isinstance(default, bool):
-            checks[name] = flag
-        elif isinstance(default, int):
-            checks[name] = integer
-        elif isinstance(default, float):
-            checks[name] = number
-        elif isinstance(default, (list, tuple, Mapping)):
-            checks[name] = one_of(list(default))
-        else:
-            checks[name] = text
-    return checks
-
-
-def check_options(given: Mapping[str, Any], checks: Mapping[str, Check], what: str) -> dict[str, Any]:
-    """The given options, each checked and in its declared type.
-
-    Args:
-        given: options of a client, by name.
-        checks: a check for each option that there is.
-        what: whose options, for the error.
-
-    Raises:
-        ClientError: an option is not declared or has the wrong type.
-    """
-    checked: dict[str, Any] = {}
-    for name, value in given.items():
-        if name not in checks:
-            # Slicer sends the clicks of every label that it knows: an empty list says nothing.
-            if value == []:
-                continue
-            raise ClientError(f"{what} has no option {_shown(name)}; its options are {', '.join(sorted(checks))}")
-        checked[name] = check_plain(checks[name](name, value), name)
-    return checked
-
-
-def _without_model(given: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """The options without the model's name, which some clients repeat."""
-    if given.get("model", model) != model:
-        raise ClientError(f"params name the model {_shown(given['model'])}, the address {_shown(model)}; give one")
-    return {name: value for name, value in given.items() if name != "model"}
-
-
-def infer_options(
-    given: Mapping[str, Any], model: str, info: Mapping[str, Any], devices: Collection[str]
-) -> dict[str, Any]:
-    """The options of an inference.
-
-    Args:
-        given: `params` of the client.
-        model: name of the task.
-        info: what the task says about itself: `config`, `labels`.
-        devices: devices that there are.
-
-    Raises:
-        ClientError: an option is not declared or has the wrong type.
-    """
-    labels = list(info.get("labels") or ())
-    given = _without_model(given, model)
-    # Slicer repeats the name of the selected label. Nothing reads it, and a stock task takes it for a file.
-    if "label" not in labels and given.get("label") in [None, "", "background", "foreground", *labels]:
-        given.pop("label", None)
-    config = dict(info.get("config") or {})
-    checks: dict[str, Check] = {
-        **dict.fromkeys(["background", "foreground", *labels], points),
-        "client_id": text,
-        "label_info": label_infos,
-        "label_tag": _tag_option,
-        "logging": one_of(LOG_LEVELS),
-        "restore_label_idx": flag,
-        "result_compress": flag,
-        "result_dtype": one_of(RESULT_TYPES),
-        "result_extension": one_of(RESULT_EXTENSIONS),
-        **declared_checks(config),
-        "device": _device(config, devices),
-    }
-    return check_options(given, checks, f"model {model}")
-
-
-def train_options(
-    given: Mapping[str, Any], model: str, config: Mapping[str, Any], devices: Collection[str]
-) -> dict[str, Any]:
-    """The options of a training; the arguments are those of `infer_options`, `config` what the trainer declares.
-
-    Raises:
-        ClientError: an option is not declared or has the wrong type.
-    """
-    checks: dict[str, Check] = {
-        "client_id": text,
-        "name": text,
-        "run_id": one_of(("", "run")),
-        **declared_checks(config),
-        "device": _device(config, devices),
-    }
-    return check_options(_without_model(given, model), checks, f"trainer {model}")
-
-
-def batch_options(
-    given: Mapping[str, Any], model: str, info: Mapping[str, Any], devices: Collection[str]
-) -> dict[str, Any]:
-    """The options of a batch inference: those of an inference, and how the images are worked through.
-
-    Raises:
-        ClientError: an option is not declared or has the wrong type.
-    """
-    own: dict[str, Check] = {
-        "gpus": gpus,
-        "label_tag": _tag_option,
-        "max_batch_size": integer,
-        "max_workers": integer,
-        "multi_gpu": flag,
-        "save_label": flag,
-    }
-    given = _without_model(given, model)
-    rest = {name: value for name, value in given.items() if name not in own}
-    checked = check_options({name: value for name, value in given.items() if name in own}, own, f"model {model}")
-    return {**infer_options(rest, model, info, devices), **checked}
-
-
-def scoring_options(given: Mapping[str, Any], method: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a scoring method: tags of the labels that are compared, and what it declares.
-
-    Raises:
-        ClientError: an option is not declared or has the wrong type.
-    """
-    checks: dict[str, Check] = {"client_id": text, "y": _tag_option, "y_pred": _tag_option, **declared_checks(config)}
-    return check_options(given, checks, f"scoring method {method}")
-
-
-def sample_options(given: Mapping[str, Any], strategy: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a strategy of active learning.
-
-    Raises:
-        ClientError: an option is not declared or has the wrong type.
-    """
-    checks: dict[str, Check] = {"client_id": text, "label_tag": _tag_option, **declared_checks(config)}
-    return check_options(given, checks, f"strategy {strategy}")
-
-
-def _device(config: Mapping[str, Any], devices: Collection[str]) -> Check:
-    declared = config.get("device")
-    named = [declared] if isinstance(declared, str) else list(declared or ())
-    return one_of(list(dict.fromkeys([*named, *devices])))

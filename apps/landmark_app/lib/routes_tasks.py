@@ -31,17 +31,8 @@ from .errors import ClientError
 from .images import UPLOAD_ENDINGS, check_image_file, require_image, why_unreadable
 from .limits import InferenceQueue
 from .options import ServerOptions
-from .requests import (
-    batch_options,
-    check_plain,
-    image_id,
-    infer_options,
-    parse_params,
-    sample_options,
-    scoring_options,
-    session_id,
-    train_options,
-)
+from .requests import check_plain, image_id, parse_params, session_id
+from .task_options import batch_options, infer_options, sample_options, scoring_options, train_options
 from .train import LandmarkTrain
 from .uploads import ending, field, file_field, on_disk, read_form
 
