@@ -6,7 +6,7 @@ from pathlib import Path
 import itk
 import numpy as np
 import pytest
-from app_tools import oblique_affine, write_volume
+from app_tools import oblique_affine, write_fixed_bundle, write_volume
 from ct_series import copied, make_series, ras
 from landmark_app.lib.bundles import ServedBundle
 from landmark_app.lib.datastore import LocalLandmarkDatastore
@@ -115,6 +115,24 @@ def test_what_is_served_is_known_with_each_instance(store):
     assert known.clicks == one.clicks
     expected = np.mean([1 - np.exp(-2.0 / SCALE_MM), 0.1])
     assert image_uncertainty([one]) == pytest.approx(expected)
+
+
+def test_a_bundle_that_knows_one_finds_it_itself_where_another_knows_many(tmp_path):
+    """Two bundles with the same names: what the one served says nothing of the single place of the other."""
+    image = write_volume(tmp_path / "studies/a.nii.gz", AFFINE, (30, 30, 30))
+    store = LocalLandmarkDatastore(
+        str(tmp_path / "studies"), bundles=lambda: BUNDLES, many=lambda _image: MANY, extensions=["*.nii.gz"]
+    )
+    record(store.landmark_folder(), "a", "skull", served_items(), 2.0)
+    bundle = ServedBundle(write_fixed_bundle(tmp_path / "one", ((0.2, 0.2, 0.2), (0.5, 0.5, 0.5)), MANY_NAMES))
+    task = LandmarkEdit(bundle, lambda image_id, names: known_points(store, image_id, names), "cpu")
+    _, params = task({"image": str(image), "image_id": "a"})
+    assert [item["name"] for item in params["landmarks"]] == ["nasion", "suture"]
+    np.testing.assert_allclose(params["landmarks"][0]["world"], [1, 2, 3])
+    np.testing.assert_allclose(params["landmarks"][1]["world"], [14.5] * 3, atol=0.1)
+    record(store.landmark_folder(), "a", "one_edit", params["landmarks"], 2.0)
+    # To the bundle that knows many, it is then the newest that is known.
+    assert len(known_points(store, "a", MANY_NAMES).points["suture"]) == 1
 
 
 def test_none_found_is_known_as_absent(store):

@@ -155,8 +155,10 @@ class LandmarkEdit(LandmarkInfer):
         clicks = read_clicks(request, names, frame.grid.shape, many)
         image_id = request.get("image_id")
         known = self._known(image_id, names) if image_id else Known()
+        # A label, or another bundle, may have several of a landmark of which this bundle knows one.
+        at_places = {name: points for name, points in known.points.items() if name in many or len(points) == 1}
         # A click says where a landmark is, but not where its other instances are.
-        unsaid = [name for name in names if name not in known.points and (name not in clicks or name in many)]
+        unsaid = [name for name in names if name not in at_places and (name not in clicks or name in many)]
         only_clicks = not self.bundle.trained and set(unsaid) <= set(clicks)
         found = [] if not unsaid or only_clicks else super().find(request).landmarks
         clicks = {
@@ -164,7 +166,7 @@ class LandmarkEdit(LandmarkInfer):
             for name, voxels in clicks.items()
         }
         least = {name: distance * frame.scale for name, distance in many.items()}
-        landmarks = edited(names, clicks, known.points, found, frame.grid.affine, many=least)
+        landmarks = edited(names, clicks, at_places, found, frame.grid.affine, many=least)
         return self.bundle.shown(landmarks, frame)
 
     def clicks(self, request: Mapping[str, Any]) -> dict[str, list[list[float]]]:
