@@ -73,7 +73,10 @@ def seen_by_weights_in_use(root: Path) -> Seen:
         number = path.parent.name.removeprefix("fold_")
         if number.isdecimal() and _fingerprint(path) == in_use:
             return Seen(own=number)
-    return Seen()
+    if not record:
+        return Seen()
+    # A kill between the two files of new weights leaves those of an epoch before, which only the record speaks of.
+    return Seen(_parsed(record.get("after")).images)
 
 
 def write_seen(root: Path, before: Seen, after: Seen) -> None:
