@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from app_tools import write_fixed_bundle, write_volume
 from bundle_tools import shrink
 from landmark_app.lib.bundles import ServedBundle, read_card
 from landmark_app.lib.datastore import LocalLandmarkDatastore
 from landmark_app.lib.infer import LandmarkEdit
 from landmark_app.lib.known import Known
 from landmark_app.lib.train import LandmarkTrain
-from landmark_app.lib.training_data import check_items, own_labels
+from landmark_app.lib.training_data import check_items, of_kind, own_labels
 from picture_tools import NAMES, pixels, write_picture, write_picture_bundle
 from PIL import Image
 
@@ -61,6 +62,19 @@ def test_labels_of_pictures_are_trained_on_in_the_world_of_the_bundle(tmp_path):
     Path(given[1]["image"]).unlink()
     with pytest.raises(UserError, match=r"b\.png"):
         own_labels(given, card, (), tmp_path / "copies")
+
+
+def test_a_folder_may_hold_pictures_and_volumes_of_one_landmark(tmp_path):
+    picture = {"image": str(write_picture(tmp_path / "a.png")), "label": "a.mrk.json"}
+    volume = {"image": str(write_volume(tmp_path / "b.nii.gz", np.eye(4))), "label": "b.mrk.json"}
+    flat = read_card(write_picture_bundle(tmp_path / "face"))
+    solid = read_card(write_fixed_bundle(tmp_path / "head"))
+    assert of_kind([picture, volume], flat) == [picture]
+    assert of_kind([picture, volume], solid) == [volume]
+    with pytest.raises(UserError, match="all labelled images are volumes, and this bundle was made for 2D"):
+        of_kind([volume], flat)
+    with pytest.raises(UserError, match="all labelled images are pictures, and this bundle was made for 3D"):
+        of_kind([picture], solid)
 
 
 def test_the_least_distance_is_the_bundles_in_every_viewer(tmp_path):

@@ -33,6 +33,7 @@ from .training_data import (
     choose_cases,
     find_damage,
     items_of,
+    of_kind,
     own_labels,
     own_validation,
 )
@@ -155,7 +156,7 @@ class LandmarkTrain(TrainTask):
             raise UserError(f"no final label can be used: {next(iter(problems.values()))}; submit it again, then train")
         if not items:
             raise UserError("no image has a final label yet; place the landmarks of one and submit it, then train")
-        items = own_labels(items, card, many, training_stats.folder(self.bundle.root) / "labels")
+        items = own_labels(of_kind(items, card), card, many, training_stats.folder(self.bundle.root) / "labels")
         check_items(items, card, read_instances(table) if card.many else None)
         check_config(self.bundle.root)
         if options.pretrained:

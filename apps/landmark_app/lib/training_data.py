@@ -93,6 +93,25 @@ def items_of(items: Sequence[Item], names: Sequence[str], many: Collection[str] 
     return [item for item in items if set(names) & set(read_label(item["label"], many=many).names)]
 
 
+def of_kind(items: Sequence[Item], card: Card) -> list[Item]:
+    """Those whose image is of the kind that the bundle takes: a folder may hold pictures and volumes of one landmark.
+
+    Args:
+        items: of `items_of`, at least one.
+        card: of the bundle.
+
+    Raises:
+        UserError: an image that cannot be read, or there are only images of the other kind.
+    """
+    kept = [item for item in items if len(read_header(Path(item["image"])).shape) == card.spatial_dims]
+    if not kept:
+        others = {2: "volumes", 3: "pictures"}[card.spatial_dims]
+        raise UserError(
+            f"all labelled images are {others}, and this bundle was made for {card.spatial_dims}D images; label some"
+        )
+    return kept
+
+
 def own_labels(items: Sequence[Item], card: Card, many: Collection[str], folder: Path) -> list[Item]:
     """The items, with labels that the bundle can read.
 
@@ -101,7 +120,7 @@ def own_labels(items: Sequence[Item], card: Card, many: Collection[str], folder:
     Labels of pictures, which lie where viewers show these, are copied into the world of the bundle.
 
     Args:
-        items: of `items_of`.
+        items: of `of_kind`.
         card: of the bundle.
         many: landmarks of which a label may have any number, of any bundle of the server.
         folder: where copies are written; what is in it goes.
