@@ -10,7 +10,7 @@ import pytest
 from app_tools import NAMES, POINTS, oblique_affine, save_points, true_world, write_fixed_bundle, write_volume
 from landmark_app.lib.bundles import ServedBundle, bundle_folders, find_bundles, read_card, without_pictures
 from landmark_app.lib.errors import ClientError
-from picture_tools import write_picture_bundle
+from picture_tools import write_picture, write_picture_bundle
 
 from auto_config.errors import UserError
 
@@ -73,6 +73,13 @@ def test_a_folder_without_bundles_is_refused(bundles, tmp_path):
         bundle_folders(bundles / "head")
     with pytest.raises(UserError, match="is no folder"):
         bundle_folders(tmp_path / "nowhere")
+
+
+def test_a_bundle_for_volumes_refuses_a_picture(own_bundles, tmp_path):
+    """Also one whose own reader would take it."""
+    with pytest.raises(ClientError, match="is a picture; this bundle was made for 3D") as refused:
+        ServedBundle(own_bundles / "head").predict(write_picture(tmp_path / "a.png"))
+    assert refused.value.status == HTTPStatus.UNPROCESSABLE_ENTITY
 
 
 @pytest.mark.parametrize(

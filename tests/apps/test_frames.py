@@ -9,10 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from landmark_app.lib.balls import Grid
 from landmark_app.lib.frames import Frame, read_frame, read_raw, shown_grid
+from landmark_app.lib.images import why_unreadable
 from picture_tools import SIZE, write_picture
+from PIL import ExifTags, Image
 
 from auto_config.datasets.images import read_image
 from auto_config.errors import UserError
+
+ORIENTATION = int(ExifTags.Base.Orientation)
 
 
 def as_slicer_shows(path, pixel):
@@ -97,6 +101,32 @@ def test_what_a_bundle_does_not_take_is_said(tmp_path):
         read_frame(picture, 2)
     with pytest.raises(UserError, match=r"a\.png"):
         read_raw(picture)
+
+
+@pytest.mark.parametrize("turned", [2, 3, 6])
+def test_a_tiff_that_programs_turn_differently_is_refused(tmp_path, turned):
+    """Pillow, with which bundles read, turns it and ITK does not: points would lie beside their places."""
+    path = write_picture(tmp_path / "a.tif", tiffinfo={ORIENTATION: turned})
+    seen = itk.array_from_image(itk.imread(str(path), itk.F)).T
+    assert not np.array_equal(read_image(path).array[0], seen)
+    for read in (shown_grid, lambda one: read_frame(one, 2)):
+        with pytest.raises(UserError, match=r"a\.tif: is a TIFF that is marked to be shown turned"):
+            read(path)
+    assert why_unreadable(path).startswith("the image: is a TIFF")
+    upright = write_picture(tmp_path / "b.tif", tiffinfo={ORIENTATION: 1})
+    assert shown_grid(upright).shape == (*SIZE, 1)
+    assert why_unreadable(upright) is None
+
+
+def test_what_itk_cannot_read_is_said_in_one_line(tmp_path):
+    rows = np.random.default_rng(0).random(SIZE[::-1]) > 0.5
+    Image.fromarray(rows).save(tmp_path / "a.bmp")  # of one bit, which Pillow reads
+    with pytest.raises(UserError) as refused:
+        shown_grid(tmp_path / "a.bmp")
+    for reason in (why_unreadable(tmp_path / "a.bmp"), str(refused.value)):
+        assert "depths" in reason
+        assert "\n" not in reason
+        assert ".cxx" not in reason
 
 
 @pytest.mark.parametrize("spacing", [None, "0.2\\0.1"])

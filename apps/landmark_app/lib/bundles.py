@@ -124,6 +124,7 @@ class ServedBundle:
         with self._lock:
             opened = self._current(device)
             try:
+                frame = read_frame(image, self.card.spatial_dims, self.card.pixel_spacing)
                 data = opened.preprocess(image)
             except Exception as error:  # readers and transforms raise whatever they like over an odd image
                 reason = str(error) if isinstance(error, UserError) else _first_line(error.__cause__ or error)
@@ -134,7 +135,6 @@ class ServedBundle:
             done = opened.predict(data)
         landmarks: list[dict[str, Any]] = done["result"]["landmarks"]
         if self.card.spatial_dims == 2:
-            frame = self.frame(image)
             return self.shown([_shown(item, frame) for item in landmarks], frame)
         balls = done["pred"]
         return Prediction(

@@ -8,8 +8,10 @@ from pathlib import Path
 from monailabel.interfaces.datastore import Datastore
 
 from auto_config.datasets.images import read_header, read_image
+from auto_config.errors import UserError
 
 from .errors import ClientError
+from .frames import shown_grid
 from .landmark_labels import LandmarkLabels
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm")
@@ -74,4 +76,8 @@ def why_unreadable(path: Path) -> str | None:
         read_image(path)
     except Exception as error:
         return f"the image cannot be read: it is damaged, or no image ({type(error).__name__})"
+    try:
+        shown_grid(path)
+    except UserError as error:
+        return str(error).replace(str(path), "the image")
     return None
