@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.progress import track
 
 from auto_config.bundle.opened import OpenBundle, open_bundle
-from auto_config.bundle_scripts.landmarks import UNKNOWN
-from auto_config.calibration.out_of_fold import DATALIST, OutOfFold, predict_case, stacked
+from auto_config.bundle_scripts.instances import read_instances
+from auto_config.bundle_scripts.landmarks import UNKNOWN, LandmarkSet
+from auto_config.calibration.out_of_fold import DATALIST, LANDMARKS, OutOfFold, predict_case, stacked
 from auto_config.calibration.seen_labels import file_hash, labels_seen
 from auto_config.datasets import Case, Dataset, Problem, read_dataset
 from auto_config.datasets.assembly import Missing
@@ -90,6 +91,7 @@ def other_cases(
     _report(problems, given)
     _check_kind(dataset, names, spatial_dims=spatial_dims, unit=unit)
     dataset = replace(dataset, cases=_labelled(_chosen(dataset, given), names, given))
+    _check_counts(bundle, dataset.cases)
     _check_paths(bundle, dataset.cases)
     measured = measure_cases(dataset, outside=given.outside, workers=given.workers)
     cases = [replace(one.case, split="training") for one in measured]
@@ -98,11 +100,13 @@ def other_cases(
     if spatial_dims == 2:
         _check_pixel_sizes(measured, spacing, bundle)
     notes = [*_check_labels(bundle, dataset.cases), *_check_voxels(bundle, measured, given.workers)]
-    items = [_item(case, names) for case in cases]
-    lacking = [k for k, name in enumerate(names) if all(item["label"][name] in ("unknown", "absent") for item in items)]
+    labels = [case.landmarks.ordered(names) for case in cases if case.landmarks is not None]
+    lacking = [
+        name for name, there in zip(names, np.any([one.present for one in labels], axis=0), strict=True) if not there
+    ]
     if lacking:
-        notes.append(f"no case has {_some([names[k] for k in lacking])}, so where that lies is not known")
-    return items, notes
+        notes.append(f"no case has {_some(lacking)}, so where that lies is not known")
+    return [_item(case, label) for case, label in zip(cases, labels, strict=True)], notes
 
 
 def predict_other_cases(bundle: Path, items: Sequence[dict[str, Any]], *, device: str | None = None) -> OutOfFold:
@@ -217,6 +221,19 @@ def _labelled(cases: Sequence[Case], names: Sequence[str], given: CaseSource) ->
     return found
 
 
+def _check_counts(bundle: Path, cases: Sequence[Case]) -> None:
+    """Refuse several points of a landmark that the bundle was made to find once: only the first would count."""
+    known = read_instances(bundle / LANDMARKS)
+    once = {name for name, many in zip(known.names, known.many, strict=True) if not many}
+    for case in cases:
+        for name, points in case.landmarks.instances.items() if case.landmarks is not None else ():
+            if name in once and len(points) > 1:
+                raise UserError(
+                    f"{case.image[0]}: case '{case.name}' has {len(points)} points of landmark '{name}', of which the "
+                    "bundle was made to find one; keep that one, or leave the case out with --cases"
+                )
+
+
 def _check_paths(bundle: Path, cases: Sequence[Case]) -> None:
     """Refuse training cases by their files, before anything is read."""
     seen = training_cases(bundle, {case.name: case.image for case in cases})
@@ -297,10 +314,8 @@ def _check_pixel_sizes(measured: Sequence[MeasuredCase], spacing: tuple[float, f
             )
 
 
-def _item(case: Case, names: Sequence[str]) -> dict[str, Any]:
-    assert case.landmarks is not None
-    label = case.landmarks.ordered(names).to_inline()
-    return {"case": case.name, "image": list(case.image), "label": label, "group": case.group}
+def _item(case: Case, label: LandmarkSet) -> dict[str, Any]:
+    return {"case": case.name, "image": list(case.image), "label": label.to_inline(), "group": case.group}
 
 
 def _some(names: Sequence[str]) -> str:

@@ -206,6 +206,51 @@ def test_a_name_that_is_missing_is_what_the_option_says(bundle, data):
     assert taken(bundle, data, missing="absent")[0][0]["label"]["base"] == "absent"
 
 
+BUDS = ["bud", "end"]
+
+
+def bud_cases(folder, buds):
+    """A data list with any number of buds in each case."""
+    write_cases(folder, [f"c{number}" for number in range(len(buds))], seed=4)
+    items = [
+        {"case": f"c{number}", "image": f"images/c{number}.nii.gz", "label": {"bud": points, "end": [3.0, 3.0, 3.0]}}
+        for number, points in enumerate(buds)
+    ]
+    rows = [{"name": "bud", "instances": "many"}, {"name": "end"}]
+    path = folder / "list.json"
+    path.write_text(json.dumps({"training": items, "properties": {"landmarks": rows}}))
+    return path
+
+
+def bud_bundle(folder, **row):
+    """A bundle with a landmark ``bud`` that `row` says more of."""
+    bundle = write_bundle(folder, write_cases(folder.parent / "seen", ["anna"], seed=1), names=BUDS)
+    rows = {"spatial_dims": 3, "landmarks": [{"name": "bud", **row}, {"name": "end"}]}
+    (bundle / "configs" / "landmarks.json").write_text(json.dumps(rows))
+    return bundle
+
+
+def test_an_image_without_instances_does_not_have_the_landmark(tmp_path):
+    bundle = bud_bundle(tmp_path / "buds", instances="many", most_instances=4, min_distance_mm=2.0)
+    items, notes = taken(bundle, bud_cases(tmp_path / "none", [[], []]), BUDS)
+    assert [item["label"]["bud"] for item in items] == [[], []]
+    assert notes == ["no case has 'bud', so where that lies is not known"]
+    several = [[4.0, 4.0, 4.0], [8.0, 8.0, 8.0]]
+    items, notes = taken(bundle, bud_cases(tmp_path / "some", [[], several]), BUDS)
+    assert items[1]["label"]["bud"] == several and notes == []
+
+
+def test_several_points_of_a_landmark_that_is_there_once_are_refused(tmp_path):
+    """Otherwise the first of them would be taken for the true one."""
+    bundle = bud_bundle(tmp_path / "one")
+    data = bud_cases(tmp_path / "data", [[[4.0, 4.0, 4.0]], [[4.0, 4.0, 4.0], [8.0, 8.0, 8.0]]])
+    with pytest.raises(
+        UserError, match=r"c1.nii.gz: case 'c1' has 2 points of landmark 'bud', of which the bundle was"
+    ):
+        taken(bundle, data, BUDS)
+    assert taken(bundle, data, BUDS, cases=["c0"])[0][0]["label"]["bud"] == [[4.0, 4.0, 4.0]]
+
+
 def pictures(folder, spacing=None):
     """A picture with two points in pixels."""
     folder.mkdir()
