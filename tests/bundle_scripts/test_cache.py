@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Compose, LoadImaged
+from monai.transforms import Compose, LoadImaged, Orientationd, Spacingd
 
 from auto_config.bundle_scripts import cache as cache_module
 from auto_config.bundle_scripts.cache import CachedTransformd, FillCache, cache_key, code_digest, describe
@@ -70,6 +70,24 @@ def test_made_once_and_the_same_from_disk(tmp_path):
     # What a caller does to the image does not reach the disk.
     data["image"][:] = 7
     assert not (cached(tmp_path / "cache")({"image": image})["image"] == 7).any()
+
+
+def test_what_one_process_made_the_next_one_finds(tmp_path):
+    """MONAI's transforms grow attributes at their first call: the key before it and after it has to be the same."""
+    images = [write(tmp_path / name) for name in ("a.nii.gz", "b.nii.gz")]
+
+    def fresh():
+        turned = [LoadImaged("image", ensure_channel_first=True), Orientationd("image", axcodes="LPS", labels=None)]
+        return CachedTransformd(
+            ["image"], Compose([*turned, Spacingd("image", pixdim=(2.0, 2.0, 3.0))]), str(tmp_path / "c")
+        )
+
+    first = fresh()
+    for image in images:
+        first({"image": image})
+    assert [fresh().is_cached({"image": image}) for image in images] == [True, True]
+    assert [first.is_cached({"image": image}) for image in images] == [True, True]
+    assert len(entries(tmp_path / "c")) == 2
 
 
 def test_points_are_never_cached(tmp_path):
