@@ -156,7 +156,7 @@ def compare(
     status = np.stack([landmarks.status for landmarks in truth]).astype(int)
     points = np.stack([landmarks.points for landmarks in truth])
     baseline = mean_shape_points(predictions.mean_shape[columns], predictions.centers[rows])
-    exchangeable = dataset.properties.exchangeable
+    exchangeable = _exchangeable(predictions, dataset)
     order = best_columns(predictions.points[pick], points, names, exchangeable)
     limits = (predictions.calibration or {}).get("match_mm", {})
     return Comparison(
@@ -228,6 +228,12 @@ def _wanted(dataset: Dataset, split: str | None, cases: Sequence[str] | None) ->
         for name, case in known.items()
         if (split is None or case.split == split) and (cases is None or name in cases)
     }
+
+
+def _exchangeable(predictions: Predictions, dataset: Dataset) -> list[tuple[str, str]]:
+    """Pairs that may change places, each once, as the bundle or the truth says it."""
+    pairs = {tuple(sorted(pair)): pair for pair in (*predictions.exchangeable, *dataset.properties.exchangeable)}
+    return list(pairs.values())
 
 
 def _some(names: Sequence[str]) -> str:

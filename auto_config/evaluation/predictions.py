@@ -42,6 +42,7 @@ class Predictions:
         covariance: (N, L, D, D) mm² of the heatmaps, NaN where not known.
         implausible: (N, L) whether the shape rules the point out.
         calibration: what ``run.json`` says of the bundle's calibration, None where it had none.
+        exchangeable: pairs of landmarks that may change places, as ``run.json`` has them.
     """
 
     names: tuple[str, ...]
@@ -61,6 +62,7 @@ class Predictions:
     covariance: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0, 0)))
     implausible: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=bool))
     calibration: Mapping[str, Any] | None = None
+    exchangeable: tuple[tuple[str, str], ...] = ()
 
     @property
     def spatial_dims(self) -> int:
@@ -158,6 +160,7 @@ def read_predictions(folder: Path) -> Predictions:
         covariance=covariance.reshape(len(cases), len(names), dims, dims),
         implausible=implausible,
         calibration=run.get("calibration"),
+        exchangeable=tuple((str(first), str(second)) for first, second in run.get("exchangeable") or ()),
     )
 
 

@@ -159,6 +159,17 @@ def test_exchangeable_ends_are_judged_in_the_better_order(tmp_path: Path):
     assert metrics["mre_mm"]["max"] == pytest.approx(1.0)
 
 
+def test_the_bundle_knows_which_ends_change_places_where_the_truth_does_not_say_it(tmp_path: Path):
+    source = write_case(tmp_path)
+    run = tmp_path / "out" / "run.json"
+    run.write_text(json.dumps({"many": ["bud"]}))
+    assert evaluate(tmp_path / "out", source) == 0
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["mre_mm"]["max"] > 5
+    run.write_text(json.dumps({"many": ["bud"], "exchangeable": [["end", "tip"]]}))
+    assert evaluate(tmp_path / "out", source) == 0
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["mre_mm"]["max"] == pytest.approx(1.0)
+
+
 def test_a_repeated_name_that_is_not_many_is_an_error(tmp_path: Path):
     write_case(tmp_path)
     with pytest.raises(UserError, match="there twice"):
