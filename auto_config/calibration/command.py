@@ -216,8 +216,9 @@ def _say(document: dict[str, Any], found: OutOfFold, unit: str, path: Path) -> N
     whose = "out of fold" if found.folds else "of the bundle"
     lines = [f"mean error {whose} {errors.mean():.3f} {unit} over {errors.size} points"] if errors.size else []
     if presence := document["presence"]:
+        absent = f"{presence['absent']} absent{' or invented' if 'detection' in presence else ''}"
         lines.append(
-            f"presence, of {presence['absent']} absent and {int((found.status == PRESENT).sum())} present landmarks: "
+            f"presence, of {absent} and {int((found.status == PRESENT).sum())} present landmarks: "
             f"AUROC {presence['auroc']:.3f}, F1 {presence['f1_present']:.3f} present and {presence['f1_absent']:.3f} "
             f"absent, calibration error {presence['expected_calibration_error']:.3f}"
             + (" (each case judged by others)" if presence["judged_by_others"] else "")

@@ -82,7 +82,7 @@ def calibration_document(
         "source": "validation cases of the folds" if found.folds else "other cases",
         "folds": sorted(set(found.folds)),
         "notes": [
-            *_notes(found, regions, ensemble=ensemble),
+            *_notes(found, regions, instances, ensemble=ensemble),
             *instance_notes(instances),
             *notes,
             *([remark] if remark else []),
@@ -193,8 +193,8 @@ def peaks_of(found: OutOfFold, case: int) -> Peaks:
     return Peaks(**{name: torch.from_numpy(getattr(found, name)[case]) for name in fields})
 
 
-def _notes(found: OutOfFold, regions: dict[str, Any], *, ensemble: bool) -> list[str]:
-    cases, counts = len(found.cases), regions["count"]
+def _notes(found: OutOfFold, regions: dict[str, Any], instances: Instances, *, ensemble: bool) -> list[str]:
+    cases, counts, groups = len(found.cases), regions["count"], len(set(found.units.tolist()))
     notes = []
     if len(set(found.folds)) == 1:
         notes.append(
@@ -219,7 +219,13 @@ def _notes(found: OutOfFold, regions: dict[str, Any], *, ensemble: bool) -> list
                 f"level {level:g}: {few} of {len(counts)} landmarks have fewer than {smallest_n(level)} calibration "
                 "cases, so their regions are infinite; --pooled makes one region for all landmarks"
             )
-    absent = int((found.status == ABSENT).sum())
+    if groups < cases:
+        notes.append(
+            f"{cases} cases are of {groups} groups (patients), and the cases of one err together: for a new patient "
+            "the level of a region is kept only about, and high levels least"
+        )
+    # A candidate that is no instance says little of whether another landmark is there.
+    absent = int((found.status == ABSENT)[:, ~np.array(instances.many)[list(instances.channels)]].sum())
     if 0 < absent < FEW_ABSENT:
         notes.append(f"only {absent} absent landmarks: the probabilities of presence are rough")
     if regions["pooled"]:

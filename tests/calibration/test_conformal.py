@@ -93,6 +93,20 @@ def test_calibrating_single_folds_and_predicting_with_their_mean_is_on_the_safe_
     assert (covered > [0.85, 0.93]).all()
 
 
+def test_scans_of_one_patient_are_fewer_cases_than_they_look():
+    """The rank counts cases, so at high levels a region is too small for a new patient, and finite with too few."""
+    random = np.random.default_rng(7)
+    patients, scans = 10, 3
+    own = random.exponential(size=(4 * SETS, patients + 1, 1))
+    scores = own * np.exp(0.05 * random.normal(size=(4 * SETS, patients + 1, scans)))
+    known, new = scores[:, :patients], scores[:, patients, 0]
+    every = quantiles(known.reshape(len(known), -1).T, (0.8, 0.9, 0.95))
+    covered = (new <= every).mean(axis=1)
+    assert covered[:2] == pytest.approx([exact_coverage(30, level) for level in (0.8, 0.9)], abs=0.03)
+    assert covered[2] == pytest.approx(0.92, abs=0.02) and exact_coverage(30, 0.95) > 0.965
+    assert np.isinf(quantiles(known[..., 0].T, (0.95,))).all()  # one scan of each
+
+
 def test_pooled_regions_are_one_for_all_and_finite_with_few_cases():
     scores = np.array([[1.0, 10.0], [2.0, 20.0], [3.0, np.nan]])
     bounds = quantiles(scores, (0.5, 0.8), pooled=True)

@@ -87,6 +87,16 @@ def test_pooled_regions_need_fewer_cases():
     assert not any("infinite" in note for note in document["notes"])
 
 
+def test_cases_of_one_patient_are_told():
+    found = made(cases=20)
+    several = replace(found, groups=tuple(f"patient {i // 2}" for i in range(10)) + (None,) * 10)
+    told = [note for note in calibration_document(several, NAMES, SHAPES)["notes"] if "patients" in note]
+    assert len(told) == 1 and told[0].startswith("20 cases are of 15 groups (patients)")
+    alone = replace(found, groups=tuple(f"patient {i}" for i in range(20)))
+    for each in (found, alone):
+        assert not any("patients" in note for note in calibration_document(each, NAMES, SHAPES)["notes"])
+
+
 def test_without_absent_landmarks_presence_is_not_judged():
     document = calibration_document(made(absent=0.0), NAMES, SHAPES)
     assert document["presence"] is None

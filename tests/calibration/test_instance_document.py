@@ -87,6 +87,16 @@ def test_the_file_says_what_the_promises_mean():
     assert "never above min_distance_mm" in notes and "depend on each other" in notes
 
 
+def test_invented_instances_are_no_absent_landmarks():
+    found = made()
+    status = found.status.copy()
+    status[:, :3] = PRESENT
+    status[0, 0] = ABSENT
+    document = document_of(replace(found, status=status))
+    assert document["presence"]["absent"] > 10
+    assert "only 1 absent landmarks: the probabilities of presence are rough" in document["notes"]
+
+
 def test_prediction_applies_what_was_learned_to_rows(tmp_path):
     found = made()
     path = tmp_path / "calibration.json"
