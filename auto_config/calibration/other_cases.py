@@ -15,19 +15,17 @@ from rich.progress import track
 from auto_config.bundle.opened import OpenBundle, open_bundle
 from auto_config.bundle_scripts.instances import read_instances
 from auto_config.bundle_scripts.landmarks import UNKNOWN, LandmarkSet
-from auto_config.calibration.out_of_fold import DATALIST, LANDMARKS, OutOfFold, predict_case, stacked
-from auto_config.calibration.seen_labels import file_hash, labels_seen
+from auto_config.calibration.out_of_fold import LANDMARKS, OutOfFold, predict_case, stacked
+from auto_config.calibration.unseen import refuse_seen_files, refuse_seen_images
 from auto_config.datasets import Case, Dataset, Problem, read_dataset
 from auto_config.datasets.assembly import Missing
 from auto_config.datasets.checks import Outside
-from auto_config.datasets.duplicates import duplicate_problems, voxel_digest
-from auto_config.datasets.images import read_header, read_image
+from auto_config.datasets.duplicates import duplicate_problems
+from auto_config.datasets.images import read_header
 from auto_config.datasets.options import Coordinates
 from auto_config.errors import UserError
 from auto_config.measuring import MeasuredCase, measure_cases
-from auto_config.parallel import map_cases
 from auto_config.prediction import one_line
-from auto_config.prediction_input import TRAINING, listed_images, training_cases
 
 SPLITS = ("training", "test")
 _NAMED = 3
@@ -92,14 +90,14 @@ def other_cases(
     _check_kind(dataset, names, spatial_dims=spatial_dims, unit=unit)
     dataset = replace(dataset, cases=_labelled(_chosen(dataset, given), names, given))
     _check_counts(bundle, dataset.cases)
-    _check_paths(bundle, dataset.cases)
+    refuse_seen_files(bundle, dataset.cases)
     measured = measure_cases(dataset, outside=given.outside, workers=given.workers)
     cases = [replace(one.case, split="training") for one in measured]
     digests = {one.case.name: one.digest for one in measured if one.digest is not None}
     _report([*(problem for one in measured for problem in one.problems), *duplicate_problems(cases, digests)], given)
     if spatial_dims == 2:
         _check_pixel_sizes(measured, spacing, bundle)
-    notes = [*_check_labels(bundle, dataset.cases), *_check_voxels(bundle, measured, given.workers)]
+    notes = refuse_seen_images(bundle, measured, given.workers)
     labels = [case.landmarks.ordered(names) for case in cases if case.landmarks is not None]
     lacking = [
         name for name, there in zip(names, np.any([one.present for one in labels], axis=0), strict=True) if not there
@@ -232,72 +230,6 @@ def _check_counts(bundle: Path, cases: Sequence[Case]) -> None:
                     f"{case.image[0]}: case '{case.name}' has {len(points)} points of landmark '{name}', of which the "
                     "bundle was made to find one; keep that one, or leave the case out with --cases"
                 )
-
-
-def _check_paths(bundle: Path, cases: Sequence[Case]) -> None:
-    """Refuse training cases by their files, before anything is read."""
-    seen = training_cases(bundle, {case.name: case.image for case in cases})
-    if seen:
-        raise UserError(_was_seen(bundle, next(case for case in cases if case.name == seen[0]), len(seen)))
-
-
-def _check_voxels(bundle: Path, measured: Sequence[MeasuredCase], workers: int | None) -> list[str]:
-    """Refuse training cases by their voxels, under whatever name they come; says where that could not be checked."""
-    if not (bundle / DATALIST).is_file():
-        return [f"the bundle has no {DATALIST}, so nobody checked that none of its networks was trained on these cases"]
-    shapes = {(one.header.shape, one.header.channels) for one in measured if one.header is not None}
-    listed = list(listed_images(bundle / DATALIST, TRAINING).values())
-    headers = [_shape(paths) for paths in listed]
-    # Only images of the same shape can have the same voxels, and only these are read.
-    alike = [paths for paths, shape in zip(listed, headers, strict=True) if shape in shapes]
-    digests = set(map_cases(_digest, alike, workers=workers, label="reading training images"))
-    twins = [one.case for one in measured if one.digest in digests]
-    if twins:
-        raise UserError(_was_seen(bundle, twins[0], len(twins)))
-    gone = sum(shape is None for shape in headers)
-    if gone:
-        return [
-            f"{gone} of {len(listed)} training images are not there, so nobody checked that no case is one of these"
-        ]
-    return []
-
-
-def _check_labels(bundle: Path, cases: Sequence[Case]) -> list[str]:
-    """Refuse images that a training in the server has seen, by their bytes."""
-    seen = labels_seen(bundle)
-    if seen is None:
-        return [
-            "nobody knows which labelled images a training in the server has seen, so these cases may be among them"
-        ]
-    twins = [case for case in cases if any(file_hash(path) in seen for path in case.image)] if seen else []
-    if twins:
-        raise UserError(_was_seen(bundle, twins[0], len(twins)))
-    return []
-
-
-def _was_seen(bundle: Path, case: Case, count: int) -> str:
-    more = f" ({count} such cases)" if count > 1 else ""
-    return (
-        f"{case.image[0]}: case '{case.name}' is a training case of {bundle}{more}, whose networks have seen it; leave "
-        "it out with --cases or --split test, or calibrate without --data"
-    )
-
-
-def _shape(paths: tuple[Path, ...]) -> tuple[tuple[int, ...], int] | None:
-    """Shape and channels of an image; None where it cannot be read."""
-    try:
-        header = read_header(paths)
-    except UserError:
-        return None
-    return header.shape, header.channels
-
-
-def _digest(paths: tuple[Path, ...]) -> str | None:
-    """What `voxel_digest` says of an image; None where it cannot be read."""
-    try:
-        return voxel_digest(read_image(paths).array)
-    except UserError:
-        return None
 
 
 def _check_pixel_sizes(measured: Sequence[MeasuredCase], spacing: tuple[float, float] | None, bundle: Path) -> None:

@@ -169,6 +169,12 @@ def training_points(bundle: Path, names: Sequence[str], spatial_dims: int) -> np
     return np.array([one.points for one in sets]).reshape(-1, len(names), spatial_dims)
 
 
+def training_groups(bundle: Path) -> set[str]:
+    """Groups, such as patients, of the training cases; none where the cases have none."""
+    groups = (group_of(item) for item in _datalist(bundle)[0]["training"])
+    return {group for group in groups if group is not None}
+
+
 def _datalist(bundle: Path) -> tuple[dict[str, Any], Path]:
     """The bundle's data list, and the folder of its images."""
     path = bundle / DATALIST

@@ -90,6 +90,17 @@ def test_cases_are_items_as_those_of_a_data_list(bundle, data):
     assert notes == ["no case has 'new', so where that lies is not known"]
 
 
+def test_cases_of_a_patient_that_was_trained_on_are_told(bundle, data):
+    (data / "cases.csv").write_text("case,group\ncarl,patient 7\ndora,patient 8\n")
+    path = bundle / "data" / "datalist.json"
+    listed = json.loads(path.read_text())
+    assert taken(bundle, data)[1] == []
+    listed["training"][0]["group"] = "patient 7"
+    path.write_text(json.dumps(listed))
+    (note,) = taken(bundle, data)[1]
+    assert note.startswith("case 'carl': of a group that training cases are of too; if that is the same patient")
+
+
 def test_a_landmark_that_is_absent_in_every_case_is_fine(bundle, data):
     items, notes = taken(bundle, data, cases=["emil"])
     assert items[0]["label"]["base"] == "absent" and notes == ["no case has 'base', so where that lies is not known"]
