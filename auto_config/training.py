@@ -18,6 +18,7 @@ from typing import Any
 from auto_config import child
 from auto_config.bundle_scripts.landmark_files import atomic_write_text
 from auto_config.errors import UserError
+from auto_config.training_lock import training_lock
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([smh])")
@@ -63,7 +64,7 @@ def train(
         Exit status of the training: 0 if it ended well, 2 after an error, 130 after Ctrl-C.
 
     Raises:
-        UserError: If an argument is wrong, or the bundle cannot be trained.
+        UserError: If an argument is wrong, the bundle cannot be trained, or is being trained.
     """
     started = time.time()
     folder = Path(bundle)
@@ -83,24 +84,25 @@ def train(
     trains_all = len(folds) > 1
     if resume and not any(_latest(folder, number).is_file() for number in folds):
         raise UserError(f"{_latest(folder, folds[0])} does not exist, so there is nothing to resume: train without it.")
-    for position, number in enumerate(folds):
-        arguments: dict[str, Any] = {**overrides, "fold": number}
-        if resume and _latest(folder, number).is_file():
-            arguments["resume"] = True
+    with training_lock(folder, folds):
+        for position, number in enumerate(folds):
+            arguments: dict[str, Any] = {**overrides, "fold": number}
+            if resume and _latest(folder, number).is_file():
+                arguments["resume"] = True
+            if trains_all:
+                arguments["keep_ensemble"] = position > 0
+            if seconds is not None:
+                begin = started if position == 0 else time.time()
+                arguments["time_budget"] = max(1.0, (started + seconds - begin) / (len(folds) - position))
+                arguments["started"] = begin
+            line = command(folder, arguments, processes)
+            if debug:
+                print(shlex.join(line), flush=True)
+            status = child.run(line, log=folder / "eval" / "train_error.log", debug=debug)
+            if status != 0:
+                return status
         if trains_all:
-            arguments["keep_ensemble"] = position > 0
-        if seconds is not None:
-            begin = started if position == 0 else time.time()
-            arguments["time_budget"] = max(1.0, (started + seconds - begin) / (len(folds) - position))
-            arguments["started"] = begin
-        line = command(folder, arguments, processes)
-        if debug:
-            print(shlex.join(line), flush=True)
-        status = child.run(line, log=folder / "eval" / "train_error.log", debug=debug)
-        if status != 0:
-            return status
-    if trains_all:
-        use_all_folds(folder / "models", folds)
+            use_all_folds(folder / "models", folds)
     if calibrate and folds != ["none"] and _predicts(folder):
         _calibrate(folder, debug=debug)
     return 0
@@ -115,7 +117,8 @@ def _calibrate(folder: Path, *, debug: bool) -> None:
     """Calibrate in a process of its own; the training was good whatever comes of it."""
     line = [sys.executable, "-m", "auto_config", "calibrate", str(folder)]
     if child.run(line, log=folder / "eval" / "calibrate_error.log", debug=debug):
-        print(f"The training ended well, without a calibration; see above, then: auto_config calibrate {folder}")
+        following = f"auto_config calibrate {shlex.quote(str(folder))}"
+        print(f"The training ended well, without a calibration; see above, then: {following}")
 
 
 def parse_time_budget(text: str | float) -> float:
