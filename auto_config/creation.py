@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from auto_config.bundle.writer import check_target, write_bundle
 from auto_config.datasets import Dataset, Problem, read_dataset
@@ -189,5 +191,9 @@ def tell(bundle: Path, plan: Plan, console: Console) -> None:
         value = decision.value
         if name == "stages":
             value = ", ".join(f"{s['name']} {'x'.join(map(str, s['patch_size']))}" for s in value)
-        console.print(f"[bold]{name}[/bold] {value}: {decision.reason}", soft_wrap=True)
-    console.print(f"{bundle}: written; configs/plan.json has every decision. Next: auto_config train {bundle}")
+        console.print(f"[bold]{name}[/bold] {escape(f'{value}: {decision.reason}')}", soft_wrap=True)
+    # On one line and quoted, so that it can be copied as it is.
+    following = f"auto_config train {shlex.quote(str(bundle))}"
+    console.print(
+        f"{bundle}: written; configs/plan.json has every decision. Next: {following}", markup=False, soft_wrap=True
+    )
