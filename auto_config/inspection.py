@@ -237,7 +237,7 @@ def _summarize_headers(headers: Sequence[Header]) -> list[tuple[str, str]]:
         return _summarize_pictures(headers, shapes, extents, seen)
     return [
         ("units", f"{', '.join(units)} in the headers; points and sizes are taken as mm"),
-        ("spacing", f"{finest:.4g} to {widest:.4g} mm, slices up to {ratio:.2g} times as thick as pixels are wide"),
+        ("spacing", f"{_range(finest, widest)} mm, slices up to {ratio:.2g} times as thick as pixels are wide"),
         ("shape", f"{_box(shapes.min(axis=0))} to {_box(shapes.max(axis=0))} voxels, in the order of the files"),
         ("extent", f"{_box(extents.min(axis=0))} to {_box(extents.max(axis=0))} mm"),
         ("orientation", ", ".join(f"{codes} {count}" for codes, count in sorted(orientations.items()))),
@@ -253,7 +253,7 @@ def _summarize_pictures(
     spacings = np.array([header.spacing for header in headers])
     size = "not known: sizes and errors are in pixels; --pixel_spacing MM gives it"
     if unit == "mm":
-        size = f"{spacings.min():.4g} to {spacings.max():.4g} mm"
+        size = f"{_range(spacings.min(), spacings.max())} mm"
     lines = [
         ("unit", unit),
         ("pixel size", size),
@@ -275,6 +275,11 @@ def _print_problems(console: Console, problems: Sequence[Problem]) -> None:
         console.print(f"[{colour}]{severity}[/{colour}]: {escape(line)}")
     warnings = counted(len(problems) - errors, "warning")
     console.print(f"{counted(errors, 'error')} (would train wrongly), {warnings}")
+
+
+def _range(least: float, largest: float) -> str:
+    """Both, or one number where both are written alike."""
+    return f"{least:.4g}" if f"{least:.4g}" == f"{largest:.4g}" else f"{least:.4g} to {largest:.4g}"
 
 
 def _box(sizes: np.ndarray) -> str:

@@ -78,9 +78,13 @@ def name_problems(
         message = f"{source}: {len(left_out)} landmarks are left out by choice: {', '.join(left_out)[:200]}"
         problems.append(Problem("warning", message))
     elif unexpected := [name for name in holders if name not in names]:
+        one = len(unexpected) == 1
+        which = f"landmark {unexpected[0]!r} is" if one else f"{len(unexpected)} landmarks are"
+        those = "" if one else f": {', '.join(unexpected)[:200]}"
         message = (
-            f"{holders[unexpected[0]][0].label}: landmark {unexpected[0]!r} is not in the list 'landmarks' of "
-            f"{source.name if source.is_file() else 'landmarks.json or the data list'}; add it there or rename it"
+            f"{holders[unexpected[0]][0].label}: {which} not in the list 'landmarks' of "
+            f"{source.name if source.is_file() else 'landmarks.json or the data list'}{those}; the list has to name "
+            f"all: add {'it' if one else 'them'} there, rename {'it' if one else 'them'}, or choose with --landmarks"
         )
         problems.append(Problem("error", message, holders[unexpected[0]][0].name, unexpected[0]))
     return problems

@@ -222,6 +222,16 @@ def test_a_wrong_item_is_an_error_with_its_number(images, wrong, words):
         assert word in error.message
 
 
+def test_all_landmarks_that_the_list_lacks_are_named_at_once(images):
+    extra = {**POINTS, "new": [1, 2, 3], "other": [2, 3, 4]}
+    path = datalist(images, {"landmarks": ["AC", "PC"], "training": [item("a"), item("b", extra)]})
+    _, problems = read_dataset(path)
+    (error,) = [problem for problem in problems if problem.severity == "error"]
+    assert "2 landmarks are not in the list 'landmarks'" in error.message
+    assert ": new, other;" in error.message
+    assert "choose with --landmarks" in error.message
+
+
 def test_an_item_without_label_is_left_out_with_a_warning(images):
     path = datalist(images, {"training": [item("a")], "test": ["images/b.nii.gz"]})
     dataset, problems = read_dataset(path)
