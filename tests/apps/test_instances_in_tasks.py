@@ -1,6 +1,7 @@
 """Landmarks with any number of instances in the tasks: clicks, records, scores, the cases of a training."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import itk
@@ -242,6 +243,22 @@ def test_a_bundle_without_such_landmarks_reads_labels_of_one_that_has_them(store
     assert read_label(item["label"], card.names).status.tolist() == [1, -1]
     np.testing.assert_array_equal(read_label(item["label"], card.names).points[0], [1, 2, 3])
     check_items([item], card)
+
+
+@pytest.mark.parametrize(("sutures", "status"), [([], 0), ([[10, 10, 10]], 1), ([[10, 10, 10], [20, 20, 20]], -1)])
+def test_a_bundle_that_knows_one_is_trained_on_the_rest_of_a_label_with_several(store, tmp_path, sutures, status):
+    card = ServedBundle(write_fixed_bundle(tmp_path / "one", None, MANY_NAMES)).card
+    none = LandmarkSet(MANY_NAMES, np.array([[1.0, 2.0, 3.0], [0, 0, 0]]), np.array([PRESENT, ABSENT]))
+    save_label(store, tmp_path, label_of(sutures) if sutures else none)
+    [item] = own_labels(items_of(store.datalist(), MANY_NAMES, MANY), card, MANY, tmp_path / "copies")
+    assert read_label(item["label"], MANY_NAMES).status.tolist() == [PRESENT, status]
+    check_items([item], card)
+
+
+def test_a_label_with_nothing_but_several_of_one_trains_no_bundle_that_knows_one(store, tmp_path):
+    card = replace(ServedBundle(write_fixed_bundle(tmp_path / "one", None, MANY_NAMES)).card, names=("suture",))
+    save_label(store, tmp_path, label_of([[10, 10, 10], [20, 20, 20]]))
+    assert own_labels(items_of(store.datalist(), card.names, MANY), card, MANY, tmp_path / "copies") == []
 
 
 # ---------------------------------------------------------------- DICOM

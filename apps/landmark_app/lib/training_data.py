@@ -116,8 +116,9 @@ def own_labels(items: Sequence[Item], card: Card, many: Collection[str], folder:
     """The items, with labels that the bundle can read.
 
     A label of several bundles may have many of a landmark that is none of this bundle's, or of which this bundle knows
-    one. To its reader, which travels with it, that is a mistake, so such a label is copied without what is not its own.
-    Labels of pictures, which lie where viewers show these, are copied into the world of the bundle.
+    one. To its reader, which travels with it, that is a mistake, so such a label is copied without what is not its own
+    and without those of which it has several; one in which nothing else is left is left out. Labels of pictures, which
+    lie where viewers show these, are copied into the world of the bundle.
 
     Args:
         items: of `of_kind`.
@@ -136,9 +137,12 @@ def own_labels(items: Sequence[Item], card: Card, many: Collection[str], folder:
         if card.spatial_dims == 3 and set(label.instances) <= set(card.many):
             usable.append(item)
             continue
+        several = {name for name, points in label.instances.items() if len(points) > 1} - set(card.many)
+        own = label.ordered([name for name in label.names if name in card.names and name not in several])
+        if not len(own):
+            continue
         folder.mkdir(parents=True, exist_ok=True)
         copy = folder / Path(item["label"]).name
-        own = label.ordered([name for name in label.names if name in card.names])
         if card.spatial_dims == 2:
             own = _of_picture(own, read_frame(Path(item["image"]), 2, card.pixel_spacing))
         write_markups(copy, own)
