@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from auto_config import densities
 from auto_config.calibration.out_of_fold import fingerprint_of
 
 CONFIGS = ("configs/inference.json", "configs/landmarks.json")
+OWN = (Path(densities.__file__),)
+"""Code outside of the bundle that decides what is kept: another version may take another density at a true point."""
 
 
 def prediction_digest(bundle: Path, weights: Path) -> str:
-    """The digest of weights and of everything else that a bundle predicts with: scripts, configs, landmarks.
+    """The digest of weights and of everything else that decides them: scripts, configs, landmarks, `OWN`.
 
     Args:
         bundle: Folder of the bundle.
@@ -20,5 +23,7 @@ def prediction_digest(bundle: Path, weights: Path) -> str:
     content = hashlib.sha256(fingerprint_of(weights).encode())
     for path in [*(bundle / name for name in CONFIGS), *sorted((bundle / "scripts").rglob("*.py"))]:
         content.update(f"\n{path.relative_to(bundle).as_posix()}\n".encode())
+        content.update(hashlib.sha256(path.read_bytes()).digest())
+    for path in OWN:
         content.update(hashlib.sha256(path.read_bytes()).digest())
     return content.hexdigest()

@@ -41,6 +41,14 @@ def test_a_script_that_is_renamed_or_new_changes_the_digest(bundle):
     assert len(found) == 3
 
 
+def test_another_version_of_what_makes_densities_changes_the_digest(bundle, tmp_path, monkeypatch):
+    before = digest(bundle)
+    other = tmp_path / "densities.py"
+    other.write_text("x = 2")
+    monkeypatch.setattr("auto_config.calibration.provenance.OWN", (other,))
+    assert digest(bundle) != before
+
+
 def test_weights_count_by_their_numbers_and_nothing_else_counts(bundle):
     before = digest(bundle)
     torch.save({"weight": torch.arange(4.0)}, bundle / "models" / "model.pt", _use_new_zipfile_serialization=False)
