@@ -143,7 +143,10 @@ def open_bundle(
         config["plausibility"] = plausibility
     for name, value in (settings or {}).items():
         if name not in config:
-            raise UserError(f"{root}/configs/inference.json: has no '{name}', so it cannot be set; create it again")
+            raise UserError(
+                f"{root}/configs/inference.json: has no '{name}', so it cannot be set; leave it away, or create the "
+                "bundle again if an earlier version made it"
+            )
         config[name] = value
     parser = ConfigParser(_with_package(config, _import_scripts(root / "scripts")))
     parser.read_meta(str(root / "configs" / "metadata.json"))

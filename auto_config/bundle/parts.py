@@ -190,9 +190,14 @@ def inferer(plan: Plan) -> Json:
     return mirrored(plan, coarse_to_fine(plan) if two_stages(plan) else dense(plan))
 
 
+def has_shape_prior(plan: Plan) -> bool:
+    """Whether a shape can choose among maxima: not where one stage looks for landmarks without a fixed place."""
+    return two_stages(plan) or not has_instances(plan)
+
+
 def calibrated_inferer(plan: Plan) -> Json:
     """`inferer`, with the shape of the training cases where one stage has no other way to it."""
-    if two_stages(plan) or has_instances(plan):
+    if two_stages(plan) or not has_shape_prior(plan):
         return inferer(plan)
     shape = {
         "_target_": "scripts.calibration.calibrated_shape",

@@ -21,6 +21,7 @@ from auto_config.bundle_scripts.matching import best_order
 from auto_config.bundle_scripts.nms import FLOOR
 from auto_config.calibration.command import calibrate
 from auto_config.creation import create
+from auto_config.errors import UserError
 from auto_config.evaluation.command import evaluate
 from auto_config.prediction import predict
 from auto_config.training import train
@@ -85,6 +86,35 @@ def test_what_the_bundle_says(trained):
         assert 0 < json.loads((folder / "instances.json").read_text())["thresholds"]["bud"] <= 1
 
 
+def test_no_shape_says_where_one_of_many_lies(trained, tmp_path):
+    _, bundle, _ = trained
+    with pytest.raises(UserError, match=r"inference.json: has no 'shape_prior', so it cannot be set; leave it away"):
+        predict(bundle, bundle / "data" / "datalist.json", tmp_path / "out", device="cpu", shape_prior=True)
+
+
+def test_other_cases_calibrate_instances_and_ends(trained, tmp_path):
+    """With other names of the ends, one of them absent, and an image without buds."""
+    source, bundle, _ = trained
+    shutil.copytree(bundle, tmp_path / "buds")
+    document = json.loads(source.read_text())
+    items = document.pop("test")
+    for item in items:
+        item["image"] = str(source.parent / item["image"])
+        label = item["label"]
+        label["end 1"], label["end 2"] = label["end 2"], label["end 1"]
+    items[0]["label"] |= {"end 1": "absent", "bud": []}
+    data = tmp_path / "ours.json"
+    data.write_text(json.dumps({**document, "training": items}))
+    assert calibrate(tmp_path / "buds", data=data, pooled=True, device="cpu") == 0
+    found = json.loads((tmp_path / "buds" / "models" / "calibration.json").read_text())
+    assert (found["source"], found["cases"], found["folds"]) == ("other cases", 2, [])
+    detection = found["presence"]["detection"]["bud"]
+    assert detection["found"] + detection["missed"] == len(items[1]["label"]["bud"])
+    assert found["regions"]["count"][1] + found["regions"]["count"][2] == 3
+    assert "only 1 absent landmarks: the probabilities of presence are rough" in found["notes"]
+    assert not any("no case has" in note for note in found["notes"])
+
+
 def test_evaluation_reads_the_bundles_own_data_list(trained):
     _, bundle, out = trained
     assert evaluate(out, bundle / "data" / "datalist.json", split="test") == 0
@@ -106,7 +136,8 @@ def test_files_repeat_the_name(trained):
     present = [row for row in rows if row["present"] == "1"]
     assert len(present) == len(found.instances["bud"])
     assert len(rows) == max(1, len(present))
-    assert json.loads((out / "run.json").read_text())["many"] == ["bud"]
+    run = json.loads((out / "run.json").read_text())
+    assert (run["many"], run["exchangeable"]) == (["bud"], [["end 1", "end 2"]])
 
 
 def certain(document):

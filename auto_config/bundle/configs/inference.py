@@ -23,7 +23,7 @@ def inference_config(plan: Plan, landmarks: int) -> Json:
         "calibration": "$@bundle_root + '/models/calibration.json'",
         "region_level": 0.9,
         "all_present": False,
-        "shape_prior": False,
+        **({"shape_prior": False} if parts.has_shape_prior(plan) else {}),
         **parts.instances(plan, MODELS),
         "device": DEVICE,
         "network_def": parts.network_def(plan, landmarks),
