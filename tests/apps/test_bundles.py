@@ -136,6 +136,12 @@ def test_every_file_that_matters_is_watched(own_bundles, image):
     assert bundle.predict(image).landmarks[0]["confidence"] < before - 0.05
 
 
+def test_a_file_that_goes_while_it_is_looked_at_is_no_failure(own_bundles, image):
+    """A link to nothing is listed and not there, like a calibration that a training removes in between."""
+    (own_bundles / "head" / "models" / "calibration.json").symlink_to(own_bundles / "gone")
+    assert len(ServedBundle(own_bundles / "head").predict(image).landmarks) == len(NAMES)
+
+
 def test_weights_of_the_same_size_and_a_moment_later_are_noticed(own_bundles, image):
     path = own_bundles / "head" / "models" / "model.pt"
     bundle = ServedBundle(own_bundles / "head")

@@ -322,8 +322,12 @@ def _signature(root: Path) -> Signature:
     files = {path for pattern in _WATCHED for path in root.glob(pattern)}
     with contextlib.suppress(UserError, TypeError, KeyError):  # opening says what is wrong with the list of weights
         files |= set(weight_files(root))
-    entries = [(path, path.stat()) for path in sorted(files)]
-    return tuple((str(path.relative_to(root)), stat.st_size, stat.st_mtime_ns) for path, stat in entries)
+    entries = []
+    for path in sorted(files):
+        with contextlib.suppress(FileNotFoundError):  # a training removes the calibration of weights that it replaces
+            stat = path.stat()
+            entries.append((str(path.relative_to(root)), stat.st_size, stat.st_mtime_ns))
+    return tuple(entries)
 
 
 def _first_line(error: BaseException) -> str:
