@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -53,17 +56,33 @@ def map_cases(
                 bar.advance(task)
             return results
         # Spawned, not forked: safe beside the thread of the bar, and a caller may have torch's threads or a GPU open.
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            futures = [pool.submit(function, case) for case in cases]
-            try:
-                for future in as_completed(futures):
-                    future.result()
-                    bar.advance(task)
-            except BrokenProcessPool as error:
-                raise UserError(
-                    f"a process was killed while {label}, mostly for want of memory; use --workers 1"
-                ) from error
-            return [future.result() for future in futures]
+        pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+        try:
+            with _ctrl_c_ignored():  # by the processes, which start here: each would print a traceback of its own
+                futures = [pool.submit(function, case) for case in cases]
+            for future in as_completed(futures):
+                future.result()
+                bar.advance(task)
+        except BrokenProcessPool as error:
+            raise UserError(
+                f"a process was killed while {label}, mostly for want of memory; use --workers 1"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C, without the cases that have not begun
+        return [future.result() for future in futures]
+
+
+@contextlib.contextmanager
+def _ctrl_c_ignored() -> Iterator[None]:
+    """Ignore Ctrl-C, and so do processes that start meanwhile, for good; only a main thread can say so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _cores() -> int:

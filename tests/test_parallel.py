@@ -2,6 +2,10 @@
 
 import math
 import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -34,3 +38,29 @@ def test_a_killed_process_is_one_line_with_a_remedy():
 def test_wrong_number_of_processes(workers):
     with pytest.raises(UserError, match=f"--workers is {workers}; give 1 or more"):
         map_cases(math.factorial, [1, 2], workers=workers, label="counting")
+
+
+SLOW = """
+import signal, sys, time
+from auto_config.parallel import map_cases
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+print("starting", flush=True)
+try:
+    map_cases(time.sleep, [0.2] * 400, workers=2, label="waiting")
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("after", [0.2, 1.0])
+def test_ctrl_c_ends_all_processes_without_a_traceback(after):
+    """A terminal sends it to all of them: while they import, and while they work."""
+    with subprocess.Popen(
+        [sys.executable, "-c", SLOW], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        process.stdout.readline()
+        time.sleep(after)
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=20)  # all cases would take 40 s
+    assert process.returncode == 130
+    assert "Traceback" not in errors
