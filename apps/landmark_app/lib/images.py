@@ -20,6 +20,7 @@ UPLOAD_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", *PICTURE_ENDINGS)
 
 MOST_VOXELS = 2**31
 _HEADER_BYTES = 2**16
+_HDF5, _HDF5_FIRST_BLOCK = b"\x89HDF\r\n\x1a\n", 512
 
 
 def require_image(datastore: Datastore, image: str) -> None:
@@ -51,9 +52,13 @@ def check_image_file(path: Path) -> None:
 def check_self_contained(path: Path) -> None:
     """Nothing, if the file holds its voxels itself: the text of a NRRD or MetaImage may name any file of this machine.
 
+    So may HDF5, which ITK reads by its content, whatever the file is called.
+
     Raises:
         ClientError: status 422, it does not.
     """
+    if _is_hdf5(path):
+        raise ClientError("the file is HDF5, whatever its name says; send it in the format of its name", 422)
     with path.open("rb") as stream:
         head = stream.read(_HEADER_BYTES).lower()
     lines = [line.strip() for line in head.split(b"\n\n", 1)[0].replace(b"\r", b"").split(b"\n")]
@@ -63,6 +68,18 @@ def check_self_contained(path: Path) -> None:
     }
     if refers.get(path.suffix.lower(), False):
         raise ClientError("the image has its voxels in another file; send one file that holds everything", 422)
+
+
+def _is_hdf5(path: Path) -> bool:
+    """Whether a file has the signature of HDF5: at its begin, or at 512, 1024, 2048, ... bytes after a foreign text."""
+    size, place = path.stat().st_size, 0
+    with path.open("rb") as stream:
+        while place < size:
+            stream.seek(place)
+            if stream.read(len(_HDF5)) == _HDF5:
+                return True
+            place = max(_HDF5_FIRST_BLOCK, 2 * place)
+    return False
 
 
 def why_unreadable(path: Path) -> str | None:
