@@ -167,9 +167,9 @@ def key_lines(numbers: Mapping[str, Any]) -> list[str]:
             f"{presence['f1_absent']:.3f} absent."
         )
     if regions:
-        shares = [f"{100 * row['share']:.0f} % at {level}" for level, row in regions["ball"].items() if row["count"]]
+        shares = [_share_line(row, level) for level, row in regions["ball"].items() if row["count"]]
         drawn = [
-            f"; of level sets, {100 * row['share']:.0f} % at {level}"
+            f"; of level sets, {_share_line(row, level)}"
             for level, row in regions.get(LEVEL_SET, {}).items()
             if row["count"]
         ]
@@ -179,6 +179,13 @@ def key_lines(numbers: Mapping[str, Any]) -> list[str]:
         ends = "" if row["interval"] is None else f" ({row['interval'][0]:.3g} to {row['interval'][1]:.3g})"
         lines.append(f"Compared with {other['name']}: {row['difference']:+.3g}{ends} {numbers['unit']} mean error.")
     return lines
+
+
+def _share_line(row: Mapping[str, Any], level: str) -> str:
+    """How many points a kind of region holds; a region without a bound holds everything, and says nothing by that."""
+    infinite = row["infinite"]
+    said = "" if not infinite else " (all infinite)" if infinite == 1 else f" ({100 * infinite:.0f} % infinite)"
+    return f"{100 * row['share']:.0f} % at {level}{said}"
 
 
 def _tell_errors(problems: Sequence[Problem]) -> None:

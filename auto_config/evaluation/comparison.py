@@ -223,11 +223,14 @@ def _wanted(dataset: Dataset, split: str | None, cases: Sequence[str] | None) ->
     for name in cases or ():
         if name not in known:
             raise UserError(f"--cases: '{name}' is not in {dataset.source}; it has {_some(list(known))}")
-    return {
-        name: case
-        for name, case in known.items()
-        if (split is None or case.split == split) and (cases is None or name in cases)
-    }
+    chosen = {name: case for name, case in known.items() if cases is None or name in cases}
+    wanted = {name: case for name, case in chosen.items() if split is None or case.split == split}
+    if chosen and not wanted:
+        raise UserError(
+            f"--split {split}: {dataset.source} puts {'none of --cases' if cases else 'no case'} there; leave it out "
+            "or give the data/datalist.json of the bundle"
+        )
+    return wanted
 
 
 def _exchangeable(predictions: Predictions, dataset: Dataset) -> list[tuple[str, str]]:

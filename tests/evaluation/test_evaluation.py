@@ -15,6 +15,7 @@ from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN, Landm
 from auto_config.bundle_scripts.prediction_files import PredictionFolder
 from auto_config.errors import UserError
 from auto_config.evaluation import evaluate
+from auto_config.evaluation.command import key_lines
 
 NAMES = ("a", "b", "c")
 NAN = float("nan")
@@ -214,7 +215,7 @@ def test_only_the_cases_asked_for(predictions, truth):
     assert list(json.loads((predictions / "metrics.json").read_text())["per_case"]) == ["two"]
     with pytest.raises(UserError, match="'zero' is not in"):
         evaluate(predictions, truth, cases=["zero"])
-    with pytest.raises(UserError, match="none of its cases"):
+    with pytest.raises(UserError, match=r"--split test: .* puts no case there; leave it out or give"):
         evaluate(predictions, truth, split="test")
     with pytest.raises(UserError, match="allowed are training and test"):
         evaluate(predictions, truth, split="tset")
@@ -273,3 +274,13 @@ def test_other_wrong_input(tmp_path, truth, predictions):
 def test_evaluating_never_waits_for_torch():
     code = "import auto_config.evaluation, sys; sys.exit('torch' in sys.modules or 'monai' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_infinite_regions_are_not_praised():
+    row = {"share": 1.0, "count": 9}
+    ball = {"0.5": {**row, "infinite": 0.0}, "0.9": {**row, "infinite": 0.25}, "0.95": {**row, "infinite": 1.0}}
+    numbers = {"presence": {"auroc": None}, "regions": {"ball": ball, "level set": {"0.9": {**row, "infinite": 1.0}}}}
+    assert key_lines(numbers) == [
+        "True points inside of their regions: 100 % at 0.5, 100 % at 0.9 (25 % infinite), "
+        "100 % at 0.95 (all infinite); of level sets, 100 % at 0.9 (all infinite)."
+    ]
