@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,7 +29,7 @@ def level_sets(opened: OpenBundle, level: float) -> np.ndarray:
     try:
         calibration = read_calibration(path, opened.names)
         if calibration is None:
-            raise UserError(f"{path}: is not there; run `auto_config calibrate {opened.root}` first")
+            raise UserError(f"{path}: is not there; run `auto_config calibrate {shlex.quote(str(opened.root))}` first")
         return calibration.region("levelset", level)
     except ValueError as error:
         raise UserError(str(error)) from error

@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import pickle
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -191,9 +192,8 @@ def weight_files(root: Path) -> list[Path]:
     files = [models / name for name in names]
     for path in files:
         if not path.is_file():
-            raise UserError(
-                f"{path}: is not there, the bundle is not trained yet; run `auto_config train {root}` first"
-            )
+            following = f"auto_config train {shlex.quote(str(root))}"
+            raise UserError(f"{path}: is not there, the bundle is not trained yet; run `{following}` first")
     return files
 
 
