@@ -33,7 +33,8 @@ def landmark_table(
         ``{"spatial_dims", "landmarks": [{"name", "slug", "pair", "exchangeable", "instances", "mean_offset_mm"}]}``;
         ``mean_offset_mm`` (D,) is the mean over the training cases of point minus centre of the image, world mm, or
         null where no case has the landmark; ``instances`` is ``"one"`` or ``"many"``, which adds ``most_instances``.
-        ``min_distance_mm`` is there where two peaks of a landmark or of a pair have to be told apart.
+        ``min_distance_mm`` is there where two peaks of a landmark or of a pair have to be told apart, ``match_mm``,
+        within which an instance counts as found, where there are many.
     """
     several = _several(names, instances or {"many": [], "exchangeable": []})
     partner = {i: j for pair in pairs for i, j in (tuple(pair), tuple(pair)[::-1])}
@@ -66,6 +67,7 @@ def _several(names: Sequence[str], instances: Mapping[str, Any]) -> dict[int, di
             "instances": "many",
             "most_instances": one["rows"],
             "min_distance_mm": one["min_distance_mm"],
+            "match_mm": one["match_mm"],
         }
     for one in instances["exchangeable"]:
         for index, other in (one["landmarks"], one["landmarks"][::-1]):

@@ -73,7 +73,7 @@ def calibration_document(
     regions = region_section(found, instances, pooled=pooled)
     model = ShapeModel(len(names), shapes.shape[-1])
     model.fit(with_fixed_names(shapes, instances))
-    each = zip(names, instances.many, instances.min_distance_mm, strict=True)
+    each = zip(names, instances.many, instances.match_limits, strict=True)
     limits = {name: limit for name, many, limit in each if many}
     return {
         "landmarks": list(names),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from auto_config.bundle_scripts.instances import Instances
+from auto_config.bundle_scripts.landmark_names import listed
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT
 from auto_config.calibration.out_of_fold import OutOfFold
 
@@ -78,13 +79,11 @@ def instance_notes(instances: Instances) -> list[str]:
     """What the promises mean where two landmarks may change places or there are many of one."""
     notes = []
     if pairs := [" and ".join(instances.names[channel] for channel in pair) for pair in instances.exchangeable]:
-        notes.append(
-            f"{', '.join(pairs)} may change places: each lies in the region of the one that it is matched with"
-        )
+        notes.append(f"{listed(pairs)} may change places: each lies in the region of the one that it is matched with")
     if many := [instances.names[channel] for channel in np.flatnonzero(instances.many)]:
         notes.append(
-            f"of {', '.join(many)} an image has any number: regions hold for an instance that is found, drawn at "
-            "random, and its error is never above min_distance_mm, within which it was matched; the instances of one "
+            f"of {listed(many)} an image has any number: regions hold for an instance that is found, drawn at "
+            "random, and its error is never above match_mm, within which it was matched; the instances of one "
             "image depend on each other, so the level is kept only about; there are no level sets of them"
         )
     return notes

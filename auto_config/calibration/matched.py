@@ -69,7 +69,7 @@ def matched(points: np.ndarray, confidence: np.ndarray, label: LandmarkSet, inst
         points: (R, D) world mm, NaN where a row is empty.
         confidence: (R,) sigmoid of the peak.
         label: the truth, in the order of the channels.
-        instances: which rows belong to which landmark; instances match within its ``min_distance_mm``.
+        instances: which rows belong to which landmark; instances match within its ``match_limits``.
     """
     channels, count = np.array(instances.channels), len(instances.names)
     truth = np.full(points.shape, np.nan)
@@ -87,7 +87,7 @@ def matched(points: np.ndarray, confidence: np.ndarray, label: LandmarkSet, inst
         own = np.flatnonzero((channels == channel) & found)
         true = label.instances.get(instances.names[channel], label.points[channel : channel + 1])
         true = true[np.isfinite(true).all(axis=1)]
-        rows, columns = match(points[own], true, instances.min_distance_mm[channel])
+        rows, columns = match(points[own], true, instances.match_limits[channel])
         status[own] = ABSENT
         status[own[rows]], truth[own[rows]] = PRESENT, true[columns]
         missed[channel] = len(true) - len(columns)

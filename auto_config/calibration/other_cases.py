@@ -14,6 +14,7 @@ from rich.progress import track
 
 from auto_config.bundle.opened import OpenBundle, open_bundle
 from auto_config.bundle_scripts.instances import read_instances
+from auto_config.bundle_scripts.landmark_names import quoted
 from auto_config.bundle_scripts.landmarks import UNKNOWN, LandmarkSet
 from auto_config.calibration.out_of_fold import LANDMARKS, OutOfFold, predict_case, stacked
 from auto_config.calibration.unseen import refuse_seen_files, refuse_seen_images
@@ -252,5 +253,4 @@ def _item(case: Case, label: LandmarkSet) -> dict[str, Any]:
 
 def _some(names: Sequence[str]) -> str:
     """A few names for a message."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(map(repr, names[:_NAMED])) + more if names else "none"
+    return quoted(names, _NAMED) or "none"

@@ -12,7 +12,7 @@ from auto_config.datasets.properties import Properties
 
 
 def many_numbers(names: Sequence[str], properties: Properties, cases: Sequence[Case]) -> list[dict[str, Any]]:
-    """For each landmark declared as many its largest count in one case and its smallest distance.
+    """For each landmark declared as many its largest count in one case, its smallest and its usual distance.
 
     Args:
         names: landmark names in their order.
@@ -20,7 +20,8 @@ def many_numbers(names: Sequence[str], properties: Properties, cases: Sequence[C
         cases: the cases that count.
 
     Returns:
-        ``[{"landmark": index, "most": count, "nearest_mm": mm between two instances, or None}]``.
+        ``[{"landmark": index, "most": count, "nearest_mm", "typical_mm"}]``: the smallest, and the median, distance of
+        an instance to its nearest neighbour in the same case; None where no case has two.
     """
     found = []
     for index, name in enumerate(names):
@@ -31,12 +32,13 @@ def many_numbers(names: Sequence[str], properties: Properties, cases: Sequence[C
             for case in cases
             if case.landmarks is not None and name in case.landmarks.instances
         ]
-        nearest = [smallest_distance(points) for points in sets if len(points) > 1]
+        nearest = [mm for points in sets if len(points) > 1 for mm in nearest_distances(points)]
         found.append(
             {
                 "landmark": index,
                 "most": max(map(len, sets), default=0),
                 "nearest_mm": round(min(nearest), 4) if nearest else None,
+                "typical_mm": round(float(np.median(nearest)), 4) if nearest else None,
             }
         )
     return found
@@ -62,7 +64,8 @@ def exchangeable_numbers(
     return found
 
 
-def smallest_distance(points: np.ndarray) -> float:
-    """The smallest distance between two of the points ``(K, D)``, K at least 2."""
+def nearest_distances(points: np.ndarray) -> list[float]:
+    """Distance of each of the points ``(K, D)``, K at least 2, to the nearest other one."""
     apart = np.linalg.norm(points[:, None] - points[None], axis=-1)
-    return float(apart[~np.eye(len(points), dtype=bool)].min())
+    apart[np.eye(len(points), dtype=bool)] = np.inf
+    return [float(mm) for mm in apart.min(axis=1)]

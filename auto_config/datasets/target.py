@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from auto_config.bundle_scripts.landmark_files import atomic_write_text
+from auto_config.bundle_scripts.landmark_names import quoted
 from auto_config.bundle_scripts.landmarks import LandmarkSet
 from auto_config.datasets.images import Header, image_suffix, read_header
 from auto_config.datasets.model import Case, Dataset
@@ -166,8 +167,7 @@ _LISTED = 20
 
 def all_points(names: Sequence[str]) -> str:
     """``"2 points ('a: AC', 'b: PC')"``: which points a loss is about; of very many the first."""
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return f"{len(names)} point{'' if len(names) == 1 else 's'} ({', '.join(map(repr, names[:_LISTED]))}{more})"
+    return f"{len(names)} point{'' if len(names) == 1 else 's'} ({quoted(names, _LISTED)})"
 
 
 def first_and_count(names: Sequence[str], what: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from auto_config.bundle_scripts.landmark_names import listed
 from auto_config.datasets.images import read_image
 from auto_config.errors import UserError
 from auto_config.evaluation.baseline import is_clearly_better, verdict
@@ -28,6 +29,7 @@ from auto_config.evaluation.report_sections import (
 )
 from auto_config.evaluation.tables import in_percent, key_numbers, three_digits, with_unit
 
+_NAMED = 10
 WORST = 6
 """So many cases, those with the largest error of one landmark, are shown with pictures."""
 
@@ -144,30 +146,28 @@ def notes(comparison: Comparison) -> list[str]:
         ("In the data set, but not predicted", not_tried),
         ("Predicted, but without truth", comparison.without_truth),
     ]
-    texts = [f"{what}: {_count(names)} ({_listed(names)})." for what, names in found if names]
+    texts = [f"{what}: {_count(names)} ({listed(names, _NAMED)})." for what, names in found if names]
     if seen := comparison.training_cases:
         texts.insert(
             0,
             f"NOT a test: {len(seen)} of the {_count(comparison.cases)} are training cases of the bundle "
-            f"({_listed(seen)}); for the error on its test cases, predict and evaluate the bundle's data/datalist.json "
-            "with --split test.",
+            f"({listed(seen, _NAMED)}); for the error on its test cases, predict and evaluate the bundle's "
+            "data/datalist.json with --split test.",
         )
     if comparison.implausible.any():
         places = [f"{comparison.names[k]} in {comparison.cases[n]}" for n, k in np.argwhere(comparison.implausible)]
-        texts.append(f"Points that the shape of the others rules out: {_listed(places)}.")
+        texts.append(f"Points that the shape of the others rules out: {listed(places, _NAMED)}.")
     if comparison.names_without_prediction:
-        texts.append(f"Landmarks that the model does not know: {_listed(comparison.names_without_prediction)}.")
+        texts.append(f"Landmarks that the model does not know: {listed(comparison.names_without_prediction, _NAMED)}.")
     if comparison.names_without_truth:
-        texts.append(f"Predicted landmarks that the truth does not have: {_listed(comparison.names_without_truth)}.")
+        texts.append(
+            f"Predicted landmarks that the truth does not have: {listed(comparison.names_without_truth, _NAMED)}."
+        )
     return texts
 
 
 def _count(names: Sequence[str]) -> str:
     return f"{len(names)} case{'' if len(names) == 1 else 's'}"
-
-
-def _listed(names: Sequence[str], limit: int = 10) -> str:
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
 def _rows(rows: Sequence[tuple[str, ...]]) -> str:

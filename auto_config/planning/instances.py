@@ -27,7 +27,8 @@ def plan_instances(fingerprint: Fingerprint, spacing: list[float], heatmap_radiu
         heatmap_radius_mm: of the cones.
 
     Returns:
-        ``{"many": [{"landmark", "rows", "min_distance_mm"}], "exchangeable": [{"landmarks", "min_distance_mm"}]}``.
+        ``{"many": [{"landmark", "rows", "min_distance_mm", "match_mm"}], "exchangeable": [{"landmarks",
+        "min_distance_mm"}]}``.
     """
     voxel = prod(spacing) ** (1 / len(spacing))
 
@@ -41,6 +42,7 @@ def plan_instances(fingerprint: Fingerprint, spacing: list[float], heatmap_radiu
             "landmark": one["landmark"],
             "rows": max(ROOM * one["most"], 1),
             "min_distance_mm": distance(one["nearest_mm"]),
+            "match_mm": distance(one["typical_mm"]),
         }
         for one in fingerprint.many
     ]
@@ -57,7 +59,8 @@ def plan_instances(fingerprint: Fingerprint, spacing: list[float], heatmap_radiu
     if many:
         reasons.append(
             f"rows for {ROOM} times the largest count of a training case; two peaks are two instances from "
-            f"{NEAREST_SHARE:g} of the smallest distance in the training cases on"
+            f"{NEAREST_SHARE:g} of the smallest distance in the training cases on, and a point is found within that "
+            "share of the usual distance"
         )
     if exchangeable:
         reasons.append(

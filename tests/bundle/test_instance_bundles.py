@@ -163,7 +163,7 @@ def test_the_whole_way_of_a_calibration(trained, tmp_path, capsys):
     assert calibrate(bundle, device="cpu") == 0
     path = bundle / "models" / "calibration.json"
     document = json.loads(path.read_text())
-    limit = config(bundle, "landmarks")["landmarks"][0]["min_distance_mm"]
+    limit = config(bundle, "landmarks")["landmarks"][0]["match_mm"]
     assert document["match_mm"] == {"bud": limit}
     assert [row[0] for row in document["regions"]["levelset"]] == [None] * 4
     assert {*document["shape"]["cases"]} == {0}  # of none does the name say where it lies

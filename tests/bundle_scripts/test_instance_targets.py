@@ -223,7 +223,14 @@ def _wrong(found: torch.Tensor, ends: torch.Tensor, *, in_order: bool) -> bool:
 
 def test_the_table_is_read(tmp_path: Path):
     rows = [
-        {"name": "bud left", "pair": "bud right", "instances": "many", "most_instances": 2, "min_distance_mm": 3.0},
+        {
+            "name": "bud left",
+            "pair": "bud right",
+            "instances": "many",
+            "most_instances": 2,
+            "min_distance_mm": 3.0,
+            "match_mm": 6.0,
+        },
         {"name": "bud right", "pair": "bud left", "instances": "many", "most_instances": 2, "min_distance_mm": 3.0},
         {"name": "a", "pair": None, "exchangeable": "b", "min_distance_mm": 5.0},
         {"name": "b", "pair": None, "exchangeable": "a", "min_distance_mm": 5.0},
@@ -235,6 +242,8 @@ def test_the_table_is_read(tmp_path: Path):
     assert known.exchangeable == ((2, 3),)
     assert known.many == (True, True, False, False, False)
     assert known.thresholds == (0.5,) * 5
+    # A table of an earlier version has one distance for both.
+    assert known.match_limits == (6.0, 3.0, 5.0, 5.0, 0.0)
     assert read_row_mirror(table) == (1, 0, 2, 3, 4, 6, 5)
     for fold, threshold in ((0, 0.2), (1, 0.4)):
         (tmp_path / f"fold_{fold}").mkdir()

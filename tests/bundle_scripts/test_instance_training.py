@@ -1,5 +1,7 @@
 """A tiny network learns blobs of one kind from the shared target, and its threshold is chosen on other images."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import nn
@@ -91,5 +93,8 @@ def test_errors_of_an_image():
     # A confident third instance is one too many.
     confidence[5] = 0.8
     assert instance_errors(predicted, confidence, truth, known)[0] == (0 + 1 + 4) / 3
+    # Where instances may be nearer to each other than they usually are, what counts is the usual distance.
+    usual = replace(known, match_mm=(7.0, 0.0, 0.0, 0.0))
+    assert instance_errors(predicted, confidence, truth, usual)[0] == (0 + 1 + 7) / 3
     predicted[3] = predicted[1] = np.nan
     assert np.isinf(instance_errors(predicted, confidence, truth, known)[1:3]).any()

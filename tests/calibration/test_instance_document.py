@@ -84,7 +84,7 @@ def test_the_file_says_what_the_promises_mean():
     notes = " ".join(document_of(made())["notes"])
     assert "end 1 and end 2 may change places" in notes
     assert "of bud an image has any number: regions hold for an instance that is found, drawn at random" in notes
-    assert "never above min_distance_mm" in notes and "depend on each other" in notes
+    assert "never above match_mm" in notes and "depend on each other" in notes
 
 
 def test_invented_instances_are_no_absent_landmarks():
