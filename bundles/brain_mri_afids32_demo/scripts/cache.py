@@ -71,12 +71,12 @@ def code_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def cache_key(image: str | Sequence[str], transform: Callable, keys: Sequence[str], code: str) -> str:
+def cache_key(image: str | Sequence[str], transform: Any, keys: Sequence[str], code: str) -> str:
     """Key of an image file in a state (path, size, time of change) under a transform with its parameters and code.
 
     Args:
         image: path of a file or of a folder with a DICOM series, or a path for each channel.
-        transform: see `describe`.
+        transform: the transform, or what `describe` says of it.
         keys: what is kept of the transform's output.
         code: see `code_digest`.
     """
@@ -157,7 +157,9 @@ class CachedTransformd:
         self.keys = [keys] if isinstance(keys, str) else list(keys)
         self.transform = transform
         self.cache_dir = Path(cache_dir) if cache_dir else None
-        # Once: an edit while a training runs changes nothing of what this process makes.
+        # Once: transforms of MONAI get further attributes at their first call, and the key must not change with it;
+        # and an edit while a training runs changes nothing of what this process makes.
+        self._described = describe(transform)
         self._code = code_digest(Path(__file__).parent)
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -177,7 +179,7 @@ class CachedTransformd:
 
     def _folder(self, source: Any) -> Path:
         assert self.cache_dir is not None
-        return self.cache_dir / cache_key(source, self.transform, self.keys, self._code)
+        return self.cache_dir / cache_key(source, self._described, self.keys, self._code)
 
     def _make(self, source: Any, folder: Path) -> None:
         made = self.transform({self.keys[0]: source})

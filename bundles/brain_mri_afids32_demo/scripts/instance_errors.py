@@ -20,9 +20,9 @@ def instance_errors(
         instances: which rows belong to which landmark.
 
     Returns:
-        ``(L,)`` mm: the distance; of an exchangeable pair in the better order; of many the OSPA distance, with the
-        smallest distance between two instances as that of a point without a partner. NaN where the truth has no point,
-        infinite where only the prediction has none.
+        ``(L,)`` mm: the distance; of an exchangeable pair in the better order; of many the OSPA distance, in
+        which a point without a partner counts as the distance within which an instance is found. NaN where the truth
+        has no point, infinite where only the prediction has none.
     """
     count = len(instances.names)
     predicted = predicted.copy()
@@ -32,7 +32,7 @@ def instance_errors(
     errors = np.linalg.norm(predicted[:count] - truth[:count], axis=-1)
     errors = np.where(np.isfinite(errors), errors, np.inf)
     for channel, found, true in _many(predicted, confidence, truth, instances):
-        errors[channel] = ospa(found, true, instances.min_distance_mm[channel])
+        errors[channel] = ospa(found, true, instances.match_limits[channel])
     return np.where(np.isfinite(truth[:count]).all(axis=1), errors, np.nan)
 
 

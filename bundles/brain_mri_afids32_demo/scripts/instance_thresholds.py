@@ -91,7 +91,7 @@ class InstanceThresholds:
                 images.append((points[found], confidence[found], true))
 
     def _write(self, folder: Path) -> None:
-        names, limits = self.instances.names, self.instances.min_distance_mm
+        names, limits = self.instances.names, self.instances.match_limits
         chosen = {names[channel]: best_threshold(images, limits[channel]) for channel, images in self._images.items()}
         content = {
             "thresholds": {name: round(threshold, 6) for name, (threshold, _) in chosen.items()},

@@ -38,6 +38,7 @@ class Instances:
         exchangeable: pairs of channels whose points may change places.
         min_distance_mm: (L,) two instances, or the two of a pair, are never nearer than this; 0 for other landmarks.
         thresholds: (L,) confidence from which an instance counts.
+        match_mm: (L,) within this a predicted instance counts as a true one; empty for ``min_distance_mm``.
     """
 
     names: tuple[str, ...]
@@ -46,6 +47,12 @@ class Instances:
     exchangeable: tuple[tuple[int, int], ...]
     min_distance_mm: tuple[float, ...]
     thresholds: tuple[float, ...]
+    match_mm: tuple[float, ...] = ()
+
+    @property
+    def match_limits(self) -> tuple[float, ...]:
+        """(L,) mm within which a predicted instance counts as a true one."""
+        return self.match_mm or self.min_distance_mm
 
     @classmethod
     def single(cls, names: Sequence[str]) -> Instances:
@@ -181,6 +188,7 @@ def read_instances(landmarks: str | Path, models: str | Path | None = None) -> I
         exchangeable=tuple((first, second) for first, second in sorted(pairs)),
         min_distance_mm=tuple(float(item.get("min_distance_mm") or 0.0) for item in items),
         thresholds=tuple(thresholds),
+        match_mm=tuple(float(item.get("match_mm") or item.get("min_distance_mm") or 0.0) for item in items),
     )
 
 

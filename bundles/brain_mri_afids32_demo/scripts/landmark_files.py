@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from .control_points import TO_RAS, ControlPoint, coordinate_system, landmark_set_of, to_world
+from .landmark_names import quoted
 from .landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkFileError, LandmarkSet, duplicate_names
 from .markup_nodes import node_points
 
@@ -65,7 +66,7 @@ def read_label(
         return landmark_set
     if len(landmark_set) and not set(names) & set(landmark_set.names):
         raise LandmarkFileError(
-            f"{where}: has landmarks {_shown(landmark_set.names)} but none of {_shown(names)}; "
+            f"{where}: has landmarks {quoted(landmark_set.names)} but none of {quoted(names)}; "
             "rename the landmarks or use the label of the right data set"
         )
     return landmark_set.ordered(names)
@@ -175,7 +176,7 @@ def fcsv_points(path: str | os.PathLike[str], *, image_affine: np.ndarray | None
     absent_columns = [name for name in ("x", "y", "z", "label") if name not in columns]
     if absent_columns:
         raise LandmarkFileError(
-            f"{path}: the line '# columns' has no {_shown(absent_columns)}; save the list again in Slicer"
+            f"{path}: the line '# columns' has no {quoted(absent_columns)}; save the list again in Slicer"
         )
     if system == "IJK" and image_affine is None:
         raise LandmarkFileError(
@@ -366,8 +367,3 @@ def _to_lps(point: np.ndarray) -> np.ndarray:
     if len(point) == 2:
         return np.append(point, 0.0)
     return point * np.array([-1.0, -1.0, 1.0])
-
-
-def _shown(names: Sequence[str], limit: int = 5) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(repr(name) for name in names[:limit]) + more

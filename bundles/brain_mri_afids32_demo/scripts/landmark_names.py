@@ -29,3 +29,14 @@ def read_landmark_names(landmarks: str | Path | Sequence[str]) -> tuple[str, ...
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{landmarks}: not a landmarks.json with a list 'landmarks' of items with a 'name'") from error
+
+
+def listed(names: Sequence[str], limit: int = 5) -> str:
+    """Names for a message, the first ones of many: ``a, b and 3 more``."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def quoted(names: Sequence[str], limit: int = 5) -> str:
+    """`listed` with quotes around each name."""
+    return listed([repr(name) for name in names], limit)

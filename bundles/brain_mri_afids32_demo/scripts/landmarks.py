@@ -111,7 +111,10 @@ class LandmarkSet:
             if problem:
                 raise ValueError(problem)
         if repeated := duplicate_names(names):
-            raise ValueError(f"landmark name {repeated[0]!r} occurs more than once; rename one of them")
+            raise ValueError(
+                f"landmark name {repeated[0]!r} occurs more than once; rename one of them, or declare it in "
+                'landmarks.json with "instances": "many"'
+            )
         if status.shape != (len(names),) or points.ndim != 2 or points.shape[0] != len(names):
             raise ValueError(f"{len(names)} names, points of shape {points.shape} and status of shape {status.shape}")
         if not np.isin(status, (PRESENT, ABSENT, UNKNOWN)).all():

@@ -149,6 +149,8 @@ class PredictionFolder:
         self._mean_shape = {item["name"]: item.get("mean_offset_mm") for item in landmarks["landmarks"]}
         self._calibration = read_calibration(Path(bundle) / "models" / CALIBRATION, list(self._mean_shape))
         self._many = [item["name"] for item in landmarks["landmarks"] if item.get("instances") == "many"]
+        ends = {tuple(sorted((x["name"], x["exchangeable"]))) for x in landmarks["landmarks"] if x.get("exchangeable")}
+        self._exchangeable = sorted(map(list, ends))
         self._rows: list[list[str]] = []
         self._uncertainty: list[list[str]] = []
         self.cases: dict[str, dict[str, Any]] = {}
@@ -226,6 +228,7 @@ class PredictionFolder:
             "replaced_by_shape": {case: entry["replaced"] for case, entry in self.cases.items() if entry["replaced"]},
             "mean_shape": self._mean_shape,
             **({"many": self._many} if self._many else {}),
+            **({"exchangeable": self._exchangeable} if self._exchangeable else {}),
             "image_centers": {case: entry["image_center"] for case, entry in self.cases.items()},
             "calibration": None if self._calibration is None else self._calibration.summary(),
         }
