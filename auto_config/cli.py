@@ -577,7 +577,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except (UserError, ValueError, OSError) as error:
         if debug:
             raise
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        print("error:", " ".join(_said(error).split()), file=sys.stderr)
         return WRONG_INPUT
     except Exception as error:
         if debug:
@@ -586,6 +586,15 @@ def main(words: Sequence[str] | None = None) -> int:
         message = " ".join(str(error.__cause__ or error).split())
         print(f"error: {type(error).__name__}: {message} (--debug shows the traceback)", file=sys.stderr)
         return WRONG_INPUT
+
+
+def _said(error: Exception) -> str:
+    """The message of an error; of one of the operating system, the path first and what to do."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return (
+            f"{error.filename}: {error.strerror}; check the path, and whether its folder is there and may be written to"
+        )
+    return str(error)
 
 
 def _run(words: list[str], *, debug: bool) -> int:

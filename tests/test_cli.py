@@ -188,7 +188,8 @@ def test_help_is_quick_and_imports_no_torch(words: list[str]) -> None:
         (
             FileNotFoundError(2, "No such file or directory", "x.csv"),
             2,
-            "error: [Errno 2] No such file or directory: 'x.csv'\n",
+            "error: x.csv: No such file or directory; check the path, and whether its folder is there and may be "
+            "written to\n",
         ),
         (KeyboardInterrupt(), 130, "interrupted\n"),
     ],

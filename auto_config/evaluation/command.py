@@ -36,6 +36,7 @@ from auto_config.evaluation.tables import (
     terminal_table,
 )
 from auto_config.evaluation.two_models import common_errors, compare_models
+from auto_config.inspection_problems import counted
 
 THRESHOLDS = (2.0, 2.5, 3.0, 4.0)
 SPLITS = ("training", "test")
@@ -177,7 +178,10 @@ def key_lines(numbers: Mapping[str, Any]) -> list[str]:
     if other:
         row = other["all"]
         ends = "" if row["interval"] is None else f" ({row['interval'][0]:.3g} to {row['interval'][1]:.3g})"
-        lines.append(f"Compared with {other['name']}: {row['difference']:+.3g}{ends} {numbers['unit']} mean error.")
+        lines.append(
+            f"Compared with {other['name']}, in {counted(row['cases'], 'case')} of both: "
+            f"{row['difference']:+.3g}{ends} {numbers['unit']} mean error; below 0 these predictions are better."
+        )
     return lines
 
 

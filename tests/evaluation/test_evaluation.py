@@ -284,3 +284,12 @@ def test_infinite_regions_are_not_praised():
         "True points inside of their regions: 100 % at 0.5, 100 % at 0.9 (25 % infinite), "
         "100 % at 0.95 (all infinite); of level sets, 100 % at 0.9 (all infinite)."
     ]
+
+
+def test_the_other_model_is_told_with_its_cases_and_which_sign_is_better():
+    row = {"difference": -0.25, "interval": [-0.5, 0.125], "cases": 1}
+    numbers = {"presence": {"auroc": None}, "regions": {}, "unit": "mm", "other_model": {"name": "old", "all": row}}
+    assert key_lines(numbers) == [
+        "Compared with old, in 1 case of both: -0.25 (-0.5 to 0.125) mm mean error; below 0 these predictions are "
+        "better."
+    ]
