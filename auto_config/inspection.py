@@ -199,7 +199,8 @@ def _summarize_declared(dataset: Dataset, cases: Sequence[Case]) -> list[tuple[s
         shown = []
         for name in properties.many:
             counts = [len(instances[name]) for instances in sets if name in instances]
-            how_many = f": {counted(sum(counts), 'point')}, {min(counts)} to {max(counts)} in a case" if counts else ""
+            per_case = _range(min(counts), max(counts)) if counts else ""
+            how_many = f": {counted(sum(counts), 'point')}, {per_case} in a case" if counts else ""
             shown.append(name + how_many)
         lines.append(("many", shortened(shown)))
     if properties.measures:
