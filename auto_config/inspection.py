@@ -199,7 +199,7 @@ def _summarize_declared(dataset: Dataset, cases: Sequence[Case]) -> list[tuple[s
         shown = []
         for name in properties.many:
             counts = [len(instances[name]) for instances in sets if name in instances]
-            per_case = _range(min(counts), max(counts)) if counts else ""
+            per_case = _range(np.array(counts)) if counts else ""
             how_many = f": {counted(sum(counts), 'point')}, {per_case} in a case" if counts else ""
             shown.append(name + how_many)
         lines.append(("many", shortened(shown)))
@@ -231,16 +231,15 @@ def _summarize_headers(headers: Sequence[Header]) -> list[tuple[str, str]]:
     units = sorted({header.unit for header in headers})
     kinds = sorted({header.dtype for header in headers})
     channels = sorted({header.channels for header in headers})
-    finest, widest = spacings.min(), spacings.max()
     ratio = (spacings[:, -1] / spacings[:, 0]).max() if spacings.min() > 0 else np.inf
     seen = f"{', '.join(map(str, channels))}; {', '.join(kinds)}"
     if dims == 2:
         return _summarize_pictures(headers, shapes, extents, seen)
     return [
         ("units", f"{', '.join(units)} in the headers; points and sizes are taken as mm"),
-        ("spacing", f"{_range(finest, widest)} mm, slices up to {ratio:.2g} times as thick as pixels are wide"),
-        ("shape", f"{_box(shapes.min(axis=0))} to {_box(shapes.max(axis=0))} voxels, in the order of the files"),
-        ("extent", f"{_box(extents.min(axis=0))} to {_box(extents.max(axis=0))} mm"),
+        ("spacing", f"{_range(spacings.ravel())} mm, slices up to {ratio:.2g} times as thick as pixels are wide"),
+        ("shape", f"{_range(shapes)} voxels, in the order of the files"),
+        ("extent", f"{_range(extents)} mm"),
         ("orientation", ", ".join(f"{codes} {count}" for codes, count in sorted(orientations.items()))),
         ("channels", seen),
     ]
@@ -254,15 +253,15 @@ def _summarize_pictures(
     spacings = np.array([header.spacing for header in headers])
     size = "not known: sizes and errors are in pixels; --pixel_spacing MM gives it"
     if unit == "mm":
-        size = f"{_range(spacings.min(), spacings.max())} mm"
+        size = f"{_range(spacings.ravel())} mm"
     lines = [
         ("unit", unit),
         ("pixel size", size),
-        ("shape", f"{_box(shapes.min(axis=0))} to {_box(shapes.max(axis=0))} pixels (x, y)"),
+        ("shape", f"{_range(shapes)} pixels (x, y)"),
         ("channels", channels),
     ]
     if unit == "mm":
-        lines.insert(3, ("extent", f"{_box(extents.min(axis=0))} to {_box(extents.max(axis=0))} mm"))
+        lines.insert(3, ("extent", f"{_range(extents)} mm"))
     return lines
 
 
@@ -278,9 +277,10 @@ def _print_problems(console: Console, problems: Sequence[Problem]) -> None:
     console.print(f"{counted(errors, 'error')} (would train wrongly), {warnings}")
 
 
-def _range(least: float, largest: float) -> str:
-    """Both, or one number where both are written alike."""
-    return f"{least:.4g}" if f"{least:.4g}" == f"{largest:.4g}" else f"{least:.4g} to {largest:.4g}"
+def _range(values: np.ndarray) -> str:
+    """The least and the largest of (N,) numbers or (N, D) sizes; one where both are written alike."""
+    ends = [_box(np.atleast_1d(end)) for end in (values.min(axis=0), values.max(axis=0))]
+    return " to ".join(dict.fromkeys(ends))
 
 
 def _box(sizes: np.ndarray) -> str:
