@@ -108,11 +108,12 @@ def test_a_tiff_that_programs_turn_differently_is_refused(tmp_path, turned):
     """Pillow, with which bundles read, turns it and ITK does not: points would lie beside their places."""
     path = write_picture(tmp_path / "a.tif", tiffinfo={ORIENTATION: turned})
     seen = itk.array_from_image(itk.imread(str(path), itk.F)).T
-    assert not np.array_equal(read_image(path).array[0], seen)
+    with Image.open(path) as picture:
+        assert not np.array_equal(np.asarray(picture).T, seen)
     for read in (shown_grid, lambda one: read_frame(one, 2)):
-        with pytest.raises(UserError, match=r"a\.tif: is a TIFF that is marked to be shown turned"):
+        with pytest.raises(UserError, match=r"a\.tif: .*is marked to be shown turned"):
             read(path)
-    assert why_unreadable(path).startswith("the image: is a TIFF")
+    assert "is marked to be shown turned" in why_unreadable(path)
     upright = write_picture(tmp_path / "b.tif", tiffinfo={ORIENTATION: 1})
     assert shown_grid(upright).shape == (*SIZE, 1)
     assert why_unreadable(upright) is None

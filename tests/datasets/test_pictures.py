@@ -152,3 +152,16 @@ def test_every_ending_has_a_reader(tmp_path):
         (tmp_path / f"a{suffix}").write_bytes(b"not an image")
         with pytest.raises(UserError, match=f"a{suffix}: image cannot be read"):
             read_header(tmp_path / f"a{suffix}")
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_a_turned_tiff_is_refused_and_other_pictures_are_read_as_stored(tmp_path, orientation):
+    path = save(tmp_path / "a.tif", EIGHT, tiffinfo={274: orientation})
+    for read in (read_header, read_image):
+        with pytest.raises(UserError, match="shown turned \\(orientation tag\\); save it upright"):
+            read(path)
+    exif = PillowImage.Exif()
+    exif[274] = orientation
+    stored = save(tmp_path / "b.png", EIGHT, exif=exif)
+    np.testing.assert_array_equal(read_image(stored).array[0], EIGHT.T)
+    assert "is read as its pixels are stored" in read_header(stored).notes[0]

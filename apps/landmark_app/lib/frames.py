@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image
 
 from auto_config.bundle_scripts.grids import apply_affine
 from auto_config.bundle_scripts.image_header import Header
@@ -68,16 +67,11 @@ def shown_grid(path: Path) -> Grid:
     """Where viewers show the voxels of an image.
 
     Raises:
-        UserError: the file cannot be read, or programs do not agree on where its first pixel is.
+        UserError: the file cannot be read.
     """
     header = read_header(path)
     if len(header.shape) == 3:
         return Grid(tuple(header.shape), header.affine)
-    if path.suffix.lower() in (".tif", ".tiff") and _is_marked_turned(path):
-        raise UserError(
-            f"{path}: is a TIFF that is marked to be shown turned (Orientation), which some programs follow and some "
-            "do not; save it as it is to be seen, without the mark"
-        )
     return _volume_grid(_raw_header(path))
 
 
@@ -133,12 +127,6 @@ def _raw_header(path: Path) -> Header:
 def _reason(error: Exception) -> str:
     """What a reader says, in one line; ITK says first where in its own sources it failed."""
     return " ".join((str(error).splitlines() or [type(error).__name__])[-1].split())
-
-
-def _is_marked_turned(path: Path) -> bool:
-    """Whether a TIFF is to be shown turned or mirrored: Pillow, with which bundles read, does so, ITK does not."""
-    with Image.open(path) as picture:
-        return picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
 
 
 def _volume_grid(header: Header) -> Grid:

@@ -91,10 +91,9 @@ def why_unreadable(path: Path) -> str | None:
         if math.prod(read_header(path).shape) > MOST_VOXELS:
             return f"the image has more than {MOST_VOXELS} voxels"
         read_image(path)
-    except Exception as error:
-        return f"the image cannot be read: it is damaged, or no image ({type(error).__name__})"
-    try:
         shown_grid(path)
     except UserError as error:
         return str(error).replace(str(path), "the image")
+    except Exception as error:
+        return f"the image cannot be read: it is damaged, or no image ({type(error).__name__})"
     return None

@@ -33,7 +33,7 @@ def picture_header(path: Path) -> Header:
     """Header of a picture, the pixels left in the file.
 
     Raises:
-        ValueError: A file with several pages.
+        ValueError: A file with several pages, or a TIFF that is to be shown turned.
         OSError: No picture.
     """
     with PillowImage.open(path) as picture:
@@ -63,6 +63,9 @@ def _header(picture: PillowImage.Image, path: Path) -> Header:
     if picture.mode not in (*_GREY, "1", "LA", "La"):
         notes.append("is in colour and read as grey luminance; save it in grey if colours mean nothing")
     if picture.getexif().get(_ORIENTATION_TAG, 1) != 1:
+        if picture.format == "TIFF":
+            # Pillow turns these, and no others, and mixes up the pixels of one that lies on its side.
+            raise ValueError("it is marked to be shown turned (orientation tag); save it upright")
         notes.append(
             "is marked to be shown turned (EXIF), but is read as its pixels are stored; check that the points fit"
         )
