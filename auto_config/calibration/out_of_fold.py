@@ -182,7 +182,10 @@ def _datalist(bundle: Path) -> tuple[dict[str, Any], Path]:
         document = json.loads(path.read_text(encoding="utf-8"))
         return document, Path(document["dataset_dir"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); calibrate where the bundle was trained") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(
+            f"{path}: cannot be read ({reason}); calibrate where the bundle was trained, or on other cases with --data"
+        ) from error
 
 
 def predict_fold(
