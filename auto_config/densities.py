@@ -14,7 +14,7 @@ def densities(opened: OpenBundle, found: Heatmaps, instances: Instances, spacing
 
     The channels of an exchangeable pair show both ends. The heatmap of an end is therefore the part that lies nearer to
     its own point than to that of the other end, as a probability of its own. Where whole images are decoded the ends
-    are peaks of the mean of both channels, which is then the heatmap of both.
+    are medoids of the mean of both channels, which is then the heatmap of both.
 
     Args:
         opened: The bundle, whose decoder knows what its logits mean.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import json
 import math
 import os
@@ -245,7 +246,8 @@ def _check_overrides(overrides: dict[str, Any], config: dict[str, Any], path: Pa
     for name in overrides:
         top = re.split(r"#|::", name.lstrip("+%"))[0]
         if top not in allowed:
-            close = difflib.get_close_matches(top, allowed, n=1)
+            options = inspect.signature(train).parameters
+            close = difflib.get_close_matches(top, [*options, *allowed], n=1)
             hint = f"did you mean {close[0]}?" if close else "its top-level names are allowed."
             raise UserError(f"{name} is neither an option nor a name in {path}: {hint}")
 

@@ -284,6 +284,7 @@ def test_command_of_several_processes(tmp_path):
     [
         ({"lerning_rate": 1}, "lerning_rate is neither an option nor a name in .*: did you mean learning_rate"),
         ({"trian#trainer#amp": 1}, "trian#trainer#amp .* did you mean train"),
+        ({"max_epoch": 3}, "max_epoch is neither an option nor a name in .*: did you mean max_epochs"),
         ({"fold": 2}, r"fold is 2; give a number \(0 to 1\)"),
         ({"max_epochs": 0}, "max_epochs is 0"),
         ({"max_epochs": 2, "time_budget": "5m"}, "Both max_epochs and time_budget"),

@@ -5,6 +5,7 @@ No MONAI and no torch here: they take seconds to import, and a data set is inspe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,7 @@ _READERS: tuple[tuple[tuple[str, ...], Callable[[Path], Header], Callable[[Path]
     (DICOM_SUFFIXES, file_header, file_array),
 )
 _SAME_PLACE_MM = 1e-3
+_ITK_PLACE = re.compile(r"^\S+\.[ch]xx:\d+:\s*(itk::ERROR: )?(\w+\(\w+\): )?")
 _Read = TypeVar("_Read")
 
 
@@ -105,15 +107,20 @@ def _header(path: Path) -> Header:
     return header
 
 
+def reason_of(error: Exception) -> str:
+    """What a reader says of a broken file, in one line; ITK says first where in its own sources it failed."""
+    text = _ITK_PLACE.sub("", " ".join(str(error).split()))
+    return text[:200] or type(error).__name__
+
+
 def _guarded(path: Path, read: Callable[[Path], _Read]) -> _Read:
     try:
         return read(path)
     except ImageFileError:
         raise
     except Exception as error:  # the readers raise whatever they like on a broken file
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ImageFileError(
-            f"{path}: image cannot be read ({reason}); replace the file or leave the case out"
+            f"{path}: image cannot be read ({reason_of(error)}); replace the file or leave the case out"
         ) from error
 
 

@@ -264,7 +264,7 @@ def write_out_of_fold(path: Path, found: OutOfFold, names: Sequence[str], weight
         path: The file.
         found: Predictions of one fold.
         names: Landmarks in channel order.
-        weights: What `fingerprint_of` says of the weights that predicted.
+        weights: What `provenance.prediction_digest` says of the weights that predicted, and of all else.
     """
     document: dict[str, Any] = {"weights": weights, "landmarks": list(names), "cases": {}}
     for i, case in enumerate(found.cases):

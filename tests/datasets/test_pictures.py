@@ -165,3 +165,12 @@ def test_a_turned_tiff_is_refused_and_other_pictures_are_read_as_stored(tmp_path
     stored = save(tmp_path / "b.png", EIGHT, exif=exif)
     np.testing.assert_array_equal(read_image(stored).array[0], EIGHT.T)
     assert "is read as its pixels are stored" in read_header(stored).notes[0]
+
+
+def test_where_in_its_own_sources_itk_failed_is_not_told(tmp_path):
+    (tmp_path / "a.nrrd").write_text("NRRD0004\ntype: short\n", encoding="utf-8")
+    with pytest.raises(
+        UserError, match=r"a\.nrrd: image cannot be read \(ReadImageInformation: Error reading"
+    ) as error:
+        read_image(tmp_path / "a.nrrd")
+    assert "cxx" not in str(error.value) and "\n" not in str(error.value)

@@ -16,6 +16,7 @@ import numpy as np
 
 from auto_config.bundle_scripts.grids import apply_affine
 from auto_config.bundle_scripts.image_header import Header
+from auto_config.bundle_scripts.image_reading import reason_of
 from auto_config.bundle_scripts.volumes import NIFTI_SUFFIXES, itk_array, itk_header, nifti_array, nifti_header
 from auto_config.datasets.images import read_header
 from auto_config.errors import UserError
@@ -112,7 +113,7 @@ def read_raw(path: Path) -> tuple[np.ndarray, Grid]:
     try:
         array, header = read(path), _raw_header(path)
     except Exception as error:  # readers raise whatever they like on a broken file
-        raise UserError(f"{path}: cannot be read ({_reason(error)})") from error
+        raise UserError(f"{path}: cannot be read ({reason_of(error)})") from error
     grid = _volume_grid(header)
     return array.reshape(len(array), *grid.shape) if array.ndim == 3 else array, grid
 
@@ -121,12 +122,7 @@ def _raw_header(path: Path) -> Header:
     try:
         return nifti_header(path) if path.name.lower().endswith(NIFTI_SUFFIXES) else itk_header(path)
     except Exception as error:  # as above
-        raise UserError(f"{path}: cannot be read ({_reason(error)}); replace the file") from error
-
-
-def _reason(error: Exception) -> str:
-    """What a reader says, in one line; ITK says first where in its own sources it failed."""
-    return " ".join((str(error).splitlines() or [type(error).__name__])[-1].split())
+        raise UserError(f"{path}: cannot be read ({reason_of(error)}); replace the file") from error
 
 
 def _volume_grid(header: Header) -> Grid:
