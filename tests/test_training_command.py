@@ -1,3 +1,5 @@
+"""`train`: what it runs, what it refuses, how it ends and goes on."""
+
 import json
 import os
 import shutil

@@ -1,3 +1,5 @@
+"""Checkpoints: whole files whatever ends a training, and a resumed one is the one that was not killed."""
+
 import json
 import os
 import random

@@ -1,3 +1,5 @@
+"""Rows of peaks: what is packed is unpacked, in 2D and 3D."""
+
 import pytest
 import torch
 from torch import nn

@@ -1,3 +1,5 @@
+"""What a training says of its progress, on the terminal and in progress.jsonl."""
+
 import io
 import json
 import re

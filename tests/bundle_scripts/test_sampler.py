@@ -1,3 +1,5 @@
+"""Samples are numbered over all epochs and processes, also after a resume."""
+
 import pytest
 from monai.data import DataLoader
 from toy_training import Lines, Training

@@ -1,3 +1,5 @@
+"""Learning rate and end of a training, by epochs and by the clock."""
+
 import pytest
 import torch
 from hypothesis import given, settings

@@ -1,3 +1,5 @@
+"""Conformal regions: ranks, exact coverage, sizes; folds against their ensemble, in simulation."""
+
 import math
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""The content of calibration.json, and that prediction reads it as it was meant."""
+
 import json
 from dataclasses import replace
 

@@ -1,3 +1,5 @@
+"""Presence: probabilities, thresholds and their own test, on simulated heatmaps."""
+
 import numpy as np
 import pytest
 from scipy import integrate, stats

@@ -1,3 +1,5 @@
+"""Kept predictions count as long as everything that decides them is the same."""
+
 import json
 
 import pytest

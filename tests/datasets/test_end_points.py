@@ -1,3 +1,5 @@
+"""Unnamed ends of lines get an order from an axis of the cohort."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings

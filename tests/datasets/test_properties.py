@@ -1,3 +1,5 @@
+"""landmarks.json: pairs, ends, instances and measures, read, written and refused."""
+
 import pytest
 
 from auto_config.datasets.properties import Measure, Properties, parse_properties, read_properties, write_properties

@@ -1,3 +1,5 @@
+"""Coverage and size of regions in an evaluation, by hand."""
+
 import json
 import math
 

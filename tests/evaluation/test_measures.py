@@ -1,3 +1,5 @@
+"""Distances, angles and ratios, and how far two sets of them agree."""
+
 import numpy as np
 import pytest
 

@@ -1,3 +1,5 @@
+"""Intervals and tests of an evaluation, against scipy and in simulation."""
+
 import numpy as np
 import pytest
 from scipy import stats

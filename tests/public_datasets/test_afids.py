@@ -1,3 +1,5 @@
+"""AFIDs in BIDS as downloaded: coordinate systems, numbers, templates."""
+
 import benchmark_layouts as layouts
 import numpy as np
 import pytest

@@ -1,3 +1,5 @@
+"""Images that a download left out: pointers, cut files, nothing."""
+
 import benchmark_layouts as layouts
 import nibabel as nib
 import numpy as np
