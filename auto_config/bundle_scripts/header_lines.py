@@ -10,6 +10,10 @@ import numpy as np
 from .stored_voxels import MOST_HEADER_BYTES, open_regular
 
 
+class OtherFileError(ValueError):
+    """The voxels are in another file than the header."""
+
+
 def next_line(stream: BinaryIO, number: int) -> str | None:
     """The next line of a header without its end (LF or CR LF); None where the file ends.
 

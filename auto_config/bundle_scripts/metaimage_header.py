@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .header_lines import beside, next_line, numbers, shown, whole_numbers
+from .header_lines import OtherFileError, beside, next_line, numbers, shown, whole_numbers
 from .stored_voxels import GZIP, RAW, TEXT, StoredVoxels, open_regular
 
 _TYPES = {
@@ -96,7 +96,7 @@ def _stored(fields: Mapping[str, str], path: Path, end: int, sizes: tuple[int, .
     data, start = path, end
     if fields["ElementDataFile"] not in _LOCAL:
         if not detached:
-            raise ValueError("it has its voxels in another file; give one file that holds everything")
+            raise OtherFileError("it has its voxels in another file; give one file that holds everything")
         data, start = beside(path, fields["ElementDataFile"]), 0
     encoding = GZIP if _flag(fields, "CompressedData") else RAW
     if not _flag(fields, "BinaryData", True):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .header_lines import beside, next_line, numbers, shown, whole_numbers
+from .header_lines import OtherFileError, beside, next_line, numbers, shown, whole_numbers
 from .stored_voxels import BZIP2, GZIP, HEX, RAW, TEXT, StoredVoxels, open_regular
 
 _MAGIC = re.compile(r"NRRD000[1-5]")
@@ -38,7 +38,8 @@ _TYPES = {
     "double": "f8",
 }  # fmt: skip
 _ENCODINGS = {
-    "raw": RAW, "gzip": GZIP, "gz": GZIP, "bzip2": BZIP2, "bz2": BZIP2, "ascii": TEXT, "text": TEXT, "txt": TEXT, "hex": HEX,
+    "raw": RAW, "gzip": GZIP, "gz": GZIP, "bzip2": BZIP2, "bz2": BZIP2, "ascii": TEXT, "text": TEXT, "txt": TEXT,
+    "hex": HEX,
 }  # fmt: skip
 _SPACES = {  # size, and the signs that turn its first three axes into RAS
     **dict.fromkeys(("right-anterior-superior", "ras"), (3, (1, 1, 1))),
@@ -52,7 +53,8 @@ _SPACES = {  # size, and the signs that turn its first three axes into RAS
 }
 _DOMAIN = ("domain", "space", "time", "???", "none")
 _CHANNELS = (
-    "list", "vector", "point", "scalar", "stub", "rgb-color", "rgba-color", "hsv-color", "xyz-color", "2-vector", "3-vector", "4-vector",
+    "list", "vector", "point", "scalar", "stub", "rgb-color", "rgba-color", "hsv-color", "xyz-color",
+    "2-vector", "3-vector", "4-vector",
     "3-color", "4-color", "3-gradient", "3-normal", "covariant-vector", "normal", "gradient",
 )  # fmt: skip
 _VECTOR = re.compile(r"none|\(([^()]*)\)")
@@ -96,7 +98,7 @@ def read_nrrd_header(path: Path, *, detached: bool = False) -> NrrdHeader:
     data = path
     if "data file" in fields:
         if not detached:
-            raise ValueError("it has its voxels in another file; give one file that holds everything")
+            raise OtherFileError("it has its voxels in another file; give one file that holds everything")
         data, start = beside(path, fields["data file"]), 0
     stored = _stored(fields, data, start, sizes)
     kinds = [kind.lower() for kind in fields["kinds"].split()] if "kinds" in fields else ["???"] * dims
