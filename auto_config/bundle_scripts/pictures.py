@@ -43,19 +43,19 @@ def picture_header(path: Path) -> Header:
         ValueError: A file with several pages, or a TIFF that is to be shown turned.
         OSError: No picture.
     """
-    with _opened(path) as picture:
+    with opened_picture(path) as picture:
         return _header(picture, path)
 
 
 def picture_array(path: Path) -> np.ndarray:
     """Grey values of a picture, (1, x, y) float32, as they are stored: 0 to 255 in 8 bits, 0 to 65535 in 16."""
-    with _opened(path) as picture:
+    with opened_picture(path) as picture:
         _header(picture, path)
         return np.ascontiguousarray(np.asarray(_grey(picture)).T, dtype=np.float32)[None]
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[PillowImage.Image]:
+def opened_picture(path: Path) -> Iterator[PillowImage.Image]:
     """A picture with its pixels still in the file, in one of the formats that are meant.
 
     Pillow knows many more by their content, whatever the name: one of them starts another program (EPS).

@@ -206,11 +206,11 @@ def _without_start(blocks: Iterator[bytes], skipped: int) -> Iterator[bytes]:
 
 def _fill(flat: np.ndarray, blocks: Iterator[bytes]) -> None:
     """Copy the blocks into an array; what is beyond its end is left."""
-    target = memoryview(flat).cast("B") if flat.dtype.isnative else memoryview(flat.view(np.uint8))
+    target = flat.view(np.uint8)
     done = 0
     for block in blocks:
         part = min(len(block), len(target) - done)
-        target[done : done + part] = block[:part]
+        target[done : done + part] = np.frombuffer(block, np.uint8, part)
         done += part
         if done == len(target):
             return

@@ -120,6 +120,8 @@ def read_raw(path: Path, most_voxels: int = MOST_VOXELS) -> tuple[np.ndarray, Gr
         if reason := no_place(volume.header.affine):
             raise ValueError(reason)
         array = volume.voxels(most_voxels)
+    except MemoryError:
+        raise  # the file may be whole
     except Exception as error:  # readers raise whatever they like on a broken file
         raise UserError(f"{path}: cannot be read ({reason_of(error)})") from error
     grid = _volume_grid(volume.header)

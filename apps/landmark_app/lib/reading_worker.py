@@ -45,7 +45,8 @@ def read(task: Mapping[str, Any]) -> dict[str, Any]:
     except ValueError as error:
         return {"error": str(error)}
     keys = list(layers.voxels)
-    np.savez(task["out"], **{str(place): layers.voxels[key] for place, key in enumerate(keys)})
+    arrays: dict[str, Any] = {str(place): layers.voxels[key] for place, key in enumerate(keys)}
+    np.savez(task["out"], **arrays)
     return {
         "shape": layers.grid.shape,
         "affine": layers.grid.affine.tolist(),
@@ -68,9 +69,6 @@ def limit_memory(size: int) -> None:
 
 def main() -> None:
     """Answer tasks until the input ends; the first argument is the limit of memory in bytes."""
-    import itk
-
-    itk.GDCMImageIO.New()  # loads what reads DICOM and pictures, once for all tasks
     limit_memory(int(sys.argv[1]))
     # Readers in C print warnings to the output; the answers have a stream of their own.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")

@@ -23,6 +23,7 @@ from .limits import BodyLimit
 from .ohif import ohif_router
 from .options import ServerOptions, read_options
 from .proxy import proxy_router
+from .reading_process import READING
 from .routes_admin import model_router, upkeep_router
 from .routes_auth import auth_router
 from .routes_data import image_router, label_router, session_router
@@ -42,6 +43,7 @@ async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
     instance.server_mode(True)
     await run_in_threadpool(instance.on_init_complete)
     yield
+    READING.close()
 
 
 def create_server(options: ServerOptions, studies: str) -> FastAPI:
@@ -55,6 +57,7 @@ def create_server(options: ServerOptions, studies: str) -> FastAPI:
         ValueError: the file of tokens is wrong.
     """
     tokens = read_tokens(options.tokens) if options.tokens else None
+    READING.most_voxels = options.max_voxels
     server = FastAPI(title="Landmark app", docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan)
     answer_failures(server)
     # One at a time writes to the data store: its index is one file.
