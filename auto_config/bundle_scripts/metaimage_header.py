@@ -51,6 +51,8 @@ def read_metaimage_header(path: Path, *, detached: bool = False) -> MetaImageHea
         ValueError: It has another form, or names its voxels and must not.
     """
     fields, end = _fields(path)
+    if fields["ElementDataFile"] not in _LOCAL and not detached:
+        raise OtherFileError("it has its voxels in another file; give one file that holds everything")
     for needed in ("NDims", "DimSize", "ElementType"):
         if needed not in fields:
             raise ValueError(f"its header has no field {needed!r}")
@@ -65,7 +67,7 @@ def read_metaimage_header(path: Path, *, detached: bool = False) -> MetaImageHea
     channels, *_ = (*whole_numbers(fields.get("ElementNumberOfChannels", "1"), "ElementNumberOfChannels"), 0)
     if not channels >= 1:
         raise ValueError(f"it has {channels} numbers for each voxel")
-    stored = _stored(fields, path, end, (channels, *sizes) if channels > 1 else sizes, detached)
+    stored = _stored(fields, path, end, (channels, *sizes) if channels > 1 else sizes)
     return MetaImageHeader(stored, channels, _affine(fields, dims))
 
 
@@ -89,14 +91,12 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
     raise ValueError("its header has no field 'ElementDataFile'")
 
 
-def _stored(fields: Mapping[str, str], path: Path, end: int, sizes: tuple[int, ...], detached: bool) -> StoredVoxels:
+def _stored(fields: Mapping[str, str], path: Path, end: int, sizes: tuple[int, ...]) -> StoredVoxels:
     kind = _TYPES.get(fields["ElementType"].removesuffix("_ARRAY"))
     if kind is None:
         raise ValueError(f"its ElementType {shown(fields['ElementType'])} is not read; save whole or real numbers")
     data, start = path, end
     if fields["ElementDataFile"] not in _LOCAL:
-        if not detached:
-            raise OtherFileError("it has its voxels in another file; give one file that holds everything")
         data, start = beside(path, fields["ElementDataFile"]), 0
     encoding = GZIP if _flag(fields, "CompressedData") else RAW
     if not _flag(fields, "BinaryData", True):

@@ -88,6 +88,8 @@ def read_nrrd_header(path: Path, *, detached: bool = False) -> NrrdHeader:
         ValueError: It has another form, or names its voxels and must not.
     """
     fields, keys, start = _fields(path)
+    if "data file" in fields and not detached:
+        raise OtherFileError("it has its voxels in another file; give one file that holds everything")
     for needed in ("type", "dimension", "sizes", "encoding"):
         if needed not in fields:
             raise ValueError(f"its header has no field {needed!r}")
@@ -97,8 +99,6 @@ def read_nrrd_header(path: Path, *, detached: bool = False) -> NrrdHeader:
         raise ValueError(f"its header has {len(sizes)} sizes for {dims} axes")
     data = path
     if "data file" in fields:
-        if not detached:
-            raise OtherFileError("it has its voxels in another file; give one file that holds everything")
         data, start = beside(path, fields["data file"]), 0
     stored = _stored(fields, data, start, sizes)
     kinds = [kind.lower() for kind in fields["kinds"].split()] if "kinds" in fields else ["???"] * dims

@@ -33,6 +33,10 @@ _WIDE = {"i": np.int64, "u": np.uint64, "f": np.float64}
 _CHUNK = 2**20
 
 
+class NotRegularError(ValueError):
+    """A path that is no file with an end: a pipe, a device, a folder."""
+
+
 @dataclass(frozen=True)
 class StoredVoxels:
     """Where voxels lie in a file, and as what.
@@ -66,13 +70,13 @@ def open_regular(path: Path) -> BinaryIO:
     """Open a file that is a file: a pipe, a terminal or another device would block, or never end.
 
     Raises:
-        ValueError: It is something else.
+        NotRegularError: It is something else.
         OSError: It cannot be opened.
     """
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise ValueError("it is no regular file but a pipe, a device or a folder")
+        raise NotRegularError("it is no regular file but a pipe, a device or a folder")
     return os.fdopen(descriptor, "rb")
 
 

@@ -208,3 +208,10 @@ def test_a_label_with_an_axis_of_no_size_is_refused(reading, tmp_path):
     path = tmp_path / "x.nrrd"
     path.write_text(NRRD.format(size="2 0 2", encoding="raw") + "\n")
     refused(lambda: read(path), 400, "at least 1 voxel")
+
+
+def test_a_list_of_points_without_end_is_refused_unread(tmp_path):
+    path = tmp_path / "x.json"
+    with path.open("wb") as stream:
+        stream.truncate(2**24 + 1)
+    refused(lambda: read(path), 413, "16 MB")

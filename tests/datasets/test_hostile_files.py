@@ -15,6 +15,8 @@ import pytest
 from PIL import Image as Pillow
 
 from auto_config.bundle_scripts.image_reading import check_image
+from auto_config.bundle_scripts.landmark_files import read_text
+from auto_config.bundle_scripts.landmarks import LandmarkFileError
 from auto_config.bundle_scripts.stored_voxels import GZIP, StoredVoxels, open_regular, read_voxels
 from auto_config.datasets.images import read_header, read_image
 from auto_config.errors import UserError
@@ -283,6 +285,13 @@ def test_a_gzip_of_several_parts_is_read_whole_and_a_damaged_one_is_named(tmp_pa
     path.write_bytes(nrrd(size="10 10 10", encoding="gzip").encode() + b"no gzip at all" * 9)
     with pytest.raises(UserError, match="damaged"):
         read_image(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_a_pipe_in_place_of_landmarks_blocks_nobody(tmp_path):
+    os.mkfifo(tmp_path / "a.mrk.json")
+    with pytest.raises(LandmarkFileError, match="no regular file"):
+        read_text(tmp_path / "a.mrk.json")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")

@@ -60,8 +60,8 @@ def read_layers(path: Path, grid: Grid, most_voxels: int = MOST_VOXELS) -> Label
                 array, own = read_raw(path, most_voxels)
                 affine = own.affine
         except (UserError, ValueError) as error:
-            reason = str(error).replace(f"{path}: ", "")
-            raise ValueError(f"the label map cannot be read: {reason}; save it again") from error
+            reason = str(error).replace(f"{path}: cannot be read ", "")
+            raise ValueError(f"the label map cannot be read {_bracketed(reason)}; save it again") from error
     dims = len(grid.shape)
     if array.ndim != dims + 1 or affine.shape != (dims + 1, dims + 1):
         raise ValueError(f"the label map has {array.ndim - 1} axes, the image has {dims}")
@@ -70,6 +70,10 @@ def read_layers(path: Path, grid: Grid, most_voxels: int = MOST_VOXELS) -> Label
         for value, flat in _labelled(layer).items():
             voxels[number, value] = flat
     return LabelLayers(Grid(tuple(array.shape[1:]), affine), voxels, names)
+
+
+def _bracketed(reason: str) -> str:
+    return reason if reason.startswith("(") else f"({reason})"
 
 
 def _bare(path: Path, shape: tuple[int, ...]) -> np.ndarray:
