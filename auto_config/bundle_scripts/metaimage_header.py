@@ -125,7 +125,8 @@ def _affine(fields: Mapping[str, str], dims: int) -> np.ndarray:
     if "TransformMatrix" in fields:
         matrix = numbers(fields["TransformMatrix"], "TransformMatrix", dims * dims).reshape(dims, dims)
     affine = np.eye(spatial + 1)
-    affine[:-1, :-1] = (matrix * spacing[:, None])[:spatial, :spatial].T
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused with its file
+        affine[:-1, :-1] = (matrix * spacing[:, None])[:spatial, :spatial].T
     if "Offset" in fields:
         affine[:-1, -1] = numbers(fields["Offset"], "Offset", dims)[:spatial]
     affine[:2] *= -1.0  # LPS to RAS

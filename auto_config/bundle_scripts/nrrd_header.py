@@ -108,7 +108,9 @@ def read_nrrd_header(path: Path, *, detached: bool = False) -> NrrdHeader:
     directions = _directions(fields, dims, space)
     channel_axis = _channel_axis(kinds, directions, space)
     domain = [axis for axis in range(dims) if axis != channel_axis]
-    return NrrdHeader(stored, channel_axis, _affine(fields, domain, space, signs, directions), keys)
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused with its file
+        affine = _affine(fields, domain, space, signs, directions)
+    return NrrdHeader(stored, channel_axis, affine, keys)
 
 
 def _fields(path: Path) -> tuple[dict[str, str], dict[str, str], int]:

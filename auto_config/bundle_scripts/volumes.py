@@ -186,7 +186,10 @@ def _nifti_header(nifti: Any, path: Path, shape: tuple[int, ...]) -> Header:
 
 def _open_mgh(path: Path) -> Volume:
     is_compressed = path.name.lower().endswith("z")
-    header = nib.freesurfer.mghformat.MGHHeader(_start(path, _MGH_BYTES), check=True)
+    block = _start(path, _MGH_BYTES)
+    if len(block) < _MGH_BYTES or int.from_bytes(block[:4], "big") != 1:
+        raise ValueError("it does not begin as an MGH file of version 1")
+    header = nib.freesurfer.mghformat.MGHHeader(block, check=True)
     shape = tuple(int(size) for size in header.get_data_shape())
     stored = StoredVoxels(
         path,
