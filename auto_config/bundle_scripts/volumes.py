@@ -78,7 +78,8 @@ class Volume:
         if self.is_colour:
             return np.tensordot(_LUMINANCE, array[:3], axes=1)[None]
         if self.scaling != (1.0, 0.0):
-            array = apply_read_scaling(array, *(np.float64(one) for one in self.scaling))
+            with np.errstate(invalid="ignore", over="ignore"):  # voxels that are not finite are checked by who reads
+                array = apply_read_scaling(array, *(np.float64(one) for one in self.scaling))
         return array[None] if self.channel_axis is None else np.moveaxis(array, self.channel_axis, 0)
 
     def array(self, most: int = MOST_VOXELS) -> np.ndarray:
@@ -154,8 +155,10 @@ def _nifti(path: Path, voxels: Path, block: bytes, *, is_single: bool, is_compre
         (colours, *shape) if colours else shape,
         skipped=start if is_compressed else 0,
     )
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused with its file
+        found = _nifti_header(header, path, shape)
     return Volume(
-        replace(_nifti_header(header, path, shape), notes=(_COLOUR_NOTE,) if colours else ()),
+        replace(found, notes=(_COLOUR_NOTE,) if colours else ()),
         stored,
         channel_axis=len(shape) - 1 if len(shape) > 3 and not colours else None,
         scaling=(1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept)),
