@@ -84,7 +84,8 @@ class Volume:
 
     def array(self, most: int = MOST_VOXELS) -> np.ndarray:
         """Voxels (C, *size) float32; errors as `voxels`."""
-        return np.ascontiguousarray(self.voxels(most), dtype=np.float32)
+        with np.errstate(over="ignore"):  # numbers beyond float32 become infinite, which checks name
+            return np.ascontiguousarray(self.voxels(most), dtype=np.float32)
 
     def check_content(self, most: int = MOST_VOXELS) -> None:
         """Raise as `voxels`, with one block of the file in memory at a time."""
