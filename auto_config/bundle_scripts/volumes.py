@@ -113,6 +113,16 @@ def open_volume(path: Path, most: int = MOST_VOXELS) -> Volume:
     return volume
 
 
+def nifti_bytes(path: Path) -> int:
+    """Bytes that a NIfTI in one file has where it is whole, decompressed, by its header.
+
+    Raises:
+        ValueError: It has no header of a NIfTI.
+    """
+    stored = _open_nifti(path).stored
+    return stored.skipped + (stored.start or 0) + stored.count * stored.dtype.itemsize
+
+
 def _open_nifti(path: Path) -> Volume:
     block = _start(path, 540)
     return _nifti(path, path, block, is_single=True, is_compressed=path.name.lower().endswith(".gz"))
