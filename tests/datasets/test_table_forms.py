@@ -183,3 +183,23 @@ def test_nan_is_an_empty_cell(word, wide, tmp_path):
         read[cell] = inline(dataset), [problem.message for problem in problems]
     assert read[""] == read[word]
     assert read[word][0]["ben"] == {"A": [1, 2, 3], "B": [3, 2, 1]}
+
+
+def test_a_payer_table_without_images_is_one_line_that_says_where_they_belong(tmp_path):
+    (tmp_path / "all.csv").write_text("3142,1,2,3,4\n3143,4,3,2,1\n")
+    with pytest.raises(UserError, match=r"no images below .*named as the first cell of each line, such as '3142'"):
+        read_dataset(tmp_path)
+
+
+def test_nan_in_a_payer_table_is_an_unknown_landmark(tmp_path):
+    pictures(tmp_path)
+    first, second = sorted(path.stem for path in tmp_path.glob("*.png"))[:2]
+    (tmp_path / "all.csv").write_text(f"{first},1,2,NaN,nan\n{second},4,3,2,1\n")
+    dataset, problems = read_dataset(tmp_path)
+    assert errors(problems) == []
+    assert {case.name: case.landmarks.status.tolist() for case in dataset.cases} == {
+        first: [PRESENT, UNKNOWN],
+        second: [PRESENT, PRESENT],
+    }
+    (tmp_path / "all.csv").write_text(f"{first},1,2,3,nan\n{second},4,3,2,1\n")
+    assert "NaN in all cells of a point" in errors(read_dataset(tmp_path)[1])[0]
