@@ -47,6 +47,8 @@ class CaseFiles:
         is_one: Whether a file with the ending is one; asked where no image has its name, so that other files with the
             same ending are passed over, and to detect the format.
         beside_images: Whether the files may also lie beside the images.
+        is_beside: Whether a file that lies beside the images is one, where an ending alone may be anything; only asked
+            for to detect the format. `is_one`, if None.
         raters: Whether landmarks of single raters are looked for.
     """
 
@@ -54,6 +56,7 @@ class CaseFiles:
     read: Reader
     is_one: Callable[[Path], bool]
     beside_images: bool = True
+    is_beside: Callable[[Path], bool] | None = None
     raters: bool = False
 
     def files(self, folder: Path) -> list[Path]:
@@ -120,9 +123,10 @@ def landmark_folder(source: Path, kind: CaseFiles) -> Path:
 def has_case_files(source: Path, kind: CaseFiles) -> bool:
     """Whether a folder holds landmark files of a format; a handful of them is looked into."""
     folders = [source / name for name in LANDMARK_FOLDERS if (source / name).is_dir()]
-    if kind.beside_images:
-        folders.append(image_folder(source))
-    return any(kind.is_one(path) for folder in folders for path in _own(kind, folder, source)[:5])
+    if any(kind.is_one(path) for folder in folders for path in _own(kind, folder, source)[:5]):
+        return True
+    is_beside = kind.is_beside or kind.is_one
+    return kind.beside_images and any(map(is_beside, _own(kind, image_folder(source), source)[:5]))
 
 
 def _own(kind: CaseFiles, folder: Path, source: Path) -> list[Path]:

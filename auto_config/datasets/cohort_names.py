@@ -44,9 +44,9 @@ def without_stems(entries: list[Entry], source: Path) -> tuple[list[Entry], list
     example = f"{first[1].names[0]!r} in {first[0].label}"
     if other is not None:
         message = (
-            f"{other[0].label}: has {len(other[1])} points, {first[0].label} has {len(first[1])}, and labels are the name "
-            f"of each point list and a number ({example}), so nothing says which point is which; give each point the same "
-            "label in all files"
+            f"{other[0].label}: has {len(other[1])} points, {first[0].label} has {len(first[1])}, and labels are the "
+            f"name of each point list and a number ({example}), so nothing says which point is which; give each point "
+            "the same label in all files"
         )
         return entries, [Problem("error", message, other[0].name)]
     same = all(found == numbers[0] for found in numbers)
