@@ -1,5 +1,7 @@
 """What a file is, is seen by its content, and one broken picture does not decide for all."""
 
+import unicodedata
+
 import pytest
 from format_examples import EXAMPLES
 
@@ -39,3 +41,12 @@ def test_a_first_picture_that_cannot_be_read_is_named_alone(name, tmp_path):
     # A landmark that only the lost case has is a problem of the data set, not of another case.
     errors = {problem.case for problem in problems if problem.severity == "error" and problem.case is not None}
     assert errors == {first.stem}
+
+
+@pytest.mark.parametrize(("image", "label"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_that_differ_in_unicode_form_only_are_equal(image, label, folder):
+    folder.image(unicodedata.normalize(image, "jürgen"))
+    folder.label(unicodedata.normalize(label, "jürgen"))
+    dataset, problems = read_dataset(folder.root)
+    assert problems == []
+    assert [case.name for case in dataset.cases] == [unicodedata.normalize(image, "jürgen")]
