@@ -38,7 +38,7 @@ def _lines(path: Path) -> list[list[str]]:
         text = read_text(path)
     except LandmarkFileError as error:
         raise UserError(str(error)) from error
-    parts = [[part for part in re.split(r"[,;\s]+", line.strip()) if part] for line in text.splitlines()]
+    parts = [[part for part in re.split(r"[,;\s]+", line.strip()) if part] for line in text.split("\n")]
     points = [number for number, line in enumerate(parts, start=1) if len(line) > 1]
     for number, line in enumerate(parts[: points[-1] if points else 0], start=1):
         if len(line) == 1:
