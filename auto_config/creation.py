@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,6 +16,7 @@ from auto_config.datasets.assembly import Missing
 from auto_config.datasets.checks import Outside
 from auto_config.datasets.duplicates import leak_problems
 from auto_config.datasets.options import Coordinates
+from auto_config.datasets.tables import read_table, row_of
 from auto_config.errors import UserError
 from auto_config.fingerprint import all_problems, digests_of, summarise
 from auto_config.inspection_problems import problem_lines
@@ -159,13 +159,13 @@ def with_groups(dataset: Dataset, path: Path) -> Dataset:
         UserError: if the file cannot be read, lacks a column, or names a case that is not there.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot read the groups ({error}); give a CSV with the columns case,group") from error
-    if not rows or not {"case", "group"} <= set(rows[0]):
+        header, lines = read_table(path)
+    except UserError as error:
+        raise UserError(f"{error} (groups are a CSV with the columns case,group)") from error
+    if not lines or not {"case", "group"} <= set(header):
         raise UserError(f"{path}: needs the columns case,group and at least one line below them")
-    groups = {row["case"]: row["group"] for row in rows}
+    rows = [row_of(header, values, f"{path}: line {number}") for number, values in lines]
+    groups = {row["case"]: row.get("group") or None for row in rows}
     unknown = sorted(set(groups) - {case.name for case in dataset.cases})
     if unknown:
         raise UserError(f"{path}: names case {unknown[0]!r}, which is not in the data set ({len(unknown)} such)")

@@ -5,8 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from auto_config.bundle_scripts.landmark_files import atomic_write_text, read_landmark_file, write_fcsv, write_markups
-from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.bundle_scripts.landmark_files import (
+    atomic_write_text,
+    read_landmark_file,
+    read_text,
+    write_fcsv,
+    write_markups,
+)
+from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet
 from auto_config.datasets.case_files import RATER_FOLDER, CaseFiles
 from auto_config.datasets.label_map_folder import NAME_FILES
 from auto_config.datasets.labelme import is_labelme
@@ -26,10 +32,10 @@ def _is_ijk(path: Path) -> bool:
     if not path.name.lower().endswith(".fcsv"):
         return False
     try:
-        with path.open(encoding="utf-8-sig", errors="replace") as stream:
-            head = [line.lower().replace(" ", "") for line in stream if line.startswith("#")]
-    except OSError:
+        lines = read_text(path).split("\n")
+    except LandmarkFileError:
         return False  # the reader says why
+    head = [line.lower().replace(" ", "") for line in lines if line.startswith("#")]
     return any(line.strip() in ("#coordinatesystem=ijk", "#coordinatesystem=2") for line in head)
 
 

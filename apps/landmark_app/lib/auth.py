@@ -21,6 +21,8 @@ from fastapi import Request
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from auto_config.bundle_scripts.landmark_files import read_text
+from auto_config.bundle_scripts.landmarks import LandmarkFileError
 from auto_config.exposure import is_loopback, names_this_machine
 
 from .answers import error_response
@@ -72,9 +74,9 @@ def read_tokens(path: Path) -> Tokens:
         ValueError: the file cannot be read, holds no account, or has a line that is wrong. Tokens are never quoted.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"the file of tokens {path} cannot be read ({type(error).__name__})") from None
+        lines = read_text(path).split("\n")
+    except LandmarkFileError as error:
+        raise ValueError(f"the file of tokens: {error}") from None
     accounts: list[tuple[bytes, Account]] = []
     for number, line in enumerate(lines, 1):
         words = line.split()
