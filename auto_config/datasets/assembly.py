@@ -16,6 +16,7 @@ from auto_config.datasets.entries import Entry, Reading, absolute, natural_key
 from auto_config.datasets.images import Header
 from auto_config.datasets.model import Case, Dataset, Problem
 from auto_config.datasets.name_checks import all_names, name_problems
+from auto_config.datasets.named_pictures import root_of
 from auto_config.datasets.options import Coordinates, ReadOptions
 from auto_config.datasets.patients import with_bids_groups
 from auto_config.datasets.properties import FILE_NAME as PROPERTIES_FILE
@@ -69,7 +70,7 @@ def read_dataset(
             f"{source}: holds images but no landmarks{_why_unread(source, options)}; add landmark files beside them, "
             "or start annotating with --landmarks NAME,NAME,..."
         )
-    folder = path if path.is_dir() else path.parent
+    folder = path if path.is_dir() else root_of(path) if row.inner_folder else path.parent
     names, properties = None, Properties()
     if (folder / PROPERTIES_FILE).is_file():
         names, properties = read_properties(folder / PROPERTIES_FILE)

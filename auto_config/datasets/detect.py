@@ -99,9 +99,12 @@ def unfitting_files(source: Path) -> list[tuple[Format, Path]]:
 
 
 def _files(source: Path, row: Format, *, fitting: bool = True) -> list[Path]:
-    """Files in a folder itself that have an ending of a format; only those that are of it, if `fitting`."""
+    """Files in a folder itself that have an ending of a format; only those that are of it, if `fitting`.
+
+    Where there is none, those in the format's `Format.inner_folder`.
+    """
     own = (PROPERTIES_FILE, CASE_TABLE)
-    return [
+    found = [
         path
         for path in sorted(source.iterdir())
         if path.name.lower().endswith(row.endings)
@@ -110,6 +113,8 @@ def _files(source: Path, row: Format, *, fitting: bool = True) -> list[Path]:
         and path.is_file()
         and (not fitting or row.fits(path))
     ]
+    inner = source / row.inner_folder
+    return found if found or inner == source or not inner.is_dir() else _files(inner, row, fitting=fitting)
 
 
 def _shown(name: str) -> str:

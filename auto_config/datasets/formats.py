@@ -24,6 +24,7 @@ from auto_config.datasets.markups_folder import (
     write_inline_folder,
     write_markups_folder,
 )
+from auto_config.datasets.named_pictures import ANNOTATIONS
 from auto_config.datasets.nnlandmark import is_nnlandmark, read_nnlandmark, write_nnlandmark
 from auto_config.datasets.options import ReadOptions
 from auto_config.datasets.pixel_texts import ISBI_TEXT, is_payer_csv, read_payer_csv
@@ -42,6 +43,7 @@ class Format:
         fits: Whether a folder, or a file with one of the endings, is of this format.
         endings: Endings of the one file that holds the data set; empty for a folder.
         case_files: Whether it has a file for each case, so that several such formats may lie in one folder.
+        inner_folder: Folder in which the one file may also lie, beside the pictures or their folder; "" for none.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Format:
     fits: Callable[[Path], bool]
     endings: tuple[str, ...] = ()
     case_files: bool = False
+    inner_folder: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ _ROWS = (
     _of_case_files("json", INLINE),
     _of_case_files("labelme", LABELME),
     _of_case_files("isbi_txt", ISBI_TEXT),
-    Format("coco", read_coco, is_coco, (".json",)),
+    Format("coco", read_coco, is_coco, (".json",), inner_folder=ANNOTATIONS),
     Format("datalist", read_datalist, is_datalist, (".json",)),
     Format("csv", read_cohort_csv, is_cohort_csv, _TABLES),
     Format("payer_csv", read_payer_csv, is_payer_csv, _TABLES),
