@@ -8,13 +8,14 @@ raters lie in ``raters/RATER/`` under the same names.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from auto_config.bundle_scripts.dicom_files import is_dicom_folder
 from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet
 from auto_config.bundle_scripts.pictures import PICTURE_SUFFIXES
+from auto_config.datasets.case_folders import matched_labels
 from auto_config.datasets.entries import (
     Entry,
     Reading,
@@ -173,6 +174,9 @@ def read_case_files(source: Path, kind: CaseFiles, options: ReadOptions) -> Read
     ambiguous = {case_key(path, images_in) for path in image_files} - set(images)
     labels, repeated = _by_key(kind, _own(kind, landmarks_in, source), landmarks_in)
     labels = _in_the_form_of(labels, images)
+    others = {key for key, path in labels.items() if key not in images and not kind.is_one(path)}
+    labels, refused = matched_labels(labels, images, unmeant=frozenset(others | _joined(labels, images)))
+    repeated += refused
     channels, lacking = joined_channels(images, set(labels))
     images = {key: own[0] for key, own in channels.items()}
     ambiguous |= {str(problem.case) for problem in lacking}
@@ -197,6 +201,11 @@ def read_case_files(source: Path, kind: CaseFiles, options: ReadOptions) -> Read
         if key not in images and key not in ambiguous and kind.is_one(label):
             problems.append(_without_image(label, images_in, key))
     return Reading(entries, problems, spatial_dims=dims)
+
+
+def _joined(labels: Collection[str], images: Mapping[str, Path]) -> set[str]:
+    """Keys of landmark files whose image is in several files, one for each channel."""
+    return {key for key in labels if any(f"{key}_{number:04d}" in images for number in range(100))}
 
 
 def _in_the_form_of(labels: dict[str, Path], images: Collection[str]) -> dict[str, Path]:

@@ -79,3 +79,86 @@ def test_what_is_declared_lies_above_annotations(tmp_path):
     for source in (tmp_path, tmp_path / "annotations" / "a.json"):
         dataset, _ = read_dataset(source)
         assert dataset.unit == "mm"
+
+
+def in_folders(folder, image="ct.nii.gz", label="F.mrk.json"):
+    """The data set with a folder for each case, as Slicer's Save writes it."""
+    for case in ("ann", "ben"):
+        folder.case(case)
+        (folder.root / case).mkdir()
+        (folder.root / "images" / f"{case}.nii.gz").rename(folder.root / case / image)
+        (folder.root / "landmarks" / f"{case}.mrk.json").rename(folder.root / case / label)
+    (folder.root / "images").rmdir()
+    (folder.root / "landmarks").rmdir()
+    return folder.root
+
+
+def test_a_folder_for_each_case_as_slicer_saves_it(folder):
+    root = in_folders(folder)
+    dataset, problems = read_dataset(root)
+    assert problems == []
+    assert [(case.name, case.image[0].parent.name) for case in dataset.cases] == [("ann_ct", "ann"), ("ben_ct", "ben")]
+    assert dataset.cases[1].landmarks.to_inline()["AC"] == [1.0, 2.0, 3.0]
+
+
+def test_two_files_for_one_image_are_named_and_the_remedy_helps(folder):
+    root = in_folders(folder)
+    shutil.copy(root / "ann" / "F.mrk.json", root / "ann" / "G.mrk.json")
+    dataset, problems = read_dataset(root)
+    assert [case.name for case in dataset.cases] == ["ben_ct"]
+    message = f"{root / 'ann'}: F.mrk.json and G.mrk.json may all be the landmarks of 'ct'; "
+    message += "join them in one file, or keep one"
+    assert [problem.message for problem in problems if problem.case == "ann_ct"] == [message]
+    (root / "ann" / "G.mrk.json").unlink()
+    assert read_dataset(root)[1] == []
+
+
+def test_two_images_for_one_file_are_named_and_the_remedy_helps(folder):
+    root = in_folders(folder)
+    shutil.copy(root / "ann" / "ct.nii.gz", root / "ann" / "mr.nii.gz")
+    _, problems = read_dataset(root)
+    errors = [problem.message for problem in problems if problem.severity == "error"]
+    assert errors == [
+        f"{root / 'ann' / 'F.mrk.json'}: may belong to ct.nii.gz or mr.nii.gz; rename it as its image is called"
+    ]
+    (root / "ann" / "F.mrk.json").rename(root / "ann" / "ct.mrk.json")
+    dataset, problems = read_dataset(root)
+    assert [case.name for case in dataset.cases] == ["ann_ct", "ben_ct"]
+    assert [problem.severity for problem in problems] == ["warning"]  # mr has no landmarks
+
+
+def test_the_landmarks_of_an_image_that_is_not_there_are_not_given_to_another(folder):
+    root = in_folders(folder, "t1.nii.gz", "t1.mrk.json")
+    shutil.copytree(root / "ann", root / "carl")
+    (root / "carl" / "t1.nii.gz").rename(root / "carl" / "t2.nii.gz")
+    _, problems = read_dataset(root)
+    assert {problem.case for problem in problems} == {"carl_t1", "carl_t2"}
+
+
+@pytest.mark.parametrize("suffix", ["_landmarks", "-points", " Markups", "_fids"])
+def test_a_suffix_that_says_what_the_file_is(suffix, folder):
+    for case in ("ann", "ben"):
+        folder.case(case)
+        path = folder.root / "landmarks" / f"{case}.mrk.json"
+        path.rename(path.with_name(f"{case}{suffix}.mrk.json"))
+    dataset, problems = read_dataset(folder.root)
+    assert (problems, [case.name for case in dataset.cases]) == ([], ["ann", "ben"])
+
+
+def test_a_file_of_the_image_s_name_comes_before_one_with_a_suffix(folder):
+    folder.case("ann")
+    folder.case("ben")
+    shutil.copy(folder.root / "landmarks" / "ann.mrk.json", folder.root / "landmarks" / "ann_points.mrk.json")
+    dataset, problems = read_dataset(folder.root)
+    assert [case.name for case in dataset.cases] == ["ann", "ben"]
+    assert ["no matching image" in problem.message for problem in problems] == [True]
+
+
+def test_two_suffixes_for_one_image_are_named(folder):
+    folder.case("ben")
+    folder.image("ann")
+    for suffix in ("_points", "_landmarks"):
+        shutil.copy(folder.root / "landmarks" / "ben.mrk.json", folder.root / "landmarks" / f"ann{suffix}.mrk.json")
+    _, problems = read_dataset(folder.root)
+    assert [(problem.severity, problem.case) for problem in problems] == [("error", "ann")]
+    assert "ann_landmarks.mrk.json and ann_points.mrk.json may all be the landmarks of 'ann'" in problems[0].message
