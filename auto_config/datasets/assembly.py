@@ -13,6 +13,7 @@ from auto_config.datasets.case_table import place_entries
 from auto_config.datasets.cohort_names import mixed_names, without_stems
 from auto_config.datasets.detect import chosen_format, detect_format, unfitting_files
 from auto_config.datasets.entries import Entry, Reading, absolute, natural_key
+from auto_config.datasets.foreign import first_foreign
 from auto_config.datasets.images import Header
 from auto_config.datasets.model import Case, Dataset, Problem
 from auto_config.datasets.name_checks import all_names, name_problems
@@ -91,7 +92,9 @@ def read_dataset(
 
 
 def _why_unread(source: Path, options: ReadOptions) -> str:
-    """What is wrong with a table or a JSON file that lies beside images and cannot be read, if there is one."""
+    """What is wrong with a file of landmarks that lies beside images and cannot be read, if there is one."""
+    if said := first_foreign(source):
+        return f" that can be read ({said})"
     for row, path in unfitting_files(source):
         try:
             row.read(path, options)

@@ -34,7 +34,7 @@ def matched_labels(
     wanted: dict[str, list[str]] = {}
     for key in left:
         stem = _without_suffix(key)
-        if stem in images and stem not in found:
+        if stem is not None and stem in images and stem not in found:
             wanted.setdefault(stem, []).append(key)
     problems = [_several_files(image, [left[key] for key in keys]) for image, keys in wanted.items() if len(keys) > 1]
     found |= {image: left.pop(keys[0]) for image, keys in wanted.items() if len(keys) == 1}

@@ -17,6 +17,7 @@ import numpy as np
 from auto_config.bundle_scripts.landmarks import duplicate_names
 from auto_config.datasets.entries import Entry, Reading
 from auto_config.datasets.images import Header, image_stem
+from auto_config.datasets.json_contents import content_of
 from auto_config.datasets.model import Problem
 from auto_config.datasets.named_pictures import NamedPictures
 from auto_config.datasets.options import ReadOptions, voxel_to_world, world_to_voxel
@@ -33,15 +34,7 @@ _VISIBLE = 2
 
 def is_coco(path: Path) -> bool:
     """Whether a JSON file has the lists of COCO and keypoints in a category."""
-    try:
-        document = read_json(path)
-    except UserError:
-        return False
-    return (
-        isinstance(document, dict)
-        and all(isinstance(document.get(key), list) for key in _KEYS)
-        and any(isinstance(category, Mapping) and "keypoints" in category for category in document["categories"])
-    )
+    return content_of(path) == "coco"
 
 
 def read_coco(source: Path, options: ReadOptions) -> Reading:

@@ -19,6 +19,7 @@ from auto_config.bundle_scripts.landmark_files import LANDMARK_SUFFIXES, read_la
 from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet, duplicate_names, name_problem
 from auto_config.datasets.entries import Entry, Reading, absolute
 from auto_config.datasets.images import image_stem, image_suffix, is_image
+from auto_config.datasets.json_contents import content_of
 from auto_config.datasets.label_maps import label_names, read_label_map
 from auto_config.datasets.model import Case, Problem
 from auto_config.datasets.names import mistyped
@@ -37,11 +38,7 @@ _VALIDATION_FOLD = 0
 
 def is_datalist(path: Path) -> bool:
     """Whether a JSON file has a list of training items."""
-    try:
-        document = read_json(path)
-    except UserError:
-        return False
-    return isinstance(document, dict) and isinstance(document.get("training"), list)
+    return content_of(path) == "datalist"
 
 
 def read_datalist(source: Path, options: ReadOptions) -> Reading:

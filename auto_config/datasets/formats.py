@@ -12,9 +12,12 @@ from auto_config.datasets.case_files import CaseFiles, find_images, has_case_fil
 from auto_config.datasets.coco import is_coco, read_coco, write_coco
 from auto_config.datasets.cohort_csv import is_cohort_csv, read_cohort_csv
 from auto_config.datasets.cohort_csv_writer import write_cohort_csv, write_wide_csv
+from auto_config.datasets.cvat import is_cvat, read_cvat
 from auto_config.datasets.datalist import is_datalist, read_datalist, write_datalist
 from auto_config.datasets.entries import Reading
+from auto_config.datasets.grand_challenge import GRAND_CHALLENGE
 from auto_config.datasets.label_map_folder import has_label_maps, read_label_map_folder, write_label_map_folder
+from auto_config.datasets.label_studio import is_label_studio, read_label_studio
 from auto_config.datasets.labelme import LABELME, write_labelme
 from auto_config.datasets.markups_folder import (
     FCSV,
@@ -27,8 +30,10 @@ from auto_config.datasets.markups_folder import (
 from auto_config.datasets.named_pictures import ANNOTATIONS
 from auto_config.datasets.nnlandmark import is_nnlandmark, read_nnlandmark, write_nnlandmark
 from auto_config.datasets.options import ReadOptions
-from auto_config.datasets.pixel_texts import ISBI_TEXT, is_payer_csv, read_payer_csv
+from auto_config.datasets.pixel_texts import ISBI_TEXT, PTS, is_payer_csv, read_payer_csv
 from auto_config.datasets.target import ImageMode, Target
+from auto_config.datasets.tps import is_tps, read_tps
+from auto_config.datasets.verse import is_verse, read_verse
 
 _TABLES = (".csv", ".tsv")
 
@@ -43,6 +48,7 @@ class Format:
         fits: Whether a folder, or a file with one of the endings, is of this format.
         endings: Endings of the one file that holds the data set; empty for a folder.
         case_files: Whether it has a file for each case, so that several such formats may lie in one folder.
+        is_one: Whether a file holds the landmarks of one image, of formats with a file for each case.
         inner_folder: Folder in which the one file may also lie, beside the pictures or their folder; "" for none.
     """
 
@@ -52,6 +58,7 @@ class Format:
     endings: tuple[str, ...] = ()
     case_files: bool = False
     inner_folder: str = ""
+    is_one: Callable[[Path], bool] = lambda _: False
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,17 @@ class Writer:
 
 
 def _of_case_files(name: str, kind: CaseFiles) -> Format:
-    return Format(name, partial(_read_case_files, kind), partial(_has_case_files, kind), case_files=True)
+    return Format(
+        name,
+        partial(_read_case_files, kind),
+        partial(_has_case_files, kind),
+        case_files=True,
+        is_one=partial(_is_one, kind),
+    )
+
+
+def _is_one(kind: CaseFiles, path: Path) -> bool:
+    return path.name.lower().endswith(kind.endings) and kind.is_one(path)
 
 
 def _read_case_files(kind: CaseFiles, source: Path, options: ReadOptions) -> Reading:
@@ -103,12 +120,18 @@ def _has_images(source: Path) -> bool:
 _ROWS = (
     Format("nnlandmark", read_nnlandmark, is_nnlandmark),
     Format("bids_afids", read_afids_bids, is_afids_bids),
+    Format("verse", read_verse, is_verse),
     _of_case_files("markups", MARKUPS),
     _of_case_files("fcsv", FCSV),
     _of_case_files("json", INLINE),
     _of_case_files("labelme", LABELME),
+    _of_case_files("grand_challenge", GRAND_CHALLENGE),
     _of_case_files("isbi_txt", ISBI_TEXT),
+    _of_case_files("pts", PTS),
     Format("coco", read_coco, is_coco, (".json",), inner_folder=ANNOTATIONS),
+    Format("label_studio", read_label_studio, is_label_studio, (".json",), inner_folder=ANNOTATIONS),
+    Format("cvat", read_cvat, is_cvat, (".xml",), inner_folder=ANNOTATIONS),
+    Format("tps", read_tps, is_tps, (".tps",)),
     Format("datalist", read_datalist, is_datalist, (".json",)),
     Format("csv", read_cohort_csv, is_cohort_csv, _TABLES),
     Format("payer_csv", read_payer_csv, is_payer_csv, _TABLES),

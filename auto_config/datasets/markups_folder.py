@@ -14,12 +14,10 @@ from auto_config.bundle_scripts.landmark_files import (
 )
 from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet
 from auto_config.datasets.case_files import RATER_FOLDER, CaseFiles
+from auto_config.datasets.json_contents import content_of
 from auto_config.datasets.label_map_folder import NAME_FILES
-from auto_config.datasets.labelme import is_labelme
 from auto_config.datasets.options import ReadOptions
-from auto_config.datasets.points import read_json
 from auto_config.datasets.target import Target
-from auto_config.errors import UserError
 
 
 def _read(path: Path, image: Path, spatial_dims: int, options: ReadOptions) -> LandmarkSet:
@@ -44,16 +42,12 @@ def _any(path: Path) -> bool:  # noqa: ARG001 - the ending says enough
 
 
 def _is_inline(path: Path) -> bool:
-    return not is_labelme(path) and path.name not in NAME_FILES
+    return path.name not in NAME_FILES and content_of(path) in (None, "inline", "markups")
 
 
 def _is_markups(path: Path) -> bool:
     """Whether a ``.json`` holds Slicer Markups."""
-    try:
-        document = read_json(path)
-    except UserError:
-        return False
-    return isinstance(document, dict) and isinstance(document.get("markups"), list)
+    return content_of(path) == "markups"
 
 
 MARKUPS = CaseFiles((".mrk.json",), _read, _any, raters=True)

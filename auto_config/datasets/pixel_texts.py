@@ -1,8 +1,11 @@
-"""Texts of points in pixels without names: a file for each picture as in ISBI 2015, and Payer's table for all of them.
+"""Texts of points in pixels without names: a file for each picture (ISBI 2015, 300-W), and Payer's table for all.
 
 ISBI 2015: lines ``x,y`` (also with blanks), one for each landmark, then lines of classes, which have no second number
 and are passed over. Payer: lines ``case,x1,y1,x2,y2,...`` (in volumes ``x1,y1,z1,...``) without a header. Landmarks are
 called by their number, from 1 on. The numbers are indices of pixels, the centre of the first one at 0.
+
+300-W (``.pts``): ``version: 1``, ``n_points: 68``, then lines ``x y`` in braces. Its authors say that the first pixel
+is 1, 1 ("the matlab convention"), so that 1 is taken off.
 """
 
 from __future__ import annotations
@@ -73,6 +76,47 @@ def read_isbi_text(path: Path, image: Path, spatial_dims: int, options: ReadOpti
 
 
 ISBI_TEXT = CaseFiles((".txt",), read_isbi_text, is_isbi_text)
+
+_PTS = re.compile(
+    r"\s*(?:version\s*:[^\n]*\n\s*)?n_points\s*:\s*(\d{1,6})\s*\n\s*\{(.*)\}\s*", re.DOTALL | re.IGNORECASE
+)
+
+
+def is_pts(path: Path) -> bool:
+    """Whether a text says its number of points, as 300-W's do."""
+    try:
+        return "n_points" in read_text(path)[:1000].lower()
+    except LandmarkFileError:
+        return False
+
+
+def read_pts(path: Path, image: Path, spatial_dims: int, options: ReadOptions) -> LandmarkSet:
+    """Read the points of one picture.
+
+    Raises:
+        UserError: The file is wrong, or the image is no picture.
+    """
+    if spatial_dims != 2:
+        raise UserError(f"{path}: has points in pixels, the image {image.name} is a volume; give pictures")
+    try:
+        match = _PTS.fullmatch(read_text(path))
+    except LandmarkFileError as error:
+        raise UserError(str(error)) from error
+    if match is None:
+        raise UserError(f"{path}: is not of the form 'n_points: N', then N lines 'x y' in braces; write it so")
+    lines = [line.split() for line in match[2].split("\n") if line.strip()]
+    if len(lines) != int(match[1]):
+        raise UserError(f"{path}: n_points is {match[1]}, {len(lines)} points follow; make the two equal")
+    pixels: list[list[float] | None] = []
+    for number, line in enumerate(lines, start=1):
+        where = f"{path}: landmark {number}"
+        if len(line) != 2:
+            raise UserError(f"{where} has {len(line)} numbers; give x and y in pixels")
+        pixels.append([value - 1 for value in numbers(line, where, "give x and y in pixels")])
+    return _numbered(pixels, image, 2, options, str(path))
+
+
+PTS = CaseFiles((".pts",), read_pts, is_pts)
 
 
 def is_payer_csv(path: Path) -> bool:
