@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from auto_config.datasets.entries import Entry, Reading
+from auto_config.datasets.entries import Entry, Reading, absolute
 from auto_config.datasets.images import Header, image_stem
 from auto_config.datasets.model import Problem
 from auto_config.datasets.named_pictures import NamedPictures
@@ -47,6 +47,7 @@ def read_listed(source: Path, listed: Iterable[Listed], options: ReadOptions) ->
     """
     pictures = NamedPictures.of(source)
     reading = Reading([], [], spatial_dims=2)
+    named: set[Path] = set()
     for one in listed:
         name = one.names[0] if one.names else None
         case = image_stem(Path(name.replace("\\", "/"))) if isinstance(name, str) else None
@@ -60,6 +61,7 @@ def read_listed(source: Path, listed: Iterable[Listed], options: ReadOptions) ->
                 reading.problems.append(Problem("warning", message, case))
                 continue
             case = image_stem(path)
+            named.add(path)
             header = options.header([path])
             if len(header.shape) != 2:
                 raise UserError(f"{one.where}: has points in pixels, the image {path.name} is a volume; give pictures")
@@ -71,4 +73,10 @@ def read_listed(source: Path, listed: Iterable[Listed], options: ReadOptions) ->
             reading.entries.append(Entry(case, (path,), landmarks, one.where))
         except UserError as error:
             reading.problems.append(Problem("error", str(error), case))
+    if left := [path for path in pictures.files if absolute(path) not in named]:
+        listed_names = ", ".join(path.name for path in left[:5]) + (", ..." if len(left) > 5 else "")
+        message = (
+            f"{source}: does not name {len(left)} of the images below {pictures.root} ({listed_names}); add them, "
+        )
+        reading.problems.append(Problem("warning", f"{message}until then they are left out"))
     return reading

@@ -89,6 +89,10 @@ def _specimens(path: Path) -> list[_Specimen]:
             found[-1].keys[key] = value.strip()
             in_curve = False
         elif equals and found:
+            if key == "IMAGE" and key in found[-1].keys:
+                raise UserError(
+                    f"{path}: line {number}: a second IMAGE= without LM= before it; give each picture its LM="
+                )
             found[-1].keys.setdefault(key, value.strip())
             in_curve = key in _CURVES
         elif line and found and not in_curve:

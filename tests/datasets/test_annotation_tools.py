@@ -170,6 +170,24 @@ def test_what_is_wrong_is_named_in_its_file(name, old, new, message, tmp_path):
     assert all(text.startswith(str(path)) for text in found)
 
 
+def test_a_lost_line_of_a_tps_does_not_join_two_pictures(tmp_path):
+    path = example("tps", tmp_path)[0]
+    path.write_text(path.read_text()[::-1].replace("3=ML", "3=XL", 1)[::-1])
+    with pytest.raises(
+        UserError, match=r"all.tps: line 11: a second IMAGE= without LM= before it; give each picture its LM="
+    ):
+        read_dataset(path, format="tps")
+
+
+@pytest.mark.parametrize("name", ["tps", "label_studio", "cvat"])
+def test_pictures_that_the_file_does_not_name_are_said(name, tmp_path):
+    path = example(name, tmp_path)[0]
+    shutil.copy(next(tmp_path.rglob("ann.png")), tmp_path / "carl.png")
+    assert messages(tmp_path) == [
+        f"{path}: does not name 1 of the images below {tmp_path} (carl.png); add them, until then they are left out"
+    ]
+
+
 def test_two_annotations_of_one_task_and_the_remedy(tmp_path):
     path = example("label_studio", tmp_path)[0]
     tasks = json.loads(path.read_text())
