@@ -49,7 +49,7 @@ def read_coco(source: Path, options: ReadOptions) -> Reading:
     if not isinstance(document, dict):
         raise UserError(f"{source}: is not a COCO file; it needs lists 'images', 'annotations' and 'categories'")
     images, annotations, categories = (_objects(document, key, source) for key in _KEYS)
-    keypoints = _keypoints(categories, source)
+    keypoints = _numbered(_keypoints(categories, source), annotations)
     names = tuple(dict.fromkeys(name for listed in keypoints.values() for name in listed))
     if not names:
         raise UserError(f"{source}: no category has 'keypoints'; give the names of the landmarks there")
@@ -113,6 +113,21 @@ def _keypoints(categories: list[dict[str, Any]], source: Path) -> dict[Any, list
         if identifier in found:
             raise UserError(f"{where}: id {shown(identifier)} occurs more than once; give each category its own")
         found[identifier] = listed
+    return found
+
+
+def _numbered(keypoints: dict[Any, list[str]], annotations: list[dict[str, Any]]) -> dict[Any, list[str]]:
+    """Names 1, 2, ... for categories whose list of names is empty though their annotations have points (mmpose's)."""
+    counts: dict[Any, set[int]] = {}
+    for annotation in annotations:
+        points, category = annotation.get("keypoints"), annotation.get("category_id")
+        if isinstance(points, list) and isinstance(category, int | str):
+            counts.setdefault(category, set()).add(len(points))
+    found = dict(keypoints)
+    for category, names in keypoints.items():
+        lengths = counts.get(category, set())
+        if not names and len(lengths) == 1 and (length := next(iter(lengths))) % 3 == 0:
+            found[category] = [str(number) for number in range(1, length // 3 + 1)]
     return found
 
 

@@ -41,6 +41,22 @@ def test_layouts_of_cvat_and_coco(by, file, folder, tmp_path):
     assert dataset.cases[0].landmarks.to_inline() == PIXELS
 
 
+def test_keypoints_whose_names_are_an_empty_list_are_numbered(tmp_path):
+    """As the face data sets of mmpose are."""
+    coco(tmp_path, "annotations/a.json", "images")
+    path = tmp_path / "annotations" / "a.json"
+    document = json.loads(path.read_text())
+    document["categories"][0]["keypoints"] = []
+    path.write_text(json.dumps(document))
+    dataset, problems = read_dataset(tmp_path)
+    assert problems == []
+    assert dataset.cases[0].landmarks.to_inline() == dict(zip("12", PIXELS.values(), strict=True))
+    document["annotations"][0]["keypoints"] = [1, 2, 2]
+    path.write_text(json.dumps(document))
+    with pytest.raises(UserError, match="no category has 'keypoints'; give the names of the landmarks there"):
+        read_dataset(tmp_path)
+
+
 def test_equal_names_in_two_subsets_are_those_of_the_file(tmp_path):
     coco(tmp_path, "annotations/person_keypoints_train2017.json", "train2017")
     pictures(tmp_path / "val2017")
