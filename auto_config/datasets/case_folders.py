@@ -45,12 +45,14 @@ def matched_labels(
         free = [key for key in own if key not in found and key not in wanted]
         if len(keys) == 1 and PurePosixPath(keys[0]).name in stems:
             continue  # CASE/t2.mrk.json where only CASE/t1.nii.gz is there: the image is lacking
-        if len(own) == 1 and len(free) == 1 and len(keys) == 1:
+        if not own or free != own:
+            continue  # a folder of cases, most of which are matched by name: the image of this file is lacking
+        if len(own) == 1 and len(keys) == 1:
             found[free[0]] = left.pop(keys[0])
-        elif len(free) == 1 and len(keys) > 1:
+        elif len(own) == 1:
             problems.append(_several_files(free[0], [left[key] for key in keys]))
             said.update(keys)
-        elif len(own) > 1 and free and len(keys) == 1:
+        elif len(keys) == 1:
             listed = " or ".join(images[key].name for key in own[:5])
             message = f"{left[keys[0]]}: may belong to {listed}; rename it as its image is called"
             problems.append(Problem("error", message, case_name(folder)))

@@ -143,6 +143,21 @@ def test_two_images_for_one_file_are_named_and_the_remedy_helps(folder):
     assert [problem.severity for problem in problems] == ["warning"]  # mr has no landmarks
 
 
+@pytest.mark.parametrize("others", [["x"], ["x", "y"]])
+def test_in_a_folder_of_many_cases_a_file_without_image_is_only_warned_of(others, folder):
+    for case in ("ann", "ben"):
+        folder.case(case)
+    folder.image("carl")
+    for name in others:
+        shutil.copy(folder.root / "landmarks" / "ann.mrk.json", folder.root / "landmarks" / f"{name}.mrk.json")
+    for name in ("images", "landmarks"):
+        shutil.move(folder.root / name, folder.root / "moved")
+        shutil.move(folder.root / "moved", folder.root / name / "site")
+    dataset, problems = read_dataset(folder.root)
+    assert [case.name for case in dataset.cases] == ["site_ann", "site_ben"]
+    assert [problem.severity for problem in problems] == ["warning"] * (1 + len(others))
+
+
 def test_the_landmarks_of_an_image_that_is_not_there_are_not_given_to_another(folder):
     root = in_folders(folder, "t1.nii.gz", "t1.mrk.json")
     shutil.copytree(root / "ann", root / "carl")
