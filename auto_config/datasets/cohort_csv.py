@@ -6,8 +6,8 @@ Columns, in any order:
   ``case`` and ``image``, ``image`` is the path (``image_2``, ... those of further channels);
 - long: the landmark, ``landmark`` (or ``label``, ``name``, ``point``), and its point, its system in the names:
   ``x_ras_mm, y_ras_mm, z_ras_mm``, ``x_lps_mm, ...``, ``x_voxel, ...`` (also ``i, j, k``), or ``x, y, z`` with a column
-  ``coordinate_system`` or the option ``--coordinates``; of pictures ``x_px, y_px`` or ``x, y`` in pixels, or
-  ``x_mm, y_mm``;
+  ``coordinate_system`` or the option ``--coordinates``; of pictures ``x_px, y_px``, ``x, y`` or ``row, col`` in pixels,
+  or ``x_mm, y_mm``;
 - wide: ``AC_x_ras_mm, AC_y_ras_mm, AC_z_ras_mm, PC_x_ras_mm, ...``, also ``x_AC``, ``x1, y1``, with the same endings;
 - optional: ``status`` (present, absent, unknown) or ``present`` (1, 0) in long tables; ``split`` (training, test),
   ``fold``, ``group``.
@@ -41,6 +41,7 @@ from auto_config.datasets.tables import (
     read_table,
     resolved_system,
     row_of,
+    stated,
     to_world,
 )
 from auto_config.errors import UserError
@@ -175,7 +176,7 @@ def _add(
         rows.landmarks.append((name, _long_value(row, texts, f"{where}: landmark {name!r}"), system))
     rows.images = rows.images or tuple(row[column] for column in layout.image if row.get(column))
     for key in ("split", "fold", "group"):
-        value = row.get(key, "")
+        value = stated(row.get(key, ""))
         if value and rows.extra.setdefault(key, value) != value:
             raise UserError(
                 f"{where}: {key} is {value!r}, but {rows.extra[key]!r} in another line of the case; make them equal"
@@ -183,9 +184,9 @@ def _add(
 
 
 def _cells(values: Sequence[str], places: Sequence[int]) -> list[str]:
-    """The cells of a point; NaN, which pandas and R write for a missing number, is an empty cell."""
+    """The cells of a point; one of NaN only, which pandas and R write for missing numbers, has empty cells."""
     texts = [values[place] if place < len(values) else "" for place in places]
-    return ["" if text.lower() == "nan" else text for text in texts]
+    return texts if any(map(stated, texts)) else [""] * len(texts)
 
 
 def _long_value(row: Mapping[str, str], texts: list[str], where: str) -> Value:
@@ -206,12 +207,12 @@ def _wide_value(texts: list[str], where: str) -> Value | None:
 
 
 def _status(row: Mapping[str, str], where: str, *, has_point: bool) -> int:
-    word = row.get("status", "").lower()
+    word = stated(row.get("status", "")).lower()
     if word:
         if word not in _STATUS:
             raise UserError(f"{where}: status is {word!r}; allowed are {', '.join(_STATUS)}")
         return _STATUS[word]
-    word = row.get("present", "").lower()
+    word = stated(row.get("present", "")).lower()
     if word:
         if word not in _PRESENT:
             raise UserError(f"{where}: present is {word!r}; allowed are 1 and 0")

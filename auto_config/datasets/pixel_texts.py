@@ -2,7 +2,8 @@
 
 ISBI 2015: lines ``x,y`` (also with blanks), one for each landmark, then lines of classes, which have no second number
 and are passed over. Payer: lines ``case,x1,y1,x2,y2,...`` (in volumes ``x1,y1,z1,...``) without a header. Landmarks are
-called by their number, from 1 on. The numbers are indices of pixels, the centre of the first one at 0.
+called by their number, from 1 on; one whose numbers are all NaN is unknown. The numbers are indices of pixels, the
+centre of the first one at 0.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from auto_config.datasets.images import image_stem
 from auto_config.datasets.model import Problem
 from auto_config.datasets.options import ReadOptions, voxel_to_world
 from auto_config.datasets.points import Value, landmark_set, numbers
-from auto_config.datasets.tables import read_table
+from auto_config.datasets.tables import read_table, stated
 from auto_config.errors import UserError
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
@@ -47,9 +48,9 @@ def _lines(path: Path) -> list[list[str]]:
 
 
 def is_isbi_text(path: Path) -> bool:
-    """Whether a text begins with two numbers."""
+    """Whether a text begins with two numbers; points of NaN before them are passed over."""
     try:
-        lines = _lines(path)
+        lines = [line for line in _lines(path) if any(map(stated, line))]
     except UserError:
         return False
     return bool(lines) and len(lines[0]) == 2 and all(map(_NUMBER.fullmatch, lines[0]))
@@ -63,12 +64,12 @@ def read_isbi_text(path: Path, image: Path, spatial_dims: int, options: ReadOpti
     """
     if spatial_dims != 2:
         raise UserError(f"{path}: has points in pixels, the image {image.name} is a volume; give pictures")
-    pixels = []
+    pixels: list[list[float] | None] = []
     for number, line in enumerate(_lines(path), start=1):
         where = f"{path}: landmark {number}"
         if len(line) != 2:
             raise UserError(f"{where} has {len(line)} numbers; give x and y in pixels")
-        pixels.append(numbers(line, where, "give x and y in pixels"))
+        pixels += _points_or_unknown(line, 2, where)
     return _numbered(pixels, image, 2, options, str(path))
 
 
@@ -81,7 +82,7 @@ def is_payer_csv(path: Path) -> bool:
         first, _ = read_table(path)
     except UserError:
         return False
-    known = [text for text in first[1:] if text.lower() != "nan"]
+    known = [text for text in first[1:] if stated(text)]
     return len(first) > 2 and bool(known) and all(map(_NUMBER.fullmatch, known))
 
 
@@ -138,7 +139,7 @@ def _points_or_unknown(texts: list[str], dims: int, where: str) -> list[list[flo
     """The points of a line; one whose cells are all NaN is None, it is unknown."""
     advice = "give a number in each cell, or NaN in all cells of a point that is unknown"
     points = [texts[start : start + dims] for start in range(0, len(texts), dims)]
-    return [None if all(text.lower() == "nan" for text in point) else numbers(point, where, advice) for point in points]
+    return [numbers(point, where, advice) if "" in point or any(map(stated, point)) else None for point in points]
 
 
 def _numbered(

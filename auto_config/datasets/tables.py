@@ -88,19 +88,24 @@ def row_of(header: Sequence[str], values: Sequence[str], where: str) -> dict[str
     return dict(zip(header, values, strict=False))
 
 
+def stated(cell: str) -> str:
+    """What a cell says: nothing where it is NaN, which pandas and R write for an empty one."""
+    return "" if cell.lower() == "nan" else cell
+
+
 def placement(row: Mapping[str, str], where: str) -> tuple[str, int | None, str | None]:
     """Split, fold and group of a line that has them in columns of these names; empty cells say nothing.
 
     Raises:
         UserError: A split or a fold that does not exist.
     """
-    split = row.get("split", "") or "training"
+    split = stated(row.get("split", "")) or "training"
     if split.lower() not in _SPLITS:
         raise UserError(f"{where}: split is {split!r}; allowed are training and test")
-    fold = row.get("fold", "")
+    fold = stated(row.get("fold", ""))
     if fold and not (fold.isascii() and fold.isdecimal() and len(fold) < len(str(_LARGEST_FOLD))):
         raise UserError(f"{where}: fold is {fold[:60]!r}; give a number from 0 on, or leave it empty")
-    return _SPLITS[split.lower()], int(fold) if fold else None, row.get("group", "") or None
+    return _SPLITS[split.lower()], int(fold) if fold else None, stated(row.get("group", "")) or None
 
 
 @dataclass(frozen=True)
