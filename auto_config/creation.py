@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +15,9 @@ from auto_config.datasets import Dataset, Problem, read_dataset
 from auto_config.datasets.assembly import Missing
 from auto_config.datasets.checks import Outside
 from auto_config.datasets.duplicates import leak_problems
+from auto_config.datasets.image_names import meant_name
 from auto_config.datasets.options import Coordinates
+from auto_config.datasets.tables import read_table, stated
 from auto_config.errors import UserError
 from auto_config.fingerprint import all_problems, digests_of, summarise
 from auto_config.inspection_problems import problem_lines
@@ -158,15 +159,16 @@ def with_groups(dataset: Dataset, path: Path) -> Dataset:
     Raises:
         UserError: if the file cannot be read, lacks a column, or names a case that is not there.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot read the groups ({error}); give a CSV with the columns case,group") from error
-    if not rows or not {"case", "group"} <= set(rows[0]):
+    header, lines = read_table(path)
+    header = [name.lower() for name in header]
+    if not lines or not {"case", "group"} <= set(header):
         raise UserError(f"{path}: needs the columns case,group and at least one line below them")
-    groups = {row["case"]: row["group"] for row in rows}
-    unknown = sorted(set(groups) - {case.name for case in dataset.cases})
+    names = {case.name for case in dataset.cases}
+    rows = [dict(zip(header, values, strict=False)) for _, values in lines]
+    cases = [row.get("case", "") for row in rows]
+    cases = [meant_name(case, names) or case for case in cases]
+    groups = {case: stated(row.get("group", "")) or None for case, row in zip(cases, rows, strict=True)}
+    unknown = sorted(set(groups) - names)
     if unknown:
         raise UserError(f"{path}: names case {unknown[0]!r}, which is not in the data set ({len(unknown)} such)")
     return replace(dataset, cases=tuple(replace(case, group=groups.get(case.name)) for case in dataset.cases))

@@ -17,7 +17,8 @@ import numpy as np
 from auto_config.bundle_scripts.landmarks import duplicate_names
 from auto_config.datasets.case_files import find_images
 from auto_config.datasets.entries import Entry, Reading, absolute
-from auto_config.datasets.images import Header, image_stem, is_image
+from auto_config.datasets.image_names import base_name, local_path, named_stem
+from auto_config.datasets.images import Header, is_image
 from auto_config.datasets.model import Problem
 from auto_config.datasets.options import ReadOptions, voxel_to_world, world_to_voxel
 from auto_config.datasets.points import Value, json_point, landmark_set, read_json, rows_of, shown
@@ -76,7 +77,7 @@ def read_coco(source: Path, options: ReadOptions) -> Reading:
     for number, (image_id, image) in enumerate(zip(ids, images, strict=True), start=1):
         where = f"{source}: image {number}"
         name = image.get("file_name")
-        case = image_stem(Path(name)) if isinstance(name, str) else None
+        case = named_stem(name) if isinstance(name, str) else None
         try:
             if image_id in repeated:
                 raise UserError(f"{where}: id {shown(image_id)} occurs more than once; give each image its own")
@@ -134,12 +135,12 @@ def _paths(image: Mapping[str, Any], source: Path, files: list[Path], where: str
         raise UserError(f"{where}: 'file_name' is {shown(image.get('file_name'))}; give the name of its picture")
     found = []
     for name in names:
-        direct = source.parent / name
         try:
+            direct = local_path(source.parent, name)
             candidates = [direct] if is_image(direct) else []
         except OSError:  # a name that is too long for a file
             candidates = []
-        candidates = candidates or [path for path in files if path.name == Path(name).name]
+        candidates = candidates or [path for path in files if path.name == base_name(name)]
         if len(candidates) > 1:
             listed = " and ".join(str(path.relative_to(source.parent)) for path in candidates)
             raise UserError(f"{where}: {name!r} fits several pictures, {listed}; keep one, or name its path")
@@ -171,7 +172,7 @@ def _entry(  # noqa: PLR0917 - all that a case is made of
     }
     split, fold, group = placement(extra, where)
     return Entry(
-        name=image_stem(Path(str(image.get("case") or image["file_name"]))),
+        name=named_stem(str(image.get("case") or image["file_name"])),
         image=paths,
         landmarks=landmark_set(rows, spatial_dims=2, many=options.many, where=where),
         label=where,

@@ -18,6 +18,7 @@ from typing import Any
 from auto_config.bundle_scripts.landmark_files import LANDMARK_SUFFIXES, read_landmark_file
 from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet, duplicate_names, name_problem
 from auto_config.datasets.entries import Entry, Reading, absolute
+from auto_config.datasets.image_names import local_path, named_stem
 from auto_config.datasets.images import image_stem, image_suffix, is_image
 from auto_config.datasets.label_maps import label_names, read_label_map
 from auto_config.datasets.model import Case, Problem
@@ -172,8 +173,15 @@ def _images(item: object) -> list[str]:
 
 
 def _first_image(items: list[tuple[str, str, int, Any]], root: Path) -> list[Path]:
-    paths = (absolute(root / image) for *_, item in items for image in _images(item)[:1])
+    paths = (absolute(_local(root, image)) for *_, item in items for image in _images(item)[:1])
     return [path for path in [next((path for path in paths if _is_image(path)), None)] if path is not None]
+
+
+def _local(root: Path, value: str) -> Path:
+    try:
+        return local_path(root, value)
+    except OSError:  # a name that is too long for a file, which its reader says
+        return root / value
 
 
 def _is_image(path: Path) -> bool:
@@ -188,7 +196,7 @@ def _name(item: object) -> str | None:
     if isinstance(item, Mapping) and isinstance(item.get("case"), str):
         return item["case"]
     images = _images(item)
-    return image_stem(Path(images[0])) if images else None
+    return named_stem(images[0]) if images else None
 
 
 class _Item:
@@ -232,7 +240,7 @@ class _Item:
             raise UserError(
                 f"{where}: 'image' is {shown(item['image'])}; give a path, or a list with one path for each channel"
             )
-        paths = tuple(absolute(self._root / path) for path in images)
+        paths = tuple(absolute(_local(self._root, path)) for path in images)
         for path in paths:
             if not _is_image(path):
                 raise UserError(f"{where}: image {path} not found; correct the path, it is relative to {self._root}")
@@ -266,7 +274,7 @@ class _Item:
         if isinstance(label, Mapping):
             return LandmarkSet.from_inline(label, spatial_dims=self._dims, where=where, many=many), where
         if isinstance(label, str) and label and label.isprintable():
-            path = absolute(self._root / label)
+            path = absolute(_local(self._root, label))
             if label.lower().endswith(LANDMARK_SUFFIXES):
                 return read_landmark_file(path, spatial_dims=self._dims, many=many), str(path)
             if image_suffix(path) and self._labels is not None:

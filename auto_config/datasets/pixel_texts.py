@@ -18,11 +18,12 @@ from auto_config.bundle_scripts.landmark_files import read_text
 from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet
 from auto_config.datasets.case_files import CaseFiles, find_images
 from auto_config.datasets.entries import Entry, Reading, absolute
+from auto_config.datasets.image_names import ImageNames, without_zeros, zeros_problem
 from auto_config.datasets.images import image_stem
 from auto_config.datasets.model import Problem
 from auto_config.datasets.options import ReadOptions, voxel_to_world
 from auto_config.datasets.points import Value, landmark_set, numbers
-from auto_config.datasets.tables import read_table, stated
+from auto_config.datasets.tables import read_delimited, stated, with_decimal_point, with_decimal_points
 from auto_config.errors import UserError
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
@@ -39,12 +40,22 @@ def _lines(path: Path) -> list[list[str]]:
         text = read_text(path)
     except LandmarkFileError as error:
         raise UserError(str(error)) from error
-    parts = [[part for part in re.split(r"[,;\s]+", line.strip()) if part] for line in text.split("\n")]
+    parts = [_parts(line.strip()) for line in text.split("\n")]
     points = [number for number, line in enumerate(parts, start=1) if len(line) > 1]
     for number, line in enumerate(parts[: points[-1] if points else 0], start=1):
         if len(line) == 1:
             raise UserError(f"{path}: line {number} has one number and a point follows; give x and y in each line")
     return [line for line in parts if len(line) > 1]
+
+
+def _parts(line: str) -> list[str]:
+    """The numbers of a line; ``45,5;35`` are two of them with a decimal comma, as are ``45,5 35,25``."""
+    for separator, least in ((";", 1), (None, 2)):
+        fields = [with_decimal_point(field.strip()) for field in line.split(separator)]
+        commas = sum("," in field for field in line.split(separator))
+        if len(fields) == 2 and commas >= least and not any("," in field or not field for field in fields):
+            return fields
+    return [part for part in re.split(r"[,;\s]+", line) if part]
 
 
 def is_isbi_text(path: Path) -> bool:
@@ -79,10 +90,10 @@ ISBI_TEXT = CaseFiles((".txt",), read_isbi_text, is_isbi_text)
 def is_payer_csv(path: Path) -> bool:
     """Whether a table has no header but a name and numbers, some of them perhaps NaN, in its first line."""
     try:
-        first, _ = read_table(path)
+        first, _, delimiter = read_delimited(path)
     except UserError:
         return False
-    known = [text for text in first[1:] if stated(text)]
+    known = [text if delimiter == "," else with_decimal_point(text) for text in first[1:] if stated(text)]
     return len(first) > 2 and bool(known) and all(map(_NUMBER.fullmatch, known))
 
 
@@ -92,29 +103,31 @@ def read_payer_csv(source: Path, options: ReadOptions) -> Reading:
     Raises:
         UserError: The table cannot be read.
     """
-    first, lines = read_table(source)
+    first, lines, delimiter = read_delimited(source)
+    lines = with_decimal_points([(1, first), *lines], range(1, len(first)), delimiter, source)
     _, files = find_images(source.parent, source.parent)
     if not files:
         raise UserError(
-            f"{source}: there are no images below {source.parent}; put the images of its {len(lines) + 1} lines there, "
+            f"{source}: there are no images below {source.parent}; put the images of its {len(lines)} lines there, "
             f"named as the first cell of each line, such as {first[0][:60]!r}"
         )
     dims = options.spatial_dims(files)
-    by_stem: dict[str, list[Path]] = {}
-    for path in files:
-        by_stem.setdefault(image_stem(path), []).append(path)
+    images = ImageNames(files, source.parent)
+    shortened: list[tuple[str, Path]] = []
+    mentioned: set[Path] = set()
     reading = Reading([], [], spatial_dims=dims)
     seen: set[str] = set()
-    for number, (case, *texts) in [(1, first), *lines]:
+    for number, (case, *texts) in lines:
         where = f"{source}: line {number}"
         try:
             if case in seen:
                 raise UserError(f"{where}: case {case!r} occurs twice; keep one of the lines")
             seen.add(case)
+            candidates = images.find(case)
+            mentioned.update(map(absolute, candidates))
             if not texts or len(texts) % dims:
                 raise UserError(f"{where}: has {len(texts)} numbers, which is no multiple of {dims}; complete the line")
             values = _points_or_unknown(texts, dims, where)
-            candidates = by_stem.get(case, [])
             if len(candidates) > 1:
                 listed = " and ".join(str(path.relative_to(source.parent)) for path in candidates)
                 raise UserError(f"{where}: case {case!r} fits several images, {listed}; keep one")
@@ -124,14 +137,17 @@ def read_payer_csv(source: Path, options: ReadOptions) -> Reading:
                 )
                 reading.problems.append(Problem("warning", message, case or None))
                 continue
-            landmarks = _numbered(values, candidates[0], dims, options, where)
-            reading.entries.append(Entry(case, (absolute(candidates[0]),), landmarks, where))
+            image = absolute(candidates[0])
+            shortened += [(case, image)] if without_zeros(case, image) else []
+            landmarks = _numbered(values, image, dims, options, where)
+            reading.entries.append(Entry(image_stem(image), (image,), landmarks, where))
         except UserError as error:
             reading.problems.append(Problem("error", str(error), case or None))
-    for stem, paths in by_stem.items():
-        if stem not in seen:
-            message = f"{paths[0]}: no line in {source.name} names this image; add it, until then it is left out"
-            reading.problems.append(Problem("warning", message, stem))
+    reading.problems.extend(zeros_problem(shortened, source))
+    for path in files:
+        if absolute(path) not in mentioned:
+            message = f"{path}: no line in {source.name} names this image; add it, until then it is left out"
+            reading.problems.append(Problem("warning", message, image_stem(path)))
     return reading
 
 

@@ -51,6 +51,11 @@ class Layout:
     per_line: bool = False
     unread: tuple[str, ...] = ()
 
+    @property
+    def places(self) -> frozenset[int]:
+        """Places of all columns of coordinates."""
+        return frozenset(place for points in (self.point, *(own for _, own in self.points)) for place in points.places)
+
 
 def table_layout(header: Sequence[str], path: Path) -> Layout:
     """Find the columns of a table.
