@@ -47,7 +47,7 @@ def inspect(
         missing: what a name that one case's file lacks means: unknown or absent
         outside: what a point outside its image is: error or absent
         landmarks: names to keep, in this order: AC,PC
-        coordinates: what the numbers of a table are, if its columns do not say it: ras, lps, voxel or pixel
+        coordinates: what the numbers of a table or old .fcsv are, if it does not say it: ras, lps, voxel or pixel
         pixel_spacing: mm of a pixel of pictures, one number or x,y, if the files do not say it
         workers: processes to read with, one on each core if not given
 
@@ -127,7 +127,7 @@ def create(
         format: read SOURCE as this format instead of detecting it
         missing: what a name that one case's file lacks means: unknown or absent
         outside: what a point outside its image is: error or absent
-        coordinates: what the numbers of a table are, if its columns do not say it: ras, lps, voxel or pixel
+        coordinates: what the numbers of a table or old .fcsv are, if it does not say it: ras, lps, voxel or pixel
         pixel_spacing: mm of a pixel of pictures, one number or x,y, if the files do not say it
         pretrained: bundle to take the first weights from
         overwrite: replace BUNDLE if it is there
@@ -492,7 +492,7 @@ def convert(
         images: refer (by their paths), link or copy; tables and lists refer if not given, folders are given links
         missing: what a name that one case's file lacks means: unknown or absent
         landmarks: names to keep, in this order: AC,PC
-        coordinates: what the numbers of a table are, if its columns do not say it: ras, lps, voxel or pixel
+        coordinates: what the numbers of a table or old .fcsv are, if it does not say it: ras, lps, voxel or pixel
         pixel_spacing: mm of a pixel of pictures, one number or x,y, if the files do not say it
         complete: of the benchmark mml, only the cases with all landmarks
         allow_missing: convert a benchmark also where files of some cases are not there

@@ -15,12 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from auto_config.bundle_scripts.landmark_files import LANDMARK_SUFFIXES, read_landmark_file
+from auto_config.bundle_scripts.landmark_files import LANDMARK_SUFFIXES
 from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet, duplicate_names, name_problem
 from auto_config.datasets.entries import Entry, Reading, absolute
 from auto_config.datasets.image_names import local_path, named_stem
 from auto_config.datasets.images import image_stem, image_suffix, is_image
 from auto_config.datasets.label_maps import label_names, read_label_map
+from auto_config.datasets.markups_folder import read_slicer_file
 from auto_config.datasets.model import Case, Problem
 from auto_config.datasets.names import mistyped
 from auto_config.datasets.options import ReadOptions
@@ -253,8 +254,8 @@ class _Item:
         raters = item.get("raters") or {}
         if not isinstance(raters, Mapping):
             raise UserError(f"{where}: 'raters' is {shown(raters)}; give a mapping of names to labels, or leave it out")
-        landmarks, label = self._landmarks(item.get("label"), where)
-        read = {name: self._landmarks(value, f"{where}: rater {name!r}")[0] for name, value in raters.items()}
+        landmarks, label = self._landmarks(item.get("label"), where, paths[0])
+        read = {name: self._landmarks(value, f"{where}: rater {name!r}", paths[0])[0] for name, value in raters.items()}
         group = item.get("group")
         return Entry(
             name=_text(item.get("case")) or image_stem(paths[0]),
@@ -267,7 +268,7 @@ class _Item:
             raters={name: found for name, found in read.items() if found is not None},
         )
 
-    def _landmarks(self, label: Any, where: str) -> tuple[LandmarkSet | None, str]:
+    def _landmarks(self, label: Any, where: str, image: Path) -> tuple[LandmarkSet | None, str]:
         many: Collection[str] = self._options.many
         if label is None:
             return None, where
@@ -276,7 +277,7 @@ class _Item:
         if isinstance(label, str) and label and label.isprintable():
             path = absolute(_local(self._root, label))
             if label.lower().endswith(LANDMARK_SUFFIXES):
-                return read_landmark_file(path, spatial_dims=self._dims, many=many), str(path)
+                return read_slicer_file(path, image, self._dims, self._options), str(path)
             if image_suffix(path) and self._labels is not None:
                 return read_label_map(path, self._labels, self._dims, self._options), str(path)
         raise UserError(
