@@ -51,6 +51,7 @@ def create(
     outside: Outside = "error",
     coordinates: Coordinates | None = None,
     pixel_spacing: Sequence[float] | None = None,
+    missing_value: str | None = None,
     pretrained: str | Path | None = None,
     overwrite: bool = False,
     seed: int = 0,
@@ -80,6 +81,7 @@ def create(
         outside: what a point outside its image means.
         coordinates: what the numbers of a table are, see `read_dataset`.
         pixel_spacing: pixel size of pictures in mm, one number or (x, y).
+        missing_value: what marks a missing point, see `read_dataset`.
         pretrained: bundle whose weights the training starts from.
         overwrite: replace the bundle if it is there.
         seed: of the split and of the training.
@@ -115,6 +117,7 @@ def create(
         landmarks=landmarks,
         coordinates=coordinates,
         pixel_spacing=pixel_spacing,
+        missing_value=missing_value,
     )
     options.check(dataset.spatial_dims)
     if groups is not None:

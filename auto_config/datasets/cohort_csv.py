@@ -20,7 +20,7 @@ group of columns, for each instance. ``predictions.csv`` of `predict` is a long 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +112,8 @@ def read_cohort_csv(source: Path, options: ReadOptions) -> Reading:
             name = row.get(layout.landmark, "") if layout.landmark else ""
             reading.problems.append(Problem("error", str(error), case or None, name or None))
             broken.add(case)
+    systems = {system for rows in cases.values() for *_, system in rows.landmarks}
+    reading = replace(reading, written=frozenset(systems))
     _, files = find_images(source.parent, source.parent)
     images = ImageNames(files, source.parent)
     shortened: list[tuple[str, Path]] = []

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from auto_config.datasets.markups_folder import (
 from auto_config.datasets.nnlandmark import is_nnlandmark, read_nnlandmark, write_nnlandmark
 from auto_config.datasets.options import ReadOptions
 from auto_config.datasets.pixel_texts import ISBI_TEXT, is_payer_csv, read_payer_csv
+from auto_config.datasets.tables import System
 from auto_config.datasets.target import ImageMode, Target
 
 _TABLES = (".csv", ".tsv")
@@ -42,6 +43,8 @@ class Format:
         fits: Whether a folder, or a file with one of the endings, is of this format.
         endings: Endings of the one file that holds the data set; empty for a folder.
         case_files: Whether it has a file for each case, so that several such formats may lie in one folder.
+        written: What the numbers of its points are, where the reading does not say it; empty where it has none.
+        idle: Options of reading without effect on it, with the reason.
     """
 
     name: str
@@ -49,6 +52,8 @@ class Format:
     fits: Callable[[Path], bool]
     endings: tuple[str, ...] = ()
     case_files: bool = False
+    written: tuple[System, ...] = ("ras", "lps")
+    idle: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,8 +81,11 @@ class Writer:
     refers: bool = False
 
 
-def _of_case_files(name: str, kind: CaseFiles) -> Format:
-    return Format(name, partial(_read_case_files, kind), partial(_has_case_files, kind), case_files=True)
+def _of_case_files(
+    name: str, kind: CaseFiles, written: tuple[System, ...] = ("ras", "lps"), idle: Mapping[str, str] | None = None
+) -> Format:
+    read, fits = partial(_read_case_files, kind), partial(_has_case_files, kind)
+    return Format(name, read, fits, case_files=True, written=written, idle=idle or {})
 
 
 def _read_case_files(kind: CaseFiles, source: Path, options: ReadOptions) -> Reading:
@@ -96,21 +104,31 @@ def _has_images(source: Path) -> bool:
     return bool(find_images(source)[1])
 
 
+_VOXELS = {"coordinates": "its points are voxels or pixels of the image"}
+_WORLD = {"coordinates": "its points are world mm"}
+_OF_POINTS = ("coordinates", "missing", "missing_value")
+
 # In the order in which they are looked for: the more a layout says about itself, the earlier.
 _ROWS = (
-    Format("nnlandmark", read_nnlandmark, is_nnlandmark),
+    Format("nnlandmark", read_nnlandmark, is_nnlandmark, written=("voxel",), idle=_VOXELS),
     Format("bids_afids", read_afids_bids, is_afids_bids),
-    _of_case_files("markups", MARKUPS),
+    _of_case_files("markups", MARKUPS, idle={"coordinates": "each file says its own, and means LPS where it does not"}),
     _of_case_files("fcsv", FCSV),
-    _of_case_files("json", INLINE),
-    _of_case_files("labelme", LABELME),
-    _of_case_files("isbi_txt", ISBI_TEXT),
-    Format("coco", read_coco, is_coco, (".json",)),
-    Format("datalist", read_datalist, is_datalist, (".json",)),
+    _of_case_files("json", INLINE, idle=_WORLD),
+    _of_case_files("labelme", LABELME, ("voxel",), _VOXELS),
+    _of_case_files("isbi_txt", ISBI_TEXT, ("voxel",), _VOXELS),
+    Format("coco", read_coco, is_coco, (".json",), written=("voxel",), idle=_VOXELS),
+    Format("datalist", read_datalist, is_datalist, (".json",), idle=_WORLD),
     Format("csv", read_cohort_csv, is_cohort_csv, _TABLES),
     Format("payer_csv", read_payer_csv, is_payer_csv, _TABLES),
-    Format("labelmap", read_label_map_folder, has_label_maps),
-    Format("images", _read_images, _has_images),
+    Format(
+        "labelmap",
+        read_label_map_folder,
+        has_label_maps,
+        written=(),
+        idle=_VOXELS | {"missing_value": "its points are voxels with a value"},
+    ),
+    Format("images", _read_images, _has_images, written=(), idle=dict.fromkeys(_OF_POINTS, "there are no points")),
 )
 READERS: dict[str, Format] = {row.name: row for row in _ROWS}
 """Formats that are read, by name, in the order in which they are looked for."""

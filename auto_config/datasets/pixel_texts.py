@@ -21,9 +21,18 @@ from auto_config.datasets.entries import Entry, Reading, absolute
 from auto_config.datasets.image_names import ImageNames, without_zeros, zeros_problem
 from auto_config.datasets.images import image_stem
 from auto_config.datasets.model import Problem
-from auto_config.datasets.options import ReadOptions, voxel_to_world
+from auto_config.datasets.options import ReadOptions
 from auto_config.datasets.points import Value, landmark_set, numbers
-from auto_config.datasets.tables import read_delimited, stated, with_decimal_point, with_decimal_points
+from auto_config.datasets.tables import (
+    PointColumns,
+    System,
+    read_delimited,
+    resolved_system,
+    stated,
+    to_world,
+    with_decimal_point,
+    with_decimal_points,
+)
 from auto_config.errors import UserError
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
@@ -115,7 +124,9 @@ def read_payer_csv(source: Path, options: ReadOptions) -> Reading:
     images = ImageNames(files, source.parent)
     shortened: list[tuple[str, Path]] = []
     mentioned: set[Path] = set()
-    reading = Reading([], [], spatial_dims=dims)
+    columns = PointColumns(tuple(range(dims)), None)
+    system = resolved_system(columns, options.coordinates or "voxel", source)
+    reading = Reading([], [], spatial_dims=dims, written=frozenset({system}))
     seen: set[str] = set()
     for number, (case, *texts) in lines:
         where = f"{source}: line {number}"
@@ -139,7 +150,7 @@ def read_payer_csv(source: Path, options: ReadOptions) -> Reading:
                 continue
             image = absolute(candidates[0])
             shortened += [(case, image)] if without_zeros(case, image) else []
-            landmarks = _numbered(values, image, dims, options, where)
+            landmarks = _numbered(values, image, dims, options, where, system)
             reading.entries.append(Entry(image_stem(image), (image,), landmarks, where))
         except UserError as error:
             reading.problems.append(Problem("error", str(error), case or None))
@@ -158,13 +169,18 @@ def _points_or_unknown(texts: list[str], dims: int, where: str) -> list[list[flo
     return [numbers(point, where, advice) if "" in point or any(map(stated, point)) else None for point in points]
 
 
-def _numbered(
-    voxels: Sequence[list[float] | None], image: Path, dims: int, options: ReadOptions, where: str
+def _numbered(  # noqa: PLR0917 - a line, and how it is read
+    points: Sequence[list[float] | None],
+    image: Path,
+    dims: int,
+    options: ReadOptions,
+    where: str,
+    system: System = "voxel",
 ) -> LandmarkSet:
-    """Points in voxels as landmarks called 1, 2, ..."""
-    header = options.header([image])
+    """Points as landmarks called 1, 2, ..."""
+    header = options.header([image]) if system == "voxel" else None
     rows: list[tuple[str, Value]] = [
-        (str(number), "unknown" if point is None else voxel_to_world(header, np.array([point]))[0].tolist())
-        for number, point in enumerate(voxels, start=1)
+        (str(number), "unknown" if point is None else to_world(np.array([point]), system, header)[0].tolist())
+        for number, point in enumerate(points, start=1)
     ]
     return landmark_set(rows, spatial_dims=dims, where=where)

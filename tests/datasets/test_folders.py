@@ -218,8 +218,8 @@ def test_a_slip_of_the_pen_is_named(three_cases):
 
 
 def test_names_that_differ_in_case_only_are_two_landmarks_where_one_case_has_both(folder):
-    points = {"a": [1, 2, 3], "A": [2, 2, 3], "头": [0, 0, 0], "Ä%": [1, 1, 1]}
-    points |= {f"n{number}": [0, 0, number / 100] for number in range(196)}
+    points = {"a": [1, 2, 3], "A": [2, 2, 3], "头": [0, 3, 0], "Ä%": [1, 1, 1]}
+    points |= {f"n{number}": [0, 2, number / 100] for number in range(196)}
     for case in ("x", "y"):
         folder.case(case, points)
     dataset, problems = read_dataset(folder.root)
@@ -313,7 +313,7 @@ def lists(three_cases):
     for path in sorted(labels.iterdir()):
         path.unlink()
     documents = {
-        "c1": {"AC": [1, 2, 3], "suture": [[0, 0, 0], [1, 1, 1]], "screw": [[2, 2, 2]]},
+        "c1": {"AC": [1, 2, 3], "suture": [[0, 0, 1], [1, 1, 1]], "screw": [[2, 2, 2]]},
         "c2": {"AC": [1, 2, 3], "suture": "absent", "screw": []},
         "c10": {"AC": [1, 2, 3], "suture": [[4, 4, 4]]},
     }
