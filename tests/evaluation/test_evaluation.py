@@ -20,7 +20,7 @@ from auto_config.evaluation.command import key_lines
 NAMES = ("a", "b", "c")
 NAN = float("nan")
 SHAPE = (11, 21, 31)  # 1 mm voxels, so the middle is at (5, 10, 15)
-TRUTH = {"one": [[1, 2, 3], [4, 4, 4], [9, 9, 9]], "two": [[2, 2, 2], [NAN] * 3, [NAN] * 3], "three": [[0, 0, 0]] * 3}
+TRUTH = {"one": [[1, 2, 3], [4, 4, 4], [9, 9, 9]], "two": [[2, 2, 2], [NAN] * 3, [NAN] * 3], "three": [[3, 3, 3]] * 3}
 STATUS = {"one": [PRESENT] * 3, "two": [PRESENT, ABSENT, UNKNOWN], "three": [PRESENT] * 3}
 # errors in mm: one: 0, 2, 5; two: 3, -, -; together 0, 2, 3, 5
 PREDICTED = {"one": [[1, 2, 3], [4, 6, 4], [9, 12, 13]], "two": [[2, 2, 5], [0, 0, 0], [0, 0, 0]]}
