@@ -46,6 +46,7 @@ class _Found(NamedTuple):
     landmark: str
     number: float
     in_voxels: bool
+    label: str
 
 
 def parsed_missing_value(text: str | float | None) -> MissingValue:
@@ -181,9 +182,11 @@ def _usual(
 ) -> list[_Found]:
     """The point as one that looks like a mark, if it does."""
     numbers = [number for number in _USUAL if any(abs(form[0] - number) < _TOLERANCE for form in forms)]
-    return [_Found(entry.name, row[0], number, "voxel" in written) for number in numbers if _is_mark(forms, (number,))][
-        :1
-    ]
+    return [
+        _Found(entry.name, row[0], number, "voxel" in written, entry.label)
+        for number in numbers
+        if _is_mark(forms, (number,))
+    ][:1]
 
 
 def _taken(mark: Sequence[float], count: int, missing: str, source: Path) -> str:
@@ -215,8 +218,9 @@ def _suspicious(found: Sequence[_Found], entries: Sequence[Entry], value: Missin
             names = "1 landmark" if len(landmarks) == 1 else f"{len(landmarks)} landmarks"
             such = f"{first.landmark!r} in case {first.case!r}"
             what = f"{len(own)} points of {names} are exactly {shown}, such as {such}"
+        where = first.label if len({one.label for one in own}) == 1 else source
         message = (
-            f"{source}: {what}; if that marks a missing point, say --missing_value {option}, if it is real, "
+            f"{where}: {what}; if that marks a missing point, say --missing_value {option}, if it is real, "
             "--missing_value none"
         )
         severe = repeats and not value.said

@@ -69,7 +69,7 @@ def test_one_point_at_zero_is_a_warning_and_each_remedy_is_right(tmp_path):
     dataset, (problem,) = read_dataset(path)
     assert (problem.severity, problem.case, problem.landmark) == ("warning", "c2", "B")
     assert (
-        "case 'c2': landmark 'B' is exactly 0, 0; if that marks a missing point, say --missing_value 0"
+        "points.csv: case 'c2': landmark 'B' is exactly 0, 0; if that marks a missing point, say --missing_value 0"
         in problem.message
     )
     assert status(dataset, "c2", "B") == PRESENT

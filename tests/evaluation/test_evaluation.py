@@ -161,11 +161,16 @@ def test_missing_and_outside_mean_what_they_mean_for_create(predictions, truth):
     points = {"a": TRUTH["one"][0], "b": [99.0, 4, 4]}
     write_markups(truth / "landmarks/one.mrk.json", LandmarkSet.from_inline(points))
     counts = {}
-    for options in ({}, {"missing": "absent"}, {"outside": "absent"}):
+    for options in ({}, {"missing": "absent"}, {"outside": "absent"}, {"missing_value": "-99,-4,4"}):
         evaluate(predictions, truth, cases=["one"], **options)
         presence = json.loads((predictions / "metrics.json").read_text())["presence"]
         counts[tuple(options)] = [presence[status] for status in ("present", "absent", "unknown")]
-    assert counts == {(): [2, 0, 1], ("missing",): [2, 1, 0], ("outside",): [1, 1, 1]}
+    assert counts == {
+        (): [2, 0, 1],
+        ("missing",): [2, 1, 0],
+        ("outside",): [1, 1, 1],
+        ("missing_value",): [1, 0, 2],
+    }
     with pytest.raises(UserError, match="--outside is 'gone'"):
         evaluate(predictions, truth, outside="gone")
 
