@@ -23,13 +23,20 @@ logger = logging.getLogger(__name__)
 
 def error_response(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The answer for a failure."""
-    return JSONResponse({"error": message}, status_code=status, headers=dict(headers or {}))
+    return JSONResponse({"error": as_text(message)}, status_code=status, headers=dict(headers or {}))
+
+
+def as_text(value: str) -> str:
+    """The text with a question mark for each surrogate, which no answer could hold."""
+    return value.encode("utf-8", "replace").decode()
 
 
 def jsonable(value: Any) -> Any:
-    """The value with NaN and infinities as None, since JSON has no word for them and browsers refuse the answer."""
+    """The value as JSON can hold it: NaN and infinities, for which it has no word, as None; text without surrogates."""
+    if isinstance(value, str):
+        return as_text(value)
     if isinstance(value, Mapping):
-        return {str(key): jsonable(item) for key, item in value.items()}
+        return {as_text(str(key)): jsonable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [jsonable(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):

@@ -21,6 +21,7 @@ from .answers import jsonable
 from .auth import Role, account_of, needs
 from .errors import ClientError
 from .images import UPLOAD_ENDINGS, check_image_file, check_self_contained, require_image
+from .info_fields import check_info
 from .options import ServerOptions
 from .requests import image_id, parse_params, session_id, tag
 from .uploads import ending, field, file_field, on_disk, read_form, stem
@@ -104,7 +105,9 @@ def _save_label(
 
 def _with_user(request: Request, form: FormData, name: str) -> dict[str, Any]:
     """The JSON object of a field, with who sent it."""
-    return {**parse_params(field(form, name)), "user": account_of(request).name}
+    given = parse_params(field(form, name))
+    check_info(given)
+    return {**given, "user": account_of(request).name}
 
 
 def image_router(options: ServerOptions, writing: threading.Lock) -> APIRouter:

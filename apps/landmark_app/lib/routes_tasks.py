@@ -29,6 +29,7 @@ from .auth import Role, account_of, needs
 from .batch import check_batch
 from .errors import ClientError
 from .images import UPLOAD_ENDINGS, check_image_file, require_image, why_unreadable
+from .info_fields import strategies_of
 from .limits import InferenceQueue
 from .options import ServerOptions
 from .requests import check_plain, image_id, parse_params, session_id
@@ -310,7 +311,7 @@ def sample_router(writing: threading.Lock) -> APIRouter:
         image = result["id"]
         store = app.datastore()
         with writing:
-            given = dict(store.get_image_info(image).get("strategy") or {})
+            given = strategies_of(store.get_image_info(image))
             client = wanted.get("client_id") or account_of(request).name
             given[strategy] = {"ts": int(time.time()), "client_id": client}
             store.update_image_info(image, {"strategy": given})
