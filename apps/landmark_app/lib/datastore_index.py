@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from .index_repair import repaired
 from .links import leaves
 
 logger = logging.getLogger(__name__)
+# A new image, and a new list of images.
+_BEING_WRITTEN = re.compile(r"\.[0-9a-f]{32}\.tmp|\.datastore_v2\.json\.\w+\.tmp")
 
 
 class SafeIndex(LocalDatastore):
@@ -35,6 +38,18 @@ class SafeIndex(LocalDatastore):
     _datastore: LocalDatastoreModel
     _config_ts: float
     _follow_links: bool = False
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        if not keywords.get("read_only"):
+            self._remove_leftovers()
+
+    def _remove_leftovers(self) -> None:
+        """Remove what a kill left of files that were being written; who writes them holds the lock."""
+        with FileLock(self._lock_file):
+            for path in Path(self._datastore_path).glob(".*.tmp"):
+                if _BEING_WRITTEN.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
 
     def get_image_info(self, image_id: str) -> dict[str, Any]:
         """What is known of an image, also what another process wrote, and ``path``; empty for an unknown id."""
