@@ -1,8 +1,10 @@
 """Requests that nobody would send, from the OpenAPI page of the server: bytes on a connection, over every route."""
 
 import contextlib
+import functools
 import json
 import socket
+import tempfile
 import threading
 import time
 from dataclasses import dataclass
@@ -33,6 +35,16 @@ FIELDS = {
 }
 # Whoever may remove these would leave nothing for the next request.
 REMOVABLE = ("/datastore", "/model")
+# What a client would say, so that the rest of a request is reached.
+RIGHT_PATH = {
+    "model": "head",
+    "method": "landmark_error",
+    "strategy": "first",
+    "service": "qido",
+    "path": "studies",
+    "name": "00000000-0000-4000-8000-000000000000",
+}
+RIGHT_QUERY = {"image": "case0", "label": "case0", "tag": "final", "output": "json", "id": "missing"}
 
 ODD_TEXT = (
     "",
@@ -198,6 +210,13 @@ def routes(app) -> list[Route]:
     return [*found, *hidden, Route("GET", "/ohif/{path}", ()), Route("GET", "/", ())]
 
 
+@functools.cache
+def _good_files() -> list[tuple[str, bytes]]:
+    """An image, and a label that is none of its."""
+    with tempfile.TemporaryDirectory() as folder:
+        return [("x.nii.gz", write_image(Path(folder) / "x.nii.gz").read_bytes())]
+
+
 def _encoded(value: str) -> str:
     return quote(value.encode("utf-8", "surrogatepass"), safe="")
 
@@ -222,15 +241,13 @@ def requests(draw, known: list[Route]) -> bytes:
     route = draw(st.sampled_from(known))
     removes = route.method == "DELETE" and route.path.startswith(REMOVABLE)
     values = odd_values.filter(lambda value: not (removes and value.strip() in {"case0", "head"}))
-    path = route.path
-    for name in ("model", "method", "strategy", "service", "path", "name"):
-        path = path.replace(f"{{{name}}}", draw(values))
+    path, is_right = route.path, draw(st.booleans()) and not removes
+    for name, right in RIGHT_PATH.items():
+        path = path.replace(f"{{{name}}}", right if is_right else draw(values))
     names = st.sampled_from([*route.query, "unknown"])
     query = "&".join(f"{name}={draw(values)}" for name in draw(st.lists(names, max_size=4)))
     if draw(st.booleans()):
-        # What a client would say, so that the rest is reached.
-        right = {"image": "case0", "label": "case0", "tag": "final", "output": "json", "id": "missing"}
-        query += "".join(f"&{name}={right[name]}" for name in route.query if name in right)
+        query += "".join(f"&{name}={RIGHT_QUERY[name]}" for name in route.query if name in RIGHT_QUERY)
     body, kind = draw(bodies(route))
     method = draw(st.sampled_from([route.method] * 9 + ["TRACE", "OPTIONS", "HEAD", "get", "X" * 100]))
     if removes or (method == "DELETE" and route.path.startswith(REMOVABLE)):
@@ -262,7 +279,7 @@ def bodies(draw, route: Route) -> tuple[bytes, bytes]:
     if choice == "bytes":
         return draw(st.binary(max_size=200)), draw(st.sampled_from(ODD_TYPES))
     fields = {
-        name: draw(st.sampled_from(ODD_FILES)) if is_file else draw(odd_json)
+        name: draw(st.sampled_from((*ODD_FILES, *_good_files()))) if is_file else draw(odd_json)
         for name, is_file in FIELDS.get(route.path, {"params": False}).items()
         if draw(st.integers(0, 4))
     }
