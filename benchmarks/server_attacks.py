@@ -1,6 +1,6 @@
 """What each attack of docs/security.md costs others: how long `/info/` takes, how memory grows, how SIGTERM works.
 
-Each attack runs against a server of its own, as `auto_config serve` starts it. Run it in the environment of MONAI Label.
+Each attack runs against a server of its own, as `auto_config serve` starts it. Run it where MONAI Label is installed.
 
 Example, the numbers of docs/security.md:
     python benchmarks/server_attacks.py BUNDLES STUDIES
@@ -105,14 +105,13 @@ class Server:
 
 def names_another_file(server: Server) -> None:
     """Labels and images whose headers name other files of the machine, also one that is never written."""
+    nrrd = b"type: uchar\ndimension: 3\nsizes: 1 1 1\nencoding: raw\n\n"
+    mha = b"ObjectType = Image\nNDims = 3\nDimSize = 1 1 1\nElementType = MET_UCHAR\n"
     files = {
-        "x.nrrd": b"NRRD0004\n# c\rdata file: /etc/hostname\ntype: uchar\ndimension: 3\nsizes: 1 1 1\nencoding: raw\n\n",
-        "y.nrrd": b"NRRD0004\n"
-        + b"# c\n" * 20_000
-        + b"data file: /etc/hostname\ntype: uchar\ndimension: 1\nsizes: 1\n\n",
-        "x.mha": b"ObjectType = Image\nNDims = 3\nDimSize = 1 1 1\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n"
-        b"ElementDataFile = /etc/hostname\n",
-        "z.mha": b"ObjectType = Image\nNDims = 3\nDimSize = 1 1 1\nElementType = MET_UCHAR\nElementDataFile = /dev/zero\n",
+        "x.nrrd": b"NRRD0004\n# c\rdata file: /etc/hostname\n" + nrrd,
+        "y.nrrd": b"NRRD0004\n" + b"# c\n" * 20_000 + b"data file: /etc/hostname\n" + nrrd,
+        "x.mha": mha + b"ElementDataFile = LOCAL\nElementDataFile = /etc/hostname\n",
+        "z.mha": mha + b"ElementDataFile = /dev/zero\n",
     }
     path = f"/datastore/label?image={server.image}&tag=final"
 
