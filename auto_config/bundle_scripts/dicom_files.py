@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from .image_header import PIXELS, Header, ImageFileError, picture_affine
-from .volumes import itk_array, itk_header
+from .itk_files import itk_array, itk_header, opened
+from .stored_voxels import check_regular, check_sizes
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 """Endings of single DICOM files; those of a series in a folder may have any or none."""
@@ -74,7 +75,7 @@ def series_array(folder: Path) -> np.ndarray:
     files = _series(folder).files
     if len(files) == 1:
         return file_array(Path(files[0]))
-    slices = [np.asarray(itk.imread(file, itk.F)).reshape(-1) for file in files]
+    slices = [np.asarray(itk.imread(file, itk.F, imageio=opened(Path(file)))).reshape(-1) for file in files]
     rows, columns = _size(_tags(files[0]), Path(files[0]))
     return np.ascontiguousarray(np.stack(slices).reshape(len(files), rows, columns).T[None])
 
@@ -82,6 +83,9 @@ def series_array(folder: Path) -> np.ndarray:
 def _series(folder: Path) -> _Series:
     import itk
 
+    for path in folder.iterdir():
+        if not path.is_dir():
+            check_regular(path)  # GDCM opens every file of the folder, and waits for a pipe
     names = itk.GDCMSeriesFileNames.New()
     names.SetUseSeriesDetails(True)  # also apart: slices of other size or direction, such as a localizer
     names.SetDirectory(str(folder))
@@ -111,6 +115,7 @@ def _series(folder: Path) -> _Series:
     places, files = places[order], tuple(files[index] for index in order)
     step = _step(places, files, folder)
     rows, columns = _size(tags[0], folder)
+    check_sizes((columns, rows, len(files)))
     affine = np.eye(4)
     # DICOM's pixel spacing is that of the rows first, which is the step down.
     affine[:3, :3] = np.stack([across * spacing[1], down * spacing[0], step], axis=1)
@@ -193,11 +198,7 @@ def file_array(path: Path) -> np.ndarray:
 
 def _tags(file: str | Path) -> dict[str, str]:
     """The tags of a file as text."""
-    import itk
-
-    image_io = itk.GDCMImageIO.New()
-    image_io.SetFileName(str(file))
-    image_io.ReadImageInformation()
+    image_io = opened(Path(file))  # its dictionary dies with it
     dictionary: Any = image_io.GetMetaDataDictionary()
     return {tag: str(dictionary[tag]).strip(" \0") for tag in _TAGS if dictionary.HasKey(tag)}
 

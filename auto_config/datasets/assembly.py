@@ -10,12 +10,14 @@ from typing import Literal
 from auto_config.bundle_scripts.landmarks import LandmarkSet, duplicate_names, name_problem
 from auto_config.datasets.case_table import FILE_NAME as CASE_TABLE
 from auto_config.datasets.case_table import place_entries
+from auto_config.datasets.cohort_names import mixed_names, without_stems
 from auto_config.datasets.detect import chosen_format, detect_format, unfitting_files
 from auto_config.datasets.entries import Entry, Reading, absolute, natural_key
 from auto_config.datasets.images import Header
 from auto_config.datasets.model import Case, Dataset, Problem
 from auto_config.datasets.name_checks import all_names, name_problems
 from auto_config.datasets.options import Coordinates, ReadOptions
+from auto_config.datasets.patients import with_bids_groups
 from auto_config.datasets.properties import FILE_NAME as PROPERTIES_FILE
 from auto_config.datasets.properties import Properties, read_properties
 from auto_config.datasets.units import checked_pixel_spacing, declared_pixel_spacing, unit_of, unit_problems
@@ -121,6 +123,11 @@ def _assemble(  # noqa: PLR0917 - what `read_dataset` found, in that order
     entries = sorted(entries, key=lambda entry: natural_key(entry.name))
     if format_name != "images":
         entries = [entry for entry in entries if _has_landmarks(entry, missing, problems)]
+    if wanted is None and reading.names is None:
+        entries, counted = without_stems(entries, source)
+        problems += counted + mixed_names(entries)
+    entries, grouped = with_bids_groups(entries, source)
+    problems += grouped
     entries, properties = _lists_as_many(entries, properties, problems)
     unit: Literal["mm", "px"] = "mm"
     if reading.spatial_dims == 2:

@@ -7,7 +7,8 @@ raters lie in ``raters/RATER/`` under the same names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import unicodedata
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,8 @@ class CaseFiles:
         is_one: Whether a file with the ending is one; asked where no image has its name, so that other files with the
             same ending are passed over, and to detect the format.
         beside_images: Whether the files may also lie beside the images.
+        is_beside: Whether a file that lies beside the images is one, where an ending alone may be anything; only asked
+            for to detect the format. `is_one`, if None.
         raters: Whether landmarks of single raters are looked for.
     """
 
@@ -54,6 +57,7 @@ class CaseFiles:
     read: Reader
     is_one: Callable[[Path], bool]
     beside_images: bool = True
+    is_beside: Callable[[Path], bool] | None = None
     raters: bool = False
 
     def files(self, folder: Path) -> list[Path]:
@@ -120,9 +124,10 @@ def landmark_folder(source: Path, kind: CaseFiles) -> Path:
 def has_case_files(source: Path, kind: CaseFiles) -> bool:
     """Whether a folder holds landmark files of a format; a handful of them is looked into."""
     folders = [source / name for name in LANDMARK_FOLDERS if (source / name).is_dir()]
-    if kind.beside_images:
-        folders.append(image_folder(source))
-    return any(kind.is_one(path) for folder in folders for path in _own(kind, folder, source)[:5])
+    if any(kind.is_one(path) for folder in folders for path in _own(kind, folder, source)[:5]):
+        return True
+    is_beside = kind.is_beside or kind.is_one
+    return kind.beside_images and any(map(is_beside, _own(kind, image_folder(source), source)[:5]))
 
 
 def _own(kind: CaseFiles, folder: Path, source: Path) -> list[Path]:
@@ -167,6 +172,7 @@ def read_case_files(source: Path, kind: CaseFiles, options: ReadOptions) -> Read
     images, problems = unique_by_key(image_files, images_in, "images")
     ambiguous = {case_key(path, images_in) for path in image_files} - set(images)
     labels, repeated = _by_key(kind, _own(kind, landmarks_in, source), landmarks_in)
+    labels = _in_the_form_of(labels, images)
     channels, lacking = joined_channels(images, set(labels))
     images = {key: own[0] for key, own in channels.items()}
     ambiguous |= {str(problem.case) for problem in lacking}
@@ -191,6 +197,22 @@ def read_case_files(source: Path, kind: CaseFiles, options: ReadOptions) -> Read
         if key not in images and key not in ambiguous and kind.is_one(label):
             problems.append(_without_image(label, images_in, key))
     return Reading(entries, problems, spatial_dims=dims)
+
+
+def _in_the_form_of(labels: dict[str, Path], images: Collection[str]) -> dict[str, Path]:
+    """Landmark files under the key of their image where the two differ in Unicode form only.
+
+    A ZIP file of macOS holds decomposed names (NFD), other systems write composed ones (NFC).
+    """
+    forms: dict[str, list[str]] = {}
+    for key in images:
+        forms.setdefault(unicodedata.normalize("NFC", key), []).append(key)
+    found: dict[str, Path] = {}
+    for key, path in labels.items():
+        alike = forms.get(unicodedata.normalize("NFC", key), [])
+        own = key in images or len(alike) != 1 or alike[0] in labels
+        found[key if own else alike[0]] = path
+    return found
 
 
 def _by_key(kind: CaseFiles, files: Sequence[Path], folder: Path) -> tuple[dict[str, Path], list[Problem]]:
@@ -222,6 +244,7 @@ def _raters(
         return found, problems
     for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
         labels, repeated = _by_key(kind, kind.files(folder), folder)
+        labels = _in_the_form_of(labels, images)
         problems += repeated
         for key, path in labels.items():
             if key not in images:

@@ -11,6 +11,7 @@ import numpy as np
 from auto_config.bundle_scripts.background import background_box
 from auto_config.bundle_scripts.grids import apply_affine, world_to_voxel
 from auto_config.bundle_scripts.image_header import PIXELS
+from auto_config.bundle_scripts.image_reading import no_place
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, LandmarkSet
 from auto_config.datasets.images import Header, Image
 from auto_config.datasets.model import Case, Problem, Severity
@@ -21,7 +22,6 @@ Outside = Literal["error", "absent"]
 _BORDER_SLACK_VOXELS = 0.01
 _LARGEST_LIKELY_SPACING_MM = 20.0
 _SHEAR_COSINE = 1e-3
-_SINGULAR_VOLUME = 1e-6
 _SMALLEST_SPREAD = 0.02
 _SAME_POINT_MM = 1e-6
 
@@ -126,14 +126,9 @@ def check_header(case: str, header: Header) -> list[Problem]:
 
 def _affine_problem(header: Header) -> tuple[Severity, str] | None:
     file, matrix = header.path, header.affine[:-1, :-1]
-    if not np.isfinite(header.affine).all():
-        return "error", f"{file}: affine has values that are not finite; repair the header"
+    if reason := no_place(header.affine):
+        return "error", f"{file}: {reason}; repair the header"
     lengths = np.linalg.norm(matrix, axis=0)
-    if (lengths == 0).any() or abs(np.linalg.det(matrix / lengths)) < _SINGULAR_VOLUME:
-        return "error", (
-            f"{file}: affine is singular (spacing {np.round(lengths, 6).tolist()}), no point can be placed; "
-            "repair the header"
-        )
     cosines = (matrix / lengths).T @ (matrix / lengths) - np.eye(len(lengths))
     if np.abs(cosines).max() > _SHEAR_COSINE:
         degrees = np.degrees(np.arcsin(min(1.0, np.abs(cosines).max())))

@@ -12,6 +12,7 @@ from auto_config.datasets.exchange_checks import exchanged_pairs, impossible_poi
 from auto_config.datasets.images import Header
 from auto_config.datasets.model import Case, Dataset, Problem, present_points
 from auto_config.datasets.names import left_right_pairs
+from auto_config.datasets.patients import patient_problems
 from auto_config.datasets.scale_checks import image_scale_problems, point_scale_problems
 from auto_config.datasets.units import unit_problems
 
@@ -53,6 +54,7 @@ def cohort_problems(
         *exchanged_pairs(dataset, others),
         *impossible_points(dataset, others),
         *duplicate_problems(cases, digests or {}),
+        *patient_problems(cases, dataset.source),
     ]
 
 

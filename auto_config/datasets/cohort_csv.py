@@ -155,7 +155,7 @@ def _add(
     if layout.landmark is None:
         assert system is not None  # a wide table has no system of its own for each line
         for landmark, columns in layout.points:
-            texts = [values[place] if place < len(values) else "" for place in columns.places]
+            texts = _cells(values, columns.places)
             value = _wide_value(texts, f"{where}: landmark {landmark!r}")
             if value is not None:
                 rows.landmarks.append((landmark, value, system))
@@ -171,7 +171,7 @@ def _add(
                 f"{where}: landmark {name!r} occurs twice in case {case!r}; remove one of them, or declare it in "
                 'landmarks.json with "instances": "many"'
             )
-        texts = [values[place] if place < len(values) else "" for place in layout.point.places]
+        texts = _cells(values, layout.point.places)
         rows.landmarks.append((name, _long_value(row, texts, f"{where}: landmark {name!r}"), system))
     rows.images = rows.images or tuple(row[column] for column in layout.image if row.get(column))
     for key in ("split", "fold", "group"):
@@ -180,6 +180,12 @@ def _add(
             raise UserError(
                 f"{where}: {key} is {value!r}, but {rows.extra[key]!r} in another line of the case; make them equal"
             )
+
+
+def _cells(values: Sequence[str], places: Sequence[int]) -> list[str]:
+    """The cells of a point; NaN, which pandas and R write for a missing number, is an empty cell."""
+    texts = [values[place] if place < len(values) else "" for place in places]
+    return ["" if text.lower() == "nan" else text for text in texts]
 
 
 def _long_value(row: Mapping[str, str], texts: list[str], where: str) -> Value:

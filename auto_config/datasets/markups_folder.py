@@ -11,7 +11,9 @@ from auto_config.datasets.case_files import RATER_FOLDER, CaseFiles
 from auto_config.datasets.label_map_folder import NAME_FILES
 from auto_config.datasets.labelme import is_labelme
 from auto_config.datasets.options import ReadOptions
+from auto_config.datasets.points import read_json
 from auto_config.datasets.target import Target
+from auto_config.errors import UserError
 
 
 def _read(path: Path, image: Path, spatial_dims: int, options: ReadOptions) -> LandmarkSet:
@@ -39,10 +41,19 @@ def _is_inline(path: Path) -> bool:
     return not is_labelme(path) and path.name not in NAME_FILES
 
 
+def _is_markups(path: Path) -> bool:
+    """Whether a ``.json`` holds Slicer Markups."""
+    try:
+        document = read_json(path)
+    except UserError:
+        return False
+    return isinstance(document, dict) and isinstance(document.get("markups"), list)
+
+
 MARKUPS = CaseFiles((".mrk.json",), _read, _any, raters=True)
 FCSV = CaseFiles((".fcsv",), _read, _any, raters=True)
-# Beside images a .json may be anything.
-INLINE = CaseFiles((".json",), _read, _is_inline, beside_images=False, raters=True)
+# Beside images a .json may be anything; one that Slicer saved is known by its content.
+INLINE = CaseFiles((".json",), _read, _is_inline, is_beside=_is_markups, raters=True)
 
 
 def write_markups_folder(target: Target) -> None:

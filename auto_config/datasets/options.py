@@ -47,13 +47,13 @@ class ReadOptions:
         return read_header(list(image), self.pixel_spacing)
 
     def spatial_dims(self, images: Sequence[Path]) -> int:
-        """Number of axes of a data set's images, by the first of them: 2 or 3."""
-        if not images:
-            return 3
-        try:
-            return 2 if len(self.header(images[:1]).shape) == 2 else 3
-        except UserError:
-            return 3  # the case itself will say what is wrong with its image
+        """Number of axes of a data set's images, by the first of them that can be read: 2 or 3."""
+        for image in images:
+            try:
+                return 2 if len(self.header([image]).shape) == 2 else 3
+            except UserError:  # noqa: PERF203 - the case itself will say what is wrong with its image
+                continue
+        return 3
 
 
 def voxel_to_world(header: Header, points: np.ndarray) -> np.ndarray:

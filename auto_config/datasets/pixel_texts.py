@@ -8,6 +8,7 @@ called by their number, from 1 on. The numbers are indices of pixels, the centre
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ def _lines(path: Path) -> list[list[str]]:
         text = read_text(path)
     except LandmarkFileError as error:
         raise UserError(str(error)) from error
-    parts = [[part for part in re.split(r"[,;\s]+", line.strip()) if part] for line in text.splitlines()]
+    parts = [[part for part in re.split(r"[,;\s]+", line.strip()) if part] for line in text.split("\n")]
     points = [number for number, line in enumerate(parts, start=1) if len(line) > 1]
     for number, line in enumerate(parts[: points[-1] if points else 0], start=1):
         if len(line) == 1:
@@ -75,12 +76,13 @@ ISBI_TEXT = CaseFiles((".txt",), read_isbi_text, is_isbi_text)
 
 
 def is_payer_csv(path: Path) -> bool:
-    """Whether a table has no header but a name and numbers in its first line."""
+    """Whether a table has no header but a name and numbers, some of them perhaps NaN, in its first line."""
     try:
         first, _ = read_table(path)
     except UserError:
         return False
-    return len(first) > 2 and all(map(_NUMBER.fullmatch, first[1:]))
+    known = [text for text in first[1:] if text.lower() != "nan"]
+    return len(first) > 2 and bool(known) and all(map(_NUMBER.fullmatch, known))
 
 
 def read_payer_csv(source: Path, options: ReadOptions) -> Reading:
@@ -91,6 +93,11 @@ def read_payer_csv(source: Path, options: ReadOptions) -> Reading:
     """
     first, lines = read_table(source)
     _, files = find_images(source.parent, source.parent)
+    if not files:
+        raise UserError(
+            f"{source}: there are no images below {source.parent}; put the images of its {len(lines) + 1} lines there, "
+            f"named as the first cell of each line, such as {first[0][:60]!r}"
+        )
     dims = options.spatial_dims(files)
     by_stem: dict[str, list[Path]] = {}
     for path in files:
@@ -105,7 +112,7 @@ def read_payer_csv(source: Path, options: ReadOptions) -> Reading:
             seen.add(case)
             if not texts or len(texts) % dims:
                 raise UserError(f"{where}: has {len(texts)} numbers, which is no multiple of {dims}; complete the line")
-            values = np.reshape(numbers(texts, where, "give a number in each cell"), (-1, dims)).tolist()
+            values = _points_or_unknown(texts, dims, where)
             candidates = by_stem.get(case, [])
             if len(candidates) > 1:
                 listed = " and ".join(str(path.relative_to(source.parent)) for path in candidates)
@@ -127,8 +134,20 @@ def read_payer_csv(source: Path, options: ReadOptions) -> Reading:
     return reading
 
 
-def _numbered(voxels: list[list[float]], image: Path, dims: int, options: ReadOptions, where: str) -> LandmarkSet:
+def _points_or_unknown(texts: list[str], dims: int, where: str) -> list[list[float] | None]:
+    """The points of a line; one whose cells are all NaN is None, it is unknown."""
+    advice = "give a number in each cell, or NaN in all cells of a point that is unknown"
+    points = [texts[start : start + dims] for start in range(0, len(texts), dims)]
+    return [None if all(text.lower() == "nan" for text in point) else numbers(point, where, advice) for point in points]
+
+
+def _numbered(
+    voxels: Sequence[list[float] | None], image: Path, dims: int, options: ReadOptions, where: str
+) -> LandmarkSet:
     """Points in voxels as landmarks called 1, 2, ..."""
-    world = voxel_to_world(options.header([image]), np.array(voxels).reshape(-1, dims)).tolist()
-    rows: list[tuple[str, Value]] = [(str(number), point) for number, point in enumerate(world, start=1)]
+    header = options.header([image])
+    rows: list[tuple[str, Value]] = [
+        (str(number), "unknown" if point is None else voxel_to_world(header, np.array([point]))[0].tolist())
+        for number, point in enumerate(voxels, start=1)
+    ]
     return landmark_set(rows, spatial_dims=dims, where=where)

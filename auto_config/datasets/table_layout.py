@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from auto_config.bundle_scripts.landmarks import duplicate_names
-from auto_config.datasets.tables import CASE_COLUMNS, ENDINGS, LANDMARK_COLUMNS, PointColumns, System
+from auto_config.datasets.tables import CASE_COLUMNS, ENDINGS, IMAGE_COLUMNS, LANDMARK_COLUMNS, PointColumns, System
 from auto_config.errors import UserError
 
 _AXES = "xyz"
@@ -61,7 +61,8 @@ def table_layout(header: Sequence[str], path: Path) -> Layout:
     if case is None:
         raise UserError(f"{path}: no column for the case among {shown}; name one of them {' or '.join(CASE_COLUMNS)}")
     channels = (f"image_{number}" for number in range(2, len(lower)))
-    image = ("image", *(name for name in channels if name in lower)) if "image" in lower else (case,)
+    first = next((name for name in IMAGE_COLUMNS if name in lower), None)
+    image = (first, *(name for name in channels if name in lower)) if first else (case,)
     landmark = next((name for name in LANDMARK_COLUMNS if name in lower), None)
     point = _long_point(lower)
     if landmark is not None and point is not None:

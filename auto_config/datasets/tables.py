@@ -21,7 +21,8 @@ from auto_config.errors import UserError
 System = Literal["ras", "lps", "voxel", "mm"]
 """What the numbers of a point are; ``mm`` are world mm of a picture."""
 
-CASE_COLUMNS = ("case", "image", "id", "subject", "file", "filename")
+IMAGE_COLUMNS = ("image", "image_path", "file_path", "img")
+CASE_COLUMNS = ("case", "image", "id", "subject", "file", "filename", *IMAGE_COLUMNS[1:])
 LANDMARK_COLUMNS = ("landmark", "label", "name", "point")
 
 # The ending of a column name to its system, the surest first; None leaves it open.

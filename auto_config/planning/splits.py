@@ -90,7 +90,7 @@ def read_test_file(path: Path) -> list[str]:
         raise UserError(
             f"{path}: cannot read the test cases ({error}); give a text file with one case name a line"
         ) from error
-    names = _json_names(path, text) if text.lstrip().startswith(("[", "{")) else text.splitlines()
+    names = _json_names(path, text) if text.lstrip().startswith(("[", "{")) else text.split("\n")
     names = [name.strip() for name in names if name.strip()]
     if not names:
         raise UserError(f"{path}: holds no case name; write one a line")

@@ -256,6 +256,7 @@ def test_options_are_read():
         "admin_endpoints": "logs,model",
         "max_upload_mb": "3",
         "max_params_mb": "2",
+        "max_voxels": "1000",
         "inference_workers": "2",
         "inference_queue": "5",
     }
@@ -263,6 +264,7 @@ def test_options_are_read():
     assert (read.tokens.name, read.insecure, read.cors_origins) == ("t", True, ("https://a.org", "http://b:3000"))
     assert read.admin == {"logs", "model"}
     assert (read.max_upload_bytes, read.max_params_bytes) == (3 * 2**20, 2 * 2**20)
+    assert read.max_voxels == 1000
     assert (read.inference_workers, read.inference_queue) == (2, 5)
 
 
@@ -275,6 +277,7 @@ def test_options_are_read():
         ("insecure", "yes"),
         ("max_upload_mb", "0"),
         ("max_upload_mb", "-1"),
+        ("max_voxels", "0"),
         ("inference_workers", "1.5"),
     ],
 )

@@ -152,3 +152,54 @@ def test_pictures_of_known_and_unknown_pixel_size_do_not_mix(tmp_path):
     if dataset.unit == "mm":
         assert [case.name for case in dataset.cases] == ["ben"]
         assert "pixel size is not known" in errors(problems)[0]
+
+
+@pytest.mark.parametrize("column", ["image_path", "file_path", "img"])
+@pytest.mark.parametrize("case", [False, True])
+def test_the_path_of_the_image_may_be_called_by_other_names(column, case, tmp_path):
+    pictures(tmp_path)
+    paths = {path.stem: path.name for path in sorted(tmp_path.glob("*.png"))}
+    lines = [f"{'p' + stem + ',' if case else ''}{name},1,2,3,4" for stem, name in paths.items()]
+    header = f"{'case,' if case else ''}{column},1_x,1_y,2_x,2_y"
+    (tmp_path / "points.csv").write_text("\n".join([header, *lines]) + "\n")
+    dataset, problems = read_dataset(tmp_path)
+    assert problems == []
+    assert paths
+    assert inline(dataset) == {("p" if case else "") + stem: {"1": [1, 2], "2": [3, 4]} for stem in paths}
+
+
+@pytest.mark.parametrize("word", ["NaN", "nan"])
+@pytest.mark.parametrize("wide", [False, True])
+def test_nan_is_an_empty_cell(word, wide, tmp_path):
+    volumes(tmp_path)
+    if wide:
+        text = "case,A_x_ras,A_y_ras,A_z_ras,B_x_ras,B_y_ras,B_z_ras\nann,1,2,3,#,#,#\nben,1,2,3,3,2,1\n"
+    else:
+        text = "case,landmark,x_ras,y_ras,z_ras\nann,A,1,2,3\nann,B,#,#,#\nben,A,1,2,3\nben,B,3,2,1\n"
+    read = {}
+    for cell in ("", word):
+        (tmp_path / "points.csv").write_text(text.replace("#", cell))
+        dataset, problems = read_dataset(tmp_path)
+        read[cell] = inline(dataset), [problem.message for problem in problems]
+    assert read[""] == read[word]
+    assert read[word][0]["ben"] == {"A": [1, 2, 3], "B": [3, 2, 1]}
+
+
+def test_a_payer_table_without_images_is_one_line_that_says_where_they_belong(tmp_path):
+    (tmp_path / "all.csv").write_text("3142,1,2,3,4\n3143,4,3,2,1\n")
+    with pytest.raises(UserError, match=r"no images below .*named as the first cell of each line, such as '3142'"):
+        read_dataset(tmp_path)
+
+
+def test_nan_in_a_payer_table_is_an_unknown_landmark(tmp_path):
+    pictures(tmp_path)
+    first, second = sorted(path.stem for path in tmp_path.glob("*.png"))[:2]
+    (tmp_path / "all.csv").write_text(f"{first},1,2,NaN,nan\n{second},4,3,2,1\n")
+    dataset, problems = read_dataset(tmp_path)
+    assert errors(problems) == []
+    assert {case.name: case.landmarks.status.tolist() for case in dataset.cases} == {
+        first: [PRESENT, UNKNOWN],
+        second: [PRESENT, PRESENT],
+    }
+    (tmp_path / "all.csv").write_text(f"{first},1,2,3,nan\n{second},4,3,2,1\n")
+    assert "NaN in all cells of a point" in errors(read_dataset(tmp_path)[1])[0]

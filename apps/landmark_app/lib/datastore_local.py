@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from auto_config.datasets.images import read_image
-from auto_config.errors import UserError
+from auto_config.bundle_scripts.image_header import ImageFileError
+from auto_config.bundle_scripts.image_reading import check_image
 
 from .datastore_index import new_entry
 from .errors import ClientError
@@ -74,8 +74,8 @@ class LocalLandmarkDatastore(LandmarkLabels):
         if ending.lower() not in allowed:
             raise ClientError(f"image {image_id!r} ends with {ending!r}; allowed are {', '.join(allowed)}")
         try:
-            read_image(source)
-        except UserError as error:
+            check_image(source)
+        except ImageFileError as error:
             raise ClientError(
                 f"image {image_id!r} cannot be read as an image; send a whole, valid file", 422
             ) from error

@@ -22,6 +22,7 @@ class ServerOptions:
         admin: of `model`, `reload`, `logs`, the endpoints that are switched on.
         max_upload_bytes: largest body of a request.
         max_params_bytes: largest `params` field of a form.
+        max_voxels: largest image or label of a client, in voxels of all its channels.
         inference_workers: inferences at the same time.
         inference_queue: inferences that may wait; one more is answered 429.
         check_workers: sent files that are checked at the same time.
@@ -36,6 +37,7 @@ class ServerOptions:
     admin: frozenset[str] = frozenset()
     max_upload_bytes: int = 2048 * MEGABYTE
     max_params_bytes: int = 16 * MEGABYTE
+    max_voxels: int = 2**29
     inference_workers: int = 1
     inference_queue: int = 64
     check_workers: int = 2
@@ -91,6 +93,7 @@ def read_options(conf: Mapping[str, str]) -> ServerOptions:
         admin=frozenset(admin),
         max_upload_bytes=_count(conf, "max_upload_mb", defaults.max_upload_bytes // MEGABYTE) * MEGABYTE,
         max_params_bytes=_count(conf, "max_params_mb", defaults.max_params_bytes // MEGABYTE) * MEGABYTE,
+        max_voxels=_count(conf, "max_voxels", defaults.max_voxels),
         inference_workers=_count(conf, "inference_workers", defaults.inference_workers),
         inference_queue=_count(conf, "inference_queue", defaults.inference_queue),
         check_workers=_count(conf, "check_workers", defaults.check_workers),

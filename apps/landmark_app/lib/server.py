@@ -25,6 +25,7 @@ from .limits import BodyLimit, WorkQueue
 from .ohif import ohif_router
 from .options import ServerOptions, read_options
 from .proxy import proxy_router
+from .reading_process import READING
 from .routes_admin import model_router, upkeep_router
 from .routes_auth import auth_router
 from .routes_data import image_router, label_router, session_router
@@ -57,6 +58,7 @@ def _lifespan(bounded: BoundedSessions) -> Callable[[FastAPI], AbstractAsyncCont
         task = asyncio.create_task(upkeep())
         yield
         task.cancel()
+        READING.close()
 
     return lifespan
 
@@ -72,6 +74,7 @@ def create_server(options: ServerOptions, studies: str) -> FastAPI:
         ValueError: the file of tokens is wrong.
     """
     tokens = read_tokens(options.tokens) if options.tokens else None
+    READING.most_voxels = options.max_voxels
     sessions = BoundedSessions(options.sessions, options.sessions_each, options.max_sessions_bytes)
     server = FastAPI(
         title="Landmark app", docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan(sessions)

@@ -23,6 +23,7 @@ from .control_points import TO_RAS, ControlPoint, coordinate_system, landmark_se
 from .landmark_names import quoted
 from .landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkFileError, LandmarkSet, duplicate_names
 from .markup_nodes import node_points
+from .stored_voxels import NotRegularError, open_regular
 
 MARKUPS_SCHEMA = (
     "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
@@ -288,7 +289,10 @@ def read_text(path: Path) -> str:
         LandmarkFileError: The file cannot be read or is not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with io.TextIOWrapper(open_regular(path), encoding="utf-8-sig") as stream:
+            return stream.read()
+    except NotRegularError as error:
+        raise LandmarkFileError(f"{path}: cannot be read ({error}); give a file") from error
     except OSError as error:
         reason = error.strerror or str(error)
         raise LandmarkFileError(f"{path}: cannot be read ({reason}); check the path and its permissions") from error
