@@ -430,6 +430,8 @@ def serve(
     admin_endpoints: Names | None = None,
     max_upload_mb: int | None = None,
     inference_workers: int | None = None,
+    follow_links: bool = False,
+    max_sessions_mb: int | None = None,
 ) -> int | None:
     """Serve bundles to 3D Slicer and OHIF, take corrections back and train on them.
 
@@ -450,6 +452,8 @@ def serve(
         admin_endpoints: switch on any of model, reload, logs: replace weights, load the app anew, read the log
         max_upload_mb: largest request in MB
         inference_workers: inferences at the same time
+        follow_links: serve symbolic links to images outside of the folder too
+        max_sessions_mb: what the images of all sessions together may take on disk, in MB
 
     Examples:
         auto_config serve scans --bundles my_bundles
@@ -471,6 +475,8 @@ def serve(
         admin_endpoints=admin_endpoints,
         max_upload_mb=max_upload_mb,
         inference_workers=inference_workers,
+        follow_links=follow_links,
+        max_sessions_mb=max_sessions_mb,
     )
 
 
