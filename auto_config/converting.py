@@ -44,6 +44,7 @@ def convert(
     landmarks: Sequence[str] | None = None,
     coordinates: Coordinates | None = None,
     pixel_spacing: Sequence[float] | None = None,
+    missing_value: str | None = None,
     complete: bool = False,
     allow_missing: bool = False,
     overwrite: bool = False,
@@ -61,6 +62,7 @@ def convert(
         landmarks: Names to keep, in this order; all if None.
         coordinates: What the numbers of a table are, see `read_dataset`.
         pixel_spacing: Pixel size of pictures in mm, one number or (x, y).
+        missing_value: What marks a missing point, see `read_dataset`.
         complete: Of a benchmark, only the cases with all landmarks.
         allow_missing: Convert a benchmark also where files of some cases are not there.
         overwrite: Replace `target` if it is there.
@@ -79,7 +81,12 @@ def convert(
             target,
             to=to,
             images=images,
-            given={"--landmarks": landmarks, "--coordinates": coordinates, "--pixel_spacing": pixel_spacing},
+            given={
+                "--landmarks": landmarks,
+                "--coordinates": coordinates,
+                "--pixel_spacing": pixel_spacing,
+                "--missing_value": missing_value,
+            },
             complete=complete,
             allow_missing=allow_missing,
             overwrite=overwrite,
@@ -98,6 +105,7 @@ def convert(
         landmarks=landmarks,
         coordinates=coordinates,
         pixel_spacing=pixel_spacing,
+        missing_value=missing_value,
         overwrite=overwrite,
     )
     console = Console(highlight=False)
@@ -171,6 +179,7 @@ def convert_dataset(
     landmarks: Sequence[str] | None = None,
     coordinates: Coordinates | None = None,
     pixel_spacing: float | Sequence[float] | None = None,
+    missing_value: str | None = None,
     overwrite: bool = False,
 ) -> Conversion:
     """Read a data set and write it in another format, whole or not at all.
@@ -186,6 +195,7 @@ def convert_dataset(
         landmarks: Names to keep, in this order; all if None.
         coordinates: As for `read_dataset`.
         pixel_spacing: As for `read_dataset`.
+        missing_value: As for `read_dataset`.
         overwrite: Replace `target` if it is there.
 
     Returns:
@@ -202,6 +212,7 @@ def convert_dataset(
         landmarks=landmarks,
         coordinates=coordinates,
         pixel_spacing=pixel_spacing,
+        missing_value=missing_value,
     )
     if dataset.format == "images":
         raise UserError(f"{source}: holds images but no landmarks; there is nothing to convert")

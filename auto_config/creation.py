@@ -15,8 +15,9 @@ from auto_config.datasets import Dataset, Problem, read_dataset
 from auto_config.datasets.assembly import Missing
 from auto_config.datasets.checks import Outside
 from auto_config.datasets.duplicates import leak_problems
+from auto_config.datasets.image_names import meant_name
 from auto_config.datasets.options import Coordinates
-from auto_config.datasets.tables import read_table, row_of
+from auto_config.datasets.tables import read_table, stated
 from auto_config.errors import UserError
 from auto_config.fingerprint import all_problems, digests_of, summarise
 from auto_config.inspection_problems import problem_lines
@@ -50,6 +51,7 @@ def create(
     outside: Outside = "error",
     coordinates: Coordinates | None = None,
     pixel_spacing: Sequence[float] | None = None,
+    missing_value: str | None = None,
     pretrained: str | Path | None = None,
     overwrite: bool = False,
     seed: int = 0,
@@ -79,6 +81,7 @@ def create(
         outside: what a point outside its image means.
         coordinates: what the numbers of a table are, see `read_dataset`.
         pixel_spacing: pixel size of pictures in mm, one number or (x, y).
+        missing_value: what marks a missing point, see `read_dataset`.
         pretrained: bundle whose weights the training starts from.
         overwrite: replace the bundle if it is there.
         seed: of the split and of the training.
@@ -114,6 +117,7 @@ def create(
         landmarks=landmarks,
         coordinates=coordinates,
         pixel_spacing=pixel_spacing,
+        missing_value=missing_value,
     )
     options.check(dataset.spatial_dims)
     if groups is not None:
@@ -162,11 +166,15 @@ def with_groups(dataset: Dataset, path: Path) -> Dataset:
         header, lines = read_table(path)
     except UserError as error:
         raise UserError(f"{error} (groups are a CSV with the columns case,group)") from error
+    header = [name.lower() for name in header]
     if not lines or not {"case", "group"} <= set(header):
         raise UserError(f"{path}: needs the columns case,group and at least one line below them")
-    rows = [row_of(header, values, f"{path}: line {number}") for number, values in lines]
-    groups = {row["case"]: row.get("group") or None for row in rows}
-    unknown = sorted(set(groups) - {case.name for case in dataset.cases})
+    names = {case.name for case in dataset.cases}
+    rows = [dict(zip(header, values, strict=False)) for _, values in lines]
+    cases = [row.get("case", "") for row in rows]
+    cases = [meant_name(case, names) or case for case in cases]
+    groups = {case: stated(row.get("group", "")) or None for case, row in zip(cases, rows, strict=True)}
+    unknown = sorted(set(groups) - names)
     if unknown:
         raise UserError(f"{path}: names case {unknown[0]!r}, which is not in the data set ({len(unknown)} such)")
     return replace(dataset, cases=tuple(replace(case, group=groups.get(case.name)) for case in dataset.cases))

@@ -59,6 +59,7 @@ def inspect(
     landmarks: Sequence[str] | None = None,
     coordinates: Coordinates | None = None,
     pixel_spacing: Sequence[float] | None = None,
+    missing_value: str | None = None,
     workers: int | None = None,
 ) -> int:
     """Print what a data set is, and every problem found in it.
@@ -73,6 +74,7 @@ def inspect(
         landmarks: Names to keep, in this order.
         coordinates: What the numbers of a table are, see `read_dataset`.
         pixel_spacing: Pixel size of pictures in mm, one number or (x, y).
+        missing_value: What marks a missing point, see `read_dataset`.
         workers: Processes, see `parallel.map_cases`.
 
     Returns:
@@ -95,6 +97,7 @@ def inspect(
         landmarks=landmarks,
         coordinates=coordinates,
         pixel_spacing=pixel_spacing,
+        missing_value=missing_value,
     )
     reports = inspect_cases(
         dataset, outside=outside, headers_only=headers_only, pictures=report is not None, workers=workers

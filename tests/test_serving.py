@@ -42,7 +42,7 @@ def with_monai_label(monkeypatch):
 
 def test_the_command_listens_where_it_is_told_and_uses_the_own_server():
     line = command(Path("app"), "scans", "127.0.0.1", 8001, {"bundles": "/b", "models": "a,b"})
-    assert line[:4] == [sys.executable, "-m", "monailabel.main", "start_server"]
+    assert line[:4] == [sys.executable, "-m", "landmark_app.lib.start", "start_server"]
     for words in (
         ["--app", "app"],
         ["--studies", "scans"],

@@ -69,6 +69,15 @@ def coordinate_system(value: object, path: Path) -> str:
     return system
 
 
+def ijk_to_ras(affine: np.ndarray) -> np.ndarray:
+    """(4, 4) matrix of an image's (D+1, D+1) one; a picture's world is x and y of LPS in the plane z = 0."""
+    if len(affine) == 4:
+        return affine
+    matrix = np.eye(4)
+    matrix[:2, :2], matrix[:2, 3] = affine[:2, :2], affine[:2, 2]
+    return TO_RAS["LPS"] @ matrix
+
+
 def millimetres_per_unit(unit: object, path: Path) -> float:
     """Millimetres in one unit of the file; Slicer writes a word or a coded entry."""
     word = unit

@@ -85,4 +85,5 @@ def _rater(path: Path) -> str:
 
 
 def _read(path: Path, image: Path, options: ReadOptions) -> LandmarkSet:
-    return read_landmark_file(path, image_affine=options.header([image]).affine, many=options.many)
+    affine = options.header([image]).affine
+    return read_landmark_file(path, image_affine=affine, many=options.many, system=options.slicer_system)

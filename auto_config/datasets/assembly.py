@@ -15,9 +15,11 @@ from auto_config.datasets.detect import chosen_format, detect_format, unfitting_
 from auto_config.datasets.entries import Entry, Reading, absolute, natural_key
 from auto_config.datasets.foreign import first_foreign
 from auto_config.datasets.images import Header
+from auto_config.datasets.missing_marks import parsed_missing_value, without_marks
 from auto_config.datasets.model import Case, Dataset, Problem
 from auto_config.datasets.name_checks import all_names, name_problems
 from auto_config.datasets.named_pictures import root_of
+from auto_config.datasets.option_effects import idle_options, written_systems
 from auto_config.datasets.options import Coordinates, ReadOptions
 from auto_config.datasets.patients import with_bids_groups
 from auto_config.datasets.properties import FILE_NAME as PROPERTIES_FILE
@@ -37,6 +39,7 @@ def read_dataset(
     landmarks: Sequence[str] | None = None,
     coordinates: Coordinates | None = None,
     pixel_spacing: float | Sequence[float] | None = None,
+    missing_value: str | float | None = None,
 ) -> tuple[Dataset, list[Problem]]:
     """Read a data set of any supported format.
 
@@ -49,9 +52,11 @@ def read_dataset(
         missing: Status of a name that one case's file lacks: ``"unknown"`` or ``"absent"``.
         landmarks: Names to keep, in this order; all if None. Names for a folder of images without points, whose
             cases then have `Case.landmarks` None.
-        coordinates: What the numbers of a table are, if its columns do not say it: ``"ras"``, ``"lps"``, ``"voxel"`` or
-            ``"pixel"``.
+        coordinates: What the numbers of a table or an old ``.fcsv`` are, if it does not say it: ``"ras"``, ``"lps"``,
+            ``"voxel"`` or ``"pixel"``.
         pixel_spacing: Size of a pixel of pictures in mm, one number or x and y; None for what their files say.
+        missing_value: Coordinates, as the files have them, that mark a missing point, which becomes what `missing`
+            says: ``"0"``, ``"-1,-1"``, several as ``"0/-1"``; ``"none"`` if all points are real.
 
     Returns:
         The data set, its cases in natural order of names and all with `Dataset.names`, and the problems found.
@@ -65,6 +70,7 @@ def read_dataset(
     _check_wanted(landmarks)
     given = [pixel_spacing] if isinstance(pixel_spacing, int | float) else pixel_spacing
     options = ReadOptions(coordinates, checked_pixel_spacing(given))
+    marks = parsed_missing_value(missing_value)
     row, path = detect_format(source) if format is None else chosen_format(source, format)
     if row.name == "images" and not landmarks:
         raise UserError(
@@ -85,6 +91,18 @@ def read_dataset(
     if reading.properties is not None:
         properties = reading.properties
     reading = replace(reading, names=names if reading.names is None else reading.names)
+    said = {
+        "coordinates": coordinates,
+        "missing": missing if missing != "unknown" else None,
+        "missing_value": missing_value,
+        "pixel_spacing": pixel_spacing,
+    }
+    idle = idle_options(row, reading, [name for name, value in said.items() if value is not None], source)
+    written = written_systems(row, reading, options)
+    entries, marked = without_marks(
+        reading.entries, marks, missing=missing, written=written, options=options, source=source
+    )
+    reading = replace(reading, entries=entries, problems=[*reading.problems, *idle, *marked])
     if (folder / CASE_TABLE).is_file():
         entries, problems = place_entries(folder / CASE_TABLE, reading.entries)
         reading = replace(reading, entries=entries, problems=[*reading.problems, *problems])

@@ -16,7 +16,8 @@ import numpy as np
 
 from auto_config.bundle_scripts.landmarks import duplicate_names
 from auto_config.datasets.entries import Entry, Reading
-from auto_config.datasets.images import Header, image_stem
+from auto_config.datasets.image_names import named_stem
+from auto_config.datasets.images import Header
 from auto_config.datasets.json_contents import content_of
 from auto_config.datasets.model import Problem
 from auto_config.datasets.named_pictures import NamedPictures
@@ -69,7 +70,7 @@ def read_coco(source: Path, options: ReadOptions) -> Reading:
     for number, (image_id, image) in enumerate(zip(ids, images, strict=True), start=1):
         where = f"{source}: image {number}"
         name = image.get("file_name")
-        case = image_stem(Path(name)) if isinstance(name, str) else None
+        case = named_stem(name) if isinstance(name, str) else None
         try:
             if image_id in repeated:
                 raise UserError(f"{where}: id {shown(image_id)} occurs more than once; give each image its own")
@@ -162,7 +163,7 @@ def _entry(  # noqa: PLR0917 - all that a case is made of
     }
     split, fold, group = placement(extra, where)
     return Entry(
-        name=image_stem(Path(str(image.get("case") or paths[0]))),
+        name=named_stem(str(image.get("case") or paths[0].name)),
         image=paths,
         landmarks=landmark_set(rows, spatial_dims=2, many=options.many, where=where),
         label=where,

@@ -12,6 +12,7 @@ from auto_config.bundle_scripts.landmarks import LandmarkSet
 from auto_config.datasets.images import image_stem
 from auto_config.datasets.model import Problem
 from auto_config.datasets.properties import Properties
+from auto_config.datasets.tables import System
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Reading:
             can.
         spatial_dims: Number D of coordinates of a point, 2 or 3.
         pixel_spacing: Pixel size (x, y) in mm of pictures, if the source itself declares it.
+        written: What the numbers in the source are; None for what is usual for the format.
     """
 
     entries: list[Entry]
@@ -59,6 +61,7 @@ class Reading:
     properties: Properties | None = None
     spatial_dims: int = 3
     pixel_spacing: tuple[float, float] | None = None
+    written: frozenset[System] | None = None
 
 
 def absolute(path: Path) -> Path:

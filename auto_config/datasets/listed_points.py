@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from auto_config.datasets.entries import Entry, Reading, absolute
+from auto_config.datasets.image_names import named_stem
 from auto_config.datasets.images import Header, image_stem
 from auto_config.datasets.model import Problem
 from auto_config.datasets.named_pictures import NamedPictures
@@ -50,7 +51,7 @@ def read_listed(source: Path, listed: Iterable[Listed], options: ReadOptions) ->
     named: set[Path] = set()
     for one in listed:
         name = one.names[0] if one.names else None
-        case = image_stem(Path(name.replace("\\", "/"))) if isinstance(name, str) else None
+        case = named_stem(name) if isinstance(name, str) else None
         try:
             found = (pictures.find(name, one.where, one.what) for name in one.names or (None,))
             path = next((path for path in found if path is not None), None)

@@ -20,9 +20,17 @@ from auto_config.datasets.options import ReadOptions
 from auto_config.datasets.target import Target
 
 
-def _read(path: Path, image: Path, spatial_dims: int, options: ReadOptions) -> LandmarkSet:
-    affine = options.header([image]).affine if _is_ijk(path) else None
-    return read_landmark_file(path, spatial_dims=spatial_dims, image_affine=affine, many=options.many)
+def read_slicer_file(path: Path, image: Path, spatial_dims: int, options: ReadOptions) -> LandmarkSet:
+    """Read a ``.mrk.json``, ``.fcsv`` or inline ``.json``; the image is opened only where points are in its voxels.
+
+    Raises:
+        LandmarkFileError: The file is wrong.
+        UserError: The image is needed and cannot be read.
+    """
+    # A Markups file says its system itself.
+    system = options.slicer_system if path.name.lower().endswith(".fcsv") else None
+    affine = options.header([image]).affine if system == "IJK" or _is_ijk(path) else None
+    return read_landmark_file(path, spatial_dims=spatial_dims, image_affine=affine, many=options.many, system=system)
 
 
 def _is_ijk(path: Path) -> bool:
@@ -50,10 +58,10 @@ def _is_markups(path: Path) -> bool:
     return content_of(path) == "markups"
 
 
-MARKUPS = CaseFiles((".mrk.json",), _read, _any, raters=True)
-FCSV = CaseFiles((".fcsv",), _read, _any, raters=True)
+MARKUPS = CaseFiles((".mrk.json",), read_slicer_file, _any, raters=True)
+FCSV = CaseFiles((".fcsv",), read_slicer_file, _any, raters=True)
 # Beside images a .json may be anything; one that Slicer saved is known by its content.
-INLINE = CaseFiles((".json",), _read, _is_inline, is_beside=_is_markups, raters=True)
+INLINE = CaseFiles((".json",), read_slicer_file, _is_inline, is_beside=_is_markups, raters=True)
 
 
 def write_markups_folder(target: Target) -> None:

@@ -7,10 +7,11 @@ The file lies beside the pictures, above them, or in ``annotations/`` of a folde
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from auto_config.datasets.case_files import find_images
 from auto_config.datasets.entries import absolute
+from auto_config.datasets.image_names import ImageNames, local_path, without_zeros
 from auto_config.datasets.images import is_image
 from auto_config.datasets.points import shown
 from auto_config.errors import UserError
@@ -60,18 +61,13 @@ class NamedPictures:
         """
         if not isinstance(name, str) or not name or not name.isprintable():
             raise UserError(f"{where}: {what} is {shown(name)}; give the name of its picture")
-        for folder in (self.source.parent, self.root):
-            try:
-                if is_image(folder / name):
-                    return absolute(folder / name)
-            except OSError:  # noqa: PERF203 - a name that is too long for a file
-                return None
-        parts = PurePosixPath(name.replace("\\", "/")).parts
-        found = [path for path in self.files if path.name == parts[-1:][0]] if parts else []
-        for count in range(len(parts), 1, -1):
-            if longer := [path for path in found if path.parts[-count:] == parts[-count:]]:
-                found = longer
-                break
+        try:
+            direct = local_path(self.source.parent, name)
+            if is_image(direct):
+                return absolute(direct)
+        except OSError:  # a name that is too long for a file
+            return None
+        found = [path for path in ImageNames(self.files, self.root).find(name) if not without_zeros(name, path)]
         own = [path for path in found if self.source.stem.endswith(f"_{path.parent.name}")]
         found = own if len(found) > 1 and own else found
         if len(found) > 1:

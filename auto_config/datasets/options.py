@@ -38,6 +38,12 @@ class ReadOptions:
         if self.coordinates is not None and self.coordinates not in get_args(Coordinates):
             raise UserError(f"--coordinates is {self.coordinates!r}; allowed are {', '.join(get_args(Coordinates))}")
 
+    @property
+    def slicer_system(self) -> str | None:
+        """`coordinates` as Slicer calls it: ``RAS``, ``LPS`` or ``IJK``."""
+        words = {"ras": "RAS", "lps": "LPS", "voxel": "IJK", "pixel": "IJK"}
+        return None if self.coordinates is None else words[self.coordinates]
+
     def header(self, image: Sequence[Path]) -> Header:
         """The header of an image, with the pixel size that was given.
 

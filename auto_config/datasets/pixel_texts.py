@@ -2,7 +2,8 @@
 
 ISBI 2015: lines ``x,y`` (also with blanks), one for each landmark, then lines of classes, which have no second number
 and are passed over. Payer: lines ``case,x1,y1,x2,y2,...`` (in volumes ``x1,y1,z1,...``) without a header. Landmarks are
-called by their number, from 1 on. The numbers are indices of pixels, the centre of the first one at 0.
+called by their number, from 1 on; one whose numbers are all NaN is unknown. The numbers are indices of pixels, the
+centre of the first one at 0.
 
 300-W (``.pts``): ``version: 1``, ``n_points: 68``, then lines ``x y`` in braces. Its authors say that the first pixel
 is 1, 1 ("the matlab convention"), so that 1 is taken off.
@@ -20,11 +21,21 @@ from auto_config.bundle_scripts.landmark_files import read_text
 from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet
 from auto_config.datasets.case_files import CaseFiles, find_images
 from auto_config.datasets.entries import Entry, Reading, absolute
+from auto_config.datasets.image_names import ImageNames, without_zeros, zeros_problem
 from auto_config.datasets.images import image_stem
 from auto_config.datasets.model import Problem
-from auto_config.datasets.options import ReadOptions, voxel_to_world
+from auto_config.datasets.options import ReadOptions
 from auto_config.datasets.points import Value, landmark_set, numbers
-from auto_config.datasets.tables import read_table
+from auto_config.datasets.tables import (
+    PointColumns,
+    System,
+    read_delimited,
+    resolved_system,
+    stated,
+    to_world,
+    with_decimal_point,
+    with_decimal_points,
+)
 from auto_config.errors import UserError
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
@@ -41,7 +52,7 @@ def _lines(path: Path) -> list[list[str]]:
         text = read_text(path)
     except LandmarkFileError as error:
         raise UserError(str(error)) from error
-    parts = [[part for part in re.split(r"[,;\s]+", line.strip()) if part] for line in text.split("\n")]
+    parts = [_parts(line.strip()) for line in text.split("\n")]
     points = [number for number, line in enumerate(parts, start=1) if len(line) > 1]
     for number, line in enumerate(parts[: points[-1] if points else 0], start=1):
         if len(line) == 1:
@@ -49,10 +60,20 @@ def _lines(path: Path) -> list[list[str]]:
     return [line for line in parts if len(line) > 1]
 
 
+def _parts(line: str) -> list[str]:
+    """The numbers of a line; ``45,5;35`` are two of them with a decimal comma, as are ``45,5 35,25``."""
+    for separator, least in ((";", 1), (None, 2)):
+        fields = [with_decimal_point(field.strip()) for field in line.split(separator)]
+        commas = sum("," in field for field in line.split(separator))
+        if len(fields) == 2 and commas >= least and not any("," in field or not field for field in fields):
+            return fields
+    return [part for part in re.split(r"[,;\s]+", line) if part]
+
+
 def is_isbi_text(path: Path) -> bool:
-    """Whether a text begins with two numbers."""
+    """Whether a text begins with two numbers; points of NaN before them are passed over."""
     try:
-        lines = _lines(path)
+        lines = [line for line in _lines(path) if any(map(stated, line))]
     except UserError:
         return False
     return bool(lines) and len(lines[0]) == 2 and all(map(_NUMBER.fullmatch, lines[0]))
@@ -66,12 +87,12 @@ def read_isbi_text(path: Path, image: Path, spatial_dims: int, options: ReadOpti
     """
     if spatial_dims != 2:
         raise UserError(f"{path}: has points in pixels, the image {image.name} is a volume; give pictures")
-    pixels = []
+    pixels: list[list[float] | None] = []
     for number, line in enumerate(_lines(path), start=1):
         where = f"{path}: landmark {number}"
         if len(line) != 2:
             raise UserError(f"{where} has {len(line)} numbers; give x and y in pixels")
-        pixels.append(numbers(line, where, "give x and y in pixels"))
+        pixels += _points_or_unknown(line, 2, where)
     return _numbered(pixels, image, 2, options, str(path))
 
 
@@ -122,10 +143,10 @@ PTS = CaseFiles((".pts",), read_pts, is_pts)
 def is_payer_csv(path: Path) -> bool:
     """Whether a table has no header but a name and numbers, some of them perhaps NaN, in its first line."""
     try:
-        first, _ = read_table(path)
+        first, _, delimiter = read_delimited(path)
     except UserError:
         return False
-    known = [text for text in first[1:] if text.lower() != "nan"]
+    known = [text if delimiter == "," else with_decimal_point(text) for text in first[1:] if stated(text)]
     return len(first) > 2 and bool(known) and all(map(_NUMBER.fullmatch, known))
 
 
@@ -135,29 +156,33 @@ def read_payer_csv(source: Path, options: ReadOptions) -> Reading:
     Raises:
         UserError: The table cannot be read.
     """
-    first, lines = read_table(source)
+    first, lines, delimiter = read_delimited(source)
+    lines = with_decimal_points([(1, first), *lines], range(1, len(first)), delimiter, source)
     _, files = find_images(source.parent, source.parent)
     if not files:
         raise UserError(
-            f"{source}: there are no images below {source.parent}; put the images of its {len(lines) + 1} lines there, "
+            f"{source}: there are no images below {source.parent}; put the images of its {len(lines)} lines there, "
             f"named as the first cell of each line, such as {first[0][:60]!r}"
         )
     dims = options.spatial_dims(files)
-    by_stem: dict[str, list[Path]] = {}
-    for path in files:
-        by_stem.setdefault(image_stem(path), []).append(path)
-    reading = Reading([], [], spatial_dims=dims)
+    images = ImageNames(files, source.parent)
+    shortened: list[tuple[str, Path]] = []
+    mentioned: set[Path] = set()
+    columns = PointColumns(tuple(range(dims)), None)
+    system = resolved_system(columns, options.coordinates or "voxel", source)
+    reading = Reading([], [], spatial_dims=dims, written=frozenset({system}))
     seen: set[str] = set()
-    for number, (case, *texts) in [(1, first), *lines]:
+    for number, (case, *texts) in lines:
         where = f"{source}: line {number}"
         try:
             if case in seen:
                 raise UserError(f"{where}: case {case!r} occurs twice; keep one of the lines")
             seen.add(case)
+            candidates = images.find(case)
+            mentioned.update(map(absolute, candidates))
             if not texts or len(texts) % dims:
                 raise UserError(f"{where}: has {len(texts)} numbers, which is no multiple of {dims}; complete the line")
             values = _points_or_unknown(texts, dims, where)
-            candidates = by_stem.get(case, [])
             if len(candidates) > 1:
                 listed = " and ".join(str(path.relative_to(source.parent)) for path in candidates)
                 raise UserError(f"{where}: case {case!r} fits several images, {listed}; keep one")
@@ -167,14 +192,17 @@ def read_payer_csv(source: Path, options: ReadOptions) -> Reading:
                 )
                 reading.problems.append(Problem("warning", message, case or None))
                 continue
-            landmarks = _numbered(values, candidates[0], dims, options, where)
-            reading.entries.append(Entry(case, (absolute(candidates[0]),), landmarks, where))
+            image = absolute(candidates[0])
+            shortened += [(case, image)] if without_zeros(case, image) else []
+            landmarks = _numbered(values, image, dims, options, where, system)
+            reading.entries.append(Entry(image_stem(image), (image,), landmarks, where))
         except UserError as error:
             reading.problems.append(Problem("error", str(error), case or None))
-    for stem, paths in by_stem.items():
-        if stem not in seen:
-            message = f"{paths[0]}: no line in {source.name} names this image; add it, until then it is left out"
-            reading.problems.append(Problem("warning", message, stem))
+    reading.problems.extend(zeros_problem(shortened, source))
+    for path in files:
+        if absolute(path) not in mentioned:
+            message = f"{path}: no line in {source.name} names this image; add it, until then it is left out"
+            reading.problems.append(Problem("warning", message, image_stem(path)))
     return reading
 
 
@@ -182,16 +210,21 @@ def _points_or_unknown(texts: list[str], dims: int, where: str) -> list[list[flo
     """The points of a line; one whose cells are all NaN is None, it is unknown."""
     advice = "give a number in each cell, or NaN in all cells of a point that is unknown"
     points = [texts[start : start + dims] for start in range(0, len(texts), dims)]
-    return [None if all(text.lower() == "nan" for text in point) else numbers(point, where, advice) for point in points]
+    return [numbers(point, where, advice) if "" in point or any(map(stated, point)) else None for point in points]
 
 
-def _numbered(
-    voxels: Sequence[list[float] | None], image: Path, dims: int, options: ReadOptions, where: str
+def _numbered(  # noqa: PLR0917 - a line, and how it is read
+    points: Sequence[list[float] | None],
+    image: Path,
+    dims: int,
+    options: ReadOptions,
+    where: str,
+    system: System = "voxel",
 ) -> LandmarkSet:
-    """Points in voxels as landmarks called 1, 2, ..."""
-    header = options.header([image])
+    """Points as landmarks called 1, 2, ..."""
+    header = options.header([image]) if system == "voxel" else None
     rows: list[tuple[str, Value]] = [
-        (str(number), "unknown" if point is None else voxel_to_world(header, np.array([point]))[0].tolist())
-        for number, point in enumerate(voxels, start=1)
+        (str(number), "unknown" if point is None else to_world(np.array([point]), system, header)[0].tolist())
+        for number, point in enumerate(points, start=1)
     ]
     return landmark_set(rows, spatial_dims=dims, where=where)

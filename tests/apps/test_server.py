@@ -11,7 +11,7 @@ import pytest
 import torch
 from landmark_app.lib.errors import ClientError
 from landmark_app.lib.images import check_self_contained
-from landmark_app.lib.limits import InferenceQueue
+from landmark_app.lib.limits import WorkQueue
 from landmark_app.lib.options import ServerOptions, read_options
 from tiny_app import tiny_servers, write_image
 
@@ -290,7 +290,7 @@ def test_no_more_than_allowed_run_and_wait():
     async def crowd():
         import threading
 
-        queue = InferenceQueue(workers=2, waiting=1)
+        queue = WorkQueue("inferences", workers=2, waiting=1)
         go, running, most, lock = threading.Event(), [0], [0], threading.Lock()
 
         def work():

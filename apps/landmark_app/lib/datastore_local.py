@@ -29,6 +29,7 @@ class LocalLandmarkDatastore(LandmarkLabels):
         extensions: Patterns of the images' file names.
         auto_reload: Whether to watch the folder for new images.
         read_only: Whether to leave MONAI Label's list of images as it is.
+        follow_links: Whether links to files outside of the folder are images and labels.
     """
 
     def __init__(
@@ -40,10 +41,12 @@ class LocalLandmarkDatastore(LandmarkLabels):
         extensions: Sequence[str],
         auto_reload: bool = False,
         read_only: bool = False,
+        follow_links: bool = False,
     ) -> None:
         super().__init__(
             bundles=bundles,
             many=many,
+            follow_links=follow_links,
             datastore_path=folder,
             extensions=list(extensions),
             auto_reload=auto_reload,

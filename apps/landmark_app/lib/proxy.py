@@ -39,6 +39,11 @@ _WADO = re.compile(
 _STOW = re.compile(rf"studies(/{_UID})?")
 _QUERY_NAME = re.compile(r"[A-Za-z0-9]{1,64}([.,][A-Za-z0-9]{1,64}){0,8}")
 _PASSED_ON = ("content-type", "content-encoding", "content-length", "etag", "last-modified")
+# What DICOMweb answers with (PS3.18), as far as viewers ask for it. No page, no script, no drawing that may hold one.
+_TYPES = frozenset(
+    ("application/dicom", "application/dicom+json", "application/json", "application/octet-stream", "multipart/related")
+)
+_PICTURES = re.compile(r"(image|video)/(jpeg|png|gif|webp|jp2|jpx|jls|jphc|jxl|dicom-rle|x-jls|x-dicom-rle|mpeg|mp4)")
 CHUNK = 2**18
 
 
@@ -85,6 +90,25 @@ def _login(root: str) -> tuple[dict[str, str], tuple[str, str] | None]:
     return {}, (user, password) if user and password else None
 
 
+def _is_data(content_type: str) -> bool:
+    """Whether an answer of this type is one of DICOMweb that a browser takes for nothing else."""
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind in _TYPES or _PICTURES.fullmatch(kind) is not None
+
+
+def _is_empty(reply: requests.Response) -> bool:
+    return reply.status_code == 204 or reply.headers.get("content-length") == "0"
+
+
+def _no_data(status: int) -> ClientError:
+    """The error for an answer of another type, such as the page with which most servers say that something failed."""
+    if status in {401, 403, 407}:
+        return ClientError("the DICOMweb server does not let this server in", 502)
+    if status >= 400:
+        return ClientError(f"the DICOMweb server answers with the status {status}", status if status < 500 else 502)
+    return ClientError("the DICOMweb server answers with a type that is not of DICOMweb", 502)
+
+
 def _forward(url: str, request: Request, body: IO[bytes] | None) -> Response:
     """Ask the PACS, and pass its answer on as it comes. Blocks."""
     headers, auth = _login(url)
@@ -118,6 +142,9 @@ def _forward(url: str, request: Request, body: IO[bytes] | None) -> Response:
         finally:
             reply.close()
 
+    if not _is_data(reply.headers.get("content-type", "")) and not _is_empty(reply):
+        reply.close()
+        raise _no_data(reply.status_code)
     passed = {name: value for name, value in reply.headers.items() if name.lower() in _PASSED_ON}
     return StreamingResponse(parts(), status_code=reply.status_code, headers=passed)
 
