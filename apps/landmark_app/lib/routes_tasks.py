@@ -151,6 +151,7 @@ def infer_router(options: ServerOptions, bounded: BoundedSessions) -> APIRouter:
         session_id: str = "",
         output: Output = Output.ALL,
     ) -> Any:
+        queue.refuse_if_full(request)
         form = await read_form(request, options.max_params_bytes)
         app = await run_in_threadpool(app_instance)
         inference = await run_in_threadpool(_Inference, app, bounded, model, image, session_id, form)
