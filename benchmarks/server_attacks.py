@@ -186,8 +186,8 @@ def half_open(server: Server) -> None:
         with contextlib.suppress(OSError):
             client.sendall((b"", b"GET /info/ HTTP/1.1\r\nHost: 127", head)[number % 3])
         held.append(client)
-    server.over.wait()
     server.statuses["opened"] += len(held)
+    server.over.wait()
     for client in held:
         client.close()
 
@@ -199,11 +199,11 @@ def slow_bodies(server: Server) -> None:
         client = server.connect()
         client.sendall(b"PUT /session/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n\r\n")
         held.append(client)
+    server.statuses["opened"] += len(held)
     while not server.over.wait(0.5):
         for client in held:
             with contextlib.suppress(OSError):
                 client.sendall(b"x")
-    server.statuses["opened"] += len(held)
 
 
 def links(server: Server) -> None:
@@ -308,6 +308,7 @@ def measure(server: Server, attack: Callable[[Server], None], seconds: float) ->
         latencies.append(info_ms(server.port))
         most = max(most, server.memory())
         time.sleep(0.05)
+    statuses = {str(status): count for status, count in server.statuses.most_common()}
     # Stopped while the attack runs.
     processes = server.processes()
     begin = time.monotonic()
@@ -323,7 +324,7 @@ def measure(server: Server, attack: Callable[[Server], None], seconds: float) ->
         "infos": len(latencies),
         "growth_mb": round((most - before) / MEGABYTE),
         "sigterm_s": round(stopped, 1),
-        "statuses": {str(status): count for status, count in server.statuses.most_common()},
+        "statuses": statuses,
     }
 
 

@@ -130,6 +130,7 @@ def test_more_connections_than_there_may_be(port):
 
     async def run():
         slow = await opened(port, b"GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        await asyncio.sleep(0.3)
         silent = [await opened(port) for _ in range(100)]
         answers = []
         for _ in range(5):
@@ -145,7 +146,7 @@ def test_more_connections_than_there_may_be(port):
 
 def test_all_connections_in_use(port):
     async def run():
-        busy = [await opened(port, b"GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") for _ in range(20)]
+        busy = [await opened(port, b"GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") for _ in range(40)]
         await asyncio.sleep(0.5)
         reader, _ = await opened(port)
         _, refused = await until_closed(reader)

@@ -265,3 +265,18 @@ def test_links_among_the_labels(folder, tmp_path):
     assert not (folder / "labels/final/a.mrk.json").is_symlink()
     assert (secret / "a.mrk.json").read_bytes() == before
     assert opened(folder, follow_links=True).get_label_uri("a", "linked") == str(folder / "labels/linked/a.mrk.json")
+
+
+def test_a_body_without_a_file_is_small(servers):
+    """It is read into memory and parsed at once."""
+    for method, path in [
+        ("POST", "/activelearning/first"),
+        ("POST", "/train/tiny"),
+        ("POST", "/batch/infer/tiny"),
+        ("PUT", "/datastore/image/info?image=case0"),
+        ("POST", "/auth/token"),
+        ("POST", "/missing"),
+    ]:
+        for kind in ("application/json", "multipart/form-data; boundary=x", "text/plain"):
+            answer = servers.ours.request(method, path, content=b" " * (3 * 2**20), headers={"Content-Type": kind})
+            assert is_refusal(answer, 413), (path, kind)

@@ -192,3 +192,27 @@ def test_a_page_of_the_pacs_is_not_passed_on(pacs, kind):  # noqa: F811
 def test_a_failure_in_words_of_dicomweb_is_passed_on(pacs):  # noqa: F811
     answer = client(pacs[0]).get("/proxy/dicom/qido/studies?status=409")
     assert (answer.status_code, answer.json()) == (409, [{"a": 1}])
+
+
+def test_a_pacs_that_does_not_answer_holds_up_nobody_else(tmp_path):
+    """Its requests have threads of their own, as `/info/` has."""
+    import socket
+    import threading
+    import time
+
+    from tiny_app import tiny_servers
+
+    with socket.create_server(("127.0.0.1", 0)) as silent, tiny_servers(tmp_path) as servers:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/root"
+        with servers.client(servers.server()) as waiting:
+            pass
+        asked = client(address)
+        threads = [
+            threading.Thread(target=asked.get, args=["/proxy/dicom/qido/studies"], daemon=True) for _ in range(60)
+        ]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.5)
+        begin = time.monotonic()
+        assert waiting.get("/info/").status_code == 200
+        assert time.monotonic() - begin < 20

@@ -25,6 +25,7 @@ class Bounds:
 
     Args:
         connections: at the same time; one more takes the place of the one that waits longest for its client.
+        least_seconds: that each has, until there are twice as many.
         head_seconds: for the head of a request, from the opening of the connection or the end of the answer before.
         body_seconds: in each such period `body_bytes` of a body must come, and something of an answer must be taken.
         body_bytes: see there.
@@ -38,6 +39,7 @@ class Bounds:
     body_bytes: int = 16 * 1024
     refused_seconds: float = 10.0
     look_seconds: float = 1.0
+    least_seconds: float = 3.0
 
 
 @dataclass
@@ -85,7 +87,11 @@ class BoundedProtocol(H11Protocol):
     def _make_room(self) -> None:
         if len(self.connections) <= self.bounds.connections:
             return
-        victim = waits_longest(one for one in self.connections if isinstance(one, BoundedProtocol))
+        # A busy server has not read yet what clients of a moment ago have sent.
+        full = len(self.connections) > 2 * self.bounds.connections
+        latest = self.loop.time() - (0.0 if full else self.bounds.least_seconds)
+        found = (one for one in self.connections if isinstance(one, BoundedProtocol))
+        victim = waits_longest(one for one in found if one.progress.since <= latest)
         if victim is None:
             return
         if not victim.progress.received:

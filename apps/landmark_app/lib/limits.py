@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import TypeVar
@@ -21,23 +22,26 @@ CLIENT_GONE = 499
 _SECONDS_BETWEEN_LOOKS = 0.5
 
 
+_TAKES_FILES = re.compile(r"/(datastore/?|datastore/(image|label)|session/?|(infer|model|proxy)/.*)", re.DOTALL)
 _ALL_TOO_LARGE = "clients send more at the moment than this server takes at once; try again in a moment"
 
 
 def _too_large(limit: int) -> str:
-    return f"the request is larger than {limit / 2**20:g} MB; the server's option max_upload_mb allows more"
+    return f"the request is larger than {limit / 2**20:g} MB; max_upload_mb and max_params_mb of the server allow more"
 
 
 class BodyLimit:
     """ASGI middleware: a body of more than `max_bytes` is answered 413, and 429 if all take more than `max_total`.
 
     What the header Content-Length announces is refused before anything is read; a body without that header, or longer
-    than it, is refused at the first byte too many. What was received of a request counts until its answer.
+    than it, is refused at the first byte too many. What was received of a request counts until its answer. Where no
+    file is sent, a body is read into memory and parsed at once, so it may have `max_plain` bytes only.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, max_total: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, max_total: int, max_plain: int) -> None:
         self.app = app
         self.max_bytes = max_bytes
+        self.max_plain = max_plain
         self.max_total = max_total
         self.total = 0
 
@@ -51,8 +55,9 @@ class BodyLimit:
             await error_response(400, "the header Content-Length is no number")(scope, receive, send)
             return
         size = int(announced) if len(announced) < 20 else math.inf
-        if size > self.max_bytes:
-            await error_response(413, _too_large(self.max_bytes))(scope, receive, send)
+        limit = self.max_bytes if _TAKES_FILES.fullmatch(scope["path"]) else min(self.max_plain, self.max_bytes)
+        if size > limit:
+            await error_response(413, _too_large(limit))(scope, receive, send)
             return
         if self.total + size > self.max_total:
             await error_response(429, _ALL_TOO_LARGE, {"Retry-After": "5"})(scope, receive, send)
@@ -66,8 +71,8 @@ class BodyLimit:
             received += size
             self.total += size
             # FastAPI lets this class alone pass through its reading of a form.
-            if received > self.max_bytes:
-                raise HTTPException(413, _too_large(self.max_bytes))
+            if received > limit:
+                raise HTTPException(413, _too_large(limit))
             if self.total > self.max_total:
                 raise HTTPException(429, _ALL_TOO_LARGE)
             return message
@@ -111,9 +116,8 @@ class WorkQueue:
         Raises:
             ClientError: status 429, when as many as allowed run and wait already; 499, the client is gone.
         """
-        account = account_of(request).name if request is not None else ""
-        if self.running + len(self.line) >= self.places or self.accounts[account] >= self.each:
-            raise ClientError(f"too many {self.what} run or wait already; try again in a moment", 429)
+        self.refuse_if_full(request)
+        account = _name(request)
         turn = anyio.Event()
         self.line.append(turn)
         self.accounts[account] += 1
@@ -131,6 +135,15 @@ class WorkQueue:
                 del self.accounts[account]
             self._next()
 
+    def refuse_if_full(self, request: Request | None) -> None:
+        """Nothing, where there is a place for one more of an account; before a request costs anything.
+
+        Raises:
+            ClientError: status 429, there is none.
+        """
+        if self.running + len(self.line) >= self.places or self.accounts[_name(request)] >= self.each:
+            raise ClientError(f"too many {self.what} run or wait already; try again in a moment", 429)
+
     def _next(self) -> None:
         while self.line and self.running < self.workers:
             self.line.popleft().set()
@@ -142,3 +155,7 @@ class WorkQueue:
                 await turn.wait()
             if request is not None and await request.is_disconnected():
                 raise ClientError("the client is gone", CLIENT_GONE)
+
+
+def _name(request: Request | None) -> str:
+    return account_of(request).name if request is not None else ""

@@ -36,7 +36,7 @@ class ServerOptions:
     cors_origins: tuple[str, ...] = ()
     admin: frozenset[str] = frozenset()
     max_upload_bytes: int = 2048 * MEGABYTE
-    max_params_bytes: int = 16 * MEGABYTE
+    max_params_bytes: int = 2 * MEGABYTE
     max_voxels: int = 2**29
     inference_workers: int = 1
     inference_queue: int = 64

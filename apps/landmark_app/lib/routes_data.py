@@ -104,11 +104,15 @@ def _save_label(
     return {**(app.on_save_label(image, label) or {}), "image": image, "label": label}
 
 
-def _with_user(request: Request, form: FormData, name: str) -> dict[str, Any]:
-    """The JSON object of a field, with who sent it."""
-    given = parse_params(field(form, name))
-    check_info(given)
-    return {**given, "user": account_of(request).name}
+async def _with_user(request: Request, form: FormData, name: str) -> dict[str, Any]:
+    """The JSON object of a field, with who sent it; parsed off the event loop, of which it may take long."""
+
+    def parse() -> dict[str, Any]:
+        given = parse_params(field(form, name))
+        check_info(given)
+        return {**given, "user": account_of(request).name}
+
+    return await run_in_threadpool(parse)
 
 
 def image_router(options: ServerOptions, writing: threading.Lock, checks: WorkQueue) -> APIRouter:
@@ -126,8 +130,9 @@ def image_router(options: ServerOptions, writing: threading.Lock, checks: WorkQu
     @router.put("/", dependencies=read)
     @router.put("/image", dependencies=read)
     async def add(request: Request, image: str = "") -> Any:
+        checks.refuse_if_full(request)
         form = await read_form(request, options.max_params_bytes)
-        upload, params = file_field(form, "file"), _with_user(request, form, "params")
+        upload, params = file_field(form, "file"), await _with_user(request, form, "params")
         return await checks.run(lambda: _add_image(upload, image, params, writing), request)
 
     @router.delete("/", dependencies=remove)
@@ -152,7 +157,7 @@ def image_router(options: ServerOptions, writing: threading.Lock, checks: WorkQu
     @router.put("/image/info", dependencies=read)
     async def update_info(request: Request, image: str) -> Any:
         form = await read_form(request, options.max_params_bytes)
-        given = _with_user(request, form, "info")
+        given = await _with_user(request, form, "info")
         await run_in_threadpool(require_image, _store(), image_id(image))
         return await run_in_threadpool(_locked, writing, lambda: _store().update_image_info(image, given))
 
@@ -179,8 +184,9 @@ def label_router(options: ServerOptions, writing: threading.Lock, checks: WorkQu
 
     @router.put("/label", dependencies=read)
     async def save(request: Request, image: str, tag: str = "final") -> Any:
+        checks.refuse_if_full(request)
         form = await read_form(request, options.max_params_bytes)
-        upload, params = file_field(form, "label"), _with_user(request, form, "params")
+        upload, params = file_field(form, "label"), await _with_user(request, form, "params")
         return await checks.run(lambda: _save_label(upload, image, tag, params, writing), request)
 
     @router.delete("/label", dependencies=remove)
@@ -205,7 +211,7 @@ def label_router(options: ServerOptions, writing: threading.Lock, checks: WorkQu
 
     async def update(request: Request, label: str, its_tag: str, name: str) -> Any:
         form = await read_form(request, options.max_params_bytes)
-        given = _with_user(request, form, name)
+        given = await _with_user(request, form, name)
         await run_in_threadpool(_known_label, label, its_tag)
         return await run_in_threadpool(_locked, writing, lambda: _store().update_label_info(label, its_tag, given))
 
@@ -252,6 +258,7 @@ def session_router(options: ServerOptions, bounded: BoundedSessions, checks: Wor
     async def create(request: Request, uncompress: bool = False, expiry: int = 0) -> Any:
         if uncompress:
             raise ClientError("archives are not unpacked here; send one volume as .nii.gz, .nii, .nrrd or .mha")
+        checks.refuse_if_full(request)
         form = await read_form(request, options.max_params_bytes)
         upload, account = file_field(form, "files"), account_of(request).name
         return await checks.run(lambda: create_session(upload, expiry, account), request)

@@ -12,7 +12,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import anyio
 import torch
+from anyio import to_thread
 from fastapi import APIRouter, BackgroundTasks, Depends, Request
 from monailabel.endpoints.infer import send_response
 from monailabel.interfaces.app import MONAILabelApp
@@ -41,6 +43,7 @@ from .uploads import ending, field, file_field, on_disk, read_form
 Params = dict[str, Any] | None
 
 _SECONDS_TO_END = 10
+INFO_THREADS = 4
 
 
 class Output(str, Enum):
@@ -63,12 +66,13 @@ def _named(kind: str, name: str, known: dict[str, Any]) -> Any:
 
 
 def info_router() -> APIRouter:
-    """What the app is and has. Clients ask often, so it must never wait for an inference."""
+    """What the app is and has. Clients ask often, so it never waits for an inference, nor for a thread of others."""
     router = APIRouter(dependencies=[Depends(needs(Role.ANNOTATE))])
+    threads = anyio.CapacityLimiter(INFO_THREADS)
 
     @router.get("/info/")
-    def info() -> Any:
-        return jsonable(app_instance().info())
+    async def info() -> Any:
+        return await to_thread.run_sync(lambda: jsonable(app_instance().info()), limiter=threads)
 
     return router
 
@@ -147,6 +151,7 @@ def infer_router(options: ServerOptions, bounded: BoundedSessions) -> APIRouter:
         session_id: str = "",
         output: Output = Output.ALL,
     ) -> Any:
+        queue.refuse_if_full(request)
         form = await read_form(request, options.max_params_bytes)
         app = await run_in_threadpool(app_instance)
         inference = await run_in_threadpool(_Inference, app, bounded, model, image, session_id, form)

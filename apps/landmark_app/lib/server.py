@@ -40,6 +40,7 @@ from .routes_tasks import (
 from .sessions import SECONDS_BETWEEN_LOOKS, BoundedSessions
 
 CHECKS_WAITING, CHECKS_EACH = 64, 32
+ROOM_FOR_FORM = 64 * 1024
 
 
 def _lifespan(bounded: BoundedSessions) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
@@ -116,7 +117,12 @@ def create_server(options: ServerOptions, studies: str) -> FastAPI:
             allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["Authorization", "Content-Type"],
         )
-    server.add_middleware(BodyLimit, max_bytes=options.max_upload_bytes, max_total=options.max_total_bytes)
+    server.add_middleware(
+        BodyLimit,
+        max_bytes=options.max_upload_bytes,
+        max_total=options.max_total_bytes,
+        max_plain=options.max_params_bytes + ROOM_FOR_FORM,
+    )
     server.add_middleware(SafeHeaders)
     return server
 
