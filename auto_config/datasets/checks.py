@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from auto_config.bundle_scripts.background import background_box
-from auto_config.bundle_scripts.grids import apply_affine, world_to_voxel
+from auto_config.bundle_scripts.grids import world_to_voxel
 from auto_config.bundle_scripts.image_header import PIXELS
 from auto_config.bundle_scripts.image_reading import no_place
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, LandmarkSet
@@ -22,7 +22,6 @@ Outside = Literal["error", "absent"]
 _BORDER_SLACK_VOXELS = 0.01
 _LARGEST_LIKELY_SPACING_MM = 20.0
 _SHEAR_COSINE = 1e-3
-_SMALLEST_SPREAD = 0.02
 _SAME_POINT_MM = 1e-6
 
 
@@ -221,9 +220,24 @@ def _check_points(
 
 
 def _check_outside(case: str, landmarks: LandmarkSet, header: Header, outside: Outside) -> list[Problem]:
+    what, name = outside_text(landmarks, header)
+    if not what:
+        return []
+    if outside == "absent":
+        return [Problem("warning", f"{header.path}: {what}; taken as absent", case, name, "outside")]
+    remedy = "correct the point, or use --outside absent if the field of view is cut"
+    return [Problem("error", f"{header.path}: {what}; {remedy}", case, name, "outside")]
+
+
+def outside_text(landmarks: LandmarkSet, header: Header) -> tuple[str, str | None]:
+    """Say which landmark lies outside the image, where, and how many more do.
+
+    Returns:
+        The text and the name of the landmark; an empty text and None where all lie inside.
+    """
     mask = outside_mask(landmarks, header)
     if not mask.any():
-        return []
+        return "", None
     first = int(np.flatnonzero(mask)[0])
     name = landmarks.names[first]
     point = landmarks.points[first]
@@ -233,13 +247,10 @@ def _check_outside(case: str, landmarks: LandmarkSet, header: Header, outside: O
     where = ", ".join(f"{value:.1f}" for value in point)
     frame, element = ("mm RAS", "voxel") if len(header.shape) == 3 else (header.unit, "pixel")
     subject = f"landmark {name!r} at ({where}) {frame}, {element} {np.round(voxel, 1).tolist()} of {list(header.shape)}"
-    what = f"{header.path}: {subject}, lies outside the image"
+    what = f"{subject}, lies outside the image"
     if mask.sum() > 1:
         what += f", as do {int(mask.sum()) - 1} more of the {int(landmarks.present.sum())} present"
-    if outside == "absent":
-        return [Problem("warning", f"{what}; taken as absent", case, name)]
-    remedy = outside_hint(landmarks, header) or "correct the point, or use --outside absent"
-    return [Problem("error", f"{what}; {remedy}", case, name)]
+    return what, name
 
 
 def _check_cropped(case: str, landmarks: LandmarkSet, image: Image) -> list[Problem]:
@@ -261,61 +272,7 @@ def _check_cropped(case: str, landmarks: LandmarkSet, image: Image) -> list[Prob
             f"{[[part.start, part.stop] for part in box]} of {list(size)} voxels); correct the point or mark it absent",
             case,
             landmarks.names[index],
+            "cropped",
         )
         for index in map(int, np.flatnonzero(lost))
     ]
-
-
-def outside_hint(landmarks: LandmarkSet, header: Header) -> str | None:
-    """Say how the points would lie inside, if all of them would when read in another way.
-
-    Args:
-        landmarks: Points as they were read, RAS mm.
-        header: The image.
-
-    Returns:
-        A remedy, or None when no other reading brings all points inside.
-    """
-    points = landmarks.points[landmarks.present]
-    if len(header.shape) == 2:
-        return _picture_hint(points, header)
-    if header.second_affine is not None and abs(np.linalg.det(header.second_affine)) > 0:
-        other = replace(header, affine=header.second_affine)
-        if _inside(points, other).all():
-            return "they would lie inside with the header's qform: sform and qform differ, make both equal"
-    flipped = points * np.array([-1.0, -1.0, 1.0])
-    readings = [
-        (flipped, "they would lie inside if read as LPS: x and y have the wrong sign, correct the coordinate system"),
-        (points * np.array([-1.0, 1.0, 1.0]), "they would lie inside if x had the other sign: the points are mirrored"),
-        (points * np.array([1.0, -1.0, 1.0]), "they would lie inside if y had the other sign: the points are mirrored"),
-        (points * 1e-3, "they would lie inside if read as micrometres: give the points in mm"),
-        (flipped * 1e-3, "they would lie inside if read as micrometres in LPS: give the points in mm, in RAS"),
-        (
-            points * 1e3,
-            "they would lie inside if the points were in metres or the image in micrometres: use mm in both",
-        ),
-        (flipped * 1e3, "they would lie inside if read as LPS, with the image in micrometres: use RAS and mm in both"),
-        (points * 1e-1, "they would lie inside if 10 times smaller: read as cm, they are in mm; correct their unit"),
-        (points * 1e1, "they would lie inside if 10 times larger: give points and image in mm, not in cm"),
-        (apply_affine(header.affine, points), "they would lie inside if read as voxel indices: give them in mm"),
-        (apply_affine(header.affine, flipped), "they would lie inside if read as voxel indices: give them in mm"),
-    ]
-    return next((hint for candidate, hint in readings if _fits(candidate, header)), None)
-
-
-def _picture_hint(points: np.ndarray, header: Header) -> str | None:
-    """The same for a picture: points in the other unit, or x and y exchanged."""
-    spacing = np.array(header.spacing)
-    readings = [
-        (points[:, ::-1], "they would lie inside with x and y exchanged: x is the column and runs to the right"),
-        (points * spacing, "they would lie inside if read as pixels: give them in mm, or in a table in pixels"),
-        (points / spacing, "they would lie inside if divided by the pixel size: they seem to be in mm already"),
-    ]
-    return next((hint for candidate, hint in readings if _fits(candidate, header)), None)
-
-
-def _fits(points: np.ndarray, header: Header) -> bool:
-    """Whether all points lie inside, and not merely because they were shrunk into one place."""
-    image_size = np.linalg.norm(np.array(header.shape) * header.spacing)
-    spread = np.linalg.norm(np.ptp(points, axis=0))
-    return bool(_inside(points, header).all()) and (len(points) == 1 or spread > _SMALLEST_SPREAD * image_size)
