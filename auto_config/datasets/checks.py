@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from auto_config.bundle_scripts.grids import world_to_voxel
 from auto_config.bundle_scripts.image_header import PIXELS
 from auto_config.bundle_scripts.image_reading import no_place
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, LandmarkSet
+from auto_config.bundle_scripts.volumes import METAIMAGE_SUFFIXES, NRRD_SUFFIXES
 from auto_config.datasets.images import Header, Image
 from auto_config.datasets.model import Case, Problem, Severity
 
@@ -106,7 +108,7 @@ def check_header(case: str, header: Header) -> list[Problem]:
         found.append(
             (
                 "warning",
-                f"{file}: header has neither sform nor qform, programs place it differently; check the report's "
+                f"{file}: header has {_missing_place(file)}, programs place it differently; check the report's "
                 "pictures and save the image again with an orientation",
             )
         )
@@ -121,6 +123,15 @@ def check_header(case: str, header: Header) -> list[Problem]:
             )
         )
     return [Problem(severity, message, case) for severity, message in found]
+
+
+def _missing_place(file: Path) -> str:
+    """What a header without a place lacks, in the words of its format."""
+    if file.name.lower().endswith(NRRD_SUFFIXES):
+        return "neither space directions nor space origin"
+    if file.name.lower().endswith(METAIMAGE_SUFFIXES):
+        return "neither TransformMatrix nor Offset"
+    return "neither sform nor qform"
 
 
 def _affine_problem(header: Header) -> tuple[Severity, str] | None:

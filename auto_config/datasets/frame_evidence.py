@@ -103,7 +103,7 @@ def weigh(found: Sequence[Evidence], greys: Greys, lost: str | None) -> Verdict:
         other spread, the grey values), and neither may speak against it.
     """
     given = found[0]
-    is_cut = 2 * given.inside >= given.present and (given.spread is None or _within(given.spread))
+    is_cut = 2 * given.inside > given.present and (given.spread is None or _within(given.spread))
     if lost is not None and not (is_cut and greys.agree(given.grey)) and (header := _lost_header(found, greys, lost)):
         return header
     if is_cut and greys.agree(given.grey):
@@ -114,7 +114,7 @@ def weigh(found: Sequence[Evidence], greys: Greys, lost: str | None) -> Verdict:
         if not any(_equally_good(one, best) for one in _different(best, proven[1:])):
             return Verdict("frame", f"they are {best.reading.claim} ({numbers(best, given, greys)})")
     contradicts = greys.decide and given.grey is not None and not greys.agree(given.grey)
-    if given.fits or (2 * given.inside >= given.present and not contradicts):
+    if given.fits or (2 * given.inside > given.present and not contradicts):
         return _as_given(given, greys)
     text = f"these points fit no known frame ({numbers(given, None, greys)}"
     if unproven := _unproven(found):

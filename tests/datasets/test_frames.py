@@ -200,6 +200,43 @@ def test_a_lost_header_is_one_error_that_names_it_and_its_neighbours(cohort, cap
     assert_right(folder, capsys)
 
 
+@pytest.mark.parametrize(
+    ("ending", "words"),
+    [("nrrd", "neither space directions nor space origin"), ("mha", "neither TransformMatrix nor Offset")],
+)
+def test_the_header_without_a_place_is_named_in_the_words_of_its_format(cohort, capsys, ending, words):
+    folder, cases = cohort
+    array = blobs(cases["d"], np.random.default_rng(3))
+    (folder / "d.nii.gz").unlink()
+    if ending == "nrrd":
+        fields = "type: float\ndimension: 3\nsizes: 40 48 36\nspacings: 2 2.5 1.5\nencoding: raw\nendian: little\n"
+        place = (
+            "space: right-anterior-superior\nspace directions: (2,0,0) (0,2.5,0) (0,0,1.5)\nspace origin: (12,25,8)\n"
+        )
+        bad, good = f"NRRD0004\n{fields}\n", f"NRRD0004\n{fields.replace('spacings: 2 2.5 1.5', place[:-1])}\n"
+    else:
+        fields = (
+            "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\nDimSize = 40 48 36\n"
+        )
+        end = "ElementSpacing = 2 2.5 1.5\nElementType = MET_FLOAT\nElementDataFile = LOCAL\n"
+        place = "TransformMatrix = -1 0 0 0 -1 0 0 0 1\nOffset = -12 -25 8\n"
+        bad, good = fields + end, fields + place + end
+    voxels = array.tobytes(order="F")
+    (folder / f"d.{ending}").write_bytes(bad.encode() + voxels)
+    status, text = said(folder, capsys)
+    errors = [line for line in text.splitlines() if line.startswith("error")]
+    assert status == 2
+    assert len(errors) == 1
+    assert "header is likely lost, the points are not at fault" in errors[0]
+    assert "it says no orientation" in errors[0]
+    assert words in text
+    assert "--outside" not in text
+    (folder / f"d.{ending}").write_bytes(good.encode() + voxels)  # the remedy
+    status, text = said(folder, capsys)
+    assert status == 0, text
+    assert "no problem found" in text
+
+
 def test_images_that_were_exchanged_are_named(cohort, capsys):
     folder, cases = cohort
     far = AFFINE + [[0, 0, 0, 300], [0] * 4, [0, 0, 0, -200], [0] * 4]
