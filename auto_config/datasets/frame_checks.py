@@ -29,7 +29,7 @@ from auto_config.parallel import map_cases
 _FEWEST_FOR_GREYS = 3
 _MOST_OTHER_CASES = 8
 _ODD_FACTOR, _ODD_RANKS = 3.0, 0.2
-_TOPICS: dict[str, Literal["frame", "no frame"]] = {"header": "frame", "frame": "frame", "none": "no frame"}
+_TOPICS: dict[str, Literal["outside", "frame", "no frame"]] = {"header": "frame", "frame": "frame", "none": "no frame"}
 
 
 @dataclass(frozen=True)
@@ -379,5 +379,4 @@ def _told(one: CheckedCase, verdict: Verdict, names: Sequence[str], outside: Out
         text = f"{verdict.text} ({subject})"
     elif verdict.kind == "frame" and not subject:
         text = f"its points do not lie on what they mark: {verdict.text}"
-    topic = _TOPICS.get(verdict.kind, "outside")
-    return (*kept, Problem("error", f"{file}: {text}", case, first, topic))
+    return (*kept, Problem("error", f"{file}: {text}", case, first, _TOPICS.get(verdict.kind, "outside")))

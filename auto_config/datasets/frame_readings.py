@@ -159,7 +159,8 @@ def see(reading: Reading, image: Image | Header, values: np.ndarray | None) -> S
     header = image.header if isinstance(image, Image) else image
     voxels = world_to_voxel(header.affine, reading.points)
     with np.errstate(invalid="ignore"):
-        is_inside = ((voxels >= -_BORDER) & (voxels <= np.array(header.shape) - 1 + _BORDER)).all(axis=1)
+        between = (voxels >= -_BORDER) & (voxels <= np.array(header.shape) - 1 + _BORDER)
+    is_inside: np.ndarray = np.all(between, axis=1)
     greys = None
     if isinstance(image, Image) and values is not None:
         greys = grey_ranks(image.array[0], np.where(is_inside[:, None], voxels, np.nan), values)
