@@ -183,6 +183,14 @@ def summarize(dataset: Dataset, reports: Sequence[CaseReport]) -> list[tuple[str
         table = np.stack(status)
         counts = [f"{np.count_nonzero(table == value)} {word}" for value, word in _STATUS_WORDS]
         lines.append(("points", ", ".join(counts)))
+        if nothing := [
+            found.case.name
+            for found in reports
+            if found.case.landmarks is not None
+            and len(found.case.landmarks)
+            and (found.case.landmarks.status == ABSENT).all()
+        ]:
+            lines.append(("hold nothing", f"{counted(len(nothing), 'case')}, all absent: {shortened(nothing)}"))
         partly = [
             f"{name} {np.count_nonzero(column == PRESENT)}"
             for name, column in zip(dataset.names, table.T, strict=True)
