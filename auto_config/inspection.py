@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from auto_config.datasets.assembly import Missing
 from auto_config.datasets.checks import Outside, check_case, outside_absent
 from auto_config.datasets.cohort_checks import cohort_problems
 from auto_config.datasets.duplicates import voxel_digest
+from auto_config.datasets.frame_checks import CheckedCase, explain_frames, greys_of
 from auto_config.datasets.images import Header, read_header, read_image
 from auto_config.datasets.names import sided_pairs
 from auto_config.datasets.options import Coordinates
@@ -39,6 +40,7 @@ class CaseReport:
         problems: Its problems.
         picture: JPEG of slices with the points, or None.
         digest: Of its voxels, or None where they were not read.
+        greys: Of its points, see `frame_checks.greys_of`; None where the voxels were not read.
     """
 
     case: Case
@@ -46,6 +48,7 @@ class CaseReport:
     problems: tuple[Problem, ...]
     picture: bytes | None = None
     digest: str | None = None
+    greys: np.ndarray | None = None
 
 
 def inspect(
@@ -105,7 +108,7 @@ def inspect(
     problems += [problem for found in reports for problem in found.problems]
     headers = {found.case.name: found.header for found in reports if found.header is not None}
     digests = {found.case.name: found.digest for found in reports if found.digest is not None}
-    problems += cohort_problems(dataset, [found.case for found in reports], headers, digests)
+    problems += cohort_problems(dataset, [found.case for found in reports], headers, digests, problems)
     summary = summarize(dataset, reports)
     for title, text in summary:
         console.print(f"[bold]{title:>18}[/bold]  {escape(text)}")
@@ -130,9 +133,15 @@ def inspect_cases(
         UserError: `workers` is below 1, or a process was killed.
     """
     check = partial(inspect_case, names=dataset.names, outside=outside, headers_only=headers_only, pictures=pictures)
-    return map_cases(
+    reports = map_cases(
         check, dataset.cases, workers=workers, label="reading headers" if headers_only else "reading images"
     )
+    checked = [
+        CheckedCase(case, found.header, found.problems, found.greys)
+        for case, found in zip(dataset.cases, reports, strict=True)
+    ]
+    explained = explain_frames(dataset, checked, outside=outside, headers_only=headers_only, workers=workers)
+    return [replace(found, problems=problems) for found, problems in zip(reports, explained, strict=True)]
 
 
 def inspect_case(
@@ -155,7 +164,8 @@ def inspect_case(
     if outside == "absent" and usable:
         case = outside_absent(case, header)
     digest = None if isinstance(image, Header) else voxel_digest(image.array)
-    return CaseReport(case, header, tuple(problems), picture, digest)
+    greys = None if isinstance(image, Header) else greys_of(image, case, names, problems)
+    return CaseReport(case, header, tuple(problems), picture, digest, greys)
 
 
 def summarize(dataset: Dataset, reports: Sequence[CaseReport]) -> list[tuple[str, str]]:
@@ -176,6 +186,14 @@ def summarize(dataset: Dataset, reports: Sequence[CaseReport]) -> list[tuple[str
         table = np.stack(status)
         counts = [f"{np.count_nonzero(table == value)} {word}" for value, word in _STATUS_WORDS]
         lines.append(("points", ", ".join(counts)))
+        if nothing := [
+            found.case.name
+            for found in reports
+            if found.case.landmarks is not None
+            and len(found.case.landmarks)
+            and (found.case.landmarks.status == ABSENT).all()
+        ]:
+            lines.append(("hold nothing", f"{counted(len(nothing), 'case')}, all absent: {shortened(nothing)}"))
         partly = [
             f"{name} {np.count_nonzero(column == PRESENT)}"
             for name, column in zip(dataset.names, table.T, strict=True)

@@ -145,9 +145,12 @@ def _assemble(  # noqa: PLR0917 - what `read_dataset` found, in that order
     entries = sorted(entries, key=lambda entry: natural_key(entry.name))
     if format_name != "images":
         entries = [entry for entry in entries if _has_landmarks(entry, missing, problems)]
+    labels_judged = False
     if wanted is None and reading.names is None:
         entries, counted = without_stems(entries, source)
-        problems += counted + mixed_names(entries)
+        counted = counted + mixed_names(entries)
+        labels_judged = any(problem.severity == "error" for problem in counted)
+        problems += counted
     entries, grouped = with_bids_groups(entries, source)
     problems += grouped
     entries, properties = _lists_as_many(entries, properties, problems)
@@ -156,7 +159,9 @@ def _assemble(  # noqa: PLR0917 - what `read_dataset` found, in that order
         entries, unit = _of_one_unit(entries, options, problems)
     names = tuple(wanted) if wanted is not None else reading.names or all_names(entries)
     if format_name != "images":
-        problems += name_problems(entries, names, missing, source, everything=wanted is None)
+        problems += name_problems(
+            entries, names, missing, source, everything=wanted is None, labels_judged=labels_judged
+        )
     cases = tuple(
         Case(
             name=entry.name,

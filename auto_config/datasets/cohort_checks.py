@@ -31,6 +31,7 @@ def cohort_problems(
     cases: Sequence[Case],
     headers: Mapping[str, Header],
     digests: Mapping[str, str] | None = None,
+    known: Sequence[Problem] = (),
 ) -> list[Problem]:
     """Everything that only the cohort shows; `inspect` and `create` ask the same.
 
@@ -39,16 +40,27 @@ def cohort_problems(
         cases: Its cases, with landmarks outside their images turned absent where that was asked for.
         headers: Name of the case to its header, for those that could be read.
         digests: Name of the case to `duplicates.voxel_digest` of its image; None where the voxels were not read.
+        known: Problems of the cases themselves; of a case whose points are in another frame, its shape says no more.
     """
-    configurations = check_configurations(cases)
-    told = {problem.case for problem in configurations}
+    framed = {problem.case for problem in known if problem.topic == "frame"}
+    frameless = {problem.case for problem in known if problem.topic == "no frame"}
+    configurations = [
+        problem
+        for problem in check_configurations(cases)
+        if problem.case not in framed and (problem.case not in frameless or problem.severity == "error")
+    ]
+    told = framed | frameless | {problem.case for problem in configurations}
     # A mirrored case has every pair and many points wrong; one problem says it.
     others = [case for case in cases if case.name not in told]
     return [
         *check_headers(headers),
         *unit_problems(headers),
         *image_scale_problems(headers),
-        *point_scale_problems(cases, dataset.names, dataset.spatial_dims),
+        *(
+            problem
+            for problem in point_scale_problems(cases, dataset.names, dataset.spatial_dims)
+            if problem.case not in framed
+        ),
         *configurations,
         *check_sides(dataset, cases),
         *exchanged_pairs(dataset, others),
