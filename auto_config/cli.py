@@ -14,6 +14,7 @@ Missing = Literal["unknown", "absent"]
 Outside = Literal["error", "absent"]
 Images = Literal["refer", "link", "copy"]
 Coordinates = Literal["ras", "lps", "voxel", "pixel"]
+NameField = Literal["labels", "descriptions", "order"]
 PointsFormat = Literal["roi", "fiducial"]
 
 WRONG_INPUT = 2
@@ -31,6 +32,7 @@ def inspect(
     outside: Outside = "error",
     landmarks: Names | None = None,
     coordinates: Coordinates | None = None,
+    names: NameField | None = None,
     pixel_spacing: Numbers | None = None,
     workers: int | None = None,
 ) -> int | None:
@@ -48,6 +50,7 @@ def inspect(
         outside: what a point outside its image is: error or absent
         landmarks: names to keep, in this order: AC,PC
         coordinates: what the numbers of a table are, if its columns do not say it: ras, lps, voxel or pixel
+        names: name of a point in Slicer's files: labels, descriptions or order (1, 2, ...); else chosen for all files
         pixel_spacing: mm of a pixel of pictures, one number or x,y, if the files do not say it
         workers: processes to read with, one on each core if not given
 
@@ -70,6 +73,7 @@ def inspect(
         outside=outside,
         landmarks=landmarks,
         coordinates=coordinates,
+        names=names,
         pixel_spacing=pixel_spacing,
         workers=workers,
     )
@@ -97,6 +101,7 @@ def create(
     missing: Missing = "unknown",
     outside: Outside = "error",
     coordinates: Coordinates | None = None,
+    names: NameField | None = None,
     pixel_spacing: Numbers | None = None,
     pretrained: str | None = None,
     overwrite: bool = False,
@@ -128,6 +133,7 @@ def create(
         missing: what a name that one case's file lacks means: unknown or absent
         outside: what a point outside its image is: error or absent
         coordinates: what the numbers of a table are, if its columns do not say it: ras, lps, voxel or pixel
+        names: name of a point in Slicer's files: labels, descriptions or order (1, 2, ...); else chosen for all files
         pixel_spacing: mm of a pixel of pictures, one number or x,y, if the files do not say it
         pretrained: bundle to take the first weights from
         overwrite: replace BUNDLE if it is there
@@ -163,6 +169,7 @@ def create(
         missing=missing,
         outside=outside,
         coordinates=coordinates,
+        names=names,
         pixel_spacing=pixel_spacing,
         pretrained=pretrained,
         overwrite=overwrite,
@@ -356,6 +363,7 @@ def evaluate(
     missing: Missing = "unknown",
     outside: Outside = "error",
     coordinates: Coordinates | None = None,
+    names: NameField | None = None,
     pixel_spacing: Numbers | None = None,
     compare_with: str | None = None,
 ) -> int | None:
@@ -374,6 +382,7 @@ def evaluate(
         missing: what a name that one case's file lacks means, as for `create`
         outside: what a point outside its image is, as for `create`
         coordinates: what the numbers of a table are, as for `create`
+        names: name of a point in Slicer's files: labels, descriptions or order (1, 2, ...); else chosen for all files
         pixel_spacing: mm of a pixel of pictures, as for `create`; errors are in pixels where it is not known
         compare_with: predictions of the same cases by another model, whose errors are compared case by case
 
@@ -398,6 +407,7 @@ def evaluate(
         missing=missing,
         outside=outside,
         coordinates=coordinates,
+        names=names,
         pixel_spacing=pixel_spacing,
         compare_with=compare_with,
     )
@@ -472,6 +482,7 @@ def convert(
     missing: Missing = "unknown",
     landmarks: Names | None = None,
     coordinates: Coordinates | None = None,
+    names: NameField | None = None,
     pixel_spacing: Numbers | None = None,
     complete: bool = False,
     allow_missing: bool = False,
@@ -493,6 +504,7 @@ def convert(
         missing: what a name that one case's file lacks means: unknown or absent
         landmarks: names to keep, in this order: AC,PC
         coordinates: what the numbers of a table are, if its columns do not say it: ras, lps, voxel or pixel
+        names: name of a point in Slicer's files: labels, descriptions or order (1, 2, ...); else chosen for all files
         pixel_spacing: mm of a pixel of pictures, one number or x,y, if the files do not say it
         complete: of the benchmark mml, only the cases with all landmarks
         allow_missing: convert a benchmark also where files of some cases are not there
@@ -518,6 +530,7 @@ def convert(
         missing=missing,
         landmarks=landmarks,
         coordinates=coordinates,
+        names=names,
         pixel_spacing=pixel_spacing,
         complete=complete,
         allow_missing=allow_missing,

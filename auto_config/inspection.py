@@ -20,7 +20,7 @@ from auto_config.datasets.cohort_checks import cohort_problems
 from auto_config.datasets.duplicates import voxel_digest
 from auto_config.datasets.images import Header, read_header, read_image
 from auto_config.datasets.names import sided_pairs
-from auto_config.datasets.options import Coordinates
+from auto_config.datasets.options import Coordinates, NameField
 from auto_config.datasets.units import unit_of
 from auto_config.errors import UserError
 from auto_config.inspection_problems import counted, problem_lines, shortened
@@ -58,6 +58,7 @@ def inspect(
     outside: Outside = "error",
     landmarks: Sequence[str] | None = None,
     coordinates: Coordinates | None = None,
+    names: NameField | None = None,
     pixel_spacing: Sequence[float] | None = None,
     workers: int | None = None,
 ) -> int:
@@ -72,6 +73,7 @@ def inspect(
         outside: What a point outside its image is.
         landmarks: Names to keep, in this order.
         coordinates: What the numbers of a table are, see `read_dataset`.
+        names: What points of Slicer's files are called by, see `read_dataset`.
         pixel_spacing: Pixel size of pictures in mm, one number or (x, y).
         workers: Processes, see `parallel.map_cases`.
 
@@ -94,6 +96,7 @@ def inspect(
         missing=missing,
         landmarks=landmarks,
         coordinates=coordinates,
+        names=names,
         pixel_spacing=pixel_spacing,
     )
     reports = inspect_cases(

@@ -16,8 +16,9 @@ from auto_config.datasets.entries import Entry, Reading, absolute, natural_key
 from auto_config.datasets.images import Header
 from auto_config.datasets.model import Case, Dataset, Problem
 from auto_config.datasets.name_checks import all_names, name_problems
-from auto_config.datasets.options import Coordinates, ReadOptions
+from auto_config.datasets.options import Coordinates, NameField, ReadOptions
 from auto_config.datasets.patients import with_bids_groups
+from auto_config.datasets.point_names import with_names
 from auto_config.datasets.properties import FILE_NAME as PROPERTIES_FILE
 from auto_config.datasets.properties import Properties, read_properties
 from auto_config.datasets.units import checked_pixel_spacing, declared_pixel_spacing, unit_of, unit_problems
@@ -35,6 +36,7 @@ def read_dataset(
     landmarks: Sequence[str] | None = None,
     coordinates: Coordinates | None = None,
     pixel_spacing: float | Sequence[float] | None = None,
+    names: NameField | None = None,
 ) -> tuple[Dataset, list[Problem]]:
     """Read a data set of any supported format.
 
@@ -50,6 +52,8 @@ def read_dataset(
         coordinates: What the numbers of a table are, if its columns do not say it: ``"ras"``, ``"lps"``, ``"voxel"`` or
             ``"pixel"``.
         pixel_spacing: Size of a pixel of pictures in mm, one number or x and y; None for what their files say.
+        names: What points of Slicer's files are called by: ``"labels"``, ``"descriptions"`` or their ``"order"`` in the
+            file; chosen for all files at once, see `chosen_names`, if None.
 
     Returns:
         The data set, its cases in natural order of names and all with `Dataset.names`, and the problems found.
@@ -62,7 +66,7 @@ def read_dataset(
         raise UserError(f"--missing is {missing!r}; allowed are unknown and absent")
     _check_wanted(landmarks)
     given = [pixel_spacing] if isinstance(pixel_spacing, int | float) else pixel_spacing
-    options = ReadOptions(coordinates, checked_pixel_spacing(given))
+    options = ReadOptions(coordinates, checked_pixel_spacing(given), names=names)
     row, path = detect_format(source) if format is None else chosen_format(source, format)
     if row.name == "images" and not landmarks:
         raise UserError(
@@ -70,9 +74,9 @@ def read_dataset(
             "or start annotating with --landmarks NAME,NAME,..."
         )
     folder = path if path.is_dir() else path.parent
-    names, properties = None, Properties()
+    declared, properties = None, Properties()
     if (folder / PROPERTIES_FILE).is_file():
-        names, properties = read_properties(folder / PROPERTIES_FILE)
+        declared, properties = read_properties(folder / PROPERTIES_FILE)
         if options.pixel_spacing is None:
             options = replace(options, pixel_spacing=declared_pixel_spacing(folder / PROPERTIES_FILE))
     try:
@@ -82,7 +86,7 @@ def read_dataset(
     options = replace(options, pixel_spacing=options.pixel_spacing or reading.pixel_spacing)
     if reading.properties is not None:
         properties = reading.properties
-    reading = replace(reading, names=names if reading.names is None else reading.names)
+    reading = replace(reading, names=declared if reading.names is None else reading.names)
     if (folder / CASE_TABLE).is_file():
         entries, problems = place_entries(folder / CASE_TABLE, reading.entries)
         reading = replace(reading, entries=entries, problems=[*reading.problems, *problems])
@@ -118,12 +122,17 @@ def _assemble(  # noqa: PLR0917 - what `read_dataset` found, in that order
     options: ReadOptions,
 ) -> tuple[Dataset, list[Problem]]:
     """Bring the landmarks of all cases into one order, and look at the names."""
-    problems = list(reading.problems)
-    entries = _unique([entry for entry in reading.entries if _has_name(entry, problems)], problems)
+    if options.names is not None and not any(entry.unnamed for entry in reading.entries):
+        raise UserError(
+            f"{source}: --names is for control points of Slicer, and no .mrk.json or .fcsv was read; leave it out"
+        )
+    entries, named = with_names(reading.entries, options.names, source)
+    problems = [*reading.problems, *named]
+    entries = _unique([entry for entry in entries if _has_name(entry, problems)], problems)
     entries = sorted(entries, key=lambda entry: natural_key(entry.name))
     if format_name != "images":
         entries = [entry for entry in entries if _has_landmarks(entry, missing, problems)]
-    if wanted is None and reading.names is None:
+    if wanted is None and reading.names is None and options.names is None:
         entries, counted = without_stems(entries, source)
         problems += counted + mixed_names(entries)
     entries, grouped = with_bids_groups(entries, source)

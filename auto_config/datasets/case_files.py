@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from auto_config.bundle_scripts.control_points import PointList
 from auto_config.bundle_scripts.dicom_files import is_dicom_folder
 from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet
 from auto_config.bundle_scripts.pictures import PICTURE_SUFFIXES
@@ -34,7 +35,7 @@ IMAGE_FOLDERS = ("images", "image")
 LANDMARK_FOLDERS = ("landmarks", "labels", "points", "markups", "fiducials")
 RATER_FOLDER = "raters"
 
-Reader = Callable[[Path, Path, int, ReadOptions], LandmarkSet]
+Reader = Callable[[Path, Path, int, ReadOptions], LandmarkSet | PointList]
 """A landmark file, its image, number D of coordinates and options to landmarks. Raises UserError, LandmarkFileError."""
 
 
@@ -192,7 +193,10 @@ def read_case_files(source: Path, kind: CaseFiles, options: ReadOptions) -> Read
         except (LandmarkFileError, UserError) as error:
             problems.append(Problem("error", str(error), name))
             continue
-        entries.append(Entry(name, channels[key], landmarks, str(labels[key]), raters=raters.get(key, {})))
+        entry = Entry(name, channels[key], None, str(labels[key])).with_points(landmarks)
+        for rater, found in raters.get(key, {}).items():
+            entry = entry.with_points(found, rater)
+        entries.append(entry)
     for key, label in labels.items():
         if key not in images and key not in ambiguous and kind.is_one(label):
             problems.append(_without_image(label, images_in, key))
@@ -235,9 +239,9 @@ def _by_key(kind: CaseFiles, files: Sequence[Path], folder: Path) -> tuple[dict[
 
 def _raters(
     source: Path, kind: CaseFiles, images: dict[str, Path], dims: int, options: ReadOptions
-) -> tuple[dict[str, dict[str, LandmarkSet]], list[Problem]]:
+) -> tuple[dict[str, dict[str, LandmarkSet | PointList]], list[Problem]]:
     """Landmarks of single raters by key of the case and name of the rater."""
-    found: dict[str, dict[str, LandmarkSet]] = {}
+    found: dict[str, dict[str, LandmarkSet | PointList]] = {}
     problems: list[Problem] = []
     root = source / RATER_FOLDER
     if not kind.raters or not root.is_dir():

@@ -15,7 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from auto_config.bundle_scripts.landmark_files import LANDMARK_SUFFIXES, read_landmark_file
+from auto_config.bundle_scripts.control_points import PointList
+from auto_config.bundle_scripts.landmark_files import LANDMARK_SUFFIXES, read_points
 from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet, duplicate_names, name_problem
 from auto_config.datasets.entries import Entry, Reading, absolute
 from auto_config.datasets.images import image_stem, image_suffix, is_image
@@ -248,18 +249,20 @@ class _Item:
         landmarks, label = self._landmarks(item.get("label"), where)
         read = {name: self._landmarks(value, f"{where}: rater {name!r}")[0] for name, value in raters.items()}
         group = item.get("group")
-        return Entry(
+        entry = Entry(
             name=_text(item.get("case")) or image_stem(paths[0]),
             image=paths,
-            landmarks=landmarks,
+            landmarks=None,
             label=label,
             split=split,
             fold=fold,
             group=None if group is None else _text(group),
-            raters={name: found for name, found in read.items() if found is not None},
         )
+        for rater, found in {None: landmarks, **read}.items():
+            entry = entry if found is None else entry.with_points(found, rater)
+        return entry
 
-    def _landmarks(self, label: Any, where: str) -> tuple[LandmarkSet | None, str]:
+    def _landmarks(self, label: Any, where: str) -> tuple[LandmarkSet | PointList | None, str]:
         many: Collection[str] = self._options.many
         if label is None:
             return None, where
@@ -268,7 +271,7 @@ class _Item:
         if isinstance(label, str) and label and label.isprintable():
             path = absolute(self._root / label)
             if label.lower().endswith(LANDMARK_SUFFIXES):
-                return read_landmark_file(path, spatial_dims=self._dims, many=many), str(path)
+                return read_points(path, spatial_dims=self._dims, many=many), str(path)
             if image_suffix(path) and self._labels is not None:
                 return read_label_map(path, self._labels, self._dims, self._options), str(path)
         raise UserError(

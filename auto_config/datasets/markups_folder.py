@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from auto_config.bundle_scripts.landmark_files import atomic_write_text, read_landmark_file, write_fcsv, write_markups
+from auto_config.bundle_scripts.control_points import PointList
+from auto_config.bundle_scripts.landmark_files import atomic_write_text, read_points, write_fcsv, write_markups
 from auto_config.bundle_scripts.landmarks import LandmarkSet
 from auto_config.datasets.case_files import RATER_FOLDER, CaseFiles
 from auto_config.datasets.label_map_folder import NAME_FILES
@@ -16,9 +17,9 @@ from auto_config.datasets.target import Target
 from auto_config.errors import UserError
 
 
-def _read(path: Path, image: Path, spatial_dims: int, options: ReadOptions) -> LandmarkSet:
+def _read(path: Path, image: Path, spatial_dims: int, options: ReadOptions) -> LandmarkSet | PointList:
     affine = options.header([image]).affine if _is_ijk(path) else None
-    return read_landmark_file(path, spatial_dims=spatial_dims, image_affine=affine, many=options.many)
+    return read_points(path, spatial_dims=spatial_dims, image_affine=affine, many=options.many)
 
 
 def _is_ijk(path: Path) -> bool:
