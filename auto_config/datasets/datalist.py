@@ -87,7 +87,7 @@ def read_datalist(source: Path, options: ReadOptions) -> Reading:
         except (LandmarkFileError, UserError) as error:
             reading.problems.append(Problem("error", str(error), _name(item)))
             continue
-        if entry.landmarks is None:
+        if entry.landmarks is None and None not in entry.unnamed:
             message = f"{where}: has no label; add it, until then the case is left out"
             reading.problems.append(Problem("warning", message, entry.name))
             continue
