@@ -14,6 +14,7 @@ Missing = Literal["unknown", "absent"]
 Outside = Literal["error", "absent"]
 Images = Literal["refer", "link", "copy"]
 Coordinates = Literal["ras", "lps", "voxel", "pixel"]
+NameField = Literal["labels", "descriptions", "order"]
 PointsFormat = Literal["roi", "fiducial"]
 
 WRONG_INPUT = 2
@@ -32,6 +33,7 @@ def inspect(
     landmarks: Names | None = None,
     coordinates: Coordinates | None = None,
     missing_value: str | None = None,
+    names: NameField | None = None,
     pixel_spacing: Numbers | None = None,
     workers: int | None = None,
 ) -> int | None:
@@ -50,6 +52,7 @@ def inspect(
         landmarks: names to keep, in this order: AC,PC
         coordinates: what the numbers of a table or old .fcsv are, if it does not say it: ras, lps, voxel or pixel
         missing_value: coordinates that mark a missing point, taken as MISSING says: 0 or -1,-1; none: all are real
+        names: name of a point in Slicer's files: labels, descriptions or order (1, 2, ...); else chosen for all files
         pixel_spacing: mm of a pixel of pictures, one number or x,y, if the files do not say it
         workers: processes to read with, one on each core if not given
 
@@ -73,6 +76,7 @@ def inspect(
         landmarks=landmarks,
         coordinates=coordinates,
         missing_value=missing_value,
+        names=names,
         pixel_spacing=pixel_spacing,
         workers=workers,
     )
@@ -101,6 +105,7 @@ def create(
     outside: Outside = "error",
     coordinates: Coordinates | None = None,
     missing_value: str | None = None,
+    names: NameField | None = None,
     pixel_spacing: Numbers | None = None,
     pretrained: str | None = None,
     overwrite: bool = False,
@@ -133,6 +138,7 @@ def create(
         outside: what a point outside its image is: error or absent
         coordinates: what the numbers of a table or old .fcsv are, if it does not say it: ras, lps, voxel or pixel
         missing_value: coordinates that mark a missing point, taken as MISSING says: 0 or -1,-1; none: all are real
+        names: name of a point in Slicer's files: labels, descriptions or order (1, 2, ...); else chosen for all files
         pixel_spacing: mm of a pixel of pictures, one number or x,y, if the files do not say it
         pretrained: bundle to take the first weights from
         overwrite: replace BUNDLE if it is there
@@ -169,6 +175,7 @@ def create(
         outside=outside,
         coordinates=coordinates,
         missing_value=missing_value,
+        names=names,
         pixel_spacing=pixel_spacing,
         pretrained=pretrained,
         overwrite=overwrite,
@@ -366,6 +373,7 @@ def evaluate(
     outside: Outside = "error",
     coordinates: Coordinates | None = None,
     missing_value: str | None = None,
+    names: NameField | None = None,
     pixel_spacing: Numbers | None = None,
     compare_with: str | None = None,
 ) -> int | None:
@@ -385,6 +393,7 @@ def evaluate(
         outside: what a point outside its image is, as for `create`
         coordinates: what the numbers of a table are, as for `create`
         missing_value: coordinates that mark a missing point, as for `create`
+        names: name of a point in Slicer's files: labels, descriptions or order (1, 2, ...); else chosen for all files
         pixel_spacing: mm of a pixel of pictures, as for `create`; errors are in pixels where it is not known
         compare_with: predictions of the same cases by another model, whose errors are compared case by case
 
@@ -410,6 +419,7 @@ def evaluate(
         outside=outside,
         coordinates=coordinates,
         missing_value=missing_value,
+        names=names,
         pixel_spacing=pixel_spacing,
         compare_with=compare_with,
     )
@@ -491,6 +501,7 @@ def convert(
     landmarks: Names | None = None,
     coordinates: Coordinates | None = None,
     missing_value: str | None = None,
+    names: NameField | None = None,
     pixel_spacing: Numbers | None = None,
     complete: bool = False,
     allow_missing: bool = False,
@@ -513,6 +524,7 @@ def convert(
         landmarks: names to keep, in this order: AC,PC
         coordinates: what the numbers of a table or old .fcsv are, if it does not say it: ras, lps, voxel or pixel
         missing_value: coordinates that mark a missing point, taken as MISSING says: 0 or -1,-1; none: all are real
+        names: name of a point in Slicer's files: labels, descriptions or order (1, 2, ...); else chosen for all files
         pixel_spacing: mm of a pixel of pictures, one number or x,y, if the files do not say it
         complete: of the benchmark mml, only the cases with all landmarks
         allow_missing: convert a benchmark also where files of some cases are not there
@@ -539,6 +551,7 @@ def convert(
         landmarks=landmarks,
         coordinates=coordinates,
         missing_value=missing_value,
+        names=names,
         pixel_spacing=pixel_spacing,
         complete=complete,
         allow_missing=allow_missing,

@@ -16,7 +16,7 @@ from auto_config.datasets.assembly import Missing
 from auto_config.datasets.checks import Outside
 from auto_config.datasets.duplicates import leak_problems
 from auto_config.datasets.image_names import meant_name
-from auto_config.datasets.options import Coordinates
+from auto_config.datasets.options import Coordinates, NameField
 from auto_config.datasets.tables import read_table, stated
 from auto_config.errors import UserError
 from auto_config.fingerprint import all_problems, digests_of, summarise
@@ -50,6 +50,7 @@ def create(
     missing: Missing = "unknown",
     outside: Outside = "error",
     coordinates: Coordinates | None = None,
+    names: NameField | None = None,
     pixel_spacing: Sequence[float] | None = None,
     missing_value: str | None = None,
     pretrained: str | Path | None = None,
@@ -80,6 +81,7 @@ def create(
         missing: what a name that a case lacks means.
         outside: what a point outside its image means.
         coordinates: what the numbers of a table are, see `read_dataset`.
+        names: what points of Slicer's files are called by, see `read_dataset`.
         pixel_spacing: pixel size of pictures in mm, one number or (x, y).
         missing_value: what marks a missing point, see `read_dataset`.
         pretrained: bundle whose weights the training starts from.
@@ -116,6 +118,7 @@ def create(
         missing=missing,
         landmarks=landmarks,
         coordinates=coordinates,
+        names=names,
         pixel_spacing=pixel_spacing,
         missing_value=missing_value,
     )

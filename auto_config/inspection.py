@@ -21,7 +21,7 @@ from auto_config.datasets.duplicates import voxel_digest
 from auto_config.datasets.frame_checks import CheckedCase, explain_frames, greys_of
 from auto_config.datasets.images import Header, read_header, read_image
 from auto_config.datasets.names import sided_pairs
-from auto_config.datasets.options import Coordinates
+from auto_config.datasets.options import Coordinates, NameField
 from auto_config.datasets.units import unit_of
 from auto_config.errors import UserError
 from auto_config.inspection_problems import counted, problem_lines, shortened
@@ -61,6 +61,7 @@ def inspect(
     outside: Outside = "error",
     landmarks: Sequence[str] | None = None,
     coordinates: Coordinates | None = None,
+    names: NameField | None = None,
     pixel_spacing: Sequence[float] | None = None,
     missing_value: str | None = None,
     workers: int | None = None,
@@ -76,6 +77,7 @@ def inspect(
         outside: What a point outside its image is.
         landmarks: Names to keep, in this order.
         coordinates: What the numbers of a table are, see `read_dataset`.
+        names: What points of Slicer's files are called by, see `read_dataset`.
         pixel_spacing: Pixel size of pictures in mm, one number or (x, y).
         missing_value: What marks a missing point, see `read_dataset`.
         workers: Processes, see `parallel.map_cases`.
@@ -99,6 +101,7 @@ def inspect(
         missing=missing,
         landmarks=landmarks,
         coordinates=coordinates,
+        names=names,
         pixel_spacing=pixel_spacing,
         missing_value=missing_value,
     )

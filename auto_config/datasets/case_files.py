@@ -12,9 +12,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from auto_config.bundle_scripts.control_points import PointList
 from auto_config.bundle_scripts.dicom_files import is_dicom_folder
 from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet
 from auto_config.bundle_scripts.pictures import PICTURE_SUFFIXES
+from auto_config.bundle_scripts.unread_images import UNREAD_SUFFIXES, first_unread, unread_line
 from auto_config.datasets.case_folders import matched_labels
 from auto_config.datasets.entries import (
     Entry,
@@ -35,7 +37,7 @@ IMAGE_FOLDERS = ("images", "image")
 LANDMARK_FOLDERS = ("landmarks", "labels", "points", "markups", "fiducials")
 RATER_FOLDER = "raters"
 
-Reader = Callable[[Path, Path, int, ReadOptions], LandmarkSet]
+Reader = Callable[[Path, Path, int, ReadOptions], LandmarkSet | PointList]
 """A landmark file, its image, number D of coordinates and options to landmarks. Raises UserError, LandmarkFileError."""
 
 
@@ -144,7 +146,7 @@ def read_images_only(source: Path, options: ReadOptions) -> Reading:
     """
     folder, files = find_images(source)
     if not files:
-        raise UserError(f"{source}: holds no image; allowed are {', '.join(IMAGE_SUFFIXES)}")
+        raise UserError(_no_image(source))
     images, problems = unique_by_key(files, folder, "images")
     channels, lacking = joined_channels(images, None)
     entries = [Entry(case_name(key), tuple(map(absolute, own)), None, str(own[0])) for key, own in channels.items()]
@@ -168,7 +170,7 @@ def read_case_files(source: Path, kind: CaseFiles, options: ReadOptions) -> Read
     images_in, image_files = find_images(source)
     landmarks_in = landmark_folder(source, kind)
     if not image_files:
-        raise UserError(f"{images_in}: holds no image; allowed are {', '.join(IMAGE_SUFFIXES)}")
+        raise UserError(_no_image(images_in))
     dims = options.spatial_dims(image_files)
     images, problems = unique_by_key(image_files, images_in, "images")
     ambiguous = {case_key(path, images_in) for path in image_files} - set(images)
@@ -196,10 +198,13 @@ def read_case_files(source: Path, kind: CaseFiles, options: ReadOptions) -> Read
         except (LandmarkFileError, UserError) as error:
             problems.append(Problem("error", str(error), name))
             continue
-        entries.append(Entry(name, channels[key], landmarks, str(labels[key]), raters=raters.get(key, {})))
+        entry = Entry(name, channels[key], None, str(labels[key])).with_points(landmarks)
+        for rater, found in raters.get(key, {}).items():
+            entry = entry.with_points(found, rater)
+        entries.append(entry)
     for key, label in labels.items():
         if key not in images and key not in ambiguous and kind.is_one(label):
-            problems.append(_without_image(label, images_in, key))
+            problems.append(_unread(images_in, key) or _without_image(label, images_in, key))
     return Reading(entries, problems, spatial_dims=dims)
 
 
@@ -244,9 +249,9 @@ def _by_key(kind: CaseFiles, files: Sequence[Path], folder: Path) -> tuple[dict[
 
 def _raters(
     source: Path, kind: CaseFiles, images: dict[str, Path], dims: int, options: ReadOptions
-) -> tuple[dict[str, dict[str, LandmarkSet]], list[Problem]]:
+) -> tuple[dict[str, dict[str, LandmarkSet | PointList]], list[Problem]]:
     """Landmarks of single raters by key of the case and name of the rater."""
-    found: dict[str, dict[str, LandmarkSet]] = {}
+    found: dict[str, dict[str, LandmarkSet | PointList]] = {}
     problems: list[Problem] = []
     root = source / RATER_FOLDER
     if not kind.raters or not root.is_dir():
@@ -270,6 +275,21 @@ def _raters(
 def _without_landmarks(image: Path, expected: Path, name: str) -> Problem:
     message = f"{image}: no matching landmark file, expected {expected}; add it, until then the case is left out"
     return Problem("warning", message, name)
+
+
+def _no_image(folder: Path) -> str:
+    return (
+        first_unread(find_files(folder, UNREAD_SUFFIXES))
+        or f"{folder}: holds no image; allowed are {', '.join(IMAGE_SUFFIXES)}"
+    )
+
+
+def _unread(folder: Path, key: str) -> Problem | None:
+    """What to say where the image of a case is there, but in a format that is not read."""
+    path = next((path for end in UNREAD_SUFFIXES if (path := folder / (key + end)).is_file()), None)
+    if path is None:
+        return None
+    return Problem("warning", f"{unread_line(path)}; until then the case is left out", case_name(key))
 
 
 def _without_image(label: Path, folder: Path, key: str) -> Problem:

@@ -46,7 +46,7 @@ def without_stems(entries: list[Entry], source: Path) -> tuple[list[Entry], list
         message = (
             f"{other[0].label}: has {len(other[1])} points, {first[0].label} has {len(first[1])}, and labels are the "
             f"name of each point list and a number ({example}), so nothing says which point is which; give each point "
-            "the same label in all files"
+            "the same label in all files, or give --names order if the last points are those that are missing"
         )
         return entries, [Problem("error", message, other[0].name)]
     same = all(found == numbers[0] for found in numbers)
@@ -72,8 +72,7 @@ def _numbered(landmarks: LandmarkSet) -> LandmarkSet:
 def mixed_names(entries: Sequence[Entry]) -> list[Problem]:
     """An error for each case whose points have numbers for names while most cases have words, or the reverse.
 
-    Slicer's description is the name where labels are numbers and all descriptions are filled in (see
-    `control_points`); one empty description turns a whole file into numbers.
+    Where labels are numbers in all files, `point_names` has chosen one way for them; here some files have words.
     """
     sets = [(entry, entry.landmarks) for entry in entries if entry.landmarks is not None and len(entry.landmarks)]
     numbered = [entry for entry, landmarks in sets if all(name.isdecimal() for name in landmarks.names)]
@@ -84,7 +83,7 @@ def mixed_names(entries: Sequence[Entry]) -> list[Problem]:
         Problem(
             "error",
             f"{entry.label}: points are called by numbers, in {worded[0].label} by words; give each point the same "
-            "label in all files, or fill in the description of every point (none may be empty or occur twice)",
+            "label in all files, or fill in the description of every point in all files with numbers",
             entry.name,
         )
         for entry in numbered

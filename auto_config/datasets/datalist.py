@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from auto_config.bundle_scripts.control_points import PointList
 from auto_config.bundle_scripts.landmark_files import LANDMARK_SUFFIXES
 from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet, duplicate_names, name_problem
 from auto_config.datasets.entries import Entry, Reading, absolute
@@ -85,7 +86,7 @@ def read_datalist(source: Path, options: ReadOptions) -> Reading:
         except (LandmarkFileError, UserError) as error:
             reading.problems.append(Problem("error", str(error), _name(item)))
             continue
-        if entry.landmarks is None:
+        if entry.landmarks is None and None not in entry.unnamed:
             message = f"{where}: has no label; add it, until then the case is left out"
             reading.problems.append(Problem("warning", message, entry.name))
             continue
@@ -254,18 +255,20 @@ class _Item:
         landmarks, label = self._landmarks(item.get("label"), where, paths[0])
         read = {name: self._landmarks(value, f"{where}: rater {name!r}", paths[0])[0] for name, value in raters.items()}
         group = item.get("group")
-        return Entry(
+        entry = Entry(
             name=_text(item.get("case")) or image_stem(paths[0]),
             image=paths,
-            landmarks=landmarks,
+            landmarks=None,
             label=label,
             split=split,
             fold=fold,
             group=None if group is None else _text(group),
-            raters={name: found for name, found in read.items() if found is not None},
         )
+        for rater, found in {None: landmarks, **read}.items():
+            entry = entry if found is None else entry.with_points(found, rater)
+        return entry
 
-    def _landmarks(self, label: Any, where: str, image: Path) -> tuple[LandmarkSet | None, str]:
+    def _landmarks(self, label: Any, where: str, image: Path) -> tuple[LandmarkSet | PointList | None, str]:
         many: Collection[str] = self._options.many
         if label is None:
             return None, where

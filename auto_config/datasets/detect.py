@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from auto_config.bundle_scripts.unread_images import first_unread
 from auto_config.datasets.case_table import FILE_NAME as CASE_TABLE
 from auto_config.datasets.foreign import first_foreign, foreign_landmarks
 from auto_config.datasets.formats import FORMATS, READERS, Format
@@ -59,6 +60,8 @@ def detect_format(source: Path) -> tuple[Format, Path]:
         return filled[0], source
     if said := first_foreign(source):
         raise UserError(f"{source}: holds no landmarks that can be read ({said})")
+    if unread := first_unread(source.rglob("*")):
+        raise UserError(unread)
     raise UserError(
         f"{source}: holds neither landmarks (.mrk.json, .fcsv, .csv, datalist .json and others, see docs/formats.md) "
         f"nor images ({', '.join(IMAGE_SUFFIXES)}); check the path"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from auto_config.bundle_scripts.control_points import PointList
 from auto_config.bundle_scripts.landmarks import LandmarkSet
 from auto_config.datasets.images import image_stem
 from auto_config.datasets.model import Problem
@@ -28,6 +29,8 @@ class Entry:
         fold: Fold, if the source says so.
         group: Group, if the source says so.
         raters: Landmarks as single raters set them, by the rater's name.
+        unnamed: Control points of Slicer files, whose names are chosen over all files (`point_names`): by the rater's
+            name, and those of the case itself under None. Only a reader's entries have some.
     """
 
     name: str
@@ -38,6 +41,15 @@ class Entry:
     fold: int | None = None
     group: str | None = None
     raters: Mapping[str, LandmarkSet] = field(default_factory=dict)
+    unnamed: Mapping[str | None, PointList] = field(default_factory=dict)
+
+    def with_points(self, read: LandmarkSet | PointList, rater: str | None = None) -> Entry:
+        """The entry with what a file of its landmarks, or of those of a rater, holds."""
+        if isinstance(read, PointList):
+            return replace(self, unnamed={**self.unnamed, rater: read})
+        if rater is None:
+            return replace(self, landmarks=read)
+        return replace(self, raters={**self.raters, rater: read})
 
 
 @dataclass(frozen=True)

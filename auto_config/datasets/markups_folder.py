@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from auto_config.bundle_scripts.control_points import PointList
 from auto_config.bundle_scripts.landmark_files import (
     atomic_write_text,
-    read_landmark_file,
+    read_points,
     read_text,
     write_fcsv,
     write_markups,
@@ -20,7 +21,7 @@ from auto_config.datasets.options import ReadOptions
 from auto_config.datasets.target import Target
 
 
-def read_slicer_file(path: Path, image: Path, spatial_dims: int, options: ReadOptions) -> LandmarkSet:
+def read_slicer_file(path: Path, image: Path, spatial_dims: int, options: ReadOptions) -> LandmarkSet | PointList:
     """Read a ``.mrk.json``, ``.fcsv`` or inline ``.json``; the image is opened only where points are in its voxels.
 
     Raises:
@@ -30,7 +31,7 @@ def read_slicer_file(path: Path, image: Path, spatial_dims: int, options: ReadOp
     # A Markups file says its system itself.
     system = options.slicer_system if path.name.lower().endswith(".fcsv") else None
     affine = options.header([image]).affine if system == "IJK" or _is_ijk(path) else None
-    return read_landmark_file(path, spatial_dims=spatial_dims, image_affine=affine, many=options.many, system=system)
+    return read_points(path, spatial_dims=spatial_dims, image_affine=affine, many=options.many, system=system)
 
 
 def _is_ijk(path: Path) -> bool:

@@ -17,6 +17,10 @@ Coordinates = Literal["ras", "lps", "voxel", "pixel"]
 """What the numbers of a point mean: RAS or LPS mm, or indices of voxels or pixels (the first one's centre is 0)."""
 
 
+NameField = Literal["labels", "descriptions", "order"]
+"""What a landmark of a Slicer file is called by: its label, its description, or its place in the file (1, 2, ...)."""
+
+
 @dataclass(frozen=True)
 class ReadOptions:
     """What the person at the keyboard said about a data set.
@@ -25,6 +29,7 @@ class ReadOptions:
         coordinates: What the numbers of points mean in formats that leave it open; None if not said.
         pixel_spacing: Size of a pixel in mm, along x and y, of pictures whose files do not say it; None if not said.
         many: Names of landmarks of which an image may have any number.
+        names: What points of Slicer's files are called by; None if not said.
 
     Raises:
         UserError: A value that is not allowed.
@@ -33,8 +38,11 @@ class ReadOptions:
     coordinates: Coordinates | None = None
     pixel_spacing: tuple[float, float] | None = None
     many: Collection[str] = ()
+    names: NameField | None = None
 
     def __post_init__(self) -> None:
+        if self.names is not None and self.names not in get_args(NameField):
+            raise UserError(f"--names is {self.names!r}; allowed are {', '.join(get_args(NameField))}")
         if self.coordinates is not None and self.coordinates not in get_args(Coordinates):
             raise UserError(f"--coordinates is {self.coordinates!r}; allowed are {', '.join(get_args(Coordinates))}")
 

@@ -16,7 +16,7 @@ from auto_config.datasets import Case, Problem, read_dataset
 from auto_config.datasets.assembly import Missing
 from auto_config.datasets.checks import Outside, check_header, outside_absent
 from auto_config.datasets.images import read_header
-from auto_config.datasets.options import Coordinates
+from auto_config.datasets.options import Coordinates, NameField
 from auto_config.errors import UserError
 from auto_config.evaluation.baseline import verdict
 from auto_config.evaluation.comparison import Comparison, compare, renamed
@@ -55,6 +55,7 @@ def evaluate(
     outside: Outside = "error",
     coordinates: Coordinates | None = None,
     missing_value: str | None = None,
+    names: NameField | None = None,
     pixel_spacing: Sequence[float] | None = None,
     compare_with: str | Path | None = None,
 ) -> int:
@@ -76,6 +77,7 @@ def evaluate(
         outside: ``"absent"`` takes true points outside their image as absent, as `create` does when told so.
         coordinates: what the numbers of a table are, as for `create`.
         missing_value: coordinates that mark a missing point, as for `create`.
+        names: what points of Slicer's files are called by, as for `create`.
         pixel_spacing: pixel size of pictures in mm, as for `create`; errors are in pixels where it is not known.
         compare_with: predictions of another model of the same cases, with which these are compared.
 
@@ -98,6 +100,7 @@ def evaluate(
         coordinates=coordinates,
         missing_value=missing_value,
         pixel_spacing=pixel_spacing,
+        names=names,
     )
     _tell_errors(problems)
     if outside == "absent":

@@ -1,13 +1,21 @@
 """Names are judged over all files: Slicer's default labels, and descriptions that one file lacks."""
 
-import json
-
+import numpy as np
 import pytest
 
+from auto_config.bundle_scripts.landmark_files import write_markups
+from auto_config.bundle_scripts.landmarks import PRESENT, LandmarkSet
 from auto_config.datasets import read_dataset
 from auto_config.datasets.cohort_names import common_stem
 
 VALUES = [[1.0, 2.0, 3.0], [4.0, -3.0, 1.0], [-2.0, 4.0, 0.0]]
+
+
+def describe(folder, case, texts):
+    """A case with labels and descriptions."""
+    folder.image(case)
+    points = LandmarkSet(tuple(texts), np.array(VALUES[: len(texts)]), np.zeros(len(texts)) + PRESENT)
+    write_markups(folder.root / "landmarks" / f"{case}.mrk.json", points, descriptions=list(texts.values()))
 
 
 def write(folder, case, labels):
@@ -65,17 +73,29 @@ def test_names_that_all_files_share_stay(labels, folder):
     assert (dataset.names, problems) == (tuple(labels), [])
 
 
-def test_an_empty_description_in_one_file_is_an_error_and_filling_it_in_helps(folder):
+def test_an_empty_description_in_one_file_is_filled_in_from_the_others(folder):
     for case in ("ann", "ben", "carl"):
-        write(folder, case, ["1", "2", "3"])
-        path = folder.root / "landmarks" / f"{case}.mrk.json"
-        document = json.loads(path.read_text())
-        for point, name in zip(document["markups"][0]["controlPoints"], ["AC", "PC", "eye"], strict=True):
-            point["description"] = "" if (case, name) == ("ben", "PC") else name
-        path.write_text(json.dumps(document))
+        describe(folder, case, {"1": "AC", "2": "" if case == "ben" else "PC", "3": "eye"})
+    dataset, (problem,) = read_dataset(folder.root)
+    assert dataset.names == ("AC", "PC", "eye") and len(dataset.cases) == 3
+    assert (problem.severity, problem.case) == ("warning", "ben") and "2 ('PC')" in problem.message
+
+
+def test_numbers_in_one_file_and_words_in_another_are_an_error_and_descriptions_help(folder):
+    write(folder, "ann", ["AC", "PC", "eye"])
+    write(folder, "ben", ["1", "2", "3"])
     errors = [problem for problem in read_dataset(folder.root)[1] if problem.severity == "error"]
     assert [problem.case for problem in errors] == ["ben"] and "fill in the description" in errors[0].message
-    path = folder.root / "landmarks" / "ben.mrk.json"
-    path.write_text(path.read_text().replace('"description": ""', '"description": "PC"'))
+    describe(folder, "ben", {"1": "AC", "2": "PC", "3": "eye"})
     dataset, problems = read_dataset(folder.root)
     assert (dataset.names, problems) == (("AC", "PC", "eye"), [])
+
+
+def test_the_last_points_of_shorter_lists_are_missing_by_names_order(folder):
+    write(folder, "ann", ["A-1", "A-2", "A-3"])
+    write(folder, "ben", ["B-1", "B-2"])
+    errors = [problem.message for problem in read_dataset(folder.root)[1] if problem.severity == "error"]
+    assert "give --names order" in errors[0]
+    dataset, problems = read_dataset(folder.root, names="order")
+    assert dataset.names == ("1", "2", "3") and [problem.severity for problem in problems] == ["warning"]
+    assert [case.landmarks.present.tolist() for case in dataset.cases] == [[True] * 3, [True, True, False]]
