@@ -13,7 +13,7 @@ from auto_config.errors import UserError
 Missing = Literal["unknown", "absent"]
 Outside = Literal["error", "absent"]
 Images = Literal["refer", "link", "copy"]
-Coordinates = Literal["ras", "lps", "voxel", "pixel"]
+Coordinates = Literal["ras", "lps", "voxel", "pixel", "mm"]
 NameField = Literal["labels", "descriptions", "order"]
 PointsFormat = Literal["roi", "fiducial"]
 
@@ -50,7 +50,7 @@ def inspect(
         missing: what a name that one case's file lacks means: unknown or absent
         outside: what a point outside its image is: error or absent
         landmarks: names to keep, in this order: AC,PC
-        coordinates: what the numbers of a table or old .fcsv are, if it does not say it: ras, lps, voxel or pixel
+        coordinates: what the numbers of a table or old .fcsv are, if it does not say it: ras, lps, voxel, pixel, mm
         missing_value: coordinates that mark a missing point, taken as MISSING says: 0 or -1,-1; none: all are real
         names: name of a point in Slicer's files: labels, descriptions or order (1, 2, ...); else chosen for all files
         pixel_spacing: mm of a pixel of pictures, one number or x,y, if the files do not say it
@@ -136,7 +136,7 @@ def create(
         format: read SOURCE as this format instead of detecting it
         missing: what a name that one case's file lacks means: unknown or absent
         outside: what a point outside its image is: error or absent
-        coordinates: what the numbers of a table or old .fcsv are, if it does not say it: ras, lps, voxel or pixel
+        coordinates: what the numbers of a table or old .fcsv are, if it does not say it: ras, lps, voxel, pixel, mm
         missing_value: coordinates that mark a missing point, taken as MISSING says: 0 or -1,-1; none: all are real
         names: name of a point in Slicer's files: labels, descriptions or order (1, 2, ...); else chosen for all files
         pixel_spacing: mm of a pixel of pictures, one number or x,y, if the files do not say it
@@ -522,7 +522,7 @@ def convert(
         images: refer (by their paths), link or copy; tables and lists refer if not given, folders are given links
         missing: what a name that one case's file lacks means: unknown or absent
         landmarks: names to keep, in this order: AC,PC
-        coordinates: what the numbers of a table or old .fcsv are, if it does not say it: ras, lps, voxel or pixel
+        coordinates: what the numbers of a table or old .fcsv are, if it does not say it: ras, lps, voxel, pixel, mm
         missing_value: coordinates that mark a missing point, taken as MISSING says: 0 or -1,-1; none: all are real
         names: name of a point in Slicer's files: labels, descriptions or order (1, 2, ...); else chosen for all files
         pixel_spacing: mm of a pixel of pictures, one number or x,y, if the files do not say it

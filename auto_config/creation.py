@@ -123,6 +123,9 @@ def create(
         missing_value=missing_value,
     )
     options.check(dataset.spatial_dims)
+    if test_names is not None:
+        names = {case.name for case in dataset.cases}
+        test_names = [meant_name(name, names) or name for name in test_names]
     if groups is not None:
         dataset = with_groups(dataset, Path(groups))
     measured = measure_cases(dataset, outside=outside, workers=workers)

@@ -13,8 +13,9 @@ from auto_config.bundle_scripts.grids import apply_affine
 from auto_config.datasets.images import Header, read_header
 from auto_config.errors import UserError
 
-Coordinates = Literal["ras", "lps", "voxel", "pixel"]
-"""What the numbers of a point mean: RAS or LPS mm, or indices of voxels or pixels (the first one's centre is 0)."""
+Coordinates = Literal["ras", "lps", "voxel", "pixel", "mm"]
+"""What the numbers of a point mean: RAS or LPS mm of a volume, mm of a picture, or indices of voxels or pixels (the
+centre of the first one is 0)."""
 
 
 NameField = Literal["labels", "descriptions", "order"]
@@ -48,7 +49,15 @@ class ReadOptions:
 
     @property
     def slicer_system(self) -> str | None:
-        """`coordinates` as Slicer calls it: ``RAS``, ``LPS`` or ``IJK``."""
+        """`coordinates` as Slicer calls it: ``RAS``, ``LPS`` or ``IJK``.
+
+        Raises:
+            UserError: It is ``mm``, of which Slicer has two kinds.
+        """
+        if self.coordinates == "mm":
+            raise UserError(
+                "--coordinates is mm; the points of an .fcsv are RAS or LPS mm, say --coordinates ras or lps"
+            )
         words = {"ras": "RAS", "lps": "LPS", "voxel": "IJK", "pixel": "IJK"}
         return None if self.coordinates is None else words[self.coordinates]
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from auto_config.bundle_scripts.image_header import PIXELS
 from auto_config.bundle_scripts.landmark_files import read_text
 from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet
 from auto_config.datasets.case_files import CaseFiles, find_images
@@ -24,7 +25,7 @@ from auto_config.datasets.entries import Entry, Reading, absolute
 from auto_config.datasets.image_names import ImageNames, without_zeros, zeros_problem
 from auto_config.datasets.images import image_stem
 from auto_config.datasets.model import Problem
-from auto_config.datasets.options import ReadOptions
+from auto_config.datasets.options import ReadOptions, world_to_voxel
 from auto_config.datasets.points import Value, landmark_set, numbers
 from auto_config.datasets.tables import (
     PointColumns,
@@ -39,6 +40,9 @@ from auto_config.datasets.tables import (
 from auto_config.errors import UserError
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+
+# Shares of points inside their images, above and below which another system is more likely.
+_INSIDE, _OUTSIDE = 0.95, 0.5
 
 
 def _lines(path: Path) -> list[list[str]]:
@@ -199,11 +203,40 @@ def read_payer_csv(source: Path, options: ReadOptions) -> Reading:
         except UserError as error:
             reading.problems.append(Problem("error", str(error), case or None))
     reading.problems.extend(zeros_problem(shortened, source))
+    if dims == 3 and options.coordinates is None:
+        reading.problems.extend(_other_system(reading.entries, options, source))
     for path in files:
         if absolute(path) not in mentioned:
             message = f"{path}: no line in {source.name} names this image; add it, until then it is left out"
             reading.problems.append(Problem("warning", message, image_stem(path)))
     return reading
+
+
+def _other_system(entries: Sequence[Entry], options: ReadOptions, source: Path) -> list[Problem]:
+    """An error where points that were read as voxels lie outside their images, and would lie inside as mm."""
+    inside: dict[System, int] = {"voxel": 0, "ras": 0, "lps": 0}
+    total = 0
+    for entry in entries:
+        header = options.header(entry.image)
+        assert entry.landmarks is not None
+        try:
+            written = world_to_voxel(header, entry.landmarks.points[entry.landmarks.present])
+        except UserError:  # an affine that cannot be inverted, which the checks name
+            continue
+        total += len(written)
+        for system in inside:
+            voxels = world_to_voxel(header, to_world(written, system, header))
+            inside[system] += int(np.sum(np.all((voxels >= -0.5) & (voxels <= np.array(header.shape) - 0.5), axis=1)))
+    mm: tuple[System, ...] = ("lps", "ras")
+    likely = [system for system in mm if inside[system] >= _INSIDE * total]
+    if not likely or inside["voxel"] >= _OUTSIDE * total:
+        return []
+    others = ", ".join(f"as {system.upper()} mm {inside[system]}" for system in likely)
+    message = (
+        f"{source}: its points are read as voxels, and {inside['voxel']} of {total} lie inside their images, {others}; "
+        f"if they are mm, say --coordinates {' or '.join(likely)}, else --coordinates voxel"
+    )
+    return [Problem("error", message)]
 
 
 def _points_or_unknown(texts: list[str], dims: int, where: str) -> list[list[float] | None]:
@@ -222,7 +255,9 @@ def _numbered(  # noqa: PLR0917 - a line, and how it is read
     system: System = "voxel",
 ) -> LandmarkSet:
     """Points as landmarks called 1, 2, ..."""
-    header = options.header([image]) if system == "voxel" else None
+    header = options.header([image]) if system in ("voxel", "mm") else None
+    if header is not None and header.unit == PIXELS and system == "mm":
+        raise UserError(f"{header.path}: its pixel size is not known, but its points are mm; give --pixel_spacing")
     rows: list[tuple[str, Value]] = [
         (str(number), "unknown" if point is None else to_world(np.array([point]), system, header)[0].tolist())
         for number, point in enumerate(points, start=1)

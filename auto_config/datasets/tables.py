@@ -187,9 +187,13 @@ def resolved_system(columns: PointColumns, wanted: Coordinates | None, path: Pat
     Raises:
         UserError: Nobody says it, or columns and `wanted` contradict each other.
     """
-    said: System | None = None if wanted is None else SYSTEM_WORDS[wanted]
+    said: System | None = None if wanted is None else "mm" if wanted == "mm" else SYSTEM_WORDS[wanted]
     if columns.spatial_dims == 2 and said in ("ras", "lps"):
-        raise UserError(f"{path}: points have two coordinates, which are not {said.upper()}; use --coordinates pixel")
+        raise UserError(
+            f"{path}: points have two coordinates, which are not {said.upper()}; use --coordinates pixel or mm"
+        )
+    if columns.spatial_dims == 3 and said == "mm":
+        raise UserError(f"{path}: points in mm of a volume are RAS or LPS; say --coordinates ras or lps")
     if columns.system is not None:
         if said is not None and said != columns.system:
             raise UserError(

@@ -3,11 +3,12 @@
 import json
 import unicodedata
 
+import numpy as np
 import pytest
 from format_examples import pictures, volumes
 from PIL import Image
 
-from auto_config.creation import with_groups
+from auto_config.creation import create, with_groups
 from auto_config.datasets import read_dataset
 from auto_config.datasets.image_names import base_name, meant_name
 
@@ -134,6 +135,18 @@ def test_cases_and_groups_are_found_without_their_zeros(tmp_path):
     assert [case.split for case in dataset.cases] == ["test", "training", "training"]
     (tmp_path / "groups.csv").write_text("Case;group\n1;p\n2;p\n10;NaN\n")
     assert [case.group for case in with_groups(dataset, tmp_path / "groups.csv").cases] == ["p", "p", None]
+
+
+def test_test_cases_are_found_without_their_zeros(tmp_path):
+    for number in range(1, 9):
+        grey = np.random.default_rng(number).integers(0, 255, (40, 50)).astype(np.uint8)
+        Image.fromarray(grey).save(tmp_path / f"{number:04d}.png")
+    lines = [f"{number:04d},{number + 9},20,{30 - number},{12 + number}" for number in range(1, 9)]
+    (tmp_path / "points.csv").write_text("\n".join(["case,A_x,A_y,B_x,B_y", *lines]))
+    (tmp_path / "test.txt").write_text("2\n0005\n")
+    create(tmp_path / "points.csv", tmp_path / "bundle", network="tiny", test=tmp_path / "test.txt")
+    document = json.loads((tmp_path / "bundle" / "data" / "datalist.json").read_text())
+    assert [item["case"] for item in document["test"]] == ["0002", "0005"]
 
 
 def test_names_that_are_no_numbers_keep_their_zeros(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import re
 
+import nibabel as nib
 import numpy as np
 import pytest
 from format_examples import CASES, EXAMPLES, SHAPE, pictures, volumes
@@ -84,11 +85,65 @@ def test_pictures_have_pixels_whatever_is_said(name, tmp_path):
     pictures(tmp_path)
     text = "ann,1,2\nben,3,4\n" if name == "payer_csv" else "case,landmark,x,y\nann,A,1,2\nben,A,3,4\n"
     (tmp_path / "points.csv").write_text(text)
-    with pytest.raises(UserError, match="two coordinates, which are not LPS; use --coordinates pixel"):
+    with pytest.raises(UserError, match="two coordinates, which are not LPS; use --coordinates pixel or mm"):
         read_dataset(tmp_path, format=name, coordinates="lps")
     dataset, problems = read_dataset(tmp_path, format=name, coordinates="pixel")
     assert problems == []
     assert dataset.cases[0].landmarks.points.tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize("name", ["payer_csv", "csv"])
+def test_points_of_pictures_may_be_mm(name, tmp_path):
+    pictures(tmp_path)
+    text = "ann,1,2\nben,3,1\n" if name == "payer_csv" else "case,landmark,x,y\nann,A,1,2\nben,A,3,1\n"
+    (tmp_path / "points.csv").write_text(text)
+    _, problems = read_dataset(tmp_path, format=name, coordinates="mm")
+    refused = [problem for problem in problems if "its pixel size is not known" in problem.message]
+    assert len(refused) == len(CASES)
+    assert all("give --pixel_spacing" in problem.message for problem in refused)
+    dataset, problems = read_dataset(tmp_path, format=name, coordinates="mm", pixel_spacing=0.5)
+    assert problems == []
+    assert [case.landmarks.points.tolist() for case in dataset.cases] == [[[1, 2]], [[3, 1]]]
+    dataset, _ = read_dataset(tmp_path, format=name, pixel_spacing=0.5)
+    assert dataset.cases[0].landmarks.points.tolist() == [[0.5, 1]]
+
+
+@pytest.mark.parametrize("name", ["fcsv", "bids_afids", "csv_wide", "payer_csv"])
+def test_points_of_volumes_in_mm_are_ras_or_lps(name, tmp_path):
+    forced, files = example(name, tmp_path)
+    if name == "payer_csv":
+        for path in (tmp_path / "images").iterdir():
+            path.unlink()
+        volumes(tmp_path / "images")
+        files[0].write_text("ann,1,2,3\nben,1,2,3\n")
+    try:
+        messages = [problem.message for problem in read_dataset(tmp_path, format=forced, coordinates="mm")[1]]
+    except UserError as error:
+        messages = [str(error)]
+    assert any("say --coordinates ras or lps" in message for message in messages)
+
+
+@pytest.mark.parametrize(("system", "sign"), [("lps", -1), ("ras", 1)])
+def test_a_table_without_header_whose_points_fit_as_mm_alone_is_told_so(system, sign, tmp_path):
+    affine = nib.affines.from_matvec(np.diag([2.0, 2, 2]), [100, 50, 10])
+    lines = []
+    rng = np.random.default_rng(0)
+    for case in CASES:
+        nib.save(nib.Nifti1Image(rng.normal(size=SHAPE).astype(np.float32), affine), tmp_path / f"{case}.nii.gz")
+        world = rng.uniform([100, 50, 10], [114, 66, 28], (5, 3))
+        lines.append(",".join([case, *(f"{n:.3f}" for n in (world * [sign, sign, 1]).ravel())]))
+    (tmp_path / "all.csv").write_text("\n".join(lines))
+    (error,) = [problem for problem in read_dataset(tmp_path)[1] if problem.severity == "error"]
+    assert (
+        f"0 of 10 lie inside their images, as {system.upper()} mm 10; if they are mm, say --coordinates {system}, else"
+        in error.message
+    )
+    dataset, problems = read_dataset(tmp_path, coordinates=system)
+    assert problems == []
+    inside = np.concatenate([case.landmarks.points for case in dataset.cases])
+    assert np.all((inside > [99, 49, 9]) & (inside < [115, 67, 29]))
+    # The other remedy: they are voxels, whatever lies outside.
+    assert read_dataset(tmp_path, coordinates="voxel")[1] == []
 
 
 @pytest.mark.parametrize("label", ["inline", "file"])
@@ -149,8 +204,6 @@ def _json(change):
 
 
 def _label_map(path):
-    import nibabel as nib
-
     labels = np.asarray(nib.load(path).dataobj).copy()
     labels[labels == 2] = 0
     nib.save(nib.Nifti1Image(labels, np.eye(4)), path)
