@@ -16,7 +16,7 @@ import numpy as np
 
 from auto_config.bundle_scripts.landmarks import duplicate_names
 from auto_config.datasets.case_files import find_images
-from auto_config.datasets.entries import Entry, Reading, absolute
+from auto_config.datasets.entries import Entry, Reading, absolute, below, one_form
 from auto_config.datasets.images import Header, image_stem, is_image
 from auto_config.datasets.model import Problem
 from auto_config.datasets.options import ReadOptions, voxel_to_world, world_to_voxel
@@ -134,12 +134,12 @@ def _paths(image: Mapping[str, Any], source: Path, files: list[Path], where: str
         raise UserError(f"{where}: 'file_name' is {shown(image.get('file_name'))}; give the name of its picture")
     found = []
     for name in names:
-        direct = source.parent / name
+        direct = below(source.parent, name)
         try:
             candidates = [direct] if is_image(direct) else []
         except OSError:  # a name that is too long for a file
             candidates = []
-        candidates = candidates or [path for path in files if path.name == Path(name).name]
+        candidates = candidates or [path for path in files if one_form(path.name) == one_form(Path(name).name)]
         if len(candidates) > 1:
             listed = " and ".join(str(path.relative_to(source.parent)) for path in candidates)
             raise UserError(f"{where}: {name!r} fits several pictures, {listed}; keep one, or name its path")

@@ -27,7 +27,7 @@ import numpy as np
 
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, STATUS_WORDS, UNKNOWN
 from auto_config.datasets.case_files import find_images
-from auto_config.datasets.entries import Entry, Reading, absolute
+from auto_config.datasets.entries import Entry, Reading, absolute, below, one_form
 from auto_config.datasets.images import image_stem, is_image
 from auto_config.datasets.model import Problem
 from auto_config.datasets.names import mistyped
@@ -224,7 +224,7 @@ def _image_index(files: Sequence[Path]) -> dict[str, list[Path]]:
     index: dict[str, list[Path]] = {}
     for path in files:
         for key in {path.name, image_stem(path)}:
-            index.setdefault(key, []).append(path)
+            index.setdefault(one_form(key), []).append(path)
     return index
 
 
@@ -246,13 +246,13 @@ def _candidates(value: str, images: Mapping[str, list[Path]], folder: Path) -> l
     """Images that a value of the table may mean."""
     if not value.isprintable():
         return []
-    direct = folder / value
     try:
+        direct = below(folder, value)
         if is_image(direct) and absolute(direct) != absolute(folder):
             return [direct]
     except OSError:  # a name that is too long for a file
         return []
-    return images.get(value) or images.get(Path(value).name) or []
+    return images.get(one_form(value)) or images.get(one_form(Path(value).name)) or []
 
 
 def _entry(  # noqa: PLR0917

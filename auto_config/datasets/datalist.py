@@ -18,7 +18,7 @@ from typing import Any
 from auto_config.bundle_scripts.control_points import PointList
 from auto_config.bundle_scripts.landmark_files import LANDMARK_SUFFIXES, read_points
 from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet, duplicate_names, name_problem
-from auto_config.datasets.entries import Entry, Reading, absolute
+from auto_config.datasets.entries import Entry, Reading, absolute, below
 from auto_config.datasets.images import image_stem, image_suffix, is_image
 from auto_config.datasets.label_maps import label_names, read_label_map
 from auto_config.datasets.model import Case, Problem
@@ -173,7 +173,7 @@ def _images(item: object) -> list[str]:
 
 
 def _first_image(items: list[tuple[str, str, int, Any]], root: Path) -> list[Path]:
-    paths = (absolute(root / image) for *_, item in items for image in _images(item)[:1])
+    paths = (absolute(below(root, image)) for *_, item in items for image in _images(item)[:1])
     return [path for path in [next((path for path in paths if _is_image(path)), None)] if path is not None]
 
 
@@ -233,7 +233,7 @@ class _Item:
             raise UserError(
                 f"{where}: 'image' is {shown(item['image'])}; give a path, or a list with one path for each channel"
             )
-        paths = tuple(absolute(self._root / path) for path in images)
+        paths = tuple(absolute(below(self._root, path)) for path in images)
         for path in paths:
             if not _is_image(path):
                 raise UserError(f"{where}: image {path} not found; correct the path, it is relative to {self._root}")
@@ -269,7 +269,7 @@ class _Item:
         if isinstance(label, Mapping):
             return LandmarkSet.from_inline(label, spatial_dims=self._dims, where=where, many=many), where
         if isinstance(label, str) and label and label.isprintable():
-            path = absolute(self._root / label)
+            path = absolute(below(self._root, label))
             if label.lower().endswith(LANDMARK_SUFFIXES):
                 return read_points(path, spatial_dims=self._dims, many=many), str(path)
             if image_suffix(path) and self._labels is not None:

@@ -16,7 +16,7 @@ import numpy as np
 from auto_config.bundle_scripts.landmark_files import read_text
 from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet
 from auto_config.datasets.case_files import CaseFiles, find_images
-from auto_config.datasets.entries import Entry, Reading, absolute
+from auto_config.datasets.entries import Entry, Reading, absolute, one_form
 from auto_config.datasets.images import image_stem
 from auto_config.datasets.model import Problem
 from auto_config.datasets.options import ReadOptions, voxel_to_world
@@ -101,7 +101,7 @@ def read_payer_csv(source: Path, options: ReadOptions) -> Reading:
     dims = options.spatial_dims(files)
     by_stem: dict[str, list[Path]] = {}
     for path in files:
-        by_stem.setdefault(image_stem(path), []).append(path)
+        by_stem.setdefault(one_form(image_stem(path)), []).append(path)
     reading = Reading([], [], spatial_dims=dims)
     seen: set[str] = set()
     for number, (case, *texts) in [(1, first), *lines]:
@@ -113,7 +113,7 @@ def read_payer_csv(source: Path, options: ReadOptions) -> Reading:
             if not texts or len(texts) % dims:
                 raise UserError(f"{where}: has {len(texts)} numbers, which is no multiple of {dims}; complete the line")
             values = _points_or_unknown(texts, dims, where)
-            candidates = by_stem.get(case, [])
+            candidates = by_stem.get(one_form(case), [])
             if len(candidates) > 1:
                 listed = " and ".join(str(path.relative_to(source.parent)) for path in candidates)
                 raise UserError(f"{where}: case {case!r} fits several images, {listed}; keep one")
@@ -128,7 +128,7 @@ def read_payer_csv(source: Path, options: ReadOptions) -> Reading:
         except UserError as error:
             reading.problems.append(Problem("error", str(error), case or None))
     for stem, paths in by_stem.items():
-        if stem not in seen:
+        if stem not in {one_form(case) for case in seen}:
             message = f"{paths[0]}: no line in {source.name} names this image; add it, until then it is left out"
             reading.problems.append(Problem("warning", message, stem))
     return reading
