@@ -17,7 +17,7 @@ from auto_config.datasets.checks import Outside
 from auto_config.datasets.duplicates import leak_problems
 from auto_config.datasets.image_names import meant_name
 from auto_config.datasets.options import Coordinates, NameField
-from auto_config.datasets.tables import read_table, stated
+from auto_config.datasets.tables import read_table, row_of, stated
 from auto_config.errors import UserError
 from auto_config.fingerprint import all_problems, digests_of, summarise
 from auto_config.inspection_problems import problem_lines
@@ -124,8 +124,8 @@ def create(
     )
     options.check(dataset.spatial_dims)
     if test_names is not None:
-        names = {case.name for case in dataset.cases}
-        test_names = [meant_name(name, names) or name for name in test_names]
+        cases = {case.name for case in dataset.cases}
+        test_names = [meant_name(name, cases) or name for name in test_names]
     if groups is not None:
         dataset = with_groups(dataset, Path(groups))
     measured = measure_cases(dataset, outside=outside, workers=workers)
@@ -176,7 +176,7 @@ def with_groups(dataset: Dataset, path: Path) -> Dataset:
     if not lines or not {"case", "group"} <= set(header):
         raise UserError(f"{path}: needs the columns case,group and at least one line below them")
     names = {case.name for case in dataset.cases}
-    rows = [dict(zip(header, values, strict=False)) for _, values in lines]
+    rows = [row_of(header, values, f"{path}: line {number}") for number, values in lines]
     cases = [row.get("case", "") for row in rows]
     cases = [meant_name(case, names) or case for case in cases]
     groups = {case: stated(row.get("group", "")) or None for case, row in zip(cases, rows, strict=True)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -81,6 +82,20 @@ def absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 - Path.resolve would follow links
 
 
+def one_form(text: str) -> str:
+    """A name in the Unicode form in which names are compared (NFC); files of macOS have the other one (NFD)."""
+    return unicodedata.normalize("NFC", text)
+
+
+def below(folder: Path, value: str) -> Path:
+    """The path that a file names, in the Unicode form in which it is there; as written if it is in none."""
+    forms = (value, one_form(value), unicodedata.normalize("NFD", value))
+    try:
+        return next((path for form in forms if (path := folder / form).exists()), folder / value)
+    except OSError:  # a name that is too long for a file
+        return folder / value
+
+
 def natural_key(text: str) -> list[tuple[int, int, str]]:
     """Sorting key that puts ``case2`` before ``case10``."""
     keys = [
@@ -131,16 +146,18 @@ def joined_channels(
     Returns:
         The files of each case, and an error for each case that lacks a channel.
     """
-    parts = {key: part for key in images if (part := _CHANNEL.fullmatch(key))}
+    matches = {key: part for key in images if (part := _CHANNEL.fullmatch(key))}
+    own = {one_form(case): case for case in (labelled or [part[1] for part in matches.values()])}
+    parts = {key: (own.get(one_form(part[1]), part[1]), part[2]) for key, part in matches.items()}
     if labelled is None:
-        several = {part[1] for part in parts.values() if int(part[2]) > 0}
+        several = {part[0] for part in parts.values() if int(part[1]) > 0}
         joined = set(parts) if len(parts) == len(images) and several else set()
     else:
-        joined = {key for key, part in parts.items() if part[1] in labelled and key not in labelled}
+        joined = {key for key, part in parts.items() if part[0] in labelled and key not in labelled}
     files: dict[str, tuple[Path, ...]] = {key: (path,) for key, path in images.items() if key not in joined}
     channels: dict[str, dict[int, Path]] = {}
     for key in sorted(joined):
-        channels.setdefault(parts[key][1], {})[int(parts[key][2])] = images[key]
+        channels.setdefault(parts[key][0], {})[int(parts[key][1])] = images[key]
     problems = []
     for case, found in channels.items():
         if sorted(found) != list(range(len(found))):

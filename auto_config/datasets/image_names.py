@@ -6,10 +6,10 @@ Windows writes ``C:\data\0001.png``; a Mac writes an accent as two signs; Excel 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from auto_config.datasets.entries import below, one_form
 from auto_config.datasets.images import image_stem, is_image
 from auto_config.datasets.model import Problem
 
@@ -25,13 +25,15 @@ def named_stem(value: str) -> str:
 
 
 def local_path(folder: Path, value: str) -> Path:
-    """The path that a value means below a folder; backslashes are those of Windows where no file has them in its name.
+    """The path that a value means below a folder, in the Unicode form in which it is there.
+
+    Backslashes are those of Windows where no file has them in its name.
 
     Raises:
         OSError: The name is too long for a file.
     """
-    direct = folder / value
-    return direct if "\\" not in value or direct.exists() else folder / value.replace("\\", "/")
+    direct = below(folder, value)
+    return direct if "\\" not in value or direct.exists() else below(folder, value.replace("\\", "/"))
 
 
 def meant_name(written: str, names: Collection[str]) -> str | None:
@@ -56,7 +58,7 @@ class ImageNames:
         self._by_name: dict[str, list[Path]] = {}
         self._by_number: dict[str, list[Path]] = {}
         for path in files:
-            for key in {_normal(path.name), _normal(image_stem(path))}:
+            for key in {one_form(path.name), one_form(image_stem(path))}:
                 self._by_name.setdefault(key, []).append(path)
             if number := _number(image_stem(path)):
                 self._by_number.setdefault(number, []).append(path)
@@ -75,7 +77,7 @@ class ImageNames:
                 return [direct]
         except OSError:  # a name that is too long for a file
             return []
-        found = self._by_name.get(_normal(value)) or self._by_name.get(_normal(base_name(value)))
+        found = self._by_name.get(one_form(value)) or self._by_name.get(one_form(base_name(value)))
         return _nearest(found or self._by_number.get(_number(named_stem(value)), []), value)
 
 
@@ -100,10 +102,6 @@ def zeros_problem(shortened: Sequence[tuple[str, Path]], source: Path) -> list[P
 
 def _parts(value: str) -> list[str]:
     return [part for part in re.split(r"[/\\]", value) if part]
-
-
-def _normal(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
 
 
 def _number(stem: str) -> str:
