@@ -186,6 +186,7 @@ class ProgressReport:
         if self._begun_at is not None:
             self._write(trainer)
             self._print("Training has ended:  " + self.line(trainer))
+            self._begun_at = None  # a trainer that runs again begins anew
 
     def _after_exception(self, error: BaseException) -> None:
         self._close()
