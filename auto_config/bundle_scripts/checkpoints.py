@@ -134,6 +134,7 @@ class Checkpoints:
         self.best: float | None = None
         self.best_epoch: int | None = None
         self.last: float | None = None
+        self.validations = 0
         self.beside_weights: list[Callable[[Path], None]] = []  # each writes a file into a folder of weights
         self.key_metric = key_metric
         self.fold_folder = Path(folder) / f"fold_{fold}"
@@ -226,6 +227,7 @@ class Checkpoints:
         self._is_saved = False
 
     def _after_validation(self, evaluator: Engine) -> None:
+        self.validations += 1
         value = evaluator.state.metrics.get(self.key_metric)
         self.last = None if value is None else float(value)
         if self.last is not None and is_better(self.last, self.best):

@@ -98,7 +98,7 @@ def test_weights_that_are_not_plain_are_refused_without_advice_to_trust_them(
         path.write_bytes(content)
     else:
         torch.save(content, path)
-    with pytest.raises(UserError, match="model.pt: is") as error:
+    with pytest.raises(UserError, match=r"model\.pt: is") as error:
         open_bundle(root, device="cpu")
     text = str(error.value)
     assert "\n" not in text
