@@ -43,6 +43,7 @@ def cohort_problems(
     """
     configurations = check_configurations(cases)
     told = {problem.case for problem in configurations}
+    tests = {case.name for case in cases if case.split == "test"}
     # A mirrored case has every pair and many points wrong; one problem says it.
     others = [case for case in cases if case.name not in told]
     return [
@@ -56,9 +57,7 @@ def cohort_problems(
         *impossible_points(dataset, others),
         *duplicate_problems(cases, digests or {}),
         *patient_problems(cases, dataset.source),
-        *untrained_landmarks(
-            cases, dataset.names, {case.name for case in cases if case.split == "test"}, dataset.source
-        ),
+        *untrained_landmarks(cases, dataset.names, tests, dataset.source),
     ]
 
 

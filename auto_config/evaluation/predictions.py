@@ -21,8 +21,8 @@ PIXEL_COLUMNS = ("x_px", "y_px")
 
 
 EXCHANGED = (
-    "the first argument is what `auto_config predict` wrote, the second the true landmarks; if they are exchanged, turn "
-    "them around"
+    "the first argument is what `auto_config predict` wrote, the second the true landmarks; if they are exchanged, "
+    "turn them around"
 )
 
 

@@ -1,5 +1,6 @@
 """What is said of the division into training and test cases, and of very few cases."""
 
+import re
 from pathlib import Path
 
 import nibabel as nib
@@ -47,7 +48,7 @@ def test_a_landmark_of_test_cases_alone_is_named():
 )
 def test_few_cases_are_told_what_they_mean(folds, test, said):
     (problem,) = few_cases(folds, test, SOURCE)
-    assert __import__("re").search(said, problem.message)
+    assert re.search(said, problem.message)
 
 
 def test_enough_cases_are_not_mentioned():
