@@ -161,7 +161,7 @@ def fcsv_points(path: str | os.PathLike[str], *, image_affine: np.ndarray | None
     path = Path(path)
     header: dict[str, str] = {}
     lines: list[str] = []
-    for line in read_text(path).splitlines():
+    for line in read_text(path).split("\n"):
         if line.startswith("#"):
             key, _, value = line.lstrip("# ").partition("=")
             header[key.strip().lower()] = value.strip()
@@ -283,14 +283,18 @@ def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def read_text(path: Path) -> str:
-    """Read a UTF-8 text file, with or without byte order mark.
+    r"""Read a UTF-8 text file, with or without byte order mark; its lines end at ``\n`` only.
+
+    LF and CRLF end a line. Any other CR is dropped, because Slicer writes one that stood in a name into the middle of
+    a line; only in a file without any LF does CR end the lines (old Macintosh tables). Split the text with
+    ``split("\n")``: `str.splitlines` also splits at form feeds and at U+0085, U+2028 and others inside a name.
 
     Raises:
         LandmarkFileError: The file cannot be read or is not UTF-8.
     """
     try:
-        with io.TextIOWrapper(open_regular(path), encoding="utf-8-sig") as stream:
-            return stream.read()
+        with open_regular(path) as stream:
+            text = stream.read().decode("utf-8-sig")
     except NotRegularError as error:
         raise LandmarkFileError(f"{path}: cannot be read ({error}); give a file") from error
     except OSError as error:
@@ -298,6 +302,7 @@ def read_text(path: Path) -> str:
         raise LandmarkFileError(f"{path}: cannot be read ({reason}); check the path and its permissions") from error
     except UnicodeDecodeError as error:
         raise LandmarkFileError(f"{path}: {_not_text(path)}") from error
+    return text.replace("\r", "") if "\n" in text else text.replace("\r", "\n")
 
 
 def _not_text(path: Path) -> str:

@@ -95,6 +95,7 @@ class ProgressReport:
         self._begun_at: float | None = None
         self._loss = 0.0
         self._losses = 0
+        self._validations = 0
 
     def attach(self, trainer: Engine) -> None:
         """Report on a training.
@@ -110,17 +111,18 @@ class ProgressReport:
         trainer.add_event_handler(Events.COMPLETED, self._at_end)
         trainer.add_event_handler(Events.EXCEPTION_RAISED, self._after_exception)
 
-    def line(self, trainer: Engine) -> str:
+    def line(self, trainer: Engine, error: bool = True) -> str:
         """The state of the training in one line.
 
         Args:
             trainer: The engine that trains.
+            error: With the error of the last validation.
         """
         state, percent = trainer.state, 100.0 * self._schedule.progress
         parts = [f"epoch {state.epoch}" + ("" if self._schedule.budget else f"/{state.max_epochs}"), f"{percent:.0f} %"]
         if self._losses:
             parts.append(f"loss {self._loss / self._losses:.4f}")
-        if self._checkpoints.last is not None:
+        if self._checkpoints.last is not None and error:
             parts.append(f"error {self._checkpoints.last:.3f} {self._unit}")
         if self._checkpoints.best is not None:
             parts.append(f"best {self._checkpoints.best:.3f} {self._unit}")
@@ -165,6 +167,7 @@ class ProgressReport:
                 self._bar.start()
             self._write(trainer)
         self._loss, self._losses = 0.0, 0
+        self._validations = self._checkpoints.validations
 
     def _after_step(self, trainer: Engine) -> None:
         output = trainer.state.output
@@ -177,7 +180,8 @@ class ProgressReport:
     def _after_epoch(self, trainer: Engine) -> None:
         self._write(trainer)
         if self._bar is None:
-            self._print(self.line(trainer))
+            # An error that an earlier epoch had is not that of this one.
+            self._print(self.line(trainer, error=self._checkpoints.validations > self._validations))
         else:
             self._draw(self._bar, trainer)
 
@@ -186,6 +190,7 @@ class ProgressReport:
         if self._begun_at is not None:
             self._write(trainer)
             self._print("Training has ended:  " + self.line(trainer))
+            self._begun_at = None  # a trainer that runs again begins anew
 
     def _after_exception(self, error: BaseException) -> None:
         self._close()
