@@ -40,7 +40,7 @@ def test_a_landmark_of_test_cases_alone_is_named():
         (
             {"one": 0},
             set(),
-            "1 training case only: no case is left for a test, and nothing can validate .* --fold none",
+            "1 training case only: no case is left for a test, and nothing can validate .*--fold none",
         ),
         ({"one": 0, "two": 1}, set(), "2 training cases only: no case is left .* each training learns from one case"),
         ({"one": 0, "two": 0}, {"three"}, "2 training cases only: nothing can validate"),
