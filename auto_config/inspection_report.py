@@ -265,7 +265,7 @@ def _folded(problems: Sequence[Problem], places: Mapping[str, str]) -> str:
 
 def _linked(problem: Problem, places: Mapping[str, str]) -> str:
     text = html.escape(problem.message)
-    if problem.case not in places:
+    if problem.case is None or problem.case not in places:
         return text
     return f'<a href="#{places[problem.case]}">{html.escape(problem.case)}</a>: {text}'
 

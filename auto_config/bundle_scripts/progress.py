@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from .checkpoints import PROGRESS, Checkpoints
+from .mean_shape import MeanShapeError, verdict
 from .schedule import Schedule
 
 _REFRESH_SECONDS = 0.5
@@ -79,12 +80,19 @@ class ProgressReport:
         schedule: Knows the progress.
         checkpoints: Knows the last and the best error.
         console: Where to write; None is the standard output. On a terminal a bar is drawn.
+        mean_shape: Its error stands beside that of the model when the training ends; None leaves it out.
         unit: Of the errors: ``"mm"``, or ``"px"`` for pictures whose pixel size nobody knows.
     """
 
     def __init__(
-        self, schedule: Schedule, checkpoints: Checkpoints, console: Console | None = None, unit: str = "mm"
+        self,
+        schedule: Schedule,
+        checkpoints: Checkpoints,
+        console: Console | None = None,
+        unit: str = "mm",
+        mean_shape: MeanShapeError | None = None,
     ) -> None:
+        self._mean_shape = mean_shape
         self._unit = unit
         self._schedule = schedule
         self._checkpoints = checkpoints
@@ -190,6 +198,10 @@ class ProgressReport:
         if self._begun_at is not None:
             self._write(trainer)
             self._print("Training has ended:  " + self.line(trainer))
+            baseline = None if self._mean_shape is None else self._mean_shape.value
+            said = verdict(trainer.state.iteration, self._checkpoints.best, baseline, self._unit)
+            if said is not None:
+                self._print(said)
             self._begun_at = None  # a trainer that runs again begins anew
 
     def _after_exception(self, error: BaseException) -> None:

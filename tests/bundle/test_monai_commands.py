@@ -33,7 +33,7 @@ def imported(folder):
 
 def not_listed(modules, listed):
     """Modules that no listed distribution brings; itk and others are several distributions."""
-    known = packages_distributions()
+    known = {**packages_distributions(), "itk": ["itk"]}  # the name of itk's own wheel brings others
     brought = {name: {one.lower().replace("_", "-") for one in known.get(name, ())} for name in modules}
     return {name for name in modules - set(sys.stdlib_module_names) if brought[name].isdisjoint(listed)}
 

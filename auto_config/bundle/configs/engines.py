@@ -77,6 +77,11 @@ def train_section(plan: Plan, pretrained: bool) -> Json:
                 "_target_": "scripts.progress.ProgressReport",
                 "schedule": "@schedule",
                 "checkpoints": "@checkpoints",
+                "mean_shape": {
+                    "_target_": "scripts.mean_shape.MeanShapeError",
+                    "evaluator": "@validate#evaluator",
+                    "landmarks": "@landmarks",
+                },
                 **({"unit": plan.value("unit")} if plan.value("unit") != "mm" else {}),
             },
             {
