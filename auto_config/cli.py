@@ -193,6 +193,7 @@ def train(
     resume: bool = False,
     gpus: int | None = None,
     calibrate: bool = True,
+    overwrite: bool = False,
     debug: bool = False,
     **overrides: Any,
 ) -> int | None:
@@ -208,6 +209,7 @@ def train(
         resume: go on where the last training stopped
         gpus: number of GPUs; one process if not given
         calibrate: learn presence and regions from the validation cases afterwards
+        overwrite: replace the weights of an earlier training of this fold
         debug: print the command that is run
         overrides: any other id of configs/train.json: --learning_rate=0.001 --train#trainer#max_epochs=3
 
@@ -227,6 +229,7 @@ def train(
         resume=resume,
         gpus=gpus,
         calibrate=calibrate,
+        overwrite=overwrite,
         debug=debug,
         **overrides,
     )

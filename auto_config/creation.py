@@ -17,6 +17,7 @@ from auto_config.datasets.checks import Outside
 from auto_config.datasets.duplicates import leak_problems
 from auto_config.datasets.image_names import meant_name
 from auto_config.datasets.options import Coordinates, NameField
+from auto_config.datasets.split_checks import few_cases, untrained_landmarks
 from auto_config.datasets.tables import read_table, row_of, stated
 from auto_config.errors import UserError
 from auto_config.fingerprint import all_problems, digests_of, summarise
@@ -134,7 +135,12 @@ def create(
     dataset = replace(dataset, cases=tuple(one.case for one in measured))
     split = make_split(dataset.cases, folds=folds, test_fraction=test_fraction, test_names=test_names, seed=seed)
     # Test cases may have been chosen only now; those that the source declares were judged above.
-    report(leak_problems(dataset.cases, digests_of(measured), set(split.test)), console)
+    found = [
+        *leak_problems(dataset.cases, digests_of(measured), set(split.test)),
+        *untrained_landmarks(dataset.cases, dataset.names, set(split.test), dataset.source),
+        *few_cases(split.folds, split.test, dataset.source),
+    ]
+    report([problem for problem in found if problem not in problems], console)
     numbers = summarise(dataset, measured, without=split.test)
     plan = make_plan(numbers, options, split.decisions)
     write_bundle(target, dataset, plan, split, numbers, seed=seed, weights=weights, overwrite=overwrite)

@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN
 from auto_config.datasets import Case, Dataset, Problem, read_dataset
@@ -25,9 +26,11 @@ from auto_config.datasets.options import Coordinates, NameField
 from auto_config.datasets.units import unit_of
 from auto_config.errors import UserError
 from auto_config.inspection_problems import counted, problem_lines, shortened
+from auto_config.inspection_table import LandmarkRow, landmark_table
 from auto_config.parallel import map_cases
 
 PROBLEMS_FOUND = 2
+_SHOWN_ROWS = 40
 
 
 @dataclass(frozen=True)
@@ -115,11 +118,14 @@ def inspect(
     summary = summarize(dataset, reports)
     for title, text in summary:
         console.print(f"[bold]{title:>18}[/bold]  {escape(text)}")
+    rows = landmark_table([found.case for found in reports], dataset.names, dataset.spatial_dims)
+    _print_landmarks(console, rows, dataset.unit)
+    problems = [relative_to(problem, dataset.source) for problem in problems]
     _print_problems(console, problems)
     if report is not None:
         from auto_config.inspection_report import write_report
 
-        write_report(Path(report), summary, problems, reports)
+        write_report(Path(report), summary, problems, reports, (rows, dataset.unit))
         console.print(f"report with pictures: {escape(str(report))}")
     return PROBLEMS_FOUND if any(problem.severity == "error" for problem in problems) else 0
 
@@ -197,13 +203,6 @@ def summarize(dataset: Dataset, reports: Sequence[CaseReport]) -> list[tuple[str
             and (found.case.landmarks.status == ABSENT).all()
         ]:
             lines.append(("hold nothing", f"{counted(len(nothing), 'case')}, all absent: {shortened(nothing)}"))
-        partly = [
-            f"{name} {np.count_nonzero(column == PRESENT)}"
-            for name, column in zip(dataset.names, table.T, strict=True)
-            if not (column == PRESENT).all()
-        ]
-        if partly:
-            lines.append(("not in all cases", f"present in, of {len(table)}: {shortened(partly)}"))
     lines += _summarize_declared(dataset, [found.case for found in reports])
     return lines + _summarize_headers([found.header for found in reports if found.header is not None])
 
@@ -289,6 +288,31 @@ def _summarize_pictures(
     return lines
 
 
+def _print_landmarks(console: Console, rows: Sequence[LandmarkRow], unit: str) -> None:
+    """A line for each landmark; of very many, for those that are not in all cases or stray farthest."""
+    shown = rows
+    if len(rows) > _SHOWN_ROWS:
+        farthest = sorted(rows, key=lambda row: (row.absent + row.unknown, np.nan_to_num(row.spread)), reverse=True)
+        shown = farthest[:_SHOWN_ROWS]
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for number, title in enumerate(("landmark", "present", "absent", "unknown", f"spread {unit}")):
+        table.add_column(title, justify="right" if number else "left", no_wrap=True)
+    for row in shown:
+        spread = "" if np.isnan(row.spread) else f"{row.spread:.3g}"
+        table.add_row(escape(row.name), str(row.present), str(row.absent), str(row.unknown), spread)
+    if shown:
+        console.print(table)
+    if len(shown) < len(rows):
+        said = "those in the fewest cases first; --report has all"
+        console.print(f"... and {counted(len(rows) - len(shown), 'landmark')} more, {said}")
+
+
+def relative_to(problem: Problem, source: Path) -> Problem:
+    """The problem with paths below the data set's folder written from there on."""
+    folder = source if source.is_dir() else source.parent
+    return replace(problem, message=problem.message.replace(f"{folder}/", ""))
+
+
 def _print_problems(console: Console, problems: Sequence[Problem]) -> None:
     errors = sum(problem.severity == "error" for problem in problems)
     if not problems:
@@ -298,7 +322,7 @@ def _print_problems(console: Console, problems: Sequence[Problem]) -> None:
         colour = "red" if severity == "error" else "yellow"
         console.print(f"[{colour}]{severity}[/{colour}]: {escape(line)}")
     warnings = counted(len(problems) - errors, "warning")
-    console.print(f"{counted(errors, 'error')} (would train wrongly), {warnings}")
+    console.print(f"{counted(errors, 'error')} that would train wrongly, {warnings}")
 
 
 def _range(values: np.ndarray) -> str:

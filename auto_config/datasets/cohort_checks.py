@@ -14,6 +14,7 @@ from auto_config.datasets.model import Case, Dataset, Problem, present_points
 from auto_config.datasets.names import left_right_pairs
 from auto_config.datasets.patients import patient_problems
 from auto_config.datasets.scale_checks import image_scale_problems, point_scale_problems
+from auto_config.datasets.split_checks import untrained_landmarks
 from auto_config.datasets.units import unit_problems
 
 _SPACING_RATIO = 10.0
@@ -50,6 +51,7 @@ def cohort_problems(
         if problem.case not in framed and (problem.case not in frameless or problem.severity == "error")
     ]
     told = framed | frameless | {problem.case for problem in configurations}
+    tests = {case.name for case in cases if case.split == "test"}
     # A mirrored case has every pair and many points wrong; one problem says it.
     others = [case for case in cases if case.name not in told]
     return [
@@ -67,6 +69,7 @@ def cohort_problems(
         *impossible_points(dataset, others),
         *duplicate_problems(cases, digests or {}),
         *patient_problems(cases, dataset.source),
+        *untrained_landmarks(cases, dataset.names, tests, dataset.source),
     ]
 
 

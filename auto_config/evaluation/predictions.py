@@ -23,6 +23,12 @@ PIXEL_COLUMNS = ("x_px", "y_px")
 """Columns of pictures whose pixel size nobody knows: the columns in mm are empty then."""
 
 
+EXCHANGED = (
+    "the first argument is what `auto_config predict` wrote, the second the true landmarks; if they are exchanged, "
+    "turn them around"
+)
+
+
 @dataclass(frozen=True)
 class Predictions:
     """The predictions of a folder.
@@ -89,12 +95,12 @@ def read_predictions(folder: Path) -> Predictions:
     """
     path = folder if folder.is_file() else folder / "predictions.csv"
     if not path.is_file():
-        raise UserError(f"{path}: is not there; give the folder that `auto_config predict` wrote")
+        raise UserError(f"{path}: is not there; {EXCHANGED}")
     columns, rows = _rows(path)
     dims = 3 if "x_ras_mm" in columns else 2
     for column in ("case", "landmark", *WORLD_COLUMNS[dims]):
         if column not in columns:
-            raise UserError(f"{path}: has no column '{column}'; give a table that `auto_config predict` wrote")
+            raise UserError(f"{path}: has no column '{column}'; {EXCHANGED}")
     unit = "px" if dims == 2 and rows and not any(row[column] for row in rows for column in WORLD_COLUMNS[2]) else "mm"
     world = WORLD_COLUMNS[dims] if unit == "mm" else PIXEL_COLUMNS
     run = _read_run(path.parent / "run.json")

@@ -250,7 +250,7 @@ def test_without_run_json_there_is_no_baseline(predictions, truth):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("landmark,x_mm\n", "has no column 'case'"),
+        ("landmark,x_mm\n", "has no column 'case'; the first argument is .* exchanged, turn them around"),
         ("case,landmark,x_ras_mm,y_ras_mm,z_ras_mm\none,a,1,2,nan\n", "line 2: z_ras_mm is 'nan'"),
         ("case,landmark,x_ras_mm,y_ras_mm,z_ras_mm\none,a,1,2,\n", "line 2: z_ras_mm is ''"),
         ("case,landmark,x_ras_mm,y_ras_mm,z_ras_mm\none,a,1,2,3\none,a,1,2,3\n", "is there twice"),
@@ -266,7 +266,9 @@ def test_a_wrong_table_is_refused_in_one_line(tmp_path, truth, table, message):
 
 
 def test_other_wrong_input(tmp_path, truth, predictions):
-    with pytest.raises(UserError, match="is not there"):
+    with pytest.raises(
+        UserError, match=r"is not there; the first .* the second the true landmarks; if they are exchanged"
+    ):
         evaluate(tmp_path / "none", truth)
     for thresholds in ([], [0], [NAN]):
         with pytest.raises(UserError, match="--thresholds"):

@@ -20,6 +20,10 @@ from .stored_voxels import check_regular, check_sizes
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 """Endings of single DICOM files; those of a series in a folder may have any or none."""
 
+_INDEX = "DICOMDIR"  # the index of a disc; the standard gives it this name
+_SCOUTS = 3
+"""A series of at most so many files beside a volume is a scout, also called localizer or topogram."""
+
 _MAGIC_AT, _MAGIC = 128, b"DICM"
 _POSITION, _ORIENTATION, _SPACING = "0020|0032", "0020|0037", "0028|0030"
 _DETECTOR_SPACING, _PHOTOMETRIC, _ROWS, _COLUMNS = "0018|1164", "0028|0004", "0028|0010", "0028|0011"
@@ -39,9 +43,10 @@ def is_dicom_file(path: Path) -> bool:
 
 
 def is_dicom_folder(folder: Path) -> bool:
-    """Whether a folder holds a DICOM file; the first one found is enough."""
+    """Whether a folder holds a DICOM file that may be an image; the first one found is enough."""
     return folder.is_dir() and any(
-        not path.name.startswith(".") and path.is_file() and is_dicom_file(path) for path in folder.iterdir()
+        not path.name.startswith(".") and path.name.upper() != _INDEX and path.is_file() and is_dicom_file(path)
+        for path in folder.iterdir()
     )
 
 
@@ -86,12 +91,14 @@ def _series(folder: Path) -> _Series:
     for path in folder.iterdir():
         if not path.is_dir():
             check_regular(path)  # GDCM opens every file of the folder, and waits for a pipe
+    itk.Object.SetGlobalWarningDisplay(False)  # what is wrong with a file is said by our own errors
     names = itk.GDCMSeriesFileNames.New()
     names.SetUseSeriesDetails(True)  # also apart: slices of other size or direction, such as a localizer
     names.SetDirectory(str(folder))
     found = {uid: tuple(names.GetFileNames(uid)) for uid in names.GetSeriesUIDs()}
     if not found:
         raise ImageFileError(f"{folder}: holds no DICOM series; give the folder with the slices")
+    found, notes = _without_scouts(found)
     if len(found) > 1:
         sizes = ", ".join(f"{len(files)} files such as {Path(files[0]).name}" for files in list(found.values())[:4])
         raise ImageFileError(
@@ -121,8 +128,24 @@ def _series(folder: Path) -> _Series:
     affine[:3, :3] = np.stack([across * spacing[1], down * spacing[0], step], axis=1)
     affine[:3, 3] = places[0]
     affine[:2] *= -1.0  # LPS to RAS
-    header = Header((columns, rows, len(files)), affine, 1, itk_header(Path(files[0])).dtype, folder)
+    dtype = itk_header(Path(files[0])).dtype
+    header = Header((columns, rows, len(files)), affine, 1, dtype, folder, notes=notes)
     return _Series(files, header)
+
+
+def _without_scouts(found: dict[str, tuple[str, ...]]) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
+    """The one volume of a folder without the few images that its slices were planned on, and a note that names them.
+
+    All series, if another one has more than `_SCOUTS` files, or together they have a third of the volume's or more.
+    """
+    largest = max(found, key=lambda uid: len(found[uid]))
+    others = [file for uid, files in found.items() if uid != largest for file in files]
+    small = all(len(files) <= _SCOUTS for uid, files in found.items() if uid != largest)
+    if not others or not small or 3 * len(others) >= len(found[largest]):
+        return found, ()
+    listed = ", ".join(sorted(Path(file).name for file in others)[:4])
+    note = f"its scout images beside the volume ({listed}) are passed over, {len(others)} in number"
+    return {largest: found[largest]}, (note,)
 
 
 def _step(places: np.ndarray, files: Sequence[str], folder: Path) -> np.ndarray:

@@ -24,6 +24,7 @@ from .dicom_files import (
 from .image_header import LARGEST_MM, PIXELS, Header, Image, ImageFileError, picture_affine
 from .pictures import PICTURE_SUFFIXES, picture_array, picture_header
 from .stored_voxels import MOST_VOXELS
+from .unread_images import unread_line
 from .volumes import VOLUME_SUFFIXES, is_volume, open_volume
 
 IMAGE_SUFFIXES = (*VOLUME_SUFFIXES, *PICTURE_SUFFIXES, *DICOM_SUFFIXES)
@@ -116,7 +117,8 @@ def _reader(path: Path) -> tuple[Callable[[Path], Header], Callable[[Path], np.n
         raise ImageFileError(f"{path}: image file not found; check the path")
     suffix = image_suffix(path)
     if suffix is None:
-        raise ImageFileError(f"{path}: not an image that can be read; allowed are {', '.join(IMAGE_SUFFIXES)}")
+        allowed = f"{path}: not an image that can be read; allowed are {', '.join(IMAGE_SUFFIXES)}"
+        raise ImageFileError(unread_line(path) or allowed)
     return next((header, array) for suffixes, header, array in _READERS if suffix in suffixes)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from .control_points import TO_RAS, ControlPoint, coordinate_system, ijk_to_ras, landmark_set_of, to_world
+from .control_points import TO_RAS, ControlPoint, PointList, coordinate_system, ijk_to_ras, to_world
 from .landmark_names import quoted
 from .landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkFileError, LandmarkSet, duplicate_names
 from .markup_nodes import node_points
@@ -93,13 +93,30 @@ def read_landmark_file(
     Raises:
         LandmarkFileError: The file cannot be read, is of another format, or is wrong.
     """
+    read = read_points(path, spatial_dims=spatial_dims, image_affine=image_affine, many=many, system=system)
+    return read.landmark_set() if isinstance(read, PointList) else read
+
+
+def read_points(
+    path: str | os.PathLike[str],
+    *,
+    spatial_dims: int = 3,
+    image_affine: np.ndarray | None = None,
+    many: Collection[str] = (),
+    system: str | None = None,
+) -> LandmarkSet | PointList:
+    """Read a landmark file as `read_landmark_file` does, but leave open which field of a control point is its name.
+
+    Returns:
+        The control points of a Slicer file; the landmarks of an inline mapping, whose names are its keys.
+    """
     path = Path(path)
     if path.name.lower().endswith(".fcsv"):
-        return read_fcsv(path, spatial_dims=spatial_dims, image_affine=image_affine, many=many, system=system)
+        return PointList(fcsv_points(path, image_affine=image_affine, system=system), path, spatial_dims, many)
     if path.name.lower().endswith(".json"):
         document = _read_json(path)
         if "markups" in document:
-            return _markups_set(document, path, spatial_dims, many)
+            return _markups_points(document, path, spatial_dims, many)
         if path.name.lower().endswith(".mrk.json"):
             raise LandmarkFileError(f"{path}: has no list 'markups'; save the point list again in Slicer as .mrk.json")
         return LandmarkSet.from_inline(document, spatial_dims=spatial_dims, where=str(path), many=many)
@@ -127,7 +144,7 @@ def read_markups(path: str | os.PathLike[str], *, spatial_dims: int = 3, many: C
     document = _read_json(path)
     if "markups" not in document:
         raise LandmarkFileError(f"{path}: has no list 'markups'; save the point list again in Slicer as .mrk.json")
-    return _markups_set(document, path, spatial_dims, many)
+    return _markups_points(document, path, spatial_dims, many).landmark_set()
 
 
 def read_fcsv(
@@ -158,7 +175,8 @@ def read_fcsv(
         LandmarkFileError: The file cannot be read, nobody says its coordinate system or `system` contradicts it, it is
             in IJK without `image_affine`, or has a wrong line.
     """
-    return landmark_set_of(fcsv_points(path, image_affine=image_affine, system=system), Path(path), spatial_dims, many)
+    points = fcsv_points(path, image_affine=image_affine, system=system)
+    return PointList(points, Path(path), spatial_dims, many).landmark_set()
 
 
 def fcsv_points(
@@ -359,12 +377,12 @@ def _read_json(path: Path) -> dict[str, Any]:
     return document
 
 
-def _markups_set(document: dict[str, Any], path: Path, spatial_dims: int, many: Collection[str]) -> LandmarkSet:
+def _markups_points(document: dict[str, Any], path: Path, spatial_dims: int, many: Collection[str]) -> PointList:
     nodes = document["markups"]
     if not isinstance(nodes, list) or not all(isinstance(node, dict) for node in nodes):
         raise LandmarkFileError(f"{path}: 'markups' must be a list of point lists; save the points again in Slicer")
     rows = [point for node in nodes for point in node_points(node, path)]
-    return landmark_set_of(rows, path, spatial_dims, many)
+    return PointList(rows, path, spatial_dims, many)
 
 
 def _fcsv_row(fields: list[str], columns: list[str], to_ras: np.ndarray, path: Path) -> ControlPoint:

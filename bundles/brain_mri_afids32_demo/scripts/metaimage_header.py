@@ -33,11 +33,13 @@ class MetaImageHeader:
         stored: Its voxels; of several channels, these are the first axis.
         channels: Numbers for each voxel.
         affine: (D + 1, D + 1) voxel to world RAS mm, D at most 3.
+        oriented: Whether it says where its axes or its first voxel lie in the world.
     """
 
     stored: StoredVoxels
     channels: int
     affine: np.ndarray
+    oriented: bool = True
 
 
 def read_metaimage_header(path: Path, *, detached: bool = False) -> MetaImageHeader:
@@ -68,7 +70,8 @@ def read_metaimage_header(path: Path, *, detached: bool = False) -> MetaImageHea
     if not channels >= 1:
         raise ValueError(f"it has {channels} numbers for each voxel")
     stored = _stored(fields, path, end, (channels, *sizes) if channels > 1 else sizes)
-    return MetaImageHeader(stored, channels, _affine(fields, dims))
+    oriented = not fields.keys().isdisjoint(("Offset", "TransformMatrix"))
+    return MetaImageHeader(stored, channels, _affine(fields, dims), oriented)
 
 
 def _fields(path: Path) -> tuple[dict[str, str], int]:

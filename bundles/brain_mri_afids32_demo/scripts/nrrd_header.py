@@ -69,12 +69,14 @@ class NrrdHeader:
         channel_axis: The axis of the channels, where it has one.
         affine: (D + 1, D + 1) voxel to world RAS mm, D of the other axes (at most 3).
         keys: Its pairs of key and value.
+        oriented: Whether it says where its axes or its first voxel lie in the world.
     """
 
     stored: StoredVoxels
     channel_axis: int | None
     affine: np.ndarray
     keys: Mapping[str, str]
+    oriented: bool = True
 
 
 def read_nrrd_header(path: Path, *, detached: bool = False) -> NrrdHeader:
@@ -110,7 +112,8 @@ def read_nrrd_header(path: Path, *, detached: bool = False) -> NrrdHeader:
     domain = [axis for axis in range(dims) if axis != channel_axis]
     with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused with its file
         affine = _affine(fields, domain, space, signs, directions)
-    return NrrdHeader(stored, channel_axis, affine, keys)
+    oriented = not fields.keys().isdisjoint(("space directions", "space origin"))
+    return NrrdHeader(stored, channel_axis, affine, keys, oriented)
 
 
 def _fields(path: Path) -> tuple[dict[str, str], dict[str, str], int]:

@@ -229,16 +229,16 @@ def _open_mgh(path: Path) -> Volume:
 
 def _open_nrrd(path: Path) -> Volume:
     nrrd = read_nrrd_header(path, detached=path.name.lower().endswith(DETACHED_SUFFIXES))
-    volume = _of_axes(path, nrrd.stored, nrrd.channel_axis, nrrd.affine)
+    volume = _of_axes(path, nrrd.stored, nrrd.channel_axis, nrrd.affine, nrrd.oriented)
     return replace(volume, keys=dict(nrrd.keys))
 
 
 def _open_metaimage(path: Path) -> Volume:
     meta = read_metaimage_header(path, detached=path.name.lower().endswith(DETACHED_SUFFIXES))
-    return _of_axes(path, meta.stored, 0 if meta.channels > 1 else None, meta.affine)
+    return _of_axes(path, meta.stored, 0 if meta.channels > 1 else None, meta.affine, meta.oriented)
 
 
-def _of_axes(path: Path, stored: StoredVoxels, channel_axis: int | None, affine: np.ndarray) -> Volume:
+def _of_axes(path: Path, stored: StoredVoxels, channel_axis: int | None, affine: np.ndarray, oriented: bool) -> Volume:
     sizes = tuple(size for axis, size in enumerate(stored.sizes) if axis != channel_axis)
     if len(sizes) not in (2, 3, 4):
         raise ValueError(f"it has {len(sizes)} axes, an image has 2 or 3")
@@ -249,6 +249,7 @@ def _of_axes(path: Path, stored: StoredVoxels, channel_axis: int | None, affine:
         dtype=str(stored.dtype.newbyteorder("=")),
         path=path,
         volumes=_product(sizes[3:]),
+        oriented=oriented,
     )
     return Volume(header, stored, channel_axis)
 
