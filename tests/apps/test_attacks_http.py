@@ -46,7 +46,8 @@ def test_hundreds_of_connections_that_say_nothing(server):
         assert server.request("GET", "/info/", timeout=SOON)[0] == 200
     import psutil
 
-    assert len(psutil.Process(server.process.pid).net_connections()) < 400
+    # 512 at most, whatever comes; and the sockets that the server itself has.
+    assert len(psutil.Process(server.process.pid).net_connections()) < 520
     assert server.seconds_to_end() < END
 
 
