@@ -50,6 +50,6 @@ def landmark_table(cases: Sequence[Case], names: Sequence[str], spatial_dims: in
     _, spread, _ = procrustes(np.stack([present_points(case, names, spatial_dims) for case in having]))
     counts = [(status == value).sum(axis=0) for value in (PRESENT, ABSENT, UNKNOWN)]
     return [
-        LandmarkRow(name, int(present), int(absent), int(unknown), float(one))
+        LandmarkRow(name, int(present), int(absent), int(unknown), round(float(one), 9))
         for name, present, absent, unknown, one in zip(names, *counts, spread, strict=True)
     ]

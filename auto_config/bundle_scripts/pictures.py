@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image as PillowImage
+from PIL import UnidentifiedImageError
 
 from .image_header import PIXELS, Header, picture_affine
 from .stored_voxels import check_sizes, open_regular
@@ -40,8 +41,8 @@ def picture_header(path: Path) -> Header:
     """Header of a picture, the pixels left in the file.
 
     Raises:
-        ValueError: A file with several pages, or a TIFF that is to be shown turned.
-        OSError: No picture.
+        ValueError: No picture, a file with several pages, or a TIFF that is to be shown turned.
+        OSError: It cannot be opened.
     """
     with opened_picture(path) as picture:
         return _header(picture, path)
@@ -60,9 +61,14 @@ def opened_picture(path: Path) -> Iterator[PillowImage.Image]:
 
     Pillow knows many more by their content, whatever the name: one of them starts another program (EPS).
     """
-    with open_regular(path) as stream, PillowImage.open(stream, formats=_FORMATS) as picture:
-        check_sizes(picture.size, MOST_PIXELS)
-        yield picture
+    with open_regular(path) as stream:
+        try:
+            picture = PillowImage.open(stream, formats=_FORMATS)
+        except UnidentifiedImageError as error:
+            raise ValueError("by its content it is no PNG, JPEG, BMP or TIFF, or it is damaged") from error
+        with picture:
+            check_sizes(picture.size, MOST_PIXELS)
+            yield picture
 
 
 def _grey(picture: PillowImage.Image) -> PillowImage.Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -145,7 +146,9 @@ def odd_greys(greys: Mapping[str, np.ndarray]) -> set[str]:
     if len(greys) <= _FEWEST_FOR_GREYS:
         return set()
     names, table = list(greys), np.stack(list(greys.values()))
-    middle = np.nanmedian(table, axis=0) if np.isfinite(table).any() else np.zeros(table.shape[1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a landmark that is in no case
+        middle = np.nanmedian(table, axis=0)
     differences = {
         name: float(np.abs(row - middle)[np.isfinite(row)].mean())
         for name, row in zip(names, table, strict=True)

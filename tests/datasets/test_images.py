@@ -89,6 +89,19 @@ def test_an_image_that_was_cut_off_is_named(tmp_path):
         read_image(path)
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.nii.gz", "a.nrrd", "a.mha", "a.dcm"])
+def test_a_git_lfs_pointer_is_named(tmp_path, name):
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 12\n")
+    with pytest.raises(UserError, match=rf"{name}: is a Git LFS pointer without content; get it with `git lfs pull`"):
+        read_header(tmp_path / name)
+
+
+def test_a_picture_that_is_none_is_said(tmp_path):
+    (tmp_path / "a.png").write_text("nothing")
+    with pytest.raises(UserError, match=r"a\.png: image cannot be read \(by its content it is no PNG, JPEG"):
+        read_header(tmp_path / "a.png")
+
+
 def test_other_endings_are_refused(tmp_path):
     (tmp_path / "a.npy").write_bytes(b"")
     with pytest.raises(UserError, match=r"a\.npy: images in \.npy are not read; .*save it .* as \.nii\.gz"):

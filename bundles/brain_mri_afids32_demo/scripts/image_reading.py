@@ -23,7 +23,7 @@ from .dicom_files import (
 )
 from .image_header import LARGEST_MM, PIXELS, Header, Image, ImageFileError, picture_affine
 from .pictures import PICTURE_SUFFIXES, picture_array, picture_header
-from .stored_voxels import MOST_VOXELS
+from .stored_voxels import MOST_VOXELS, open_regular
 from .unread_images import unread_line
 from .volumes import VOLUME_SUFFIXES, is_volume, open_volume
 
@@ -55,6 +55,9 @@ def image_suffix(path: Path) -> str | None:
     """The ending of an image that can be read (``".nii.gz"``), or None for any other file."""
     name = path.name.lower()
     return next((suffix for suffix in IMAGE_SUFFIXES if name.endswith(suffix) and len(name) > len(suffix)), None)
+
+
+_LFS_POINTER = b"version https://git-lfs"
 
 
 def read_header(path: Path | Sequence[Path], pixel_spacing: Sequence[float] | None = None) -> Header:
@@ -156,9 +159,20 @@ def _guarded(path: Path, read: Callable[[Path], _Read]) -> _Read:
     except ImageFileError:
         raise
     except Exception as error:  # the readers raise whatever they like on a broken file
+        if _is_lfs_pointer(path):
+            raise ImageFileError(f"{path}: is a Git LFS pointer without content; get it with `git lfs pull`") from error
         raise ImageFileError(
             f"{path}: image cannot be read ({reason_of(error)}); replace the file or leave the case out"
         ) from error
+
+
+def _is_lfs_pointer(path: Path) -> bool:
+    """Whether a file is what a clone without Git LFS has in place of an image."""
+    try:
+        with open_regular(path) as stream:
+            return stream.read(len(_LFS_POINTER)) == _LFS_POINTER
+    except (OSError, ValueError):  # a folder of DICOM files, a pipe
+        return False
 
 
 def _sliced(header: Header, pixel_spacing: Sequence[float] | None) -> Header:
