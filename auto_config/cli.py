@@ -210,7 +210,7 @@ def train(
         gpus: number of GPUs; one process if not given
         calibrate: learn presence and regions from the validation cases afterwards
         overwrite: replace the weights of an earlier training of this fold
-        debug: print the command that is run
+        debug: print the command that is run, and what MONAI says at its start, which else goes to eval/train.log
         overrides: any other id of configs/train.json: --learning_rate=0.001 --train#trainer#max_epochs=3
 
     Examples:
