@@ -35,18 +35,32 @@ class Ended:
     log: Path | None = None
 
 
-def run(arguments: Sequence[str], *, log: Path, debug: bool = False) -> int:
+@dataclass(frozen=True)
+class Noise:
+    """Lines of standard error that go to a file instead.
+
+    Attributes:
+        starts: what they begin with.
+        file: which they are appended to. Its folder must exist.
+    """
+
+    starts: tuple[str, ...]
+    file: Path
+
+
+def run(arguments: Sequence[str], *, log: Path, debug: bool = False, noise: Noise | None = None) -> int:
     """Run a command as `follow` does, and print why it failed.
 
     Args:
         arguments: the command.
         log: file for the traceback of a failure.
-        debug: print tracebacks as they come.
+        debug: print tracebacks, and noise, as they come.
+        noise: lines that are kept off the terminal.
 
     Returns:
         Its exit status, see `Ended`.
     """
-    ended = follow(arguments, log=log, debug=debug)
+    ended = follow(arguments, log=log, debug=debug, noise=noise)
     if ended.message is not None:
         print(f"error: {ended.message}", file=sys.stderr)
     if ended.log is not None:
@@ -54,7 +68,7 @@ def run(arguments: Sequence[str], *, log: Path, debug: bool = False) -> int:
     return ended.status
 
 
-def follow(arguments: Sequence[str], *, log: Path, debug: bool = False) -> Ended:
+def follow(arguments: Sequence[str], *, log: Path, debug: bool = False, noise: Noise | None = None) -> Ended:
     """Run a command; its output goes where this process' output goes.
 
     When it fails, its traceback is written to `log`, and the message of the first error is the answer.
@@ -62,14 +76,15 @@ def follow(arguments: Sequence[str], *, log: Path, debug: bool = False) -> Ended
     Args:
         arguments: the command.
         log: file for the traceback of a failure.
-        debug: print tracebacks as they come.
+        debug: print tracebacks, and noise, as they come.
+        noise: lines that are kept off the terminal.
 
     Returns:
         How it ended.
     """
     held: list[str] = []
     with subprocess.Popen(arguments, stderr=None if debug else subprocess.PIPE, text=True) as process:
-        reader = Thread(target=_pass_on, args=(process.stderr, held), daemon=True)
+        reader = Thread(target=_pass_on, args=(process.stderr, held, noise), daemon=True)
         if not debug:
             reader.start()
         before = signal.signal(signal.SIGTERM, _forward_to(process))
@@ -128,7 +143,7 @@ def first_message(lines: Sequence[str]) -> str:
     return said if said and name.replace(".", "").isidentifier() else message
 
 
-def _pass_on(stream: IO[str] | None, held: list[str]) -> None:
+def _pass_on(stream: IO[str] | None, held: list[str], noise: Noise | None) -> None:
     """Pass lines on, and hold everything from the first traceback on."""
     assert stream is not None
     for line in stream:
@@ -136,6 +151,9 @@ def _pass_on(stream: IO[str] | None, held: list[str]) -> None:
         text = _RANK.sub("", line)
         if held or text.startswith(_TRACEBACK):
             held.append(text)
+        elif noise is not None and text.startswith(noise.starts):
+            with noise.file.open("a", encoding="utf-8") as file:
+                file.write(text)
         else:
             sys.stderr.write(line)
             sys.stderr.flush()

@@ -210,7 +210,7 @@ def train(
         gpus: number of GPUs; one process if not given
         calibrate: learn presence and regions from the validation cases afterwards
         overwrite: replace the weights of an earlier training of this fold
-        debug: print the command that is run
+        debug: print the command that is run, and what MONAI says at its start, which else goes to eval/train.log
         overrides: any other id of configs/train.json: --learning_rate=0.001 --train#trainer#max_epochs=3
 
     Examples:
@@ -368,7 +368,8 @@ def evaluate(
     source: str,
     *,
     output: str | None = None,
-    thresholds: Numbers = (2.0, 2.5, 3.0, 4.0),
+    report: str | None = None,
+    thresholds: Numbers | None = None,
     format: str | None = None,
     split: str | None = None,
     cases: Names | None = None,
@@ -380,7 +381,7 @@ def evaluate(
     pixel_spacing: Numbers | None = None,
     compare_with: str | None = None,
 ) -> int | None:
-    """Compare predicted landmarks with true ones: errors in mm, tables, a report with pictures.
+    """Compare predicted landmarks with true ones: errors in mm or pixels, tables, a report with pictures.
 
     The error of predicting the mean shape of the training cases stands beside that of the predictions.
 
@@ -388,7 +389,9 @@ def evaluate(
         predictions: the folder that `predict` wrote
         source: the data set with the true landmarks, as for `inspect`
         output: folder for the results, PREDICTIONS if not given
-        thresholds: mm for the share of landmarks that are found
+        report: write the HTML page to this file instead of OUTPUT/report.html
+        thresholds: distances for the share of landmarks that are found; 2,2.5,3,4 mm if not given, or 2,5,10,20 pixels
+            where their size is not known
         format: read SOURCE as this format instead of detecting it
         split: training or test: only the cases that SOURCE puts there
         cases: only these cases: anna,ben
@@ -414,6 +417,7 @@ def evaluate(
         predictions,
         source,
         output=output,
+        report=report,
         thresholds=thresholds,
         format=format,
         split=split,

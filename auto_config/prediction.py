@@ -20,6 +20,7 @@ from auto_config.bundle_scripts.prediction_files import (
     foreign_file,
     previous_cases,
 )
+from auto_config.datasets.images import read_header
 from auto_config.errors import UserError
 from auto_config.level_set_files import LevelSets, write_level_sets
 from auto_config.prediction_input import find_images, training_cases, wanted_images
@@ -112,6 +113,8 @@ def predict(
         for case, paths in images.items():
             start = time.perf_counter()
             try:
+                for note in _notes(paths):
+                    progress.console.print(f"warning: {note}", markup=False, highlight=False, soft_wrap=True)
                 done, center, where = _predict_case(opened, paths, bounds, level)
             except Exception as error:
                 if debug:
@@ -204,6 +207,14 @@ def one_line(error: Exception) -> str:
     while error.__cause__ is not None and not isinstance(error, UserError) and isinstance(error.__cause__, Exception):
         error = error.__cause__
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _notes(paths: tuple[Path, ...]) -> list[str]:
+    """What `inspect` warns of in the way that files are read (colour); the bundle knows the size of a pixel itself."""
+    if any(path.is_dir() for path in paths):
+        return []
+    header = read_header(paths)
+    return [f"{header.path}: {note}" for note in header.notes if "--pixel_spacing" not in note]
 
 
 def _named(reason: str, path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import difflib
 import inspect
 import json
@@ -11,6 +12,7 @@ import re
 import shlex
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +22,7 @@ from auto_config import child
 from auto_config.bundle_scripts.landmark_files import atomic_write_text
 from auto_config.errors import UserError
 from auto_config.training_lock import training_lock
+from auto_config.training_log import NOISE, quiet_logging
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([smh])")
@@ -60,7 +63,8 @@ def train(
         calibrate: Afterwards, learn presence and regions from the validation cases; it takes a prediction of each, on
             top of a time budget.
         overwrite: Replace the weights of an earlier training of the same fold.
-        debug: Print the command that is run, and its traceback if it fails.
+        debug: Print the command that is run, all that MONAI says, which else goes to ``eval/train.log``, and the
+            traceback if it fails.
         **overrides: Values of ids of ``train.json``, such as ``batch_size=4`` or ``train#trainer#amp=False``.
 
     Returns:
@@ -103,9 +107,7 @@ def train(
                 arguments["time_budget"] = max(1.0, (started + seconds - begin) / (len(folds) - position))
                 arguments["started"] = begin
             line = command(folder, arguments, processes)
-            if debug:
-                print(shlex.join(line), flush=True)
-            status = child.run(line, log=folder / "eval" / "train_error.log", debug=debug)
+            status = _run(folder, line, debug=debug, quiet="logging_file" not in overrides)
             if status != 0:
                 return status
         if trains_all:
@@ -113,6 +115,34 @@ def train(
     if calibrate and folds != ["none"] and _predicts(folder):
         _calibrate(folder, debug=debug)
     return 0
+
+
+def _run(folder: Path, line: list[str], *, debug: bool, quiet: bool) -> int:
+    """Run the training; what MONAI says at its start goes to ``eval/train.log``, unless there is a reason to show it.
+
+    Args:
+        folder: of the bundle.
+        line: the command.
+        debug: show everything.
+        quiet: nobody chose another file of logging.
+    """
+    failed = folder / "eval" / "train_error.log"
+    if debug:
+        print(shlex.join(line), flush=True)
+        return child.run(line, log=failed, debug=True)
+    said = folder / "eval" / "train.log"
+    said.parent.mkdir(exist_ok=True)
+    noise = child.Noise(NOISE, said)
+    if not quiet:
+        return child.run(line, log=failed, noise=noise)
+    with tempfile.TemporaryDirectory() as temporary:
+        file = Path(temporary) / "logging.conf"
+        try:
+            file.write_text(quiet_logging(folder / "configs" / "logging.conf", said), encoding="utf-8")
+        except configparser.Error as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"{folder / 'configs' / 'logging.conf'}: {reason}; correct it, or remove it") from error
+        return child.run([*line, f"--logging_file={str(file)!r}"], log=failed, noise=noise)
 
 
 def _check_nothing_is_lost(folder: Path, folds: Sequence[int | str]) -> None:

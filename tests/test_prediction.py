@@ -15,6 +15,8 @@ from auto_config.bundle.writer import data_list
 from auto_config.bundle_scripts.landmark_files import read_fcsv, read_markups, write_markups
 from auto_config.bundle_scripts.landmarks import LandmarkSet
 from auto_config.datasets import read_dataset
+from auto_config.datasets.checks import check_header
+from auto_config.datasets.images import read_header
 from auto_config.errors import UserError
 from auto_config.evaluation import evaluate
 from auto_config.planning import Split
@@ -261,3 +263,18 @@ def test_what_is_wrong_with_a_bundle_is_said_in_one_line(tmp_path, bundle):
             predict(root, image, tmp_path / "out", **options)
         assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_inspect_says_of_several_volumes_and_of_colour_is_said_too(bundle, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    series = nib.Nifti1Image(np.random.default_rng(0).normal(size=(6, 6, 6, 2)).astype(np.float32), np.eye(4))
+    nib.save(series, tmp_path / "in" / "series.nii.gz")
+    colour = np.zeros((12, 12, 12), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    colour["G"] = np.random.default_rng(0).integers(0, 255, colour.shape)
+    nib.save(nib.Nifti1Image(colour, np.eye(4)), tmp_path / "in" / "colour.nii.gz")
+    assert predict(bundle, tmp_path / "in", tmp_path / "out") == 1
+    said = " ".join(capsys.readouterr().err.split())
+    for name in ("series", "colour"):
+        header = read_header(tmp_path / "in" / f"{name}.nii.gz")
+        line = next(one for one in check_header(name, header) if "volumes" in one.message or "colour" in one.message)
+        assert f"{line.severity}: {line.message}" in said

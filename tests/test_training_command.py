@@ -207,6 +207,29 @@ def test_ctrl_c_stops_a_training_and_resume_goes_on_within_its_time(bundle):
     assert json.loads((bundle / "models" / "fold_0" / "score.json").read_text())["value"] <= score["value"]
 
 
+def test_only_what_a_person_asks_reaches_the_terminal(bundle, capfd):
+    (bundle / "configs" / "metadata.json").write_text('{"version": "0.1.0"}')  # MONAI says an error where it lacks
+    assert train(bundle, max_epochs=1) == 0
+    said = capfd.readouterr()
+    lines = said.out.splitlines()
+    assert lines[0] == "Validating 3 whole images for the first time; the error is known after that ..."
+    assert [line[:9] for line in lines[1:]] == ["epoch 1/1", "Training "]
+    assert "parsing config_file" not in said.err
+    log = (bundle / "eval" / "train.log").read_text()
+    assert "parsing config_file" in log and "run_id: 'training'" in log
+
+    assert train(bundle, max_epochs=1, overwrite=True, debug=True) == 0
+    said = capfd.readouterr()
+    assert "parsing config_file" in said.err and "run_id: 'training'" in said.out
+    assert (bundle / "eval" / "train.log").read_text() == log
+
+
+def test_a_broken_logging_file_is_named(bundle):
+    (bundle / "configs" / "logging.conf").write_text("[loggers\n")
+    with pytest.raises(UserError, match=r"logging\.conf: .*; correct it, or remove it"):
+        train(bundle, max_epochs=1)
+
+
 def test_a_training_that_fails_says_so_and_ends_the_folds(bundle, monkeypatch):
     trained = []
 

@@ -74,3 +74,12 @@ class Image:
 def picture_affine(spacing: tuple[float, float] | None) -> np.ndarray:
     """(3, 3) affine of a picture: pixel x spacing, the centre of the first pixel at 0; pixels where None."""
     return np.diag([*(spacing or (1.0, 1.0)), 1.0])
+
+
+def several_volumes(header: Header) -> str:
+    """What to say of a file with more than one volume."""
+    shape = "x".join(map(str, header.shape))
+    return (
+        f"{header.path}: image is 4D ({shape}, {header.volumes} volumes); save one volume, or one file for each "
+        "channel and list them in a datalist"
+    )

@@ -12,7 +12,7 @@ from monai.data import ImageReader
 from monai.transforms import LoadImaged
 from monai.utils import MetaKeys, SpaceKeys
 
-from .image_header import Image, ImageFileError
+from .image_header import Image, ImageFileError, several_volumes
 from .image_reading import read_image
 
 
@@ -85,11 +85,13 @@ def check_axes(image: Image, spatial_dims: int) -> None:
     """Refuse a volume where pictures are wanted, and the other way round.
 
     Raises:
-        ImageFileError: the image has another number of axes.
+        ImageFileError: the image has another number of axes, or there are several in the file.
     """
-    if len(image.header.shape) != spatial_dims or image.header.volumes > 1:
+    if image.header.volumes > 1:
+        raise ImageFileError(several_volumes(image.header))
+    if len(image.header.shape) != spatial_dims:
         kinds = {2: "a picture", 3: "a volume"}
-        found = "several volumes in one file" if image.header.volumes > 1 else kinds.get(len(image.header.shape))
+        found = kinds.get(len(image.header.shape))
         raise ImageFileError(
             f"{image.path}: is {found} of {' x '.join(map(str, image.array.shape[1:]))}; this bundle was made for "
             f"{spatial_dims}D, give {kinds[spatial_dims]}"

@@ -62,7 +62,7 @@ def read_label(
     if isinstance(label, Mapping):
         landmark_set = LandmarkSet.from_inline(label, spatial_dims=spatial_dims, where=where, many=many)
     else:
-        landmark_set = read_landmark_file(Path(label), spatial_dims=spatial_dims, many=many)
+        landmark_set = read_landmark_file(Path(label), spatial_dims=spatial_dims, many=many, names=names or ())
     if names is None:
         return landmark_set
     if len(landmark_set) and not set(names) & set(landmark_set.names):
@@ -80,6 +80,7 @@ def read_landmark_file(
     image_affine: np.ndarray | None = None,
     many: Collection[str] = (),
     system: str | None = None,
+    names: Collection[str] = (),
 ) -> LandmarkSet:
     """Read a landmark file of any supported format, chosen by its ending.
 
@@ -89,12 +90,29 @@ def read_landmark_file(
         image_affine: (D+1, D+1) voxel to world mm of the image; only an ``.fcsv`` in IJK needs it.
         many: Names that may occur more than once, each time as another instance.
         system: ``RAS``, ``LPS`` or ``IJK``: what the points of an ``.fcsv`` are that does not say it.
+        names: The names that are wanted: points of a Slicer file are called by their labels or their descriptions,
+            whichever has more of these. The file alone decides where none is given, or both have as many.
 
     Raises:
         LandmarkFileError: The file cannot be read, is of another format, or is wrong.
     """
     read = read_points(path, spatial_dims=spatial_dims, image_affine=image_affine, many=many, system=system)
-    return read.landmark_set() if isinstance(read, PointList) else read
+    if not isinstance(read, PointList):
+        return read
+    return read.landmark_set(_fitting(read, names))
+
+
+def _fitting(points: PointList, names: Collection[str]) -> list[str] | None:
+    """The field of control points that has more of the wanted names; None where labels and descriptions have as many.
+
+    A point without a description keeps its label.
+    """
+    labels = [row.label for row in points.rows]
+    described = [row.description or row.label for row in points.rows]
+    by_label, by_description = (sum(text in names for text in set(texts)) for texts in (labels, described))
+    if by_label == by_description:
+        return None
+    return labels if by_label > by_description else described
 
 
 def read_points(

@@ -39,6 +39,7 @@ from auto_config.datasets.assembly import Missing
 from auto_config.datasets.checks import Outside
 from auto_config.datasets.options import Coordinates
 from auto_config.errors import UserError
+from auto_config.inspection_problems import counted
 
 
 def calibrate(
@@ -209,7 +210,7 @@ def _say(document: dict[str, Any], found: OutOfFold, unit: str, path: Path) -> N
     """The key numbers, lengths in mm or pixels, and every reservation."""
     errors = np.linalg.norm(found.points - found.truth, axis=-1)
     errors = errors[found.status == PRESENT]
-    table = Table("level", "ball: median radius", "finite", title=f"{len(found.cases)} unseen cases")
+    table = Table("level", "ball: median radius", "finite", title=counted(len(found.cases), "unseen case"))
     for level, row in zip(document["levels"], document["regions"]["ball_mm"], strict=True):
         finite = [radius for radius in row if radius is not None]
         radius = f"{np.median(finite):.3g} {unit}" if finite else "-"

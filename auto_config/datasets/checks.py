@@ -11,7 +11,7 @@ import numpy as np
 
 from auto_config.bundle_scripts.background import background_box
 from auto_config.bundle_scripts.grids import world_to_voxel
-from auto_config.bundle_scripts.image_header import PIXELS
+from auto_config.bundle_scripts.image_header import PIXELS, several_volumes
 from auto_config.bundle_scripts.image_reading import no_place
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, LandmarkSet
 from auto_config.bundle_scripts.volumes import METAIMAGE_SUFFIXES, NRRD_SUFFIXES
@@ -70,13 +70,7 @@ def check_header(case: str, header: Header) -> list[Problem]:
     file, shape = header.path, header.shape
     found: list[tuple[Severity, str]] = []
     if header.volumes > 1:
-        found.append(
-            (
-                "error",
-                f"{file}: image is 4D ({'x'.join(map(str, shape))}, {header.volumes} volumes); save one volume, or one "
-                "file for each channel and list them in a datalist",
-            )
-        )
+        found.append(("error", several_volumes(header)))
     if len(shape) not in (2, 3):
         found.append(("error", f"{file}: image has {len(shape)} axes; give a picture or a volume"))
     elif 0 in shape:

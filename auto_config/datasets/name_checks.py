@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from auto_config.datasets.entries import Entry, natural_key
@@ -82,7 +82,7 @@ def name_problems(
         elif not any(entry.landmarks is not None and _is_present(entry, name) for entry in entries):
             message = f"{source}: landmark {name!r} is present in no case; leave it out with --landmarks"
             problems.append(Problem("error", message, None, name))
-    if not labels_judged and (lonely := _names_of_their_own(holding, told, source)) is not None:
+    if not labels_judged and (lonely := _names_of_their_own(holding, told, source, entries)) is not None:
         problems = [problem for problem in problems if problem.severity == "error"]
         problems.append(lonely)
     left_out = [] if everything else [name for name in holders if name not in names]
@@ -102,13 +102,16 @@ def name_problems(
     return problems
 
 
-def _names_of_their_own(holding: Mapping[str, set[str]], told: set[str], source: Path) -> Problem | None:
+def _names_of_their_own(
+    holding: Mapping[str, set[str]], told: set[str], source: Path, entries: Sequence[Entry]
+) -> Problem | None:
     """An error where most cases have mostly names that no other case has: there would be nothing to learn from.
 
     Args:
         holding: Every name to the names of the cases that have it.
         told: Names whose likely spelling is named already.
         source: The data set.
+        entries: The cases; of Slicer's files, the order of the points may be their names.
     """
     by_case: dict[str, list[bool]] = {}
     for name, cases in holding.items():
@@ -123,9 +126,11 @@ def _names_of_their_own(holding: Mapping[str, set[str]], told: set[str], source:
     what = "no landmark is in two cases" if not shared else f"{count} of {len(holding)} landmarks are in one case only"
     sizes = sorted({len(alone) for alone in by_case.values()})
     if len(sizes) == 1:
+        of_slicer = all(entry.label.lower().endswith((".mrk.json", ".fcsv")) for entry in entries)
+        order = ", or, if the points stand in the same order in all files, give --names order" if of_slicer else ""
         reason = (
             f"each case has {sizes[0]}, so that the names seem to be each file's own; give the same point the same "
-            "name in all files"
+            f"name in all files{order}"
         )
     else:
         reason = (

@@ -38,7 +38,9 @@ from auto_config.evaluation.tables import (
 from auto_config.evaluation.two_models import common_errors, compare_models
 from auto_config.inspection_problems import counted
 
-THRESHOLDS = (2.0, 2.5, 3.0, 4.0)
+# Of the field in mm (ISBI 2015); in pixels of unknown size there is no custom, so a wide range.
+THRESHOLDS = {"mm": (2.0, 2.5, 3.0, 4.0), "px": (2.0, 5.0, 10.0, 20.0)}
+WORST_NAMED = 3
 SPLITS = ("training", "test")
 
 
@@ -47,7 +49,8 @@ def evaluate(
     source: str | Path,
     *,
     output: str | Path | None = None,
-    thresholds: Sequence[float] = THRESHOLDS,
+    report: str | Path | None = None,
+    thresholds: Sequence[float] | None = None,
     format: str | None = None,
     split: str | None = None,
     cases: Sequence[str] | None = None,
@@ -69,7 +72,9 @@ def evaluate(
         predictions: folder that `predict` wrote, or its ``predictions.csv``.
         source: data set with the true landmarks.
         output: folder for the results; that of the predictions if None.
-        thresholds: mm for the success rates; an error of exactly a threshold counts as a success.
+        report: file of the page; ``report.html`` in ``output`` if None.
+        thresholds: for the success rates, in mm, or in pixels where their size is not known; an error of exactly a
+            threshold counts as a success. None takes those of `THRESHOLDS`.
         format: read ``source`` as this format instead of detecting it.
         split: only the cases that ``source`` puts into ``training`` or ``test``.
         cases: only these cases.
@@ -87,7 +92,9 @@ def evaluate(
     Raises:
         UserError: wrong input, or nothing in common.
     """
-    limits = _checked(thresholds)
+    given_limits = None if thresholds is None else _checked(thresholds)
+    if report is not None and not Path(report).absolute().parent.is_dir():
+        raise UserError(f"--report {report}: the folder does not exist; create it or choose another")
     if split is not None and split not in SPLITS:
         raise UserError(f"--split {split}: allowed are {' and '.join(SPLITS)}")
     predicted = read_predictions(Path(predictions))
@@ -106,6 +113,7 @@ def evaluate(
     if outside == "absent":
         dataset = replace(dataset, cases=tuple(_outside_absent(case) for case in dataset.cases))
     comparison = compare(predicted, dataset, split=split, cases=cases)
+    limits = given_limits or THRESHOLDS[comparison.unit]
     numbers = metrics(comparison, limits)
     given = Path(predictions)
     place = given.parent if given.is_file() else given
@@ -137,14 +145,15 @@ def evaluate(
         else:
             atomic_write_text(folder / name, content)
     page = report_page(comparison, numbers, worst_points(comparison), predicted.bundle, other_errors)
-    atomic_write_text(folder / "report.html", page)
+    page_file = folder / "report.html" if report is None else Path(report)
+    atomic_write_text(page_file, page)
 
     console = Console()
     console.print(terminal_table(numbers))
     baseline = numbers["mean_shape_baseline"]
     said = verdict(numbers[key]["mean"], baseline[key]["mean"] if baseline else None, unit)
-    lines = [said, *key_lines(numbers), *instance_lines(several, unit), *notes(comparison)]
-    for line in [*lines, f"Report: {folder / 'report.html'}"]:
+    lines = [said, *worst_lines(numbers), *key_lines(numbers), *instance_lines(several, unit), *notes(comparison)]
+    for line in [*lines, f"Report: {page_file}"]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
 
@@ -166,6 +175,17 @@ def further_tables(comparison: Comparison, numbers: Mapping[str, Any]) -> dict[s
         "measures.csv": measures_csv(comparison.cases, measures) if measures else None,
         "other_model.csv": other_model_csv(other, unit) if other else None,
     }
+
+
+def worst_lines(numbers: Mapping[str, Any]) -> list[str]:
+    """A line for the terminal with the landmarks of the largest mean errors, where there are several to choose from."""
+    unit = numbers["unit"]
+    means = {name: row[f"mre_{unit}"]["mean"] for name, row in numbers["per_landmark"].items()}
+    known = {name: mean for name, mean in means.items() if mean is not None}
+    if len(known) < 2:
+        return []
+    worst = sorted(known, key=lambda name: -known[name])[: min(WORST_NAMED, len(known) - 1)]
+    return [f"Largest mean errors: {', '.join(f'{name} {known[name]:.3g} {unit}' for name in worst)}."]
 
 
 def key_lines(numbers: Mapping[str, Any]) -> list[str]:
@@ -219,8 +239,8 @@ def _outside_absent(case: Case) -> Case:
 def _checked(thresholds: Sequence[float]) -> tuple[float, ...]:
     """Thresholds in ascending order, each once."""
     if not thresholds:
-        raise UserError("--thresholds: is empty; give distances in mm such as 2,2.5,3,4")
+        raise UserError("--thresholds: is empty; give distances in mm (pixels, if their size is not known): 2,2.5,3,4")
     for threshold in thresholds:
         if not (math.isfinite(threshold) and threshold > 0):
-            raise UserError(f"--thresholds: {threshold} is not a distance in mm above 0")
+            raise UserError(f"--thresholds: {threshold} is not a distance above 0")
     return tuple(sorted({float(threshold) for threshold in thresholds}))

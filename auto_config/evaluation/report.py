@@ -28,6 +28,7 @@ from auto_config.evaluation.report_sections import (
     region_section,
 )
 from auto_config.evaluation.tables import in_percent, key_numbers, three_digits, with_unit
+from auto_config.inspection_problems import counted
 
 _NAMED = 10
 WORST = 6
@@ -130,9 +131,9 @@ def counts(comparison: Comparison, metrics: Mapping[str, Any]) -> str:
     """One sentence: how much was compared."""
     presence = metrics["presence"]
     return (
-        f"{len(comparison.cases)} cases with {len(comparison.names)} landmarks each: {presence['present']} present, "
-        f"{presence['absent']} absent, {presence['unknown']} not annotated. Errors are distances in {comparison.unit} "
-        "between the predicted and the true points of present landmarks."
+        f"{counted(len(comparison.cases), 'case')} with {counted(len(comparison.names), 'landmark')} each: "
+        f"{presence['present']} present, {presence['absent']} absent, {presence['unknown']} not annotated. "
+        f"Errors are distances in {comparison.unit} between the predicted and the true points of present landmarks."
         + (" The size of a pixel is not known: --pixel_spacing gives it." if comparison.unit == "px" else "")
     )
 

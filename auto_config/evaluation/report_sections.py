@@ -12,6 +12,7 @@ from auto_config.evaluation.comparison import Comparison
 from auto_config.evaluation.measures import measured
 from auto_config.evaluation.tables import three_digits
 from auto_config.evaluation.uncertainty_charts import bland_altman, coverage_chart, reliability_chart, roc_chart
+from auto_config.inspection_problems import counted
 
 
 def presence_section(presence: Mapping[str, Any]) -> str:
@@ -63,9 +64,9 @@ def region_section(
     return "\n".join(
         [
             "<h2>Do the regions hold what they promise?</h2>",
-            f"<p>Conformal regions, calibrated on {calibration.get('cases')} cases that the networks had not seen. On "
-            "few cases the share inside varies by chance. Level sets are those that `predict --regions` wrote, at the "
-            "level of the prediction; they are counted voxel by voxel.</p>",
+            f"<p>Conformal regions, calibrated on {counted(calibration.get('cases') or 0, 'case')} that the networks "
+            "had not seen. On few cases the share inside varies by chance. Level sets are those that `predict "
+            "--regions` wrote, at the level of the prediction; they are counted voxel by voxel.</p>",
             f'<div class="wide">{table(heads, rows)}</div>',
             f'<div class="charts">{coverage_chart(regions)}</div>',
             notes,
@@ -113,9 +114,9 @@ def comparison_section(other: Mapping[str, Any] | None, unit: str) -> str:
     return "\n".join(
         [
             f"<h2>Compared with {html.escape(other['name'])}</h2>",
-            f"<p>On {total['cases']} cases that both predicted, the mean error differs by {said[0]} (95 % interval "
-            f"{said[1]}; below 0, this model is better), p = {_p_value(total['p_value'])} (Wilcoxon's signed-rank test "
-            "of the cases' mean errors).</p>",
+            f"<p>On {counted(total['cases'], 'case')} that both predicted, the mean error differs by {said[0]} "
+            f"(95 % interval {said[1]}; below 0, this model is better), p = {_p_value(total['p_value'])} "
+            "(Wilcoxon's signed-rank test of the cases' mean errors).</p>",
             f'<div class="wide">{table(heads, rows)}</div>',
         ]
     )

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from auto_config.evaluation.comparison import Comparison
 from auto_config.evaluation.metrics import STATISTICS
+from auto_config.inspection_problems import counted
 
 
 def summary_csv(kind: str, rows: Mapping[str, Any], unit: str = "mm") -> str:
@@ -111,7 +112,8 @@ def terminal_table(metrics: Mapping[str, Any]) -> Table:
     """The key numbers beside those of the mean-shape baseline."""
     baseline = metrics["mean_shape_baseline"]
     table = Table(
-        title=f"{metrics['cases']['evaluated']} cases, {metrics['mre_' + metrics['unit']]['n']} landmarks",
+        title=f"{counted(metrics['cases']['evaluated'], 'case')}, "
+        f"{counted(metrics['mre_' + metrics['unit']]['n'], 'landmark')}",
         title_justify="left",
     )
     table.add_column("")

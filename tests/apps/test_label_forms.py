@@ -390,6 +390,18 @@ def test_point_lists_say_themselves_what_is_missing(tmp_path, ending):
     assert label.confidence == {"PC": 0.9}
 
 
+def test_a_point_list_with_numbers_for_labels_is_known_by_its_descriptions(tmp_path):
+    numbers = LandmarkSet.from_inline({"1": list(POINTS[0]), "2": list(POINTS[1])})
+    # `ac` is AC in other letters.
+    write_markups(tmp_path / "x.mrk.json", numbers, descriptions=["ac", "PC"])
+    label = read(tmp_path / "x.mrk.json")
+    np.testing.assert_allclose(label.landmarks.ordered(["AC", "PC"]).points, POINTS[:2], atol=1e-9)
+    words = LandmarkSet.from_inline({"first": list(POINTS[0]), "second": list(POINTS[1])})
+    write_markups(tmp_path / "y.mrk.json", words, descriptions=["AC", "PC"])
+    label = read(tmp_path / "y.mrk.json")
+    np.testing.assert_allclose(label.landmarks.ordered(["AC", "PC"]).points, POINTS[:2], atol=1e-9)
+
+
 def test_point_lists_that_cannot_be_used(tmp_path):
     refused(write_json(tmp_path / "a.json", {"F-1": [0, 0, 0]}), "'F-1' is not among the landmarks", "allowed are 'AC'")
     refused(write_json(tmp_path / "b.json", {"AC": [0, 0]}), "'AC' has 2 coordinates")

@@ -316,3 +316,23 @@ def test_two_lines_without_name_are_an_error(tmp_path):
     lines = [node("Line", [point("L-1"), point("L-2")]), node("Line", [point("L_1-1"), point("L_1-2")])]
     with pytest.raises(LandmarkFileError, match="'Line 1' occurs more than once"):
         read_markups(saved(tmp_path, {"markups": lines}))
+
+
+def test_wanted_names_choose_between_labels_and_descriptions(tmp_path):
+    path = tmp_path / "a.mrk.json"
+    numbered = LandmarkSet.from_inline({"1": [1, 2, 3], "2": [4, 5, 6], "3": [7, 8, 9]})
+    write_markups(path, numbered, descriptions=["AC", "PC", ""])
+    # The file alone says numbers, because a description is empty.
+    assert read_landmark_file(path).names == ("1", "2", "3")
+    found = read_label(path, ["PC", "AC"])
+    np.testing.assert_array_equal(found.points, [[4, 5, 6], [1, 2, 3]])
+    np.testing.assert_array_equal(read_label(path, ["3", "1"]).points, [[7, 8, 9], [1, 2, 3]])
+    write_markups(path, LandmarkSet.from_inline({"1": [1, 2, 3], "2": [4, 5, 6]}), descriptions=["AC", "PC"])
+    # The file alone says words; a bundle whose landmarks are numbers wants the labels.
+    assert read_landmark_file(path).names == ("AC", "PC")
+    np.testing.assert_array_equal(read_label(path, ["2"]).points, [[4, 5, 6]])
+    words = LandmarkSet.from_inline({"first": [1, 2, 3], "second": [4, 5, 6]})
+    write_markups(path, words, descriptions=["AC", "PC"])
+    np.testing.assert_array_equal(read_label(path, ["PC"]).points, [[4, 5, 6]])
+    with pytest.raises(LandmarkFileError, match="but none of"):
+        read_label(path, ["neither"])

@@ -1,5 +1,7 @@
 """A data set in which most landmarks are in one case only is an error of `inspect` and `create`."""
 
+import json
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -46,3 +48,42 @@ def test_a_case_with_more_landmarks_than_the_others_is_no_error(tmp_path, capsys
     write(tmp_path, {"a": WORDS, "b": WORDS[:4]})
     assert inspect(tmp_path, workers=1) == 0
     assert "0 errors" in capsys.readouterr().out
+
+
+def names_of(bundle):
+    return [row["name"] for row in json.loads((bundle / "configs" / "landmarks.json").read_text())["landmarks"]]
+
+
+def points_of(bundle):
+    return [case["label"] for case in json.loads((bundle / "data" / "datalist.json").read_text())["training"]]
+
+
+def test_its_remedies_give_the_right_points(tmp_path, capsys):
+    source = tmp_path / "set"
+    source.mkdir()
+    options = {"network": "tiny", "stages": 1, "patch_size": [16, 16, 16], "test_fraction": 0, "workers": 1}
+    own = {"a": WORDS[:4], "b": WORDS[4:8], "c": WORDS[8:]}
+    write(source, own)
+    assert inspect(source, workers=1) == 2
+    assert "in the same order in all files, give --names order" in " ".join(capsys.readouterr().out.split())
+    assert inspect(source, names="order", workers=1) == 0
+    assert create(source, tmp_path / "ordered", names="order", **options) == 0
+    assert names_of(tmp_path / "ordered") == ["1", "2", "3", "4"]
+    place = {str(number + 1): [-1.0 - number, -5.0, 4.0] for number in range(4)}
+    assert points_of(tmp_path / "ordered") == [place] * 3
+
+    write(source, dict.fromkeys(own, WORDS[:4]))
+    assert create(source, tmp_path / "renamed", **options) == 0
+    assert names_of(tmp_path / "renamed") == WORDS[:4]
+    assert points_of(tmp_path / "renamed") == [dict(zip(WORDS[:4], place.values(), strict=True))] * 3
+
+
+def test_a_table_is_not_advised_to_count(tmp_path, capsys):
+    write(tmp_path, {"a": [], "b": []})
+    rows = [f"{case}.nii.gz,{name},1,2,3" for case, names in (("a", WORDS[:4]), ("b", WORDS[4:8])) for name in names]
+    for path in tmp_path.glob("*.mrk.json"):
+        path.unlink()
+    (tmp_path / "points.csv").write_text("\n".join(["image,landmark,x_ras_mm,y_ras_mm,z_ras_mm", *rows]) + "\n")
+    assert inspect(tmp_path / "points.csv", workers=1) == 2
+    text = capsys.readouterr().out
+    assert "no landmark is in two cases" in text and "--names" not in text

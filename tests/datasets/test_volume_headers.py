@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from auto_config.bundle_scripts.volumes import open_volume
+from auto_config.datasets.checks import check_header
+from auto_config.datasets.images import read_image
 
 # ITK's Python reads no signed bytes.
 NRRD_TYPES = {"uint8": "u1", "short": "i2", "unsigned short": "u2", "int": "i4", "float": "f4"} | {
@@ -181,6 +183,28 @@ def test_the_formats_of_nibabel_are_read_as_it_reads_them(name, dtype, scaled, t
     np.testing.assert_array_equal(volume.header.affine, read.affine)
     assert (volume.header.channels, volume.header.shape) == (2, (2, 3, 4))
     volume.check_content()
+
+
+@pytest.mark.parametrize(("count", "intent"), [(3, "vector"), (3, "none"), (2, "none")])
+def test_components_of_a_vector_nifti_are_channels_as_for_itk(tmp_path, count, intent):
+    values = np.random.default_rng(0).normal(size=(6, 5, 4, 1, count)).astype(np.float32)
+    saved = nib.Nifti1Image(values, np.eye(4))
+    saved.header.set_intent(intent)
+    nib.save(saved, tmp_path / "a.nii")
+    volume = open_volume(tmp_path / "a.nii")
+    header = volume.header
+    assert (header.shape, header.channels, header.volumes) == ((6, 5, 4), count, 1)
+    if intent == "vector":  # ITK itself takes no other
+        theirs = itk.array_from_image(itk.imread(str(tmp_path / "a.nii")))
+        np.testing.assert_array_equal(volume.array(), theirs.T)
+    assert check_header("a", header) == []
+    np.testing.assert_array_equal(read_image(tmp_path / "a.nii").array, np.moveaxis(values[..., 0, :], -1, 0))
+
+
+def test_points_in_time_are_no_channels_of_a_vector_nifti(tmp_path):
+    nib.save(nib.Nifti1Image(np.zeros((6, 5, 4, 2, 3), np.float32), np.eye(4)), tmp_path / "a.nii")
+    (problem,) = [one for one in check_header("a", open_volume(tmp_path / "a.nii").header) if "volumes" in one.message]
+    assert "6 volumes); save one volume" in problem.message
 
 
 def test_a_colour_nifti_becomes_its_luminance(tmp_path):

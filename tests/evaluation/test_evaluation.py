@@ -300,3 +300,23 @@ def test_the_other_model_is_told_with_its_cases_and_which_sign_is_better():
         "Compared with old, in 1 case of both: -0.25 (-0.5 to 0.125) mm mean error; below 0 these predictions are "
         "better."
     ]
+
+
+def test_names_of_the_truth_are_chosen_as_create_does(tmp_path, truth):
+    """Labels 1, 2, 3 whose descriptions are a, b, c: a model of either is compared with the field that is asked for."""
+    described = write_predictions(tmp_path / "described", tmp_path, PREDICTED)
+    counted = write_predictions(tmp_path / "counted", tmp_path, PREDICTED, names=("1", "2", "3"))
+    for case, points in TRUTH.items():
+        landmarks = LandmarkSet(("1", "2", "3"), np.array(points, dtype=float), np.array(STATUS[case], dtype=np.int8))
+        write_markups(truth / f"landmarks/{case}.mrk.json", landmarks, descriptions=NAMES)
+    for folder, field, names in (
+        (described, "descriptions", NAMES),
+        (counted, "labels", ("1", "2", "3")),
+        (counted, "order", ("1", "2", "3")),
+    ):
+        assert evaluate(folder, truth, names=field) == 0
+        numbers = json.loads((folder / "metrics.json").read_text())
+        assert tuple(numbers["per_landmark"]) == names
+        assert numbers["mre_mm"]["mean"] == 2.5
+    with pytest.raises(UserError, match="landmark"):
+        evaluate(described, truth, names="labels")

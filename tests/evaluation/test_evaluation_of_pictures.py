@@ -96,3 +96,32 @@ def test_mm_and_pixels_are_never_compared(truth, tmp_path):
         evaluate(write_table(tmp_path / "mm", spacing=0.5), truth)
     with pytest.raises(UserError, match=r"its points are in mm, the predictions in px; evaluate without"):
         evaluate(write_table(tmp_path / "px"), truth, pixel_spacing=[0.5])
+
+
+def test_distances_are_named_in_pixels_where_nobody_knows_their_size(truth, tmp_path, capsys):
+    folder = write_table(tmp_path / "out")
+    page = tmp_path / "page.html"
+    assert evaluate(folder, truth, report=page) == 0
+    numbers = json.loads((folder / "metrics.json").read_text())
+    assert numbers["sdr"] == {"2": 50.0, "5": 75.0, "10": 100.0, "20": 100.0}
+    said = capsys.readouterr().out
+    assert "found within 20 px" in said
+    assert "Largest mean errors: b 5 px." in said
+    assert f"Report: {page}" in said
+    assert "distances in px between" in page.read_text()
+    assert not (folder / "report.html").exists()
+    known = write_table(tmp_path / "mm", spacing=0.5)
+    assert evaluate(known, truth, pixel_spacing=[0.5]) == 0
+    assert list(json.loads((known / "metrics.json").read_text())["sdr"]) == ["2", "2.5", "3", "4"]
+
+
+def test_a_report_in_a_folder_that_is_not_there_is_refused_before_anything_is_read(truth, tmp_path):
+    with pytest.raises(UserError, match=r"--report .*: the folder does not exist; create it or choose another"):
+        evaluate(tmp_path / "no predictions", truth, report=tmp_path / "none" / "page.html")
+
+
+def test_one_case_is_no_cases(truth, tmp_path, capsys):
+    folder = write_table(tmp_path / "out")
+    assert evaluate(folder, truth, cases=["one"]) == 0
+    assert "1 case, 2 landmarks" in capsys.readouterr().out
+    assert "1 case with 2 landmarks each" in (folder / "report.html").read_text()

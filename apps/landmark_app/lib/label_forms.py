@@ -142,7 +142,9 @@ def _read_points(path: Path, grid: Grid, known: KnownNames, where: str) -> tuple
         if holds_boxes(document):
             return ("boxes", *read_boxes(document, known, where))
         texts = _Repeatable(known)
-        read = read_landmark_file(path, spatial_dims=len(grid.shape), image_affine=grid.affine, many=texts)
+        read = read_landmark_file(
+            path, spatial_dims=len(grid.shape), image_affine=grid.affine, many=texts, names=_Known(known)
+        )
     except LandmarkFileError as error:
         # The file is a temporary one of the server, whose path says nothing to a client.
         raise ClientError(str(error).replace(str(path), where)) from error
@@ -176,6 +178,22 @@ class _Repeatable(Collection[str]):
 
     def __len__(self) -> int:
         return len(self._known.many)
+
+
+class _Known(Collection[str]):
+    """The texts that name a landmark: labels or descriptions of points are names, whichever has more of these."""
+
+    def __init__(self, known: KnownNames) -> None:
+        self._known = known
+
+    def __contains__(self, text: object) -> bool:
+        return isinstance(text, str) and self._known.find(text) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known.all)
+
+    def __len__(self) -> int:
+        return len(self._known.all)
 
 
 def _json(path: Path, where: str) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from monai.engines import Evaluator
 from monai.handlers import ValidationHandler
@@ -14,6 +15,7 @@ class Validation(ValidationHandler):
 
     Without a time budget it validates every `interval` epochs and after the last one; with one, whenever
     `Schedule.validation_due` says so and after the last step. A training without validation cases is never validated.
+    Whole images take longer than steps, so the first validation is announced in one line.
 
     Args:
         validator: The engine that validates.
@@ -25,6 +27,7 @@ class Validation(ValidationHandler):
         super().__init__(interval=interval, validator=validator)
         self._schedule = schedule
         self._is_current = True  # nothing was trained since the last validation
+        self._announced = False
 
     def attach(self, engine: Engine) -> None:
         """Validate during a training.
@@ -44,7 +47,15 @@ class Validation(ValidationHandler):
         """
         self._is_current = True
         if self.validator.state.epoch_length != 0:
+            self._announce()
             super().__call__(engine)
+
+    def _announce(self) -> None:
+        if not self._announced and idist.get_rank() == 0:
+            images = self.validator.state.epoch_length
+            many = "1 whole image" if images == 1 else f"{images} whole images"
+            print(f"Validating {many} for the first time; the error is known after that ...", flush=True)
+        self._announced = True
 
     def _after_step(self, engine: Engine) -> None:
         self._is_current = False

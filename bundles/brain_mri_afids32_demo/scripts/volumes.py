@@ -157,6 +157,10 @@ def _nifti(path: Path, voxels: Path, block: bytes, *, is_single: bool, is_compre
         raise ValueError(f"its voxels begin at byte {start} by its header")
     colours = _COLOURS.get(int(header["datatype"]), 0)
     dtype = np.dtype(np.uint8) if colours else header.get_data_dtype()
+    # Components of one voxel stand on the fifth axis, behind one point in time, as ITK reads and writes them.
+    has_components = len(shape) == 5 and shape[3] == 1 and not colours
+    if has_components:
+        shape = (*shape[:3], shape[4])
     slope, intercept = header.get_slope_inter()
     stored = StoredVoxels(
         voxels,
@@ -169,7 +173,11 @@ def _nifti(path: Path, voxels: Path, block: bytes, *, is_single: bool, is_compre
     with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused with its file
         found = _nifti_header(header, path, shape)
     return Volume(
-        replace(found, notes=(_COLOUR_NOTE,) if colours else ()),
+        replace(
+            found,
+            notes=(_COLOUR_NOTE,) if colours else (),
+            volumes=1 if has_components else found.volumes,
+        ),
         stored,
         channel_axis=len(shape) - 1 if len(shape) > 3 and not colours else None,
         scaling=(1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept)),
