@@ -35,18 +35,19 @@ class Ended:
     log: Path | None = None
 
 
-def run(arguments: Sequence[str], *, log: Path, debug: bool = False) -> int:
+def run(arguments: Sequence[str], *, log: Path, debug: bool = False, inherited: Sequence[int] = ()) -> int:
     """Run a command as `follow` does, and print why it failed.
 
     Args:
         arguments: the command.
         log: file for the traceback of a failure.
         debug: print tracebacks as they come.
+        inherited: descriptors of open files that the command holds open, too.
 
     Returns:
         Its exit status, see `Ended`.
     """
-    ended = follow(arguments, log=log, debug=debug)
+    ended = follow(arguments, log=log, debug=debug, inherited=inherited)
     if ended.message is not None:
         print(f"error: {ended.message}", file=sys.stderr)
     if ended.log is not None:
@@ -54,7 +55,7 @@ def run(arguments: Sequence[str], *, log: Path, debug: bool = False) -> int:
     return ended.status
 
 
-def follow(arguments: Sequence[str], *, log: Path, debug: bool = False) -> Ended:
+def follow(arguments: Sequence[str], *, log: Path, debug: bool = False, inherited: Sequence[int] = ()) -> Ended:
     """Run a command; its output goes where this process' output goes.
 
     When it fails, its traceback is written to `log`, and the message of the first error is the answer.
@@ -63,12 +64,14 @@ def follow(arguments: Sequence[str], *, log: Path, debug: bool = False) -> Ended
         arguments: the command.
         log: file for the traceback of a failure.
         debug: print tracebacks as they come.
+        inherited: descriptors of open files that the command holds open, too.
 
     Returns:
         How it ended.
     """
     held: list[str] = []
-    with subprocess.Popen(arguments, stderr=None if debug else subprocess.PIPE, text=True) as process:
+    stderr = None if debug else subprocess.PIPE
+    with subprocess.Popen(arguments, stderr=stderr, text=True, pass_fds=inherited) as process:
         reader = Thread(target=_pass_on, args=(process.stderr, held), daemon=True)
         if not debug:
             reader.start()

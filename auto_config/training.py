@@ -91,7 +91,7 @@ def train(
         _check_nothing_is_lost(
             folder, [number for number in folds if not (resume and _latest(folder, number).is_file())]
         )
-    with training_lock(folder, folds):
+    with training_lock(folder, folds) as held:
         for position, number in enumerate(folds):
             arguments: dict[str, Any] = {**overrides, "fold": number}
             if resume and _latest(folder, number).is_file():
@@ -105,7 +105,7 @@ def train(
             line = command(folder, arguments, processes)
             if debug:
                 print(shlex.join(line), flush=True)
-            status = child.run(line, log=folder / "eval" / "train_error.log", debug=debug)
+            status = child.run(line, log=folder / "eval" / "train_error.log", debug=debug, inherited=held)
             if status != 0:
                 return status
         if trains_all:
