@@ -10,6 +10,7 @@ Example, the table of docs/reliability.md:
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import os
 import pickle
@@ -316,12 +317,12 @@ def main() -> int:
                 raise SystemExit(training.output)
             assert training.begun_at is not None
             seconds = time.monotonic() - training.begun_at
+            atexit.register(lambda: print(table.text(), flush=True))  # also after Ctrl-C
             two_at_once(untrained, reference, table)
             cut_cache(untrained, reference, chosen, table)
             full_disks(untrained, reference, table)
             moments = [chosen.uniform(0, 3 * seconds / EPOCHS) for _ in range(options.kills)]
             kills(untrained, reference, moments, table)
-    print(table.text())
     return int(not all(all(row) for row in table.rows.values()))
 
 
