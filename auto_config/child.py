@@ -48,7 +48,14 @@ class Noise:
     file: Path
 
 
-def run(arguments: Sequence[str], *, log: Path, debug: bool = False, noise: Noise | None = None) -> int:
+def run(
+    arguments: Sequence[str],
+    *,
+    log: Path,
+    debug: bool = False,
+    noise: Noise | None = None,
+    inherited: Sequence[int] = (),
+) -> int:
     """Run a command as `follow` does, and print why it failed.
 
     Args:
@@ -56,11 +63,12 @@ def run(arguments: Sequence[str], *, log: Path, debug: bool = False, noise: Nois
         log: file for the traceback of a failure.
         debug: print tracebacks, and noise, as they come.
         noise: lines that are kept off the terminal.
+        inherited: descriptors of open files that the command holds open, too.
 
     Returns:
         Its exit status, see `Ended`.
     """
-    ended = follow(arguments, log=log, debug=debug, noise=noise)
+    ended = follow(arguments, log=log, debug=debug, noise=noise, inherited=inherited)
     if ended.message is not None:
         print(f"error: {ended.message}", file=sys.stderr)
     if ended.log is not None:
@@ -68,7 +76,14 @@ def run(arguments: Sequence[str], *, log: Path, debug: bool = False, noise: Nois
     return ended.status
 
 
-def follow(arguments: Sequence[str], *, log: Path, debug: bool = False, noise: Noise | None = None) -> Ended:
+def follow(
+    arguments: Sequence[str],
+    *,
+    log: Path,
+    debug: bool = False,
+    noise: Noise | None = None,
+    inherited: Sequence[int] = (),
+) -> Ended:
     """Run a command; its output goes where this process' output goes.
 
     When it fails, its traceback is written to `log`, and the message of the first error is the answer.
@@ -78,12 +93,14 @@ def follow(arguments: Sequence[str], *, log: Path, debug: bool = False, noise: N
         log: file for the traceback of a failure.
         debug: print tracebacks, and noise, as they come.
         noise: lines that are kept off the terminal.
+        inherited: descriptors of open files that the command holds open, too.
 
     Returns:
         How it ended.
     """
     held: list[str] = []
-    with subprocess.Popen(arguments, stderr=None if debug else subprocess.PIPE, text=True) as process:
+    stderr = None if debug else subprocess.PIPE
+    with subprocess.Popen(arguments, stderr=stderr, text=True, pass_fds=inherited) as process:
         reader = Thread(target=_pass_on, args=(process.stderr, held, noise), daemon=True)
         if not debug:
             reader.start()

@@ -95,7 +95,7 @@ def train(
         _check_nothing_is_lost(
             folder, [number for number in folds if not (resume and _latest(folder, number).is_file())]
         )
-    with training_lock(folder, folds):
+    with training_lock(folder, folds) as held:
         for position, number in enumerate(folds):
             arguments: dict[str, Any] = {**overrides, "fold": number}
             if resume and _latest(folder, number).is_file():
@@ -107,7 +107,7 @@ def train(
                 arguments["time_budget"] = max(1.0, (started + seconds - begin) / (len(folds) - position))
                 arguments["started"] = begin
             line = command(folder, arguments, processes)
-            status = _run(folder, line, debug=debug, quiet="logging_file" not in overrides)
+            status = _run(folder, line, debug=debug, quiet="logging_file" not in overrides, inherited=held)
             if status != 0:
                 return status
         if trains_all:
@@ -117,7 +117,7 @@ def train(
     return 0
 
 
-def _run(folder: Path, line: list[str], *, debug: bool, quiet: bool) -> int:
+def _run(folder: Path, line: list[str], *, debug: bool, quiet: bool, inherited: Sequence[int]) -> int:
     """Run the training; what MONAI says at its start goes to ``eval/train.log``, unless there is a reason to show it.
 
     Args:
@@ -125,16 +125,17 @@ def _run(folder: Path, line: list[str], *, debug: bool, quiet: bool) -> int:
         line: the command.
         debug: show everything.
         quiet: nobody chose another file of logging.
+        inherited: descriptors of open files that the training holds open, too: its locks.
     """
     failed = folder / "eval" / "train_error.log"
     if debug:
         print(shlex.join(line), flush=True)
-        return child.run(line, log=failed, debug=True)
+        return child.run(line, log=failed, debug=True, inherited=inherited)
     said = folder / "eval" / "train.log"
     said.parent.mkdir(exist_ok=True)
     noise = child.Noise(NOISE, said)
     if not quiet:
-        return child.run(line, log=failed, noise=noise)
+        return child.run(line, log=failed, noise=noise, inherited=inherited)
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / "logging.conf"
         try:
@@ -142,7 +143,8 @@ def _run(folder: Path, line: list[str], *, debug: bool, quiet: bool) -> int:
         except configparser.Error as error:
             reason = " ".join(str(error).split())
             raise UserError(f"{folder / 'configs' / 'logging.conf'}: {reason}; correct it, or remove it") from error
-        return child.run([*line, f"--logging_file={str(file)!r}"], log=failed, noise=noise)
+        quiet_line = [*line, f"--logging_file={str(file)!r}"]
+        return child.run(quiet_line, log=failed, noise=noise, inherited=inherited)
 
 
 def _check_nothing_is_lost(folder: Path, folds: Sequence[int | str]) -> None:

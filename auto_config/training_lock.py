@@ -4,38 +4,59 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from auto_config.errors import UserError
 
+PATIENCE = 8.0
+"""Seconds. The workers of a killed training look every 5 seconds whether it is still there."""
+
 
 @contextlib.contextmanager
-def training_lock(folder: Path, folds: Sequence[int | str]) -> Iterator[None]:
+def training_lock(folder: Path, folds: Sequence[int | str], patience: float = PATIENCE) -> Iterator[list[int]]:
     """Hold the folds of a bundle while they are trained.
 
-    The lock is the operating system's on ``eval/.training_<fold>``: it ends with the process, however that ends, and
-    says nothing to trainings that MONAI's own command line starts.
+    The lock is the operating system's on ``eval/.training_<fold>``: it ends with the last process that holds the file
+    open, however that ends, and says nothing to trainings that MONAI's own command line starts.
 
     Args:
         folder: Folder of the bundle.
         folds: Numbers of the folds, or ``["none"]`` for a training on all cases.
+        patience: How many seconds to wait for the end of another training.
+
+    Yields:
+        Descriptors of the open files. The process that trains must inherit them, because it goes on when this one is
+        killed.
 
     Raises:
         UserError: A training of one of the folds is running.
     """
+    until = time.monotonic() + patience
     with contextlib.ExitStack() as files:
+        held = []
         for fold in folds:
             path = folder / "eval" / f".training_{fold}"
             path.parent.mkdir(exist_ok=True)
             file = files.enter_context(path.open("ab"))
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise UserError(
-                    f"{folder}: a training of fold {fold} of this bundle is running; wait for its end or stop it, or "
-                    "create another bundle"
-                ) from error
-            except OSError:  # a network drive without locks: training there matters more
-                continue
-        yield
+            held.append(file.fileno())
+            while not _locked(file.fileno()):
+                if time.monotonic() >= until:
+                    raise UserError(
+                        f"{folder}: a training of fold {fold} of this bundle is running; wait for its end or stop it, "
+                        "or create another bundle"
+                    )
+                time.sleep(0.2)
+        yield held
+
+
+def _locked(descriptor: int) -> bool:
+    """Lock a file; False where another process holds it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a network drive without locks: training there matters more
+        return True
+    return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -20,6 +21,8 @@ import torch
 from ignite.engine import Engine, Events
 from monai.data import Dataset, MetaTensor
 from torch.utils.data import DataLoader
+
+from .write_errors import naming_the_file
 
 CODE = (
     *("transforms.py", "background.py", "grids.py", "image_reader.py", "image_reading.py", "image_header.py"),
@@ -171,7 +174,15 @@ class CachedTransformd:
         folder = self._folder(source)
         if not folder.is_dir():
             self._make(source, folder)
-        return {**data, **{k: self._read(folder, k) for k in self.keys}}
+        try:
+            images = {k: self._read(folder, k) for k in self.keys}
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+            # A crash of the machine may cut files short, and a copy of the bundle may miss some.
+            reason = str(error).partition("\n")[0]
+            logging.getLogger(__name__).warning("%s is damaged and is made again: %s", folder, reason)
+            self._make(source, folder)
+            images = {k: self._read(folder, k) for k in self.keys}
+        return {**data, **images}
 
     def is_cached(self, data: Mapping[str, Any]) -> bool:
         """Whether this case's images are on disk as its file is now."""
@@ -183,6 +194,10 @@ class CachedTransformd:
 
     def _make(self, source: Any, folder: Path) -> None:
         made = self.transform({self.keys[0]: source})
+        with naming_the_file(folder):
+            self._write(made, source, folder)
+
+    def _write(self, made: Mapping[str, Any], source: Any, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as unfinished:
             working = Path(unfinished) / folder.name
@@ -200,9 +215,12 @@ class CachedTransformd:
             try:
                 working.rename(folder)
             except OSError:
-                # Another worker was first; its files are the same.
+                # Another worker was first, and its files are the same; or they are damaged. One by one, because another
+                # worker may be reading them.
                 if not folder.is_dir():
                     raise
+                for path in working.iterdir():
+                    path.replace(folder / path.name)
 
     @staticmethod
     def _read(folder: Path, key: str) -> MetaTensor:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import logging
 import math
 import os
+import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ from .landmark_files import atomic_write_text
 from .random_state import random_state, restore_random_state
 from .schedule import Schedule
 from .weight_files import read_weights
+from .write_errors import naming_the_file
 
 WEIGHTS = "model.pt"
 LATEST = "latest.pt"
@@ -31,23 +35,56 @@ SCORE = "score.json"
 ENSEMBLE = "ensemble.json"
 PROGRESS = "progress.jsonl"
 
+LEFTOVER_SECONDS = 600
+"""After this time nobody can still be writing a file of weights."""
+
 
 def atomic_save(obj: object, path: str | os.PathLike[str]) -> None:
     """Write with `torch.save` so that a reader, or a kill at any moment, never sees half a file.
 
-    The temporary file lies beside the target with ``.tmp`` added to its name; a kill may leave it there.
+    The temporary file lies beside the target under a name of its own that ends in ``.tmp``, so that two processes can
+    write one file; a kill may leave it there.
 
     Args:
         obj: Tensors and primitives, in dictionaries and lists, so that ``torch.load(..., weights_only=True)`` reads it.
         path: Where to write; its folder must exist.
+
+    Raises:
+        UnwritableError: The disk is full, for one; what was there before is untouched.
     """
     path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as stream:
-        torch.save(obj, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    with naming_the_file(path):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                torch.save(obj, stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.chmod(0o644)  # mkstemp makes files for the owner only
+            temporary.replace(path)
+        except BaseException:
+            # Half a file would hold the last space of a full disk.
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def remove_leftovers(folder: Path, before: float = math.inf) -> None:
+    """Remove files that a killed process left unfinished.
+
+    Args:
+        folder: Of weights.
+        before: Only those that were last changed before this time, in seconds since the epoch.
+    """
+    for leftover in folder.glob("*.tmp"):
+        with contextlib.suppress(FileNotFoundError):
+            if leftover.stat().st_mtime < before:
+                leftover.unlink()
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    with naming_the_file(path):
+        atomic_write_text(path, json.dumps(content, indent=4) + "\n")
 
 
 def is_better(value: float, best: float | None) -> bool:
@@ -165,9 +202,9 @@ class Checkpoints:
     def _start(self, trainer: Engine) -> None:
         if idist.get_rank() == 0:
             self.fold_folder.mkdir(parents=True, exist_ok=True)
-            for folder in (self._folder, self.fold_folder):
-                for leftover in folder.glob("*.tmp"):
-                    leftover.unlink()
+            remove_leftovers(self.fold_folder)
+            # A training of another fold may be writing here.
+            remove_leftovers(self._folder, before=time.time() - LEFTOVER_SECONDS)
         if trainer.state.iteration > 0:
             return
         latest = self.fold_folder / LATEST
@@ -282,12 +319,12 @@ class Checkpoints:
             (self._folder / CALIBRATION).unlink(missing_ok=True)
         atomic_save(weights, self.fold_folder / WEIGHTS)
         score = {"metric": self.key_metric, "value": self.best, "epoch": self.best_epoch}
-        atomic_write_text(self.fold_folder / SCORE, json.dumps(score, indent=4) + "\n")
+        _write_json(self.fold_folder / SCORE, score)
         for write in self.beside_weights:
             write(self.fold_folder)
         if takes_over:
             # First the list, so that no reader ever averages old folds with new weights.
-            atomic_write_text(self._folder / ENSEMBLE, json.dumps({"files": [WEIGHTS]}, indent=4) + "\n")
+            _write_json(self._folder / ENSEMBLE, {"files": [WEIGHTS]})
             atomic_save(weights, self._folder / WEIGHTS)
             for write in self.beside_weights:
                 write(self._folder)

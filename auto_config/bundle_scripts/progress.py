@@ -20,6 +20,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from .checkpoints import PROGRESS, Checkpoints
 from .mean_shape import MeanShapeError, verdict
 from .schedule import Schedule
+from .write_errors import naming_the_file
 
 _REFRESH_SECONDS = 0.5
 
@@ -57,7 +58,7 @@ def append_line(path: Path, record: dict[str, Any]) -> None:
         record: what JSON can hold; numbers that are not finite become null.
     """
     finite = {name: None if isinstance(x, float) and not math.isfinite(x) else x for name, x in record.items()}
-    with path.open("ab+") as stream:
+    with naming_the_file(path), path.open("ab+") as stream:
         if stream.tell() > 0:
             stream.seek(-1, 2)
             if stream.read(1) != b"\n":

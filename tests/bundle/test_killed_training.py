@@ -60,7 +60,7 @@ def test_ten_kills_cost_nothing(small, server):
     assert same(one["network"], other["network"])
     assert (one["epoch"], one["best"], one["best_epoch"]) == (other["epoch"], other["best"], other["best_epoch"])
     assert one["epoch"] == EPOCHS
-    assert not list((killed / "models").rglob("*.tmp"))
+    assert not list((killed / "models" / "fold_0").rglob("*.tmp"))
 
 
 def test_resume_with_more_epochs_goes_on(small, server):

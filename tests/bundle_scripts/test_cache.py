@@ -204,6 +204,24 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
     assert cached(tmp_path / "cache")({"image": image})["image"].shape == (1, 6, 5, 4)
 
 
+@pytest.mark.parametrize("name", ["image.npy", "image.json", "coarse_image.npy", "coarse_image.json"])
+@pytest.mark.parametrize("kept", [0.0, 0.01, 0.5, 0.99, None])
+def test_a_file_that_was_cut_short_or_lost_is_made_again(tmp_path, caplog, name, kept):
+    image = write(tmp_path / "a.nii.gz")
+    made = cached(tmp_path / "cache")({"image": image})["image"].clone()
+    (entry,) = (tmp_path / "cache").iterdir()
+    whole = {path.name: path.read_bytes() for path in entry.iterdir()}
+    if kept is None:
+        (entry / name).unlink()
+    else:
+        (entry / name).write_bytes(whole[name][: int(kept * len(whole[name]))])
+    read = cached(tmp_path / "cache")({"image": image})["image"]
+    assert torch.equal(read, made) and torch.equal(read.affine, made.affine)
+    assert f"{entry} is damaged and is made again" in caplog.text
+    assert {path.name: path.read_bytes() for path in entry.iterdir()} == whole
+    assert entries(tmp_path / "cache") == [entry.name]
+
+
 class Light:
     """A transform without threads: those of MONAI's readers and of torch are not there in a forked process."""
 
@@ -274,5 +292,5 @@ def test_a_rename_that_fails_for_another_reason_is_told(tmp_path, monkeypatch):
         raise PermissionError("not here")
 
     monkeypatch.setattr(Path, "rename", refuse)
-    with pytest.raises(PermissionError, match="not here"):
+    with pytest.raises(OSError, match=r"cache/\w+ cannot be written: .*not here"):
         cached(tmp_path / "cache")({"image": image})

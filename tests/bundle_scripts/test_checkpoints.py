@@ -67,7 +67,7 @@ def test_ten_kills_change_nothing(tmp_path):
         (killed["epoch"], killed["best"]) == (never["epoch"], never["best"]) == (EPOCHS, never_killed.checkpoints.best)
     )
     assert torch.equal(killed["random"]["torch"], never["random"]["torch"])
-    assert not list((tmp_path / "killed").rglob("*.tmp"))
+    assert not list((tmp_path / "killed" / "fold_0").rglob("*.tmp"))
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
@@ -82,6 +82,43 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         atomic_save({"a": torch.zeros(2)}, tmp_path / "x.pt")
     monkeypatch.undo()
     assert torch.equal(load(tmp_path / "x.pt")["a"], torch.ones(2))
+    assert [path.name for path in tmp_path.iterdir()] == ["x.pt"]
+
+
+def test_a_full_disk_is_said_in_one_line_that_names_the_file(tmp_path):
+    code = """
+import resource, sys, torch
+from auto_config.bundle_scripts.checkpoints import atomic_save
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+atomic_save({"a": torch.zeros(10_000)}, sys.argv[1])
+"""
+    path = tmp_path / "x.pt"
+    atomic_save({"a": torch.ones(2)}, path)
+    ended = subprocess.run([sys.executable, "-c", code, path], check=False, capture_output=True, text=True)
+    name, _, said = ended.stderr.splitlines()[-1].partition(": ")
+    assert name.endswith("UnwritableError")
+    assert said.startswith(f"{path} cannot be written: File too large. Make room on its disk")
+    assert ended.stderr.count("Traceback") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["x.pt"]
+    assert torch.equal(load(path)["a"], torch.ones(2))
+
+
+def test_two_processes_may_write_one_file(tmp_path, monkeypatch):
+    # Two folds that are trained at once both write models/model.pt.
+    save, path = torch.save, tmp_path / "x.pt"
+
+    def another_writes_meanwhile(obj, stream):
+        monkeypatch.undo()
+        stream.write(b"half")
+        atomic_save({"a": torch.zeros(2)}, path)
+        assert torch.equal(load(path)["a"], torch.zeros(2))
+        stream.seek(0)
+        save(obj, stream)
+
+    monkeypatch.setattr(checkpoints.torch, "save", another_writes_meanwhile)
+    atomic_save({"a": torch.ones(2)}, path)
+    assert torch.equal(load(path)["a"], torch.ones(2))
+    assert [path.name for path in tmp_path.iterdir()] == ["x.pt"]
 
 
 @pytest.mark.parametrize(
@@ -335,8 +372,12 @@ def test_leftovers_of_a_kill_are_removed(tmp_path):
     (tmp_path / "fold_0").mkdir()
     for name in ("model.pt.tmp", "fold_0/latest.pt.tmp", ".ensemble.json.x.tmp"):
         (tmp_path / name).write_bytes(b"half")
+        os.utime(tmp_path / name, (1, 1))
+    (tmp_path / "fold_0" / "model.pt.tmp").write_bytes(b"half")
+    # Another fold may be writing it now.
+    (tmp_path / ".model.pt.y.tmp").write_bytes(b"half")
     Training(tmp_path, epochs=1).run()
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert [path.name for path in tmp_path.rglob("*.tmp")] == [".model.pt.y.tmp"]
 
 
 def test_only_process_0_writes(tmp_path, monkeypatch):
