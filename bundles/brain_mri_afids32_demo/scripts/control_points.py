@@ -57,6 +57,18 @@ class PointList:
         """
         return landmark_set_of(self.rows, self.path, self.spatial_dims, self.many, names)
 
+    def fitting(self, names: Collection[str]) -> list[str] | None:
+        """The field that has more of the wanted names; None where labels and descriptions have as many.
+
+        A point without a description keeps its label.
+        """
+        labels = [row.label for row in self.rows]
+        described = [row.description or row.label for row in self.rows]
+        by_label, by_description = (sum(text in names for text in set(texts)) for texts in (labels, described))
+        if by_label == by_description:
+            return None
+        return labels if by_label > by_description else described
+
 
 def landmark_set_of(
     rows: Sequence[ControlPoint],

@@ -99,20 +99,7 @@ def read_landmark_file(
     read = read_points(path, spatial_dims=spatial_dims, image_affine=image_affine, many=many, system=system)
     if not isinstance(read, PointList):
         return read
-    return read.landmark_set(_fitting(read, names))
-
-
-def _fitting(points: PointList, names: Collection[str]) -> list[str] | None:
-    """The field of control points that has more of the wanted names; None where labels and descriptions have as many.
-
-    A point without a description keeps its label.
-    """
-    labels = [row.label for row in points.rows]
-    described = [row.description or row.label for row in points.rows]
-    by_label, by_description = (sum(text in names for text in set(texts)) for texts in (labels, described))
-    if by_label == by_description:
-        return None
-    return labels if by_label > by_description else described
+    return read.landmark_set(read.fitting(names))
 
 
 def read_points(
