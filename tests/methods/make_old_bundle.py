@@ -9,6 +9,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import torch
 from steps import narrow_bundle, points_of, two_steps, write_cases
 
@@ -17,6 +19,9 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_cases(folder / "data", 3, cases=4)
+        for path in (folder / "data/images").iterdir():
+            image = nib.load(path)
+            nib.save(nib.Nifti1Image(np.round(image.get_fdata() / 4).clip(0).astype(np.uint8), image.affine), path)
         root = narrow_bundle(folder / "data", folder / "bundle", stages=2, dims=3, recipe="default")
         two_steps(root)
         points = points_of(root, folder / "data/images/c0.nii.gz")
