@@ -218,7 +218,7 @@ def test_regions_are_where_the_heatmap_says(trained, copy_of, tmp_path, capsys):
     np.testing.assert_allclose(found.affine, data["image"].affine)
     assert labels.shape == tuple(data["image"].shape[1:])
     heatmaps, bounds = opened.heatmaps(data), level_sets(opened, 0.5)
-    density = opened.decoder.density(heatmaps.logits).numpy()
+    density = opened.decoder.density(heatmaps.output).numpy()
     for i in range(len(density)):
         # The densest voxel of a landmark is its own, or that of one that is even surer of the place.
         peak = np.unravel_index(density[i].argmax(), density[i].shape) + heatmaps.origins[i].numpy().astype(int)
@@ -293,7 +293,7 @@ def test_the_mirror_image_is_evidence_with_one_stage_too(mirrored, copy_of):
     opened = open_bundle(bundle, device="cpu")
     data = opened.preprocess(image_of(bundle, 1))
     found = opened.heatmaps(data)
-    assert found.logits.shape == (len(opened.names), *data["image"].shape[1:]) and not found.origins.any()
+    assert found.output["logits"].shape == (len(opened.names), *data["image"].shape[1:]) and not found.origins.any()
     # One network: its two views are the image and the mirror image.
     assert torch.isfinite(found.peaks.mirror_disagreement).all()
     torch.testing.assert_close(found.peaks.disagreement, found.peaks.mirror_disagreement)
@@ -330,7 +330,7 @@ def test_a_bundle_of_an_earlier_version_gives_the_same_points_and_heatmaps(mirro
     worlds = [[one["world"] for one in bundle.predict(data)["result"]["landmarks"]] for bundle in (old, new)]
     np.testing.assert_allclose(*worlds, atol=1e-3)
     before, after = old.heatmaps(data), new.heatmaps(data)
-    torch.testing.assert_close(before.logits, after.logits, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(before.output["logits"], after.output["logits"], atol=1e-4, rtol=1e-4)
     assert before.peaks.mirror_disagreement.isnan().all()
     calibrate(earlier, device="cpu")
     document = json.loads((earlier / "models" / "calibration.json").read_text())

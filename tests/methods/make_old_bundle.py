@@ -31,5 +31,5 @@ if __name__ == "__main__":
         ) as out:
             for path in sorted(folder.rglob("*")):
                 relative = path.relative_to(folder)
-                if path.is_file() and "__pycache__" not in relative.parts and "cache" not in relative.parts:
+                if path.is_file() and not {"__pycache__", "cache", "methods"} & set(relative.parts):
                     out.write(path, relative)

@@ -6,9 +6,9 @@ windows of them and averages them over views, head by head.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import torch
 
@@ -47,7 +47,6 @@ class Loss(Protocol):
         ...
 
 
-@runtime_checkable
 class Decoder(Protocol):
     """Reads what a loss has trained. Every attribute and method is mandatory, empty answers included.
 
@@ -86,6 +85,26 @@ class Decoder(Protocol):
         ...
 
 
-def mean_output(outputs: Mapping[str, torch.Tensor], count: int) -> Output:
-    """A sum of outputs divided by their number, head by head."""
-    return {head: value / count for head, value in outputs.items()}
+class StageNetwork(Protocol):
+    """What inference calls: a network, several as one, or one that also sees the mirror image.
+
+    Attributes:
+        shape: the shape model between the stages; None where there is none.
+        flipped: whether the second half of the views sees the mirror image.
+    """
+
+    shape: Any
+    flipped: bool
+
+    def views(self) -> Sequence[StageNetwork]:
+        """The networks whose outputs are averaged, or the network alone."""
+        ...
+
+    def __call__(self, images: dict[str, torch.Tensor]) -> dict[str, Output]:
+        """Images ``(B, C, *size)`` of some stages to their outputs."""
+        ...
+
+
+def kept_heads(output: Output, decoder: Decoder) -> Output:
+    """What inference keeps of an output: the heads that the decoder reads."""
+    return {head: output[head] for head in decoder.heads}
