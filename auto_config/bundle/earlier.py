@@ -38,7 +38,7 @@ class EarlierDecoder:
         pairs: exchangeable pairs, whose channels are averaged.
     """
 
-    heads = (LOGITS,)
+    heads: tuple[str, ...] = (LOGITS,)
     stride = 1
 
     def __init__(self, decoder: Any, single: Any, pairs: Sequence[Sequence[int]] = ()) -> None:

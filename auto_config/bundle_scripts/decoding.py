@@ -38,7 +38,7 @@ class PeakDecoder:
         ValueError: if the link is not known.
     """
 
-    heads = (LOGITS,)
+    heads: tuple[str, ...] = (LOGITS,)
     stride = 1
 
     def __init__(

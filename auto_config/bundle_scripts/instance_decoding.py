@@ -29,7 +29,7 @@ class InstanceDecoder:
         reach_mm: radius of the cones; how far mass counts for the ends of a pair.
     """
 
-    heads = (LOGITS,)
+    heads: tuple[str, ...] = (LOGITS,)
     stride = 1
 
     def __init__(
