@@ -26,7 +26,7 @@ help:
 	@echo "make demo    the whole way on synthetic brains: data, bundle, training, prediction, report (about 10 minutes)"
 	@echo "make test    lint, types and tests, those of the annotation server in an environment of its own"
 	@echo "make test-core, make test-label    one half of the tests"
-	@echo "make test-clients    the server with OHIF in a browser and a PACS; installs Debian packages, needs root"
+	@echo "make test-clients    the server with OHIF in a browser and a PACS, and fuzzed; installs Debian packages, needs root"
 	@echo "make lint    lint and types only"
 	@echo "make format  rewrite the sources in the project's style"
 	@echo "make clean   remove the virtual environments, caches and the demo's results"

@@ -13,7 +13,8 @@ from auto_config.errors import UserError
 Missing = Literal["unknown", "absent"]
 Outside = Literal["error", "absent"]
 Images = Literal["refer", "link", "copy"]
-Coordinates = Literal["ras", "lps", "voxel", "pixel"]
+Coordinates = Literal["ras", "lps", "voxel", "pixel", "mm"]
+NameField = Literal["labels", "descriptions", "order"]
 PointsFormat = Literal["roi", "fiducial"]
 
 WRONG_INPUT = 2
@@ -31,6 +32,8 @@ def inspect(
     outside: Outside = "error",
     landmarks: Names | None = None,
     coordinates: Coordinates | None = None,
+    missing_value: str | None = None,
+    names: NameField | None = None,
     pixel_spacing: Numbers | None = None,
     workers: int | None = None,
 ) -> int | None:
@@ -47,7 +50,9 @@ def inspect(
         missing: what a name that one case's file lacks means: unknown or absent
         outside: what a point outside its image is: error or absent
         landmarks: names to keep, in this order: AC,PC
-        coordinates: what the numbers of a table are, if its columns do not say it: ras, lps, voxel or pixel
+        coordinates: what the numbers of a table or old .fcsv are, if it does not say it: ras, lps, voxel, pixel, mm
+        missing_value: coordinates that mark a missing point, taken as MISSING says: 0 or -1,-1; none: all are real
+        names: name of a point in Slicer's files: labels, descriptions or order (1, 2, ...); else chosen for all files
         pixel_spacing: mm of a pixel of pictures, one number or x,y, if the files do not say it
         workers: processes to read with, one on each core if not given
 
@@ -70,6 +75,8 @@ def inspect(
         outside=outside,
         landmarks=landmarks,
         coordinates=coordinates,
+        missing_value=missing_value,
+        names=names,
         pixel_spacing=pixel_spacing,
         workers=workers,
     )
@@ -97,6 +104,8 @@ def create(
     missing: Missing = "unknown",
     outside: Outside = "error",
     coordinates: Coordinates | None = None,
+    missing_value: str | None = None,
+    names: NameField | None = None,
     pixel_spacing: Numbers | None = None,
     pretrained: str | None = None,
     overwrite: bool = False,
@@ -127,7 +136,9 @@ def create(
         format: read SOURCE as this format instead of detecting it
         missing: what a name that one case's file lacks means: unknown or absent
         outside: what a point outside its image is: error or absent
-        coordinates: what the numbers of a table are, if its columns do not say it: ras, lps, voxel or pixel
+        coordinates: what the numbers of a table or old .fcsv are, if it does not say it: ras, lps, voxel, pixel, mm
+        missing_value: coordinates that mark a missing point, taken as MISSING says: 0 or -1,-1; none: all are real
+        names: name of a point in Slicer's files: labels, descriptions or order (1, 2, ...); else chosen for all files
         pixel_spacing: mm of a pixel of pictures, one number or x,y, if the files do not say it
         pretrained: bundle to take the first weights from
         overwrite: replace BUNDLE if it is there
@@ -163,6 +174,8 @@ def create(
         missing=missing,
         outside=outside,
         coordinates=coordinates,
+        missing_value=missing_value,
+        names=names,
         pixel_spacing=pixel_spacing,
         pretrained=pretrained,
         overwrite=overwrite,
@@ -180,6 +193,7 @@ def train(
     resume: bool = False,
     gpus: int | None = None,
     calibrate: bool = True,
+    overwrite: bool = False,
     debug: bool = False,
     **overrides: Any,
 ) -> int | None:
@@ -195,6 +209,7 @@ def train(
         resume: go on where the last training stopped
         gpus: number of GPUs; one process if not given
         calibrate: learn presence and regions from the validation cases afterwards
+        overwrite: replace the weights of an earlier training of this fold
         debug: print the command that is run
         overrides: any other id of configs/train.json: --learning_rate=0.001 --train#trainer#max_epochs=3
 
@@ -214,6 +229,7 @@ def train(
         resume=resume,
         gpus=gpus,
         calibrate=calibrate,
+        overwrite=overwrite,
         debug=debug,
         **overrides,
     )
@@ -232,6 +248,7 @@ def calibrate(
     missing: Missing = "unknown",
     outside: Outside = "error",
     coordinates: Coordinates | None = None,
+    missing_value: str | None = None,
     workers: int | None = None,
 ) -> int | None:
     """Learn from unseen cases how sure predictions are: presence of each landmark, and the region that holds it.
@@ -252,6 +269,7 @@ def calibrate(
         missing: what a name that a case of DATA lacks means, as for `create`
         outside: what a point of DATA outside its image is, as for `create`
         coordinates: what the numbers of a table are, as for `create`
+        missing_value: coordinates that mark a missing point, as for `create`
         workers: processes to read DATA with, one on each core if not given
 
     Examples:
@@ -273,6 +291,7 @@ def calibrate(
         missing=missing,
         outside=outside,
         coordinates=coordinates,
+        missing_value=missing_value,
         workers=workers,
     )
 
@@ -356,6 +375,8 @@ def evaluate(
     missing: Missing = "unknown",
     outside: Outside = "error",
     coordinates: Coordinates | None = None,
+    missing_value: str | None = None,
+    names: NameField | None = None,
     pixel_spacing: Numbers | None = None,
     compare_with: str | None = None,
 ) -> int | None:
@@ -374,6 +395,8 @@ def evaluate(
         missing: what a name that one case's file lacks means, as for `create`
         outside: what a point outside its image is, as for `create`
         coordinates: what the numbers of a table are, as for `create`
+        missing_value: coordinates that mark a missing point, as for `create`
+        names: name of a point in Slicer's files: labels, descriptions or order (1, 2, ...); else chosen for all files
         pixel_spacing: mm of a pixel of pictures, as for `create`; errors are in pixels where it is not known
         compare_with: predictions of the same cases by another model, whose errors are compared case by case
 
@@ -398,6 +421,8 @@ def evaluate(
         missing=missing,
         outside=outside,
         coordinates=coordinates,
+        missing_value=missing_value,
+        names=names,
         pixel_spacing=pixel_spacing,
         compare_with=compare_with,
     )
@@ -418,6 +443,8 @@ def serve(
     admin_endpoints: Names | None = None,
     max_upload_mb: int | None = None,
     inference_workers: int | None = None,
+    follow_links: bool = False,
+    max_sessions_mb: int | None = None,
 ) -> int | None:
     """Serve bundles to 3D Slicer and OHIF, take corrections back and train on them.
 
@@ -438,6 +465,8 @@ def serve(
         admin_endpoints: switch on any of model, reload, logs: replace weights, load the app anew, read the log
         max_upload_mb: largest request in MB
         inference_workers: inferences at the same time
+        follow_links: serve symbolic links to images outside of the folder too
+        max_sessions_mb: what the images of all sessions together may take on disk, in MB
 
     Examples:
         auto_config serve scans --bundles my_bundles
@@ -459,6 +488,8 @@ def serve(
         admin_endpoints=admin_endpoints,
         max_upload_mb=max_upload_mb,
         inference_workers=inference_workers,
+        follow_links=follow_links,
+        max_sessions_mb=max_sessions_mb,
     )
 
 
@@ -472,6 +503,8 @@ def convert(
     missing: Missing = "unknown",
     landmarks: Names | None = None,
     coordinates: Coordinates | None = None,
+    missing_value: str | None = None,
+    names: NameField | None = None,
     pixel_spacing: Numbers | None = None,
     complete: bool = False,
     allow_missing: bool = False,
@@ -492,7 +525,9 @@ def convert(
         images: refer (by their paths), link or copy; tables and lists refer if not given, folders are given links
         missing: what a name that one case's file lacks means: unknown or absent
         landmarks: names to keep, in this order: AC,PC
-        coordinates: what the numbers of a table are, if its columns do not say it: ras, lps, voxel or pixel
+        coordinates: what the numbers of a table or old .fcsv are, if it does not say it: ras, lps, voxel, pixel, mm
+        missing_value: coordinates that mark a missing point, taken as MISSING says: 0 or -1,-1; none: all are real
+        names: name of a point in Slicer's files: labels, descriptions or order (1, 2, ...); else chosen for all files
         pixel_spacing: mm of a pixel of pictures, one number or x,y, if the files do not say it
         complete: of the benchmark mml, only the cases with all landmarks
         allow_missing: convert a benchmark also where files of some cases are not there
@@ -518,6 +553,8 @@ def convert(
         missing=missing,
         landmarks=landmarks,
         coordinates=coordinates,
+        missing_value=missing_value,
+        names=names,
         pixel_spacing=pixel_spacing,
         complete=complete,
         allow_missing=allow_missing,

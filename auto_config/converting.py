@@ -10,6 +10,7 @@ from rich.console import Console
 
 from auto_config.datasets import Coordinates, Dataset, Missing, Problem, read_dataset
 from auto_config.datasets.formats import FORMATS
+from auto_config.datasets.options import NameField
 from auto_config.datasets.target import ImageMode
 from auto_config.datasets.writing import check_target, write_dataset
 from auto_config.errors import UserError
@@ -43,7 +44,9 @@ def convert(
     missing: Missing = "unknown",
     landmarks: Sequence[str] | None = None,
     coordinates: Coordinates | None = None,
+    names: NameField | None = None,
     pixel_spacing: Sequence[float] | None = None,
+    missing_value: str | None = None,
     complete: bool = False,
     allow_missing: bool = False,
     overwrite: bool = False,
@@ -60,7 +63,9 @@ def convert(
         missing: Status of a name that one case's file lacks.
         landmarks: Names to keep, in this order; all if None.
         coordinates: What the numbers of a table are, see `read_dataset`.
+        names: What points of Slicer's files are called by, see `read_dataset`.
         pixel_spacing: Pixel size of pictures in mm, one number or (x, y).
+        missing_value: What marks a missing point, see `read_dataset`.
         complete: Of a benchmark, only the cases with all landmarks.
         allow_missing: Convert a benchmark also where files of some cases are not there.
         overwrite: Replace `target` if it is there.
@@ -79,7 +84,13 @@ def convert(
             target,
             to=to,
             images=images,
-            given={"--landmarks": landmarks, "--coordinates": coordinates, "--pixel_spacing": pixel_spacing},
+            given={
+                "--landmarks": landmarks,
+                "--coordinates": coordinates,
+                "--pixel_spacing": pixel_spacing,
+                "--missing_value": missing_value,
+                "--names": names,
+            },
             complete=complete,
             allow_missing=allow_missing,
             overwrite=overwrite,
@@ -97,7 +108,9 @@ def convert(
         missing=missing,
         landmarks=landmarks,
         coordinates=coordinates,
+        names=names,
         pixel_spacing=pixel_spacing,
+        missing_value=missing_value,
         overwrite=overwrite,
     )
     console = Console(highlight=False)
@@ -109,9 +122,9 @@ def convert(
         console.print(f"... and {len(lines) - _SHOWN} more; auto_config inspect {source} shows all", markup=False)
     for loss in done.losses:
         console.print(f"lost: {loss}", markup=False, soft_wrap=True)
-    cases, names = counted(len(done.dataset.cases), "case"), counted(len(done.dataset.names), "landmark")
+    cases, points = counted(len(done.dataset.cases), "case"), counted(len(done.dataset.names), "landmark")
     console.print(
-        f"{target}: {cases} with {names} written as {to}. Next: auto_config inspect {target}",
+        f"{target}: {cases} with {points} written as {to}. Next: auto_config inspect {target}",
         markup=False,
         soft_wrap=True,
     )
@@ -170,7 +183,9 @@ def convert_dataset(
     missing: Missing = "unknown",
     landmarks: Sequence[str] | None = None,
     coordinates: Coordinates | None = None,
+    names: NameField | None = None,
     pixel_spacing: float | Sequence[float] | None = None,
+    missing_value: str | None = None,
     overwrite: bool = False,
 ) -> Conversion:
     """Read a data set and write it in another format, whole or not at all.
@@ -185,7 +200,9 @@ def convert_dataset(
         missing: Status of a name that one case's file lacks.
         landmarks: Names to keep, in this order; all if None.
         coordinates: As for `read_dataset`.
+        names: As for `read_dataset`.
         pixel_spacing: As for `read_dataset`.
+        missing_value: As for `read_dataset`.
         overwrite: Replace `target` if it is there.
 
     Returns:
@@ -201,7 +218,9 @@ def convert_dataset(
         missing=missing,
         landmarks=landmarks,
         coordinates=coordinates,
+        names=names,
         pixel_spacing=pixel_spacing,
+        missing_value=missing_value,
     )
     if dataset.format == "images":
         raise UserError(f"{source}: holds images but no landmarks; there is nothing to convert")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +15,10 @@ from auto_config.datasets import Dataset, Problem, read_dataset
 from auto_config.datasets.assembly import Missing
 from auto_config.datasets.checks import Outside
 from auto_config.datasets.duplicates import leak_problems
-from auto_config.datasets.options import Coordinates
+from auto_config.datasets.image_names import meant_name
+from auto_config.datasets.options import Coordinates, NameField
+from auto_config.datasets.split_checks import few_cases, untrained_landmarks
+from auto_config.datasets.tables import read_table, row_of, stated
 from auto_config.errors import UserError
 from auto_config.fingerprint import all_problems, digests_of, summarise
 from auto_config.inspection_problems import problem_lines
@@ -49,7 +51,9 @@ def create(
     missing: Missing = "unknown",
     outside: Outside = "error",
     coordinates: Coordinates | None = None,
+    names: NameField | None = None,
     pixel_spacing: Sequence[float] | None = None,
+    missing_value: str | None = None,
     pretrained: str | Path | None = None,
     overwrite: bool = False,
     seed: int = 0,
@@ -78,7 +82,9 @@ def create(
         missing: what a name that a case lacks means.
         outside: what a point outside its image means.
         coordinates: what the numbers of a table are, see `read_dataset`.
+        names: what points of Slicer's files are called by, see `read_dataset`.
         pixel_spacing: pixel size of pictures in mm, one number or (x, y).
+        missing_value: what marks a missing point, see `read_dataset`.
         pretrained: bundle whose weights the training starts from.
         overwrite: replace the bundle if it is there.
         seed: of the split and of the training.
@@ -113,9 +119,14 @@ def create(
         missing=missing,
         landmarks=landmarks,
         coordinates=coordinates,
+        names=names,
         pixel_spacing=pixel_spacing,
+        missing_value=missing_value,
     )
     options.check(dataset.spatial_dims)
+    if test_names is not None:
+        cases = {case.name for case in dataset.cases}
+        test_names = [meant_name(name, cases) or name for name in test_names]
     if groups is not None:
         dataset = with_groups(dataset, Path(groups))
     measured = measure_cases(dataset, outside=outside, workers=workers)
@@ -124,7 +135,12 @@ def create(
     dataset = replace(dataset, cases=tuple(one.case for one in measured))
     split = make_split(dataset.cases, folds=folds, test_fraction=test_fraction, test_names=test_names, seed=seed)
     # Test cases may have been chosen only now; those that the source declares were judged above.
-    report(leak_problems(dataset.cases, digests_of(measured), set(split.test)), console)
+    found = [
+        *leak_problems(dataset.cases, digests_of(measured), set(split.test)),
+        *untrained_landmarks(dataset.cases, dataset.names, set(split.test), dataset.source),
+        *few_cases(split.folds, split.test, dataset.source),
+    ]
+    report([problem for problem in found if problem not in problems], console)
     numbers = summarise(dataset, measured, without=split.test)
     plan = make_plan(numbers, options, split.decisions)
     write_bundle(target, dataset, plan, split, numbers, seed=seed, weights=weights, overwrite=overwrite)
@@ -159,14 +175,18 @@ def with_groups(dataset: Dataset, path: Path) -> Dataset:
         UserError: if the file cannot be read, lacks a column, or names a case that is not there.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot read the groups ({error}); give a CSV with the columns case,group") from error
-    if not rows or not {"case", "group"} <= set(rows[0]):
+        header, lines = read_table(path)
+    except UserError as error:
+        raise UserError(f"{error} (groups are a CSV with the columns case,group)") from error
+    header = [name.lower() for name in header]
+    if not lines or not {"case", "group"} <= set(header):
         raise UserError(f"{path}: needs the columns case,group and at least one line below them")
-    groups = {row["case"]: row["group"] for row in rows}
-    unknown = sorted(set(groups) - {case.name for case in dataset.cases})
+    names = {case.name for case in dataset.cases}
+    rows = [row_of(header, values, f"{path}: line {number}") for number, values in lines]
+    cases = [row.get("case", "") for row in rows]
+    cases = [meant_name(case, names) or case for case in cases]
+    groups = {case: stated(row.get("group", "")) or None for case, row in zip(cases, rows, strict=True)}
+    unknown = sorted(set(groups) - names)
     if unknown:
         raise UserError(f"{path}: names case {unknown[0]!r}, which is not in the data set ({len(unknown)} such)")
     return replace(dataset, cases=tuple(replace(case, group=groups.get(case.name)) for case in dataset.cases))

@@ -27,7 +27,10 @@ def is_loopback(host: str) -> bool:
 
 def names_this_machine(host: str) -> bool:
     """Whether a Host header is an address or localhost, which no foreign DNS entry can be."""
-    name = urlsplit(f"//{host}").hostname or ""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:  # an open bracket
+        return False
     if name == "localhost":
         return True
     try:

@@ -89,7 +89,7 @@ def all_problems(dataset: Dataset, measured: Sequence[MeasuredCase]) -> list[Pro
     """Problems of the cases in their order, then those that only the cohort shows."""
     problems = [problem for one in measured for problem in one.problems]
     headers = {one.case.name: one.header for one in measured if one.header is not None}
-    return problems + cohort_problems(dataset, [one.case for one in measured], headers, digests_of(measured))
+    return problems + cohort_problems(dataset, [one.case for one in measured], headers, digests_of(measured), problems)
 
 
 def digests_of(measured: Sequence[MeasuredCase]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN
 from auto_config.datasets import Case, Dataset, Problem, read_dataset
@@ -18,15 +19,18 @@ from auto_config.datasets.assembly import Missing
 from auto_config.datasets.checks import Outside, check_case, outside_absent
 from auto_config.datasets.cohort_checks import cohort_problems
 from auto_config.datasets.duplicates import voxel_digest
+from auto_config.datasets.frame_checks import CheckedCase, explain_frames, greys_of
 from auto_config.datasets.images import Header, read_header, read_image
 from auto_config.datasets.names import sided_pairs
-from auto_config.datasets.options import Coordinates
+from auto_config.datasets.options import Coordinates, NameField
 from auto_config.datasets.units import unit_of
 from auto_config.errors import UserError
 from auto_config.inspection_problems import counted, problem_lines, shortened
+from auto_config.inspection_table import LandmarkRow, landmark_table
 from auto_config.parallel import map_cases
 
 PROBLEMS_FOUND = 2
+_SHOWN_ROWS = 40
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class CaseReport:
         problems: Its problems.
         picture: JPEG of slices with the points, or None.
         digest: Of its voxels, or None where they were not read.
+        greys: Of its points, see `frame_checks.greys_of`; None where the voxels were not read.
     """
 
     case: Case
@@ -46,6 +51,7 @@ class CaseReport:
     problems: tuple[Problem, ...]
     picture: bytes | None = None
     digest: str | None = None
+    greys: np.ndarray | None = None
 
 
 def inspect(
@@ -58,7 +64,9 @@ def inspect(
     outside: Outside = "error",
     landmarks: Sequence[str] | None = None,
     coordinates: Coordinates | None = None,
+    names: NameField | None = None,
     pixel_spacing: Sequence[float] | None = None,
+    missing_value: str | None = None,
     workers: int | None = None,
 ) -> int:
     """Print what a data set is, and every problem found in it.
@@ -72,7 +80,9 @@ def inspect(
         outside: What a point outside its image is.
         landmarks: Names to keep, in this order.
         coordinates: What the numbers of a table are, see `read_dataset`.
+        names: What points of Slicer's files are called by, see `read_dataset`.
         pixel_spacing: Pixel size of pictures in mm, one number or (x, y).
+        missing_value: What marks a missing point, see `read_dataset`.
         workers: Processes, see `parallel.map_cases`.
 
     Returns:
@@ -94,7 +104,9 @@ def inspect(
         missing=missing,
         landmarks=landmarks,
         coordinates=coordinates,
+        names=names,
         pixel_spacing=pixel_spacing,
+        missing_value=missing_value,
     )
     reports = inspect_cases(
         dataset, outside=outside, headers_only=headers_only, pictures=report is not None, workers=workers
@@ -102,15 +114,18 @@ def inspect(
     problems += [problem for found in reports for problem in found.problems]
     headers = {found.case.name: found.header for found in reports if found.header is not None}
     digests = {found.case.name: found.digest for found in reports if found.digest is not None}
-    problems += cohort_problems(dataset, [found.case for found in reports], headers, digests)
+    problems += cohort_problems(dataset, [found.case for found in reports], headers, digests, problems)
     summary = summarize(dataset, reports)
     for title, text in summary:
         console.print(f"[bold]{title:>18}[/bold]  {escape(text)}")
+    rows = landmark_table([found.case for found in reports], dataset.names, dataset.spatial_dims)
+    _print_landmarks(console, rows, dataset.unit)
+    problems = [relative_to(problem, dataset.source) for problem in problems]
     _print_problems(console, problems)
     if report is not None:
         from auto_config.inspection_report import write_report
 
-        write_report(Path(report), summary, problems, reports)
+        write_report(Path(report), summary, problems, reports, (rows, dataset.unit))
         console.print(f"report with pictures: {escape(str(report))}")
     return PROBLEMS_FOUND if any(problem.severity == "error" for problem in problems) else 0
 
@@ -127,9 +142,15 @@ def inspect_cases(
         UserError: `workers` is below 1, or a process was killed.
     """
     check = partial(inspect_case, names=dataset.names, outside=outside, headers_only=headers_only, pictures=pictures)
-    return map_cases(
+    reports = map_cases(
         check, dataset.cases, workers=workers, label="reading headers" if headers_only else "reading images"
     )
+    checked = [
+        CheckedCase(case, found.header, found.problems, found.greys)
+        for case, found in zip(dataset.cases, reports, strict=True)
+    ]
+    explained = explain_frames(dataset, checked, outside=outside, headers_only=headers_only, workers=workers)
+    return [replace(found, problems=problems) for found, problems in zip(reports, explained, strict=True)]
 
 
 def inspect_case(
@@ -152,7 +173,8 @@ def inspect_case(
     if outside == "absent" and usable:
         case = outside_absent(case, header)
     digest = None if isinstance(image, Header) else voxel_digest(image.array)
-    return CaseReport(case, header, tuple(problems), picture, digest)
+    greys = None if isinstance(image, Header) else greys_of(image, case, names, problems)
+    return CaseReport(case, header, tuple(problems), picture, digest, greys)
 
 
 def summarize(dataset: Dataset, reports: Sequence[CaseReport]) -> list[tuple[str, str]]:
@@ -173,13 +195,14 @@ def summarize(dataset: Dataset, reports: Sequence[CaseReport]) -> list[tuple[str
         table = np.stack(status)
         counts = [f"{np.count_nonzero(table == value)} {word}" for value, word in _STATUS_WORDS]
         lines.append(("points", ", ".join(counts)))
-        partly = [
-            f"{name} {np.count_nonzero(column == PRESENT)}"
-            for name, column in zip(dataset.names, table.T, strict=True)
-            if not (column == PRESENT).all()
-        ]
-        if partly:
-            lines.append(("not in all cases", f"present in, of {len(table)}: {shortened(partly)}"))
+        if nothing := [
+            found.case.name
+            for found in reports
+            if found.case.landmarks is not None
+            and len(found.case.landmarks)
+            and (found.case.landmarks.status == ABSENT).all()
+        ]:
+            lines.append(("hold nothing", f"{counted(len(nothing), 'case')}, all absent: {shortened(nothing)}"))
     lines += _summarize_declared(dataset, [found.case for found in reports])
     return lines + _summarize_headers([found.header for found in reports if found.header is not None])
 
@@ -265,6 +288,31 @@ def _summarize_pictures(
     return lines
 
 
+def _print_landmarks(console: Console, rows: Sequence[LandmarkRow], unit: str) -> None:
+    """A line for each landmark; of very many, for those that are not in all cases or stray farthest."""
+    shown = rows
+    if len(rows) > _SHOWN_ROWS:
+        farthest = sorted(rows, key=lambda row: (row.absent + row.unknown, np.nan_to_num(row.spread)), reverse=True)
+        shown = farthest[:_SHOWN_ROWS]
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for number, title in enumerate(("landmark", "present", "absent", "unknown", f"spread {unit}")):
+        table.add_column(title, justify="right" if number else "left", no_wrap=True)
+    for row in shown:
+        spread = "" if np.isnan(row.spread) else f"{row.spread:.3g}"
+        table.add_row(escape(row.name), str(row.present), str(row.absent), str(row.unknown), spread)
+    if shown:
+        console.print(table)
+    if len(shown) < len(rows):
+        said = "those in the fewest cases first; --report has all"
+        console.print(f"... and {counted(len(rows) - len(shown), 'landmark')} more, {said}")
+
+
+def relative_to(problem: Problem, source: Path) -> Problem:
+    """The problem with paths below the data set's folder written from there on."""
+    folder = source if source.is_dir() else source.parent
+    return replace(problem, message=problem.message.replace(f"{folder}/", ""))
+
+
 def _print_problems(console: Console, problems: Sequence[Problem]) -> None:
     errors = sum(problem.severity == "error" for problem in problems)
     if not problems:
@@ -274,7 +322,7 @@ def _print_problems(console: Console, problems: Sequence[Problem]) -> None:
         colour = "red" if severity == "error" else "yellow"
         console.print(f"[{colour}]{severity}[/{colour}]: {escape(line)}")
     warnings = counted(len(problems) - errors, "warning")
-    console.print(f"{counted(errors, 'error')} (would train wrongly), {warnings}")
+    console.print(f"{counted(errors, 'error')} that would train wrongly, {warnings}")
 
 
 def _range(values: np.ndarray) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import nibabel as nib
@@ -12,6 +12,7 @@ import numpy as np
 from auto_config.bundle_scripts.background import background_box, background_value
 from auto_config.datasets.checks import Outside, check_case, outside_absent
 from auto_config.datasets.duplicates import voxel_digest
+from auto_config.datasets.frame_checks import CheckedCase, explain_frames, greys_of
 from auto_config.datasets.images import Header, Image, read_image
 from auto_config.datasets.model import Case, Dataset, Problem
 from auto_config.errors import UserError
@@ -38,6 +39,7 @@ class MeasuredCase:
         numbers: of its image; None if the case has errors.
         problems: of the case.
         digest: of its voxels, see `duplicates.voxel_digest`; None if the case has errors.
+        greys: of its points, see `frame_checks.greys_of`; None if the case has errors.
     """
 
     case: Case
@@ -45,6 +47,7 @@ class MeasuredCase:
     numbers: CaseNumbers | None
     problems: tuple[Problem, ...]
     digest: str | None = None
+    greys: np.ndarray | None = None
 
 
 def measure_cases(dataset: Dataset, *, outside: Outside = "error", workers: int | None = None) -> list[MeasuredCase]:
@@ -62,7 +65,19 @@ def measure_cases(dataset: Dataset, *, outside: Outside = "error", workers: int 
         UserError: `workers` is below 1, or a process was killed.
     """
     measure = partial(measure_case, names=dataset.names, outside=outside)
-    return map_cases(measure, dataset.cases, workers=workers, label="reading images")
+    measured = map_cases(measure, dataset.cases, workers=workers, label="reading images")
+    checked = [
+        CheckedCase(case, found.header, found.problems, found.greys)
+        for case, found in zip(dataset.cases, measured, strict=True)
+    ]
+    explained = explain_frames(dataset, checked, outside=outside, headers_only=False, workers=workers)
+    return [_with_problems(found, problems) for found, problems in zip(measured, explained, strict=True)]
+
+
+def _with_problems(measured: MeasuredCase, problems: tuple[Problem, ...]) -> MeasuredCase:
+    if any(problem.severity == "error" for problem in problems):
+        return replace(measured, problems=problems, numbers=None, digest=None)
+    return replace(measured, problems=problems)
 
 
 def measure_case(case: Case, names: Sequence[str], outside: Outside = "error") -> MeasuredCase:
@@ -82,7 +97,8 @@ def measure_case(case: Case, names: Sequence[str], outside: Outside = "error") -
         return MeasuredCase(case, image.header, None, tuple(problems))
     if outside == "absent":
         case = outside_absent(case, image.header)
-    return MeasuredCase(case, image.header, _measure(image), tuple(problems), voxel_digest(image.array))
+    greys = greys_of(image, case, names, problems)
+    return MeasuredCase(case, image.header, _measure(image), tuple(problems), voxel_digest(image.array), greys)
 
 
 def _measure(image: Image) -> CaseNumbers:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from auto_config.bundle_scripts.image_files import case_name, grouped_channels, images_by_case, listed_case
+from auto_config.bundle_scripts.unread_images import unread_line
 from auto_config.datasets.images import IMAGE_SUFFIXES, image_suffix
 from auto_config.errors import UserError
 
@@ -42,7 +43,8 @@ def find_images(source: Path, *, spatial_dims: int | None = None, channels: int 
         return images
     if source.is_file():
         if image_suffix(source) is None:
-            raise UserError(f"{source}: not an image that can be read; allowed are {', '.join(IMAGE_SUFFIXES)}")
+            allowed = f"{source}: not an image that can be read; allowed are {', '.join(IMAGE_SUFFIXES)}"
+            raise UserError(unread_line(source) or allowed)
         return {case_name(source): (source,)} if channels == 1 else _with_its_channels(source, channels)
     try:
         return images_by_case(source, spatial_dims=spatial_dims, channels=channels)

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -17,7 +18,8 @@ from typing import Any
 from auto_config.errors import UserError
 from auto_config.exposure import exposure_problem
 
-APP, SERVER = "landmark_app", "landmark_app.lib.server"
+APP, START, SERVER = "landmark_app", "landmark_app.lib.start", "landmark_app.lib.server"
+SECONDS_TO_END = 4.5
 STOPPED_BY_CTRL_C = 130
 # MONAI Label writes logs into the folder of the app, which may be an installed one that nobody may write to.
 MAIN = '"""What MONAI Label loads; `auto_config serve` wrote it."""\n\nfrom landmark_app.main import LandmarkApp\n'
@@ -38,6 +40,8 @@ def serve(
     admin_endpoints: Sequence[str] | None = None,
     max_upload_mb: int | None = None,
     inference_workers: int | None = None,
+    follow_links: bool = False,
+    max_sessions_mb: int | None = None,
 ) -> int:
     """Serve bundles to 3D Slicer and OHIF until the process is told to end.
 
@@ -55,6 +59,8 @@ def serve(
         admin_endpoints: of ``model``, ``reload`` and ``logs`` those that are switched on.
         max_upload_mb: largest request in MB; None for the server's own limit.
         inference_workers: inferences at the same time; None for the server's own number.
+        follow_links: serve symbolic links to images outside of the folder too.
+        max_sessions_mb: what all sessions together may take on disk, in MB; None for the server's own limit.
 
     Returns:
         The server's exit status; 0 after SIGTERM, 130 after Ctrl-C.
@@ -79,14 +85,19 @@ def serve(
             "admin_endpoints": admin_endpoints,
             "max_upload_mb": max_upload_mb,
             "inference_workers": inference_workers,
+            "follow_links": follow_links,
+            "max_sessions_mb": max_sessions_mb,
         }
     )
     with tempfile.TemporaryDirectory(prefix="landmark_app_") as app:
         (Path(app) / "main.py").write_text(MAIN, encoding="utf-8")
+        # Uploads lie there while they are checked; a server that has to end at once leaves them.
+        temporary = Path(app) / "tmp"
+        temporary.mkdir()
         line = command(Path(app), studies, host, port, conf)
         address = f"http://{host}:{port}/"
         print(f"{studies}: open {address} in 3D Slicer, or {address}ohif/ in a browser", flush=True)
-        return _run(line, _environment(search_path))
+        return _run(line, {**_environment(search_path), "TMPDIR": str(temporary)})
 
 
 def _as_words(choices: Mapping[str, Any]) -> dict[str, str]:
@@ -112,7 +123,7 @@ def command(app: Path, studies: str, host: str, port: int, conf: Mapping[str, st
         port: to listen on.
         conf: what the app is told, by name.
     """
-    start = [sys.executable, "-m", "monailabel.main", "start_server"]
+    start = [sys.executable, "-m", START, "start_server"]
     where = ["--app", str(app), "--studies", studies, "--host", host, "--port", str(port)]
     told = [word for name, value in conf.items() for word in ("--conf", name, value)]
     return [*start, *where, *told, "--uvicorn_app", f"{SERVER}:app"]
@@ -181,6 +192,10 @@ def _run(line: list[str], environment: Mapping[str, str]) -> int:
             nonlocal told
             told = True
             process.terminate()
+            # Foreign code that holds the interpreter's lock keeps the server from hearing the signal.
+            killer = threading.Timer(SECONDS_TO_END, process.kill)
+            killer.daemon = True
+            killer.start()
 
         before = signal.signal(signal.SIGTERM, stop)
         try:
@@ -188,9 +203,9 @@ def _run(line: list[str], environment: Mapping[str, str]) -> int:
         except KeyboardInterrupt:
             # A terminal sends Ctrl-C to both. The server ends by itself, in its own time; else it is told once more.
             try:
-                process.wait(timeout=10)
+                process.wait(timeout=SECONDS_TO_END)
             except subprocess.TimeoutExpired:
-                process.terminate()
+                process.kill()
             return STOPPED_BY_CTRL_C
         finally:
             signal.signal(signal.SIGTERM, before)

@@ -39,6 +39,7 @@ def train(
     resume: bool = False,
     gpus: int | None = None,
     calibrate: bool = True,
+    overwrite: bool = False,
     debug: bool = False,
     **overrides: Any,
 ) -> int:
@@ -58,6 +59,7 @@ def train(
         gpus: Number of GPUs; with more than one, ``multi_gpu_train.json`` runs under torchrun. None means one process.
         calibrate: Afterwards, learn presence and regions from the validation cases; it takes a prediction of each, on
             top of a time budget.
+        overwrite: Replace the weights of an earlier training of the same fold.
         debug: Print the command that is run, and its traceback if it fails.
         **overrides: Values of ids of ``train.json``, such as ``batch_size=4`` or ``train#trainer#amp=False``.
 
@@ -85,6 +87,10 @@ def train(
     trains_all = len(folds) > 1
     if resume and not any(_latest(folder, number).is_file() for number in folds):
         raise UserError(f"{_latest(folder, folds[0])} does not exist, so there is nothing to resume: train without it.")
+    if not overwrite:
+        _check_nothing_is_lost(
+            folder, [number for number in folds if not (resume and _latest(folder, number).is_file())]
+        )
     with training_lock(folder, folds):
         for position, number in enumerate(folds):
             arguments: dict[str, Any] = {**overrides, "fold": number}
@@ -107,6 +113,22 @@ def train(
     if calibrate and folds != ["none"] and _predicts(folder):
         _calibrate(folder, debug=debug)
     return 0
+
+
+def _check_nothing_is_lost(folder: Path, folds: Sequence[int | str]) -> None:
+    """Folds that begin anew must not have been trained; nor may weights that came without their folds be lost.
+
+    Raises:
+        UserError: They were, or there are.
+    """
+    models = folder / "models"
+    found = [path for fold in folds for path in (models / f"fold_{fold}" / "model.pt", _latest(folder, fold))]
+    if not any(models.glob("fold_*/model.pt")):
+        found.append(models / "model.pt")
+    for path in found if folds else []:
+        if path.is_file():
+            going_on = "go on with --resume, or " if path.with_name("latest.pt").is_file() else ""
+            raise UserError(f"{path} is of an earlier training: {going_on}replace it with --overwrite.")
 
 
 def _predicts(folder: Path) -> bool:

@@ -42,7 +42,7 @@ def with_monai_label(monkeypatch):
 
 def test_the_command_listens_where_it_is_told_and_uses_the_own_server():
     line = command(Path("app"), "scans", "127.0.0.1", 8001, {"bundles": "/b", "models": "a,b"})
-    assert line[:4] == [sys.executable, "-m", "monailabel.main", "start_server"]
+    assert line[:4] == [sys.executable, "-m", "landmark_app.lib.start", "start_server"]
     for words in (
         ["--app", "app"],
         ["--studies", "scans"],
@@ -135,6 +135,7 @@ def test_options_reach_the_server_as_words(places, with_monai_label, monkeypatch
         "insecure": "true",
         "cors_origins": "https://a.org,https://b.org:1",
         "max_upload_mb": "7",
+        "follow_links": "false",
     }
     assert line[line.index("--host") + 1] == "127.0.0.1"
     # Tools beside this Python come first, and the app can be imported by the processes that the server starts.
@@ -162,3 +163,25 @@ def test_the_server_ends_when_serve_is_told_to():
 
 def test_a_server_that_cannot_start_gives_its_status():
     assert serving._run([sys.executable, "-c", "raise SystemExit(3)"], {}) == 3
+
+
+def test_a_server_that_does_not_hear_the_signal_is_ended(monkeypatch):
+    """As where foreign code holds the interpreter's lock."""
+    monkeypatch.setattr(serving, "SECONDS_TO_END", 0.5)
+    program = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+    threading.Timer(1.5, os.kill, [os.getpid(), signal.SIGTERM]).start()
+    start = time.monotonic()
+    assert serving._run([sys.executable, "-c", program], {}) == 0
+    assert time.monotonic() - start < 30
+
+
+def test_links_and_sessions_are_options(places, with_monai_label, monkeypatch):
+    started = []
+    monkeypatch.setattr(serving, "_run", lambda line, environment: started.append((line, environment)) or 0)
+    line = ["serve", places[0], "--bundles", places[1], "--port", str(free_port())]
+    assert main([*line, "--follow_links", "--max_sessions_mb", "5"]) == 0
+    words, environment = started[0]
+    conf = {words[i + 1]: words[i + 2] for i, word in enumerate(words) if word == "--conf"}
+    assert (conf["follow_links"], conf["max_sessions_mb"]) == ("true", "5")
+    # What a server leaves that has to end at once is removed with the folder of its app.
+    assert Path(environment["TMPDIR"]).parent == Path(words[words.index("--app") + 1])

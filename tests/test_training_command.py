@@ -333,3 +333,38 @@ def test_the_command_itself_is_light():
     code = "import sys, auto_config.training; sys.exit(any(name in sys.modules for name in ('torch', 'monai')))"
     root = Path(bundle_scripts.__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("there", "options", "said"),
+    [
+        (["fold_0/model.pt", "fold_0/latest.pt"], {}, "fold_0/model.pt is .*: go on with --resume, or .* --overwrite"),
+        (["fold_0/latest.pt"], {}, "fold_0/latest.pt is .*: go on with --resume, or .* --overwrite"),
+        (["fold_1/model.pt"], {"fold": "all"}, "fold_1/model.pt is of an earlier training: replace it"),
+        (["model.pt"], {}, "models/model.pt is of an earlier training: replace it with --overwrite"),
+        (["fold_0/latest.pt", "fold_1/model.pt"], {"fold": "all", "resume": True}, "fold_1/model.pt"),
+    ],
+)
+def test_finished_weights_are_replaced_only_when_asked(bundle, monkeypatch, there, options, said):
+    monkeypatch.setattr(training, "command", lambda *_: [sys.executable, "-c", "raise SystemExit(3)"])
+    for name in there:
+        path = bundle / "models" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"weights")
+    with pytest.raises(UserError, match=said) as error:
+        train(bundle, **options)
+    assert "\n" not in str(error.value)
+    assert train(bundle, overwrite=True, **options) == 3  # it began
+    assert (
+        train(bundle, fold="none", **({} if there != ["model.pt"] else {"overwrite": True})) == 3
+    )  # has no weights yet
+
+
+def test_resume_and_another_fold_ask_nothing(bundle, monkeypatch):
+    monkeypatch.setattr(training, "command", lambda *_: [sys.executable, "-c", "raise SystemExit(3)"])
+    folder = bundle / "models" / "fold_0"
+    folder.mkdir(parents=True)
+    for name in ("model.pt", "latest.pt"):
+        (folder / name).write_bytes(b"weights")
+    assert train(bundle, resume=True, max_epochs=9) == 3
+    assert train(bundle, fold=1) == 3

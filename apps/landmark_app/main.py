@@ -112,6 +112,7 @@ class LandmarkApp(MONAILabelApp):
             extensions=settings.MONAI_LABEL_DATASTORE_FILE_EXT,
             auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
             read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
+            follow_links=self.configuration.follow_links,
         )
 
     def init_infers(self) -> dict[str, InferTask]:

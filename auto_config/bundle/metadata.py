@@ -10,7 +10,7 @@ from auto_config import __version__
 from auto_config.planning.plan import Plan
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
-REQUIRED = ("nibabel", "itk", "pillow", "scipy", "pytorch-ignite", "tensorboard", "rich")
+REQUIRED = ("nibabel", "itk", "pillow", "scipy", "pytorch-ignite", "tensorboard", "rich", "fire", "tqdm")
 # A plan knows Hounsfield units; images of any other kind are normalised by their own grey values.
 MODALITY = {"ct": "CT", "zscore": "unknown"}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import pickle
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,7 @@ from auto_config.bundle_scripts.ensemble import EnsembleNetwork
 from auto_config.bundle_scripts.heatmaps import Heatmaps
 from auto_config.bundle_scripts.image_reader import check_axes
 from auto_config.bundle_scripts.methods.interfaces import Decoder
+from auto_config.bundle_scripts.weight_files import read_weights
 from auto_config.datasets.images import read_image
 from auto_config.errors import UserError
 
@@ -279,8 +279,10 @@ def _load(parser: ConfigParser, path: Path) -> nn.Module:
     """A new network with the weights of a file."""
     network: nn.Module = parser.get_parsed_content("network_def", instantiate=True, eval_expr=True, lazy=False)
     try:
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, TypeError) as error:
+        network.load_state_dict(read_weights(path))
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    except (RuntimeError, OSError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path}: does not fit the network of configs/inference.json ({str(error).splitlines()[0]}); train it again"
         ) from error

@@ -1,14 +1,15 @@
 """One control point of a Slicer file, and how a list of them becomes a `LandmarkSet`.
 
-Which of label and description is the name (both formats, because one is saved as the other): the label, unless every
-label is a whole number and the descriptions are filled in and all different. Then the description is the name. That is
-how the AFIDs protocol writes its files (label 1 to 32, description "AC", "PC", ...).
+Which of label and description is the name of a file alone (both formats, because one is saved as the other): the
+label, unless every label is a whole number and the descriptions are filled in and all different. Then the description
+is the name. That is how the AFIDs protocol writes its files (label 1 to 32, description "AC", "PC", ...). In a data set
+the names are chosen for all files at once; a file stays a `PointList` until then.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +33,38 @@ class ControlPoint:
     status: int
 
 
-def landmark_set_of(rows: list[ControlPoint], path: Path, spatial_dims: int, many: Collection[str] = ()) -> LandmarkSet:
+@dataclass(frozen=True)
+class PointList:
+    """All control points of a file, before it is decided which of their fields is the name.
+
+    Args:
+        rows: The control points in the order of the file.
+        path: The file, named in errors.
+        spatial_dims: Number D of coordinates of the set that it becomes.
+        many: Names that may occur more than once, each time as another instance.
+    """
+
+    rows: Sequence[ControlPoint]
+    path: Path
+    spatial_dims: int
+    many: Collection[str] = ()
+
+    def landmark_set(self, names: Sequence[str] | None = None) -> LandmarkSet:
+        """The landmarks by these names, one for each row; by the rule for a file alone, if None.
+
+        Raises:
+            LandmarkFileError: As `landmark_set_of`.
+        """
+        return landmark_set_of(self.rows, self.path, self.spatial_dims, self.many, names)
+
+
+def landmark_set_of(
+    rows: Sequence[ControlPoint],
+    path: Path,
+    spatial_dims: int,
+    many: Collection[str] = (),
+    names: Sequence[str] | None = None,
+) -> LandmarkSet:
     """Make one set of all control points of a file.
 
     Args:
@@ -40,15 +72,16 @@ def landmark_set_of(rows: list[ControlPoint], path: Path, spatial_dims: int, man
         path: The file, named in errors.
         spatial_dims: Number D of coordinates of the set.
         many: Names that may occur more than once, each time as another instance.
+        names: A name for each control point; by the rule of the module's docstring, if None.
 
     Raises:
         LandmarkFileError: A name that is missing, cannot be used, or occurs more than once and is not in `many`.
     """
-    described = [row.description for row in rows]
-    # The rule of the module's docstring.
-    different = set(many).issuperset(duplicate_names(described))
-    use_description = all(row.label.isdecimal() for row in rows) and all(described) and different
-    names = described if use_description else [row.label for row in rows]
+    if names is None:
+        described = [row.description for row in rows]
+        different = set(many).issuperset(duplicate_names(described))
+        use_description = all(row.label.isdecimal() for row in rows) and all(described) and different
+        names = described if use_description else [row.label for row in rows]
     points = np.full((len(rows), 3), np.nan)
     for index, row in enumerate(rows):
         if row.point is not None:
@@ -67,6 +100,15 @@ def coordinate_system(value: object, path: Path) -> str:
     if system is None:
         raise LandmarkFileError(f"{path}: coordinate system {value!r} is not known; allowed are RAS (0) and LPS (1)")
     return system
+
+
+def ijk_to_ras(affine: np.ndarray) -> np.ndarray:
+    """(4, 4) matrix of an image's (D+1, D+1) one; a picture's world is x and y of LPS in the plane z = 0."""
+    if len(affine) == 4:
+        return affine
+    matrix = np.eye(4)
+    matrix[:2, :2], matrix[:2, 3] = affine[:2, :2], affine[:2, 2]
+    return TO_RAS["LPS"] @ matrix
 
 
 def millimetres_per_unit(unit: object, path: Path) -> float:

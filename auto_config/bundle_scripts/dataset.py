@@ -80,16 +80,29 @@ def read_cases(datalist: str, dataset_dir: str, split: str, fold: int | str | No
 def find_images(dataset_dir: str, spatial_dims: int | None = None, channels: int = 1) -> list[dict[str, Any]]:
     """Images of a folder, as `images_by_case` finds them, for inference: ``[{"image": path, "case": name}, ...]``.
 
-    Where a case has a file for each channel, ``image`` is the list of their paths.
+    Where a case has a file for each channel, ``image`` is the list of their paths. A folder that does not exist gives
+    none: clients open a workflow without one, for its network and its transforms. `require_images` is what refuses it.
 
     Raises:
         ValueError: no image, two images of one case, or a channel that is missing.
     """
+    if not Path(dataset_dir).exists():
+        return []
     found = images_by_case(dataset_dir, spatial_dims=spatial_dims, channels=channels)
     return [
         {"image": str(paths[0]) if len(paths) == 1 else [str(path) for path in paths], "case": case}
         for case, paths in found.items()
     ]
+
+
+def require_images(dataset_dir: str) -> None:
+    """Before a workflow runs on a folder of images.
+
+    Raises:
+        ValueError: the folder does not exist.
+    """
+    if not Path(dataset_dir).exists():
+        raise ValueError(f"{dataset_dir}: does not exist; give the folder of the images with --dataset_dir")
 
 
 def _locate(image: str | list[str], dataset_dir: str) -> str | list[str]:

@@ -32,7 +32,8 @@ class Header:
             a picture whose pixel size nobody knows.
         volumes: Size of the fourth axis of a NIfTI, 1 otherwise.
         second_affine: The qform of a NIfTI whose sform is used and that has both; None otherwise.
-        oriented: False for a NIfTI with neither sform nor qform.
+        oriented: False for a header that says no place: a NIfTI with neither sform nor qform, an NRRD without space
+            directions and origin, a MetaImage without TransformMatrix and Offset.
         notes: What a person should know of how the file is read, a sentence each.
     """
 

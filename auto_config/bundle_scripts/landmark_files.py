@@ -19,10 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from .control_points import TO_RAS, ControlPoint, coordinate_system, landmark_set_of, to_world
+from .control_points import TO_RAS, ControlPoint, PointList, coordinate_system, ijk_to_ras, to_world
 from .landmark_names import quoted
 from .landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkFileError, LandmarkSet, duplicate_names
 from .markup_nodes import node_points
+from .stored_voxels import NotRegularError, open_regular
 
 MARKUPS_SCHEMA = (
     "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
@@ -78,25 +79,44 @@ def read_landmark_file(
     spatial_dims: int = 3,
     image_affine: np.ndarray | None = None,
     many: Collection[str] = (),
+    system: str | None = None,
 ) -> LandmarkSet:
     """Read a landmark file of any supported format, chosen by its ending.
 
     Args:
         path: ``.mrk.json`` (Slicer Markups), ``.fcsv`` (Slicer fiducials) or ``.json`` (Markups or inline mapping).
         spatial_dims: Number D of coordinates.
-        image_affine: (4, 4) voxel to RAS mm of the image; only an ``.fcsv`` in IJK needs it.
+        image_affine: (D+1, D+1) voxel to world mm of the image; only an ``.fcsv`` in IJK needs it.
         many: Names that may occur more than once, each time as another instance.
+        system: ``RAS``, ``LPS`` or ``IJK``: what the points of an ``.fcsv`` are that does not say it.
 
     Raises:
         LandmarkFileError: The file cannot be read, is of another format, or is wrong.
     """
+    read = read_points(path, spatial_dims=spatial_dims, image_affine=image_affine, many=many, system=system)
+    return read.landmark_set() if isinstance(read, PointList) else read
+
+
+def read_points(
+    path: str | os.PathLike[str],
+    *,
+    spatial_dims: int = 3,
+    image_affine: np.ndarray | None = None,
+    many: Collection[str] = (),
+    system: str | None = None,
+) -> LandmarkSet | PointList:
+    """Read a landmark file as `read_landmark_file` does, but leave open which field of a control point is its name.
+
+    Returns:
+        The control points of a Slicer file; the landmarks of an inline mapping, whose names are its keys.
+    """
     path = Path(path)
     if path.name.lower().endswith(".fcsv"):
-        return read_fcsv(path, spatial_dims=spatial_dims, image_affine=image_affine, many=many)
+        return PointList(fcsv_points(path, image_affine=image_affine, system=system), path, spatial_dims, many)
     if path.name.lower().endswith(".json"):
         document = _read_json(path)
         if "markups" in document:
-            return _markups_set(document, path, spatial_dims, many)
+            return _markups_points(document, path, spatial_dims, many)
         if path.name.lower().endswith(".mrk.json"):
             raise LandmarkFileError(f"{path}: has no list 'markups'; save the point list again in Slicer as .mrk.json")
         return LandmarkSet.from_inline(document, spatial_dims=spatial_dims, where=str(path), many=many)
@@ -124,7 +144,7 @@ def read_markups(path: str | os.PathLike[str], *, spatial_dims: int = 3, many: C
     document = _read_json(path)
     if "markups" not in document:
         raise LandmarkFileError(f"{path}: has no list 'markups'; save the point list again in Slicer as .mrk.json")
-    return _markups_set(document, path, spatial_dims, many)
+    return _markups_points(document, path, spatial_dims, many).landmark_set()
 
 
 def read_fcsv(
@@ -133,58 +153,76 @@ def read_fcsv(
     spatial_dims: int = 3,
     image_affine: np.ndarray | None = None,
     many: Collection[str] = (),
+    system: str | None = None,
 ) -> LandmarkSet:
     """Read a Slicer ``.fcsv`` file.
 
-    The header must declare the coordinate system: ``# CoordinateSystem = RAS`` (or ``0``), ``LPS`` (``1``) or ``IJK``
-    (``2``). Columns come from the header line ``# columns = ...``.
+    The header declares the coordinate system, ``# CoordinateSystem = RAS`` (or ``0``), ``LPS`` (``1``) or ``IJK``
+    (``2``), unless `system` says it: Slicer 3, BRAINSTools and plastimatch write none and mean RAS. Columns come from
+    the header line ``# columns = ...``, or one that names them alone, as BRAINSTools' ``#label,x,y,z,sel,vis``.
 
     Args:
         path: The file.
         spatial_dims: Number D of coordinates.
-        image_affine: (4, 4) voxel to RAS mm, needed for IJK.
+        image_affine: (D+1, D+1) voxel to world mm, needed for IJK.
         many: Names that may occur more than once, each time as another instance.
+        system: ``RAS``, ``LPS`` or ``IJK``: what the points are where the file does not say it.
 
     Returns:
         The landmarks in world millimetres, in the order of the file.
 
     Raises:
-        LandmarkFileError: The file cannot be read, declares no coordinate system, is in IJK without `image_affine`, or
-            has a wrong line.
+        LandmarkFileError: The file cannot be read, nobody says its coordinate system or `system` contradicts it, it is
+            in IJK without `image_affine`, or has a wrong line.
     """
-    return landmark_set_of(fcsv_points(path, image_affine=image_affine), Path(path), spatial_dims, many)
+    points = fcsv_points(path, image_affine=image_affine, system=system)
+    return PointList(points, Path(path), spatial_dims, many).landmark_set()
 
 
-def fcsv_points(path: str | os.PathLike[str], *, image_affine: np.ndarray | None = None) -> list[ControlPoint]:
+def fcsv_points(
+    path: str | os.PathLike[str], *, image_affine: np.ndarray | None = None, system: str | None = None
+) -> list[ControlPoint]:
     """The control points of a Slicer ``.fcsv`` file with all their name fields, in RAS mm; see `read_fcsv`."""
     path = Path(path)
     header: dict[str, str] = {}
     lines: list[str] = []
-    for line in read_text(path).splitlines():
-        if line.startswith("#"):
-            key, _, value = line.lstrip("# ").partition("=")
+    for line in read_text(path).split("\n"):
+        if line.startswith("#") or (not lines and _names_columns(line)):
+            text = line.lstrip("# ")
+            key, _, value = ("columns", "=", text) if _names_columns(text) else text.partition("=")
             header[key.strip().lower()] = value.strip()
         elif line.strip():
             lines.append(line)
-    if "coordinatesystem" not in header:
+    said = header.get("coordinatesystem")
+    if said is None and system is None:
         raise LandmarkFileError(
-            f"{path}: has no line '# CoordinateSystem = ...'; add '# CoordinateSystem = RAS' or '... = LPS', "
-            "whichever the points are in"
+            f"{path}: has no line '# CoordinateSystem = ...'; say with --coordinates ras, lps or voxel what the points "
+            "are (Slicer 3, BRAINSTools and plastimatch write RAS), or add '# CoordinateSystem = RAS' or '... = LPS'"
         )
-    system = coordinate_system(header["coordinatesystem"], path)
+    declared = coordinate_system(system if said is None else said, path)
+    if system is not None and declared != system:
+        raise LandmarkFileError(
+            f"{path}: its line '# CoordinateSystem' says {declared}, --coordinates says {system}; leave the "
+            "option out, or correct the line"
+        )
     columns = [name.strip() for name in header.get("columns", ",".join(_FCSV_COLUMNS)).split(",")]
     absent_columns = [name for name in ("x", "y", "z", "label") if name not in columns]
     if absent_columns:
         raise LandmarkFileError(
             f"{path}: the line '# columns' has no {quoted(absent_columns)}; save the list again in Slicer"
         )
-    if system == "IJK" and image_affine is None:
+    if declared == "IJK" and image_affine is None:
         raise LandmarkFileError(
             f"{path}: the points are in IJK (voxels), which needs the image; save the list in Slicer as RAS or LPS, "
             "or read it as part of a data set with its image"
         )
-    to_ras = image_affine if system == "IJK" and image_affine is not None else TO_RAS[system]
+    to_ras = ijk_to_ras(image_affine) if declared == "IJK" and image_affine is not None else TO_RAS[declared]
     return [_fcsv_row(fields, columns, to_ras, path) for fields in csv.reader(lines)]
+
+
+def _names_columns(line: str) -> bool:
+    """Whether a line names the columns of a point, as Slicer 3 and BRAINSTools write them without ``columns =``."""
+    return {"label", "x", "y", "z"} <= {name.strip() for name in line.lstrip("# ").split(",")}
 
 
 def write_markups(
@@ -282,18 +320,26 @@ def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def read_text(path: Path) -> str:
-    """Read a UTF-8 text file, with or without byte order mark.
+    r"""Read a UTF-8 text file, with or without byte order mark; its lines end at ``\n`` only.
+
+    LF and CRLF end a line. Any other CR is dropped, because Slicer writes one that stood in a name into the middle of
+    a line; only in a file without any LF does CR end the lines (old Macintosh tables). Split the text with
+    ``split("\n")``: `str.splitlines` also splits at form feeds and at U+0085, U+2028 and others inside a name.
 
     Raises:
         LandmarkFileError: The file cannot be read or is not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with open_regular(path) as stream:
+            text = stream.read().decode("utf-8-sig")
+    except NotRegularError as error:
+        raise LandmarkFileError(f"{path}: cannot be read ({error}); give a file") from error
     except OSError as error:
         reason = error.strerror or str(error)
         raise LandmarkFileError(f"{path}: cannot be read ({reason}); check the path and its permissions") from error
     except UnicodeDecodeError as error:
         raise LandmarkFileError(f"{path}: {_not_text(path)}") from error
+    return text.replace("\r", "") if "\n" in text else text.replace("\r", "\n")
 
 
 def _not_text(path: Path) -> str:
@@ -331,12 +377,12 @@ def _read_json(path: Path) -> dict[str, Any]:
     return document
 
 
-def _markups_set(document: dict[str, Any], path: Path, spatial_dims: int, many: Collection[str]) -> LandmarkSet:
+def _markups_points(document: dict[str, Any], path: Path, spatial_dims: int, many: Collection[str]) -> PointList:
     nodes = document["markups"]
     if not isinstance(nodes, list) or not all(isinstance(node, dict) for node in nodes):
         raise LandmarkFileError(f"{path}: 'markups' must be a list of point lists; save the points again in Slicer")
     rows = [point for node in nodes for point in node_points(node, path)]
-    return landmark_set_of(rows, path, spatial_dims, many)
+    return PointList(rows, path, spatial_dims, many)
 
 
 def _fcsv_row(fields: list[str], columns: list[str], to_ras: np.ndarray, path: Path) -> ControlPoint:
@@ -345,12 +391,13 @@ def _fcsv_row(fields: list[str], columns: list[str], to_ras: np.ndarray, path: P
     if not {"x", "y", "z"} <= set(named):
         raise LandmarkFileError(f"{path}: line {','.join(fields)!r} has {len(fields)} of {len(columns)} columns")
     # Slicer 5 writes position status and a flag behind the columns that its header names.
-    if any(fields[len(columns) + 2 :]):
+    behind = fields[len(columns) :] if columns[-1] == _FCSV_COLUMNS[-1] else []
+    if any(fields[len(columns) + len(behind[:2]) :]):
         raise LandmarkFileError(
             f"{path}: landmark {label!r} has {len(fields)} cells for {len(columns)} columns; put quotes around names "
             "with commas, and write numbers with a point"
         )
-    word = named.get("positionStatus") or (fields[len(columns)].strip() if len(fields) > len(columns) else "2")
+    word = named.get("positionStatus") or (behind[0].strip() if behind else "2")
     if word not in _FCSV_STATUS:
         raise LandmarkFileError(
             f"{path}: landmark {label!r} has position status {word!r}; allowed are 0 (undefined), 1 (preview), "

@@ -125,7 +125,7 @@ class LandmarkNetwork(nn.Module):
         Returns:
             ``{stage: {head: (B, channels, *grid)}}``, or ``(B, channels, *grid)``.
         """
-        if torch.jit.is_scripting():
+        if torch.jit.is_scripting():  # type: ignore[attr-defined]
             return self._last(image)
         else:  # noqa: RET505  TorchScript leaves only a branch out
             return self._outputs(image) if isinstance(image, dict) else self._last(image)

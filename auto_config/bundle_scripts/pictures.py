@@ -7,15 +7,22 @@ Pixels lie as they are stored: ``array[0, x, y]``, x to the right and y down. Co
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image as PillowImage
 
 from .image_header import PIXELS, Header, picture_affine
+from .stored_voxels import check_sizes, open_regular
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 """Endings of the pictures that can be read."""
+
+_FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF")
+MOST_PIXELS = 2**28
+"""Pixels of a picture that are read at most; Pillow's own limit is lower where a person has not lifted it."""
 
 _TIFF_SUFFIXES = (".tif", ".tiff")
 _GREY = ("L", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
@@ -36,15 +43,26 @@ def picture_header(path: Path) -> Header:
         ValueError: A file with several pages, or a TIFF that is to be shown turned.
         OSError: No picture.
     """
-    with PillowImage.open(path) as picture:
+    with opened_picture(path) as picture:
         return _header(picture, path)
 
 
 def picture_array(path: Path) -> np.ndarray:
     """Grey values of a picture, (1, x, y) float32, as they are stored: 0 to 255 in 8 bits, 0 to 65535 in 16."""
-    with PillowImage.open(path) as picture:
+    with opened_picture(path) as picture:
         _header(picture, path)
         return np.ascontiguousarray(np.asarray(_grey(picture)).T, dtype=np.float32)[None]
+
+
+@contextmanager
+def opened_picture(path: Path) -> Iterator[PillowImage.Image]:
+    """A picture with its pixels still in the file, in one of the formats that are meant.
+
+    Pillow knows many more by their content, whatever the name: one of them starts another program (EPS).
+    """
+    with open_regular(path) as stream, PillowImage.open(stream, formats=_FORMATS) as picture:
+        check_sizes(picture.size, MOST_PIXELS)
+        yield picture
 
 
 def _grey(picture: PillowImage.Image) -> PillowImage.Image:
@@ -56,9 +74,8 @@ def _grey(picture: PillowImage.Image) -> PillowImage.Image:
 
 
 def _header(picture: PillowImage.Image, path: Path) -> Header:
-    pages = getattr(picture, "n_frames", 1)
-    if pages > 1:
-        raise ValueError(f"it has {pages} pages, save each as a file")
+    if _has_pages(picture):
+        raise ValueError("it has several pages, save each as a file")
     notes = []
     if picture.mode not in (*_GREY, "1", "LA", "La"):
         notes.append("is in colour and read as grey luminance; save it in grey if colours mean nothing")
@@ -84,6 +101,15 @@ def _header(picture: PillowImage.Image, path: Path) -> Header:
         unit=PIXELS if spacing is None else "mm",
         notes=tuple(notes),
     )
+
+
+def _has_pages(picture: PillowImage.Image) -> bool:
+    """Whether a second page follows; the others are not counted, a file may chain any number of them."""
+    try:
+        picture.seek(1)
+    except EOFError:
+        return False
+    return True
 
 
 def _tiff_spacing(picture: PillowImage.Image) -> tuple[float, float] | None:

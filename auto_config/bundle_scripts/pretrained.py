@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from ignite.engine import Engine
 from torch import nn
+
+from .weight_files import read_weights
 
 
 class LoadPretrained:
@@ -26,7 +27,7 @@ class LoadPretrained:
 
     def attach(self, _: Engine) -> None:
         """Load now."""
-        found = torch.load(self.path, map_location="cpu", weights_only=True)
+        found = read_weights(self.path)
         own = self.network.state_dict()
         fitting = {
             name: tensor

@@ -94,6 +94,7 @@ class Schedule:
         if self.budget is not None:
             trainer.state.max_epochs = _EPOCHS_OUT_OF_REACH
             self.budget.attach(trainer)
+        trainer.add_event_handler(Events.STARTED, self._start)
         trainer.add_event_handler(Events.ITERATION_STARTED, self._set_learning_rate)
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self._advance)
 
@@ -114,6 +115,11 @@ class Schedule:
             state: What `state_dict` gave.
         """
         self.progress = float(state["progress"])
+
+    def _start(self, trainer: Engine) -> None:
+        """A trainer that runs again (a round of federated learning) has more epochs before it than it had."""
+        if self.budget is None and trainer.state.iteration > 0:
+            self.progress = trainer.state.iteration / self._total(trainer)
 
     def _set_learning_rate(self, trainer: Engine) -> None:
         if self.budget is None:

@@ -28,6 +28,9 @@ TRUSTED_SHARE = 0.6  # of the landmarks must agree with the fit before it may ov
 class ShapeModel(nn.Module):
     """Mean shape and spreads as buffers, so that they travel in the weights and every fold has its own.
 
+    All buffers are finite, so that weights can be averaged and subtracted (federated learning does both): what nobody
+    knows is 0, and ``cases`` says what is known. `known_mean` and `known_spread` have NaN there.
+
     Args:
         landmarks: number of landmarks L.
         spatial_dims: D.
@@ -39,9 +42,10 @@ class ShapeModel(nn.Module):
 
     def __init__(self, landmarks: int, spatial_dims: int) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.full((landmarks, spatial_dims), float("nan"), dtype=torch.float64))
-        self.register_buffer("spread", torch.full((landmarks,), float("nan"), dtype=torch.float64))
+        self.register_buffer("mean", torch.zeros((landmarks, spatial_dims), dtype=torch.float64))
+        self.register_buffer("spread", torch.zeros((landmarks,), dtype=torch.float64))
         self.register_buffer("cases", torch.zeros((landmarks,), dtype=torch.int64))
+        self.register_load_state_dict_pre_hook(_finite)
 
     def fit(self, shapes: np.ndarray) -> None:
         """Learn from training points.
@@ -52,9 +56,19 @@ class ShapeModel(nn.Module):
         if len(shapes) == 0:
             return
         mean, spread, count = procrustes(np.asarray(shapes, dtype=np.float64))
-        self.mean.copy_(torch.from_numpy(mean))
-        self.spread.copy_(torch.from_numpy(spread))
+        self.mean.copy_(torch.from_numpy(np.nan_to_num(mean)))
+        self.spread.copy_(torch.from_numpy(np.nan_to_num(spread)))
         self.cases.copy_(torch.from_numpy(count))
+
+    def known_mean(self) -> np.ndarray:
+        """Mean shape ``(L, D)`` mm, NaN for landmarks that no training case has."""
+        mean, cases = self.mean.detach().cpu().numpy(), self.cases.detach().cpu().numpy()
+        return np.where(cases[:, None] > 0, mean, np.nan)
+
+    def known_spread(self) -> np.ndarray:
+        """Spread ``(L,)`` mm, NaN for landmarks that fewer than 2 training cases have."""
+        spread, cases = self.spread.detach().cpu().numpy(), self.cases.detach().cpu().numpy()
+        return np.where(cases > 1, spread, np.nan)
 
     def judge(self, points: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Fit the shape to a case and find the points that cannot be right.
@@ -67,7 +81,7 @@ class ShapeModel(nn.Module):
             Fitted shape ``(L, D)`` mm, distance of each point from it ``(L,)`` mm, and which points to replace
             ``(L,)`` bool. Where the shape does not judge, the first two are NaN and the last is False.
         """
-        mean, spread, cases = (b.detach().cpu().numpy() for b in (self.mean, self.spread, self.cases))
+        mean, spread, cases = self.known_mean(), self.known_spread(), self.cases.detach().cpu().numpy()
         known = (cases >= MIN_CASES) & np.isfinite(spread) & np.isfinite(points).all(axis=1)
         silent = (np.full_like(points, np.nan), np.full(len(points), np.nan), np.zeros(len(points), dtype=bool))
         if known.sum() < MIN_LANDMARKS or np.median(spread[known]) > FREE * size_of(mean[known]):
@@ -96,8 +110,18 @@ class ShapeModel(nn.Module):
 
         A landmark that the training cases say nothing of gets that of the others.
         """
-        spread = self.spread.detach().cpu().numpy()
+        spread = self.known_spread()
         return np.maximum(np.where(np.isfinite(spread), spread, np.nanmedian(spread)), tolerance)
+
+
+def _finite(_: nn.Module, state: dict[str, torch.Tensor], prefix: str, *__: object) -> None:
+    """Older weights have NaN where nothing is known, and the oldest no ``cases``: their shape is then not used."""
+    mean, spread = state.get(f"{prefix}mean"), state.get(f"{prefix}spread")
+    if mean is None or spread is None:
+        return
+    state[f"{prefix}mean"], state[f"{prefix}spread"] = mean.nan_to_num(), spread.nan_to_num()
+    if f"{prefix}cases" not in state:
+        state[f"{prefix}cases"] = torch.zeros(len(spread), dtype=torch.int64)
 
 
 def shape_prior(

@@ -54,6 +54,7 @@ def calibrate(
     missing: Missing = "unknown",
     outside: Outside = "error",
     coordinates: Coordinates | None = None,
+    missing_value: str | None = None,
     workers: int | None = None,
 ) -> int:
     """Calibrate presence and regions of a trained bundle on cases that its networks did not see.
@@ -76,6 +77,7 @@ def calibrate(
         missing: What a name that a case of `data` lacks means, as for `create`.
         outside: ``"absent"`` takes points outside their image as absent, as for `create`.
         coordinates: What the numbers of a table are, as for `create`.
+        missing_value: Coordinates that mark a missing point, as for `create`.
         workers: Processes to read the images of `data` with; None for one on each core.
 
     Returns:
@@ -88,6 +90,7 @@ def calibrate(
     if cost is not None and not (np.isfinite(cost) and cost > 0):
         raise UserError(f"--cost {cost}: must be above 0; 1 makes both mistakes equally bad")
     reading = {"format": format, "split": split, "cases": cases, "coordinates": coordinates, "workers": workers}
+    reading["missing_value"] = missing_value
     given = [name for name, value in reading.items() if value is not None]
     given += ["missing"] * (missing != "unknown") + ["outside"] * (outside != "error")
     if data is None and given:

@@ -45,6 +45,7 @@ class CaseSource:
         missing: What a name that a case lacks means.
         outside: What a point outside its image is.
         coordinates: What the numbers of a table are, if its columns do not say it.
+        missing_value: Coordinates that mark a missing point, see `read_dataset`.
         workers: Processes to read images with; None for one on each core.
     """
 
@@ -55,6 +56,7 @@ class CaseSource:
     missing: Missing = "unknown"
     outside: Outside = "error"
     coordinates: Coordinates | None = None
+    missing_value: str | None = None
     workers: int | None = None
 
     def __post_init__(self) -> None:
@@ -151,6 +153,7 @@ def _read(given: CaseSource, spacing: tuple[float, float] | None) -> tuple[Datas
             format=given.format,
             missing=given.missing,
             coordinates=given.coordinates,
+            missing_value=given.missing_value,
             pixel_spacing=pixel_spacing,
         )
 

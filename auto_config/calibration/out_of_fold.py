@@ -242,8 +242,9 @@ def predict_case(opened: OpenBundle, item: dict[str, Any]) -> tuple[dict[str, np
     # The truth in planned voxels, then in those of each heatmap.
     local = world_to_voxel(affine, true.truth[: len(opened.names)]) - found.origins.cpu().numpy()
     inside = np.isfinite(local).all(axis=1) & ~np.array(instances.many)
-    for channel in () if density is None else np.flatnonzero(inside):
-        at_truth[channel] = map_coordinates(density[channel], local[channel][:, None], order=1, cval=0.0)[0]
+    if density is not None:
+        for channel in np.flatnonzero(inside):
+            at_truth[channel] = map_coordinates(density[channel], local[channel][:, None], order=1, cval=0.0)[0]
     row = {**numbers, "truth": true.truth, "density": at_truth, "status": true.status, "missed": true.missed}
     return row, density
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from auto_config.bundle_scripts.landmark_files import read_landmark_file
+from auto_config.bundle_scripts.control_points import PointList
+from auto_config.bundle_scripts.landmark_files import read_points
 from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet
 from auto_config.datasets.entries import Entry, Reading, absolute, find_files
 from auto_config.datasets.model import Problem
@@ -61,13 +62,13 @@ def read_afids_bids(source: Path, options: ReadOptions) -> Reading:
         except (LandmarkFileError, UserError) as error:
             reading.problems.append(Problem("error", str(error), subject))
             continue
-        found: dict[str, LandmarkSet] = {}
+        entry = Entry(subject, (absolute(images[0]),), None, str(files[0])).with_points(landmarks)
         for path in raters.get(subject, []):
             try:
-                found[_rater(path)] = _read(path, images[0], options)
+                entry = entry.with_points(_read(path, images[0], options), _rater(path))
             except (LandmarkFileError, UserError) as error:  # noqa: PERF203 - one broken file is not the end
                 reading.problems.append(Problem("error", str(error), subject))
-        reading.entries.append(Entry(subject, (absolute(images[0]),), landmarks, str(files[0]), raters=found))
+        reading.entries.append(entry)
     return reading
 
 
@@ -84,5 +85,6 @@ def _rater(path: Path) -> str:
     return match[1] if match else path.parent.name
 
 
-def _read(path: Path, image: Path, options: ReadOptions) -> LandmarkSet:
-    return read_landmark_file(path, image_affine=options.header([image]).affine, many=options.many)
+def _read(path: Path, image: Path, options: ReadOptions) -> LandmarkSet | PointList:
+    affine = options.header([image]).affine
+    return read_points(path, image_affine=affine, many=options.many, system=options.slicer_system)

@@ -10,12 +10,19 @@ from typing import Literal
 from auto_config.bundle_scripts.landmarks import LandmarkSet, duplicate_names, name_problem
 from auto_config.datasets.case_table import FILE_NAME as CASE_TABLE
 from auto_config.datasets.case_table import place_entries
+from auto_config.datasets.cohort_names import mixed_names, without_stems
 from auto_config.datasets.detect import chosen_format, detect_format, unfitting_files
 from auto_config.datasets.entries import Entry, Reading, absolute, natural_key
+from auto_config.datasets.foreign import first_foreign
 from auto_config.datasets.images import Header
+from auto_config.datasets.missing_marks import parsed_missing_value, without_marks
 from auto_config.datasets.model import Case, Dataset, Problem
 from auto_config.datasets.name_checks import all_names, name_problems
-from auto_config.datasets.options import Coordinates, ReadOptions
+from auto_config.datasets.named_pictures import root_of
+from auto_config.datasets.option_effects import idle_options, written_systems
+from auto_config.datasets.options import Coordinates, NameField, ReadOptions
+from auto_config.datasets.patients import with_bids_groups
+from auto_config.datasets.point_names import with_names
 from auto_config.datasets.properties import FILE_NAME as PROPERTIES_FILE
 from auto_config.datasets.properties import Properties, read_properties
 from auto_config.datasets.units import checked_pixel_spacing, declared_pixel_spacing, unit_of, unit_problems
@@ -33,6 +40,8 @@ def read_dataset(
     landmarks: Sequence[str] | None = None,
     coordinates: Coordinates | None = None,
     pixel_spacing: float | Sequence[float] | None = None,
+    missing_value: str | float | None = None,
+    names: NameField | None = None,
 ) -> tuple[Dataset, list[Problem]]:
     """Read a data set of any supported format.
 
@@ -45,9 +54,13 @@ def read_dataset(
         missing: Status of a name that one case's file lacks: ``"unknown"`` or ``"absent"``.
         landmarks: Names to keep, in this order; all if None. Names for a folder of images without points, whose
             cases then have `Case.landmarks` None.
-        coordinates: What the numbers of a table are, if its columns do not say it: ``"ras"``, ``"lps"``, ``"voxel"`` or
-            ``"pixel"``.
+        coordinates: What the numbers of a table or an old ``.fcsv`` are, if it does not say it: ``"ras"``, ``"lps"``,
+            ``"voxel"`` or ``"pixel"``.
         pixel_spacing: Size of a pixel of pictures in mm, one number or x and y; None for what their files say.
+        missing_value: Coordinates, as the files have them, that mark a missing point, which becomes what `missing`
+            says: ``"0"``, ``"-1,-1"``, several as ``"0/-1"``; ``"none"`` if all points are real.
+        names: What points of Slicer's files are called by: ``"labels"``, ``"descriptions"`` or their ``"order"`` in the
+            file; chosen for all files at once, see `chosen_names`, if None.
 
     Returns:
         The data set, its cases in natural order of names and all with `Dataset.names`, and the problems found.
@@ -60,17 +73,18 @@ def read_dataset(
         raise UserError(f"--missing is {missing!r}; allowed are unknown and absent")
     _check_wanted(landmarks)
     given = [pixel_spacing] if isinstance(pixel_spacing, int | float) else pixel_spacing
-    options = ReadOptions(coordinates, checked_pixel_spacing(given))
+    options = ReadOptions(coordinates, checked_pixel_spacing(given), names=names)
+    marks = parsed_missing_value(missing_value)
     row, path = detect_format(source) if format is None else chosen_format(source, format)
     if row.name == "images" and not landmarks:
         raise UserError(
             f"{source}: holds images but no landmarks{_why_unread(source, options)}; add landmark files beside them, "
             "or start annotating with --landmarks NAME,NAME,..."
         )
-    folder = path if path.is_dir() else path.parent
-    names, properties = None, Properties()
+    folder = path if path.is_dir() else root_of(path) if row.inner_folder else path.parent
+    declared, properties = None, Properties()
     if (folder / PROPERTIES_FILE).is_file():
-        names, properties = read_properties(folder / PROPERTIES_FILE)
+        declared, properties = read_properties(folder / PROPERTIES_FILE)
         if options.pixel_spacing is None:
             options = replace(options, pixel_spacing=declared_pixel_spacing(folder / PROPERTIES_FILE))
     try:
@@ -80,15 +94,39 @@ def read_dataset(
     options = replace(options, pixel_spacing=options.pixel_spacing or reading.pixel_spacing)
     if reading.properties is not None:
         properties = reading.properties
-    reading = replace(reading, names=names if reading.names is None else reading.names)
+    reading = replace(reading, names=declared if reading.names is None else reading.names)
+    said = {
+        "coordinates": coordinates,
+        "missing": missing if missing != "unknown" else None,
+        "missing_value": missing_value,
+        "pixel_spacing": pixel_spacing,
+    }
+    idle = idle_options(row, reading, [name for name, value in said.items() if value is not None], source)
+    named_entries, named = _named(reading, names, source)
+    written = written_systems(row, reading, options)
+    entries, marked = without_marks(
+        named_entries, marks, missing=missing, written=written, options=options, source=source
+    )
+    reading = replace(reading, entries=entries, problems=[*reading.problems, *idle, *named, *marked])
     if (folder / CASE_TABLE).is_file():
         entries, problems = place_entries(folder / CASE_TABLE, reading.entries)
         reading = replace(reading, entries=entries, problems=[*reading.problems, *problems])
     return _assemble(source, row.name, reading, properties, missing, landmarks, options)
 
 
+def _named(reading: Reading, field: NameField | None, source: Path) -> tuple[list[Entry], list[Problem]]:
+    """The entries with the names of Slicer's points, which are chosen over all files."""
+    if field is not None and not any(entry.unnamed for entry in reading.entries):
+        raise UserError(
+            f"{source}: --names is for control points of Slicer, and no .mrk.json or .fcsv was read; leave it out"
+        )
+    return with_names(reading.entries, field, source)
+
+
 def _why_unread(source: Path, options: ReadOptions) -> str:
-    """What is wrong with a table or a JSON file that lies beside images and cannot be read, if there is one."""
+    """What is wrong with a file of landmarks that lies beside images and cannot be read, if there is one."""
+    if said := first_foreign(source):
+        return f" that can be read ({said})"
     for row, path in unfitting_files(source):
         try:
             row.read(path, options)
@@ -116,18 +154,28 @@ def _assemble(  # noqa: PLR0917 - what `read_dataset` found, in that order
     options: ReadOptions,
 ) -> tuple[Dataset, list[Problem]]:
     """Bring the landmarks of all cases into one order, and look at the names."""
-    problems = list(reading.problems)
+    problems = [*reading.problems]
     entries = _unique([entry for entry in reading.entries if _has_name(entry, problems)], problems)
     entries = sorted(entries, key=lambda entry: natural_key(entry.name))
     if format_name != "images":
         entries = [entry for entry in entries if _has_landmarks(entry, missing, problems)]
+    labels_judged = False
+    if wanted is None and reading.names is None and options.names is None:
+        entries, counted = without_stems(entries, source)
+        counted = counted + mixed_names(entries)
+        labels_judged = any(problem.severity == "error" for problem in counted)
+        problems += counted
+    entries, grouped = with_bids_groups(entries, source)
+    problems += grouped
     entries, properties = _lists_as_many(entries, properties, problems)
     unit: Literal["mm", "px"] = "mm"
     if reading.spatial_dims == 2:
         entries, unit = _of_one_unit(entries, options, problems)
     names = tuple(wanted) if wanted is not None else reading.names or all_names(entries)
     if format_name != "images":
-        problems += name_problems(entries, names, missing, source, everything=wanted is None)
+        problems += name_problems(
+            entries, names, missing, source, everything=wanted is None, labels_judged=labels_judged
+        )
     cases = tuple(
         Case(
             name=entry.name,

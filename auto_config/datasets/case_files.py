@@ -7,13 +7,17 @@ raters lie in ``raters/RATER/`` under the same names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import unicodedata
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from auto_config.bundle_scripts.control_points import PointList
 from auto_config.bundle_scripts.dicom_files import is_dicom_folder
 from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet
 from auto_config.bundle_scripts.pictures import PICTURE_SUFFIXES
+from auto_config.bundle_scripts.unread_images import UNREAD_SUFFIXES, first_unread, unread_line
+from auto_config.datasets.case_folders import matched_labels
 from auto_config.datasets.entries import (
     Entry,
     Reading,
@@ -33,7 +37,7 @@ IMAGE_FOLDERS = ("images", "image")
 LANDMARK_FOLDERS = ("landmarks", "labels", "points", "markups", "fiducials")
 RATER_FOLDER = "raters"
 
-Reader = Callable[[Path, Path, int, ReadOptions], LandmarkSet]
+Reader = Callable[[Path, Path, int, ReadOptions], LandmarkSet | PointList]
 """A landmark file, its image, number D of coordinates and options to landmarks. Raises UserError, LandmarkFileError."""
 
 
@@ -47,6 +51,8 @@ class CaseFiles:
         is_one: Whether a file with the ending is one; asked where no image has its name, so that other files with the
             same ending are passed over, and to detect the format.
         beside_images: Whether the files may also lie beside the images.
+        is_beside: Whether a file that lies beside the images is one, where an ending alone may be anything; only asked
+            for to detect the format. `is_one`, if None.
         raters: Whether landmarks of single raters are looked for.
     """
 
@@ -54,6 +60,7 @@ class CaseFiles:
     read: Reader
     is_one: Callable[[Path], bool]
     beside_images: bool = True
+    is_beside: Callable[[Path], bool] | None = None
     raters: bool = False
 
     def files(self, folder: Path) -> list[Path]:
@@ -120,9 +127,10 @@ def landmark_folder(source: Path, kind: CaseFiles) -> Path:
 def has_case_files(source: Path, kind: CaseFiles) -> bool:
     """Whether a folder holds landmark files of a format; a handful of them is looked into."""
     folders = [source / name for name in LANDMARK_FOLDERS if (source / name).is_dir()]
-    if kind.beside_images:
-        folders.append(image_folder(source))
-    return any(kind.is_one(path) for folder in folders for path in _own(kind, folder, source)[:5])
+    if any(kind.is_one(path) for folder in folders for path in _own(kind, folder, source)[:5]):
+        return True
+    is_beside = kind.is_beside or kind.is_one
+    return kind.beside_images and any(map(is_beside, _own(kind, image_folder(source), source)[:5]))
 
 
 def _own(kind: CaseFiles, folder: Path, source: Path) -> list[Path]:
@@ -138,7 +146,7 @@ def read_images_only(source: Path, options: ReadOptions) -> Reading:
     """
     folder, files = find_images(source)
     if not files:
-        raise UserError(f"{source}: holds no image; allowed are {', '.join(IMAGE_SUFFIXES)}")
+        raise UserError(_no_image(source))
     images, problems = unique_by_key(files, folder, "images")
     channels, lacking = joined_channels(images, None)
     entries = [Entry(case_name(key), tuple(map(absolute, own)), None, str(own[0])) for key, own in channels.items()]
@@ -162,11 +170,15 @@ def read_case_files(source: Path, kind: CaseFiles, options: ReadOptions) -> Read
     images_in, image_files = find_images(source)
     landmarks_in = landmark_folder(source, kind)
     if not image_files:
-        raise UserError(f"{images_in}: holds no image; allowed are {', '.join(IMAGE_SUFFIXES)}")
+        raise UserError(_no_image(images_in))
     dims = options.spatial_dims(image_files)
     images, problems = unique_by_key(image_files, images_in, "images")
     ambiguous = {case_key(path, images_in) for path in image_files} - set(images)
     labels, repeated = _by_key(kind, _own(kind, landmarks_in, source), landmarks_in)
+    labels = _in_the_form_of(labels, images)
+    others = {key for key, path in labels.items() if key not in images and not kind.is_one(path)}
+    labels, refused = matched_labels(labels, images, unmeant=frozenset(others | _joined(labels, images)))
+    repeated += refused
     channels, lacking = joined_channels(images, set(labels))
     images = {key: own[0] for key, own in channels.items()}
     ambiguous |= {str(problem.case) for problem in lacking}
@@ -186,11 +198,35 @@ def read_case_files(source: Path, kind: CaseFiles, options: ReadOptions) -> Read
         except (LandmarkFileError, UserError) as error:
             problems.append(Problem("error", str(error), name))
             continue
-        entries.append(Entry(name, channels[key], landmarks, str(labels[key]), raters=raters.get(key, {})))
+        entry = Entry(name, channels[key], None, str(labels[key])).with_points(landmarks)
+        for rater, found in raters.get(key, {}).items():
+            entry = entry.with_points(found, rater)
+        entries.append(entry)
     for key, label in labels.items():
         if key not in images and key not in ambiguous and kind.is_one(label):
-            problems.append(_without_image(label, images_in, key))
+            problems.append(_unread(images_in, key) or _without_image(label, images_in, key))
     return Reading(entries, problems, spatial_dims=dims)
+
+
+def _joined(labels: Collection[str], images: Mapping[str, Path]) -> set[str]:
+    """Keys of landmark files whose image is in several files, one for each channel."""
+    return {key for key in labels if any(f"{key}_{number:04d}" in images for number in range(100))}
+
+
+def _in_the_form_of(labels: dict[str, Path], images: Collection[str]) -> dict[str, Path]:
+    """Landmark files under the key of their image where the two differ in Unicode form only.
+
+    A ZIP file of macOS holds decomposed names (NFD), other systems write composed ones (NFC).
+    """
+    forms: dict[str, list[str]] = {}
+    for key in images:
+        forms.setdefault(unicodedata.normalize("NFC", key), []).append(key)
+    found: dict[str, Path] = {}
+    for key, path in labels.items():
+        alike = forms.get(unicodedata.normalize("NFC", key), [])
+        own = key in images or len(alike) != 1 or alike[0] in labels
+        found[key if own else alike[0]] = path
+    return found
 
 
 def _by_key(kind: CaseFiles, files: Sequence[Path], folder: Path) -> tuple[dict[str, Path], list[Problem]]:
@@ -213,15 +249,16 @@ def _by_key(kind: CaseFiles, files: Sequence[Path], folder: Path) -> tuple[dict[
 
 def _raters(
     source: Path, kind: CaseFiles, images: dict[str, Path], dims: int, options: ReadOptions
-) -> tuple[dict[str, dict[str, LandmarkSet]], list[Problem]]:
+) -> tuple[dict[str, dict[str, LandmarkSet | PointList]], list[Problem]]:
     """Landmarks of single raters by key of the case and name of the rater."""
-    found: dict[str, dict[str, LandmarkSet]] = {}
+    found: dict[str, dict[str, LandmarkSet | PointList]] = {}
     problems: list[Problem] = []
     root = source / RATER_FOLDER
     if not kind.raters or not root.is_dir():
         return found, problems
     for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
         labels, repeated = _by_key(kind, kind.files(folder), folder)
+        labels = _in_the_form_of(labels, images)
         problems += repeated
         for key, path in labels.items():
             if key not in images:
@@ -238,6 +275,21 @@ def _raters(
 def _without_landmarks(image: Path, expected: Path, name: str) -> Problem:
     message = f"{image}: no matching landmark file, expected {expected}; add it, until then the case is left out"
     return Problem("warning", message, name)
+
+
+def _no_image(folder: Path) -> str:
+    return (
+        first_unread(find_files(folder, UNREAD_SUFFIXES))
+        or f"{folder}: holds no image; allowed are {', '.join(IMAGE_SUFFIXES)}"
+    )
+
+
+def _unread(folder: Path, key: str) -> Problem | None:
+    """What to say where the image of a case is there, but in a format that is not read."""
+    path = next((path for end in UNREAD_SUFFIXES if (path := folder / (key + end)).is_file()), None)
+    if path is None:
+        return None
+    return Problem("warning", f"{unread_line(path)}; until then the case is left out", case_name(key))
 
 
 def _without_image(label: Path, folder: Path, key: str) -> Problem:

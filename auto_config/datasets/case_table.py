@@ -13,6 +13,7 @@ from pathlib import Path
 
 from auto_config.bundle_scripts.landmark_files import atomic_write_text
 from auto_config.datasets.entries import Entry
+from auto_config.datasets.image_names import meant_name
 from auto_config.datasets.model import Case, Problem
 from auto_config.datasets.names import mistyped
 from auto_config.datasets.tables import placement, read_table, row_of
@@ -65,7 +66,8 @@ def place_entries(path: Path, entries: Sequence[Entry]) -> tuple[list[Entry], li
     wrong: set[str] = set()
     for number, values in lines:
         row = dict(zip(header, values, strict=False))
-        name, where = row.get("case", ""), f"{path}: line {number}"
+        written, where = row.get("case", ""), f"{path}: line {number}"
+        name = meant_name(written, known) or written
         if name not in known:
             message = f"{where}: case {name!r} is not in the data set; correct or remove the line"
             problems.append(Problem("warning", message, name or None))

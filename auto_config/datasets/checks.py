@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from auto_config.bundle_scripts.background import background_box
-from auto_config.bundle_scripts.grids import apply_affine, world_to_voxel
+from auto_config.bundle_scripts.grids import world_to_voxel
 from auto_config.bundle_scripts.image_header import PIXELS
+from auto_config.bundle_scripts.image_reading import no_place
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, LandmarkSet
+from auto_config.bundle_scripts.volumes import METAIMAGE_SUFFIXES, NRRD_SUFFIXES
 from auto_config.datasets.images import Header, Image
 from auto_config.datasets.model import Case, Problem, Severity
 
@@ -21,8 +24,6 @@ Outside = Literal["error", "absent"]
 _BORDER_SLACK_VOXELS = 0.01
 _LARGEST_LIKELY_SPACING_MM = 20.0
 _SHEAR_COSINE = 1e-3
-_SINGULAR_VOLUME = 1e-6
-_SMALLEST_SPREAD = 0.02
 _SAME_POINT_MM = 1e-6
 
 
@@ -107,7 +108,7 @@ def check_header(case: str, header: Header) -> list[Problem]:
         found.append(
             (
                 "warning",
-                f"{file}: header has neither sform nor qform, programs place it differently; check the report's "
+                f"{file}: header has {_missing_place(file)}, programs place it differently; check the report's "
                 "pictures and save the image again with an orientation",
             )
         )
@@ -124,16 +125,20 @@ def check_header(case: str, header: Header) -> list[Problem]:
     return [Problem(severity, message, case) for severity, message in found]
 
 
+def _missing_place(file: Path) -> str:
+    """What a header without a place lacks, in the words of its format."""
+    if file.name.lower().endswith(NRRD_SUFFIXES):
+        return "neither space directions nor space origin"
+    if file.name.lower().endswith(METAIMAGE_SUFFIXES):
+        return "neither TransformMatrix nor Offset"
+    return "neither sform nor qform"
+
+
 def _affine_problem(header: Header) -> tuple[Severity, str] | None:
     file, matrix = header.path, header.affine[:-1, :-1]
-    if not np.isfinite(header.affine).all():
-        return "error", f"{file}: affine has values that are not finite; repair the header"
+    if reason := no_place(header.affine):
+        return "error", f"{file}: {reason}; repair the header"
     lengths = np.linalg.norm(matrix, axis=0)
-    if (lengths == 0).any() or abs(np.linalg.det(matrix / lengths)) < _SINGULAR_VOLUME:
-        return "error", (
-            f"{file}: affine is singular (spacing {np.round(lengths, 6).tolist()}), no point can be placed; "
-            "repair the header"
-        )
     cosines = (matrix / lengths).T @ (matrix / lengths) - np.eye(len(lengths))
     if np.abs(cosines).max() > _SHEAR_COSINE:
         degrees = np.degrees(np.arcsin(min(1.0, np.abs(cosines).max())))
@@ -209,6 +214,8 @@ def _check_points(
     case: str, landmarks: LandmarkSet, header: Header, outside: Outside, grid_is_usable: bool
 ) -> list[Problem]:
     problems: list[Problem] = []
+    if len(landmarks) and (landmarks.status == ABSENT).all():
+        return []  # an image that holds nothing is an example too; `inspect` counts it
     if not landmarks.present.any():
         message = f"{header.path}: no landmark of this case is present; annotate it or leave it out"
         return [Problem("warning", message, case)]
@@ -226,9 +233,24 @@ def _check_points(
 
 
 def _check_outside(case: str, landmarks: LandmarkSet, header: Header, outside: Outside) -> list[Problem]:
+    what, name = outside_text(landmarks, header)
+    if not what:
+        return []
+    if outside == "absent":
+        return [Problem("warning", f"{header.path}: {what}; taken as absent", case, name, "outside")]
+    remedy = "correct the point, or use --outside absent if the field of view is cut"
+    return [Problem("error", f"{header.path}: {what}; {remedy}", case, name, "outside")]
+
+
+def outside_text(landmarks: LandmarkSet, header: Header) -> tuple[str, str | None]:
+    """Say which landmark lies outside the image, where, and how many more do.
+
+    Returns:
+        The text and the name of the landmark; an empty text and None where all lie inside.
+    """
     mask = outside_mask(landmarks, header)
     if not mask.any():
-        return []
+        return "", None
     first = int(np.flatnonzero(mask)[0])
     name = landmarks.names[first]
     point = landmarks.points[first]
@@ -238,13 +260,10 @@ def _check_outside(case: str, landmarks: LandmarkSet, header: Header, outside: O
     where = ", ".join(f"{value:.1f}" for value in point)
     frame, element = ("mm RAS", "voxel") if len(header.shape) == 3 else (header.unit, "pixel")
     subject = f"landmark {name!r} at ({where}) {frame}, {element} {np.round(voxel, 1).tolist()} of {list(header.shape)}"
-    what = f"{header.path}: {subject}, lies outside the image"
+    what = f"{subject}, lies outside the image"
     if mask.sum() > 1:
         what += f", as do {int(mask.sum()) - 1} more of the {int(landmarks.present.sum())} present"
-    if outside == "absent":
-        return [Problem("warning", f"{what}; taken as absent", case, name)]
-    remedy = outside_hint(landmarks, header) or "correct the point, or use --outside absent"
-    return [Problem("error", f"{what}; {remedy}", case, name)]
+    return what, name
 
 
 def _check_cropped(case: str, landmarks: LandmarkSet, image: Image) -> list[Problem]:
@@ -266,61 +285,7 @@ def _check_cropped(case: str, landmarks: LandmarkSet, image: Image) -> list[Prob
             f"{[[part.start, part.stop] for part in box]} of {list(size)} voxels); correct the point or mark it absent",
             case,
             landmarks.names[index],
+            "cropped",
         )
         for index in map(int, np.flatnonzero(lost))
     ]
-
-
-def outside_hint(landmarks: LandmarkSet, header: Header) -> str | None:
-    """Say how the points would lie inside, if all of them would when read in another way.
-
-    Args:
-        landmarks: Points as they were read, RAS mm.
-        header: The image.
-
-    Returns:
-        A remedy, or None when no other reading brings all points inside.
-    """
-    points = landmarks.points[landmarks.present]
-    if len(header.shape) == 2:
-        return _picture_hint(points, header)
-    if header.second_affine is not None and abs(np.linalg.det(header.second_affine)) > 0:
-        other = replace(header, affine=header.second_affine)
-        if _inside(points, other).all():
-            return "they would lie inside with the header's qform: sform and qform differ, make both equal"
-    flipped = points * np.array([-1.0, -1.0, 1.0])
-    readings = [
-        (flipped, "they would lie inside if read as LPS: x and y have the wrong sign, correct the coordinate system"),
-        (points * np.array([-1.0, 1.0, 1.0]), "they would lie inside if x had the other sign: the points are mirrored"),
-        (points * np.array([1.0, -1.0, 1.0]), "they would lie inside if y had the other sign: the points are mirrored"),
-        (points * 1e-3, "they would lie inside if read as micrometres: give the points in mm"),
-        (flipped * 1e-3, "they would lie inside if read as micrometres in LPS: give the points in mm, in RAS"),
-        (
-            points * 1e3,
-            "they would lie inside if the points were in metres or the image in micrometres: use mm in both",
-        ),
-        (flipped * 1e3, "they would lie inside if read as LPS, with the image in micrometres: use RAS and mm in both"),
-        (points * 1e-1, "they would lie inside if 10 times smaller: read as cm, they are in mm; correct their unit"),
-        (points * 1e1, "they would lie inside if 10 times larger: give points and image in mm, not in cm"),
-        (apply_affine(header.affine, points), "they would lie inside if read as voxel indices: give them in mm"),
-        (apply_affine(header.affine, flipped), "they would lie inside if read as voxel indices: give them in mm"),
-    ]
-    return next((hint for candidate, hint in readings if _fits(candidate, header)), None)
-
-
-def _picture_hint(points: np.ndarray, header: Header) -> str | None:
-    """The same for a picture: points in the other unit, or x and y exchanged."""
-    spacing = np.array(header.spacing)
-    readings = [
-        (points[:, ::-1], "they would lie inside with x and y exchanged: x is the column and runs to the right"),
-        (points * spacing, "they would lie inside if read as pixels: give them in mm, or in a table in pixels"),
-        (points / spacing, "they would lie inside if divided by the pixel size: they seem to be in mm already"),
-    ]
-    return next((hint for candidate, hint in readings if _fits(candidate, header)), None)
-
-
-def _fits(points: np.ndarray, header: Header) -> bool:
-    """Whether all points lie inside, and not merely because they were shrunk into one place."""
-    image_size = np.linalg.norm(np.array(header.shape) * header.spacing)
-    spread = np.linalg.norm(np.ptp(points, axis=0))
-    return bool(_inside(points, header).all()) and (len(points) == 1 or spread > _SMALLEST_SPREAD * image_size)

@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 
 from auto_config.bundle_scripts.landmarks import duplicate_names
-from auto_config.datasets.case_files import find_images
-from auto_config.datasets.entries import Entry, Reading, absolute
-from auto_config.datasets.images import Header, image_stem, is_image
+from auto_config.datasets.entries import Entry, Reading
+from auto_config.datasets.image_names import named_stem
+from auto_config.datasets.images import Header
+from auto_config.datasets.json_contents import content_of
 from auto_config.datasets.model import Problem
+from auto_config.datasets.named_pictures import NamedPictures
 from auto_config.datasets.options import ReadOptions, voxel_to_world, world_to_voxel
 from auto_config.datasets.points import Value, json_point, landmark_set, read_json, rows_of, shown
 from auto_config.datasets.tables import placement
@@ -33,21 +35,13 @@ _VISIBLE = 2
 
 def is_coco(path: Path) -> bool:
     """Whether a JSON file has the lists of COCO and keypoints in a category."""
-    try:
-        document = read_json(path)
-    except UserError:
-        return False
-    return (
-        isinstance(document, dict)
-        and all(isinstance(document.get(key), list) for key in _KEYS)
-        and any(isinstance(category, Mapping) and "keypoints" in category for category in document["categories"])
-    )
+    return content_of(path) == "coco"
 
 
 def read_coco(source: Path, options: ReadOptions) -> Reading:
     """Read a file of keypoints.
 
-    Pictures are looked for by ``file_name`` relative to the file, then by their names below its folder.
+    Pictures are looked for by ``file_name``, see `named_pictures`.
 
     Raises:
         UserError: The file is not one of COCO keypoints.
@@ -56,7 +50,7 @@ def read_coco(source: Path, options: ReadOptions) -> Reading:
     if not isinstance(document, dict):
         raise UserError(f"{source}: is not a COCO file; it needs lists 'images', 'annotations' and 'categories'")
     images, annotations, categories = (_objects(document, key, source) for key in _KEYS)
-    keypoints = _keypoints(categories, source)
+    keypoints = _numbered(_keypoints(categories, source), annotations)
     names = tuple(dict.fromkeys(name for listed in keypoints.values() for name in listed))
     if not names:
         raise UserError(f"{source}: no category has 'keypoints'; give the names of the landmarks there")
@@ -71,18 +65,18 @@ def read_coco(source: Path, options: ReadOptions) -> Reading:
             problems.append(Problem("error", f"{where}: its image {shown(image_id)} is not in 'images'; add it"))
             continue
         found.setdefault(image_id, []).append((number, annotation))
-    _, files = find_images(source.parent, source.parent)
+    pictures = NamedPictures.of(source)
     entries = []
     for number, (image_id, image) in enumerate(zip(ids, images, strict=True), start=1):
         where = f"{source}: image {number}"
         name = image.get("file_name")
-        case = image_stem(Path(name)) if isinstance(name, str) else None
+        case = named_stem(name) if isinstance(name, str) else None
         try:
             if image_id in repeated:
                 raise UserError(f"{where}: id {shown(image_id)} occurs more than once; give each image its own")
-            paths = _paths(image, source, files, where)
+            paths = _paths(image, pictures, where)
             if not paths:
-                message = f"{where}: {shown(name)} not found below {source.parent}; add it, until then it is left out"
+                message = f"{where}: {shown(name)} not found below {pictures.root}; add it, until then it is left out"
                 problems.append(Problem("warning", message, case))
                 continue
             if image_id not in found:
@@ -123,30 +117,28 @@ def _keypoints(categories: list[dict[str, Any]], source: Path) -> dict[Any, list
     return found
 
 
-def _is_path(name: object) -> bool:
-    return isinstance(name, str) and bool(name) and name.isprintable()
+def _numbered(keypoints: dict[Any, list[str]], annotations: list[dict[str, Any]]) -> dict[Any, list[str]]:
+    """Names 1, 2, ... for categories whose list of names is empty though their annotations have points (mmpose's)."""
+    counts: dict[Any, set[int]] = {}
+    for annotation in annotations:
+        points, category = annotation.get("keypoints"), annotation.get("category_id")
+        if isinstance(points, list) and isinstance(category, int | str):
+            counts.setdefault(category, set()).add(len(points))
+    found = dict(keypoints)
+    for category, names in keypoints.items():
+        lengths = counts.get(category, set())
+        if not names and len(lengths) == 1 and (length := next(iter(lengths))) % 3 == 0:
+            found[category] = [str(number) for number in range(1, length // 3 + 1)]
+    return found
 
 
-def _paths(image: Mapping[str, Any], source: Path, files: list[Path], where: str) -> tuple[Path, ...]:
+def _paths(image: Mapping[str, Any], pictures: NamedPictures, where: str) -> tuple[Path, ...]:
     """The picture, or one for each channel; empty where one of them is not there."""
     names = image.get("file_names", [image.get("file_name")])
-    if not isinstance(names, list) or not names or not all(_is_path(name) for name in names):
+    if not isinstance(names, list) or not names:
         raise UserError(f"{where}: 'file_name' is {shown(image.get('file_name'))}; give the name of its picture")
-    found = []
-    for name in names:
-        direct = source.parent / name
-        try:
-            candidates = [direct] if is_image(direct) else []
-        except OSError:  # a name that is too long for a file
-            candidates = []
-        candidates = candidates or [path for path in files if path.name == Path(name).name]
-        if len(candidates) > 1:
-            listed = " and ".join(str(path.relative_to(source.parent)) for path in candidates)
-            raise UserError(f"{where}: {name!r} fits several pictures, {listed}; keep one, or name its path")
-        if not candidates:
-            return ()
-        found.append(absolute(candidates[0]))
-    return tuple(found)
+    found = [pictures.find(name, where, "'file_name'") for name in names]
+    return () if None in found else tuple(path for path in found if path is not None)
 
 
 def _entry(  # noqa: PLR0917 - all that a case is made of
@@ -171,7 +163,7 @@ def _entry(  # noqa: PLR0917 - all that a case is made of
     }
     split, fold, group = placement(extra, where)
     return Entry(
-        name=image_stem(Path(str(image.get("case") or image["file_name"]))),
+        name=named_stem(str(image.get("case") or paths[0].name)),
         image=paths,
         landmarks=landmark_set(rows, spatial_dims=2, many=options.many, where=where),
         label=where,

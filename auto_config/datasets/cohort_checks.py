@@ -12,7 +12,9 @@ from auto_config.datasets.exchange_checks import exchanged_pairs, impossible_poi
 from auto_config.datasets.images import Header
 from auto_config.datasets.model import Case, Dataset, Problem, present_points
 from auto_config.datasets.names import left_right_pairs
+from auto_config.datasets.patients import patient_problems
 from auto_config.datasets.scale_checks import image_scale_problems, point_scale_problems
+from auto_config.datasets.split_checks import untrained_landmarks
 from auto_config.datasets.units import unit_problems
 
 _SPACING_RATIO = 10.0
@@ -30,6 +32,7 @@ def cohort_problems(
     cases: Sequence[Case],
     headers: Mapping[str, Header],
     digests: Mapping[str, str] | None = None,
+    known: Sequence[Problem] = (),
 ) -> list[Problem]:
     """Everything that only the cohort shows; `inspect` and `create` ask the same.
 
@@ -38,21 +41,35 @@ def cohort_problems(
         cases: Its cases, with landmarks outside their images turned absent where that was asked for.
         headers: Name of the case to its header, for those that could be read.
         digests: Name of the case to `duplicates.voxel_digest` of its image; None where the voxels were not read.
+        known: Problems of the cases themselves; of a case whose points are in another frame, its shape says no more.
     """
-    configurations = check_configurations(cases)
-    told = {problem.case for problem in configurations}
+    framed = {problem.case for problem in known if problem.topic == "frame"}
+    frameless = {problem.case for problem in known if problem.topic == "no frame"}
+    configurations = [
+        problem
+        for problem in check_configurations(cases)
+        if problem.case not in framed and (problem.case not in frameless or problem.severity == "error")
+    ]
+    told = framed | frameless | {problem.case for problem in configurations}
+    tests = {case.name for case in cases if case.split == "test"}
     # A mirrored case has every pair and many points wrong; one problem says it.
     others = [case for case in cases if case.name not in told]
     return [
         *check_headers(headers),
         *unit_problems(headers),
         *image_scale_problems(headers),
-        *point_scale_problems(cases, dataset.names, dataset.spatial_dims),
+        *(
+            problem
+            for problem in point_scale_problems(cases, dataset.names, dataset.spatial_dims)
+            if problem.case not in framed
+        ),
         *configurations,
         *check_sides(dataset, cases),
         *exchanged_pairs(dataset, others),
         *impossible_points(dataset, others),
         *duplicate_problems(cases, digests or {}),
+        *patient_problems(cases, dataset.source),
+        *untrained_landmarks(cases, dataset.names, tests, dataset.source),
     ]
 
 

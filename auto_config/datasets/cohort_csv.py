@@ -6,8 +6,8 @@ Columns, in any order:
   ``case`` and ``image``, ``image`` is the path (``image_2``, ... those of further channels);
 - long: the landmark, ``landmark`` (or ``label``, ``name``, ``point``), and its point, its system in the names:
   ``x_ras_mm, y_ras_mm, z_ras_mm``, ``x_lps_mm, ...``, ``x_voxel, ...`` (also ``i, j, k``), or ``x, y, z`` with a column
-  ``coordinate_system`` or the option ``--coordinates``; of pictures ``x_px, y_px`` or ``x, y`` in pixels, or
-  ``x_mm, y_mm``;
+  ``coordinate_system`` or the option ``--coordinates``; of pictures ``x_px, y_px``, ``x, y`` or ``row, col`` in pixels,
+  or ``x_mm, y_mm``;
 - wide: ``AC_x_ras_mm, AC_y_ras_mm, AC_z_ras_mm, PC_x_ras_mm, ...``, also ``x_AC``, ``x1, y1``, with the same endings;
 - optional: ``status`` (present, absent, unknown) or ``present`` (1, 0) in long tables; ``split`` (training, test),
   ``fold``, ``group``.
@@ -20,7 +20,7 @@ group of columns, for each instance. ``predictions.csv`` of `predict` is a long 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,8 @@ import numpy as np
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, STATUS_WORDS, UNKNOWN
 from auto_config.datasets.case_files import find_images
 from auto_config.datasets.entries import Entry, Reading, absolute
-from auto_config.datasets.images import image_stem, is_image
+from auto_config.datasets.image_names import ImageNames, named_stem, without_zeros, zeros_problem
+from auto_config.datasets.images import image_stem
 from auto_config.datasets.model import Problem
 from auto_config.datasets.names import mistyped
 from auto_config.datasets.options import ReadOptions
@@ -38,10 +39,13 @@ from auto_config.datasets.tables import (
     SYSTEM_WORDS,
     System,
     placement,
+    read_delimited,
     read_table,
     resolved_system,
     row_of,
+    stated,
     to_world,
+    with_decimal_points,
 )
 from auto_config.errors import UserError
 
@@ -83,8 +87,9 @@ def read_cohort_csv(source: Path, options: ReadOptions) -> Reading:
     Raises:
         UserError: The table has no columns for case, landmark or point, or points without declared system.
     """
-    header, lines = read_table(source)
+    header, lines, delimiter = read_delimited(source)
     layout = table_layout(header, source)
+    lines = with_decimal_points(lines, layout.places, delimiter, source)
     system = None if layout.per_line else resolved_system(layout.point, options.coordinates, source)
     reading = Reading([], [], spatial_dims=layout.point.spatial_dims)
     if layout.unread:
@@ -107,8 +112,11 @@ def read_cohort_csv(source: Path, options: ReadOptions) -> Reading:
             name = row.get(layout.landmark, "") if layout.landmark else ""
             reading.problems.append(Problem("error", str(error), case or None, name or None))
             broken.add(case)
+    systems = {system for rows in cases.values() for *_, system in rows.landmarks}
+    reading = replace(reading, written=frozenset(systems))
     _, files = find_images(source.parent, source.parent)
-    images = _image_index(files)
+    images = ImageNames(files, source.parent)
+    shortened: list[tuple[str, Path]] = []
     for case, rows in cases.items():
         if case in broken:
             continue
@@ -121,14 +129,17 @@ def read_cohort_csv(source: Path, options: ReadOptions) -> Reading:
                 )
                 reading.problems.append(Problem("warning", message, case))
                 continue
+            written = zip(rows.images or (case,), paths, strict=True)
+            shortened += [(name, path) for name, path in written if without_zeros(name, path)]
             reading.entries.append(_entry(case, rows, paths, source, options, layout.point.spatial_dims))
         except UserError as error:
             reading.problems.append(Problem("error", str(error), case))
     used = {path for entry in reading.entries for path in entry.image}
+    reading.problems.extend(zeros_problem(shortened, source))
     named = [*broken, *(image for rows in cases.values() for image in rows.images)]
-    mentioned = {image_stem(Path(name)) for name in named}
+    mentioned = {absolute(path) for name in named for path in images.find(name)}
     for path in files:
-        if absolute(path) not in used and image_stem(path) not in mentioned:
+        if absolute(path) not in used | mentioned:
             message = f"{path}: no line in {source.name} names this image; add its landmarks, until then it is left out"
             reading.problems.append(Problem("warning", message, image_stem(path)))
     return reading
@@ -155,7 +166,7 @@ def _add(
     if layout.landmark is None:
         assert system is not None  # a wide table has no system of its own for each line
         for landmark, columns in layout.points:
-            texts = [values[place] if place < len(values) else "" for place in columns.places]
+            texts = _cells(values, columns.places)
             value = _wide_value(texts, f"{where}: landmark {landmark!r}")
             if value is not None:
                 rows.landmarks.append((landmark, value, system))
@@ -171,15 +182,22 @@ def _add(
                 f"{where}: landmark {name!r} occurs twice in case {case!r}; remove one of them, or declare it in "
                 'landmarks.json with "instances": "many"'
             )
-        texts = [values[place] if place < len(values) else "" for place in layout.point.places]
+        texts = _cells(values, layout.point.places)
         rows.landmarks.append((name, _long_value(row, texts, f"{where}: landmark {name!r}"), system))
-    rows.images = rows.images or tuple(row[column] for column in layout.image if row.get(column))
+    if layout.image != (layout.case,):
+        rows.images = rows.images or tuple(row[column] for column in layout.image if row.get(column))
     for key in ("split", "fold", "group"):
-        value = row.get(key, "")
+        value = stated(row.get(key, ""))
         if value and rows.extra.setdefault(key, value) != value:
             raise UserError(
                 f"{where}: {key} is {value!r}, but {rows.extra[key]!r} in another line of the case; make them equal"
             )
+
+
+def _cells(values: Sequence[str], places: Sequence[int]) -> list[str]:
+    """The cells of a point; one of NaN only, which pandas and R write for missing numbers, has empty cells."""
+    texts = [values[place] if place < len(values) else "" for place in places]
+    return texts if any(map(stated, texts)) else [""] * len(texts)
 
 
 def _long_value(row: Mapping[str, str], texts: list[str], where: str) -> Value:
@@ -200,12 +218,12 @@ def _wide_value(texts: list[str], where: str) -> Value | None:
 
 
 def _status(row: Mapping[str, str], where: str, *, has_point: bool) -> int:
-    word = row.get("status", "").lower()
+    word = stated(row.get("status", "")).lower()
     if word:
         if word not in _STATUS:
             raise UserError(f"{where}: status is {word!r}; allowed are {', '.join(_STATUS)}")
         return _STATUS[word]
-    word = row.get("present", "").lower()
+    word = stated(row.get("present", "")).lower()
     if word:
         if word not in _PRESENT:
             raise UserError(f"{where}: present is {word!r}; allowed are 1 and 0")
@@ -213,20 +231,11 @@ def _status(row: Mapping[str, str], where: str, *, has_point: bool) -> int:
     return PRESENT if has_point else UNKNOWN
 
 
-def _image_index(files: Sequence[Path]) -> dict[str, list[Path]]:
-    """Images by file name and by name without ending."""
-    index: dict[str, list[Path]] = {}
-    for path in files:
-        for key in {path.name, image_stem(path)}:
-            index.setdefault(key, []).append(path)
-    return index
-
-
-def _images(case: str, rows: _Rows, images: Mapping[str, list[Path]], source: Path) -> tuple[Path, ...] | None:
+def _images(case: str, rows: _Rows, images: ImageNames, source: Path) -> tuple[Path, ...] | None:
     """The image of a case, one path for each channel; None where one of them is not there."""
     found = []
     for value in rows.images or (case,):
-        candidates = _candidates(value, images, source.parent)
+        candidates = images.find(value)
         if not candidates:
             return None
         if len(candidates) > 1:
@@ -234,19 +243,6 @@ def _images(case: str, rows: _Rows, images: Mapping[str, list[Path]], source: Pa
             raise UserError(f"{source}: case {case!r} fits several images, {listed}; keep one, or name its path")
         found.append(absolute(candidates[0]))
     return tuple(found)
-
-
-def _candidates(value: str, images: Mapping[str, list[Path]], folder: Path) -> list[Path]:
-    """Images that a value of the table may mean."""
-    if not value.isprintable():
-        return []
-    direct = folder / value
-    try:
-        if is_image(direct) and absolute(direct) != absolute(folder):
-            return [direct]
-    except OSError:  # a name that is too long for a file
-        return []
-    return images.get(value) or images.get(Path(value).name) or []
 
 
 def _entry(  # noqa: PLR0917
@@ -264,7 +260,8 @@ def _entry(  # noqa: PLR0917
         for name, value, system in rows.landmarks
     ]
     return Entry(
-        name=image_stem(Path(case)),
+        # Beside a column of paths the case is a name; without it, the image's own name counts.
+        name=named_stem(case) if rows.images else image_stem(images[0]),
         image=images,
         landmarks=landmark_set(world, spatial_dims=dims, many=options.many, where=f"{source}: case {case!r}"),
         label=str(source),

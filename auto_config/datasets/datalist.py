@@ -15,11 +15,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from auto_config.bundle_scripts.landmark_files import LANDMARK_SUFFIXES, read_landmark_file
+from auto_config.bundle_scripts.control_points import PointList
+from auto_config.bundle_scripts.landmark_files import LANDMARK_SUFFIXES
 from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet, duplicate_names, name_problem
 from auto_config.datasets.entries import Entry, Reading, absolute
+from auto_config.datasets.image_names import local_path, named_stem
 from auto_config.datasets.images import image_stem, image_suffix, is_image
+from auto_config.datasets.json_contents import content_of
 from auto_config.datasets.label_maps import label_names, read_label_map
+from auto_config.datasets.markups_folder import read_slicer_file
 from auto_config.datasets.model import Case, Problem
 from auto_config.datasets.names import mistyped
 from auto_config.datasets.options import ReadOptions
@@ -37,11 +41,7 @@ _VALIDATION_FOLD = 0
 
 def is_datalist(path: Path) -> bool:
     """Whether a JSON file has a list of training items."""
-    try:
-        document = read_json(path)
-    except UserError:
-        return False
-    return isinstance(document, dict) and isinstance(document.get("training"), list)
+    return content_of(path) == "datalist"
 
 
 def read_datalist(source: Path, options: ReadOptions) -> Reading:
@@ -86,7 +86,7 @@ def read_datalist(source: Path, options: ReadOptions) -> Reading:
         except (LandmarkFileError, UserError) as error:
             reading.problems.append(Problem("error", str(error), _name(item)))
             continue
-        if entry.landmarks is None:
+        if entry.landmarks is None and None not in entry.unnamed:
             message = f"{where}: has no label; add it, until then the case is left out"
             reading.problems.append(Problem("warning", message, entry.name))
             continue
@@ -172,8 +172,15 @@ def _images(item: object) -> list[str]:
 
 
 def _first_image(items: list[tuple[str, str, int, Any]], root: Path) -> list[Path]:
-    paths = (absolute(root / image) for *_, item in items for image in _images(item)[:1])
+    paths = (absolute(_local(root, image)) for *_, item in items for image in _images(item)[:1])
     return [path for path in [next((path for path in paths if _is_image(path)), None)] if path is not None]
+
+
+def _local(root: Path, value: str) -> Path:
+    try:
+        return local_path(root, value)
+    except OSError:  # a name that is too long for a file, which its reader says
+        return root / value
 
 
 def _is_image(path: Path) -> bool:
@@ -188,7 +195,7 @@ def _name(item: object) -> str | None:
     if isinstance(item, Mapping) and isinstance(item.get("case"), str):
         return item["case"]
     images = _images(item)
-    return image_stem(Path(images[0])) if images else None
+    return named_stem(images[0]) if images else None
 
 
 class _Item:
@@ -232,7 +239,7 @@ class _Item:
             raise UserError(
                 f"{where}: 'image' is {shown(item['image'])}; give a path, or a list with one path for each channel"
             )
-        paths = tuple(absolute(self._root / path) for path in images)
+        paths = tuple(absolute(_local(self._root, path)) for path in images)
         for path in paths:
             if not _is_image(path):
                 raise UserError(f"{where}: image {path} not found; correct the path, it is relative to {self._root}")
@@ -245,30 +252,32 @@ class _Item:
         raters = item.get("raters") or {}
         if not isinstance(raters, Mapping):
             raise UserError(f"{where}: 'raters' is {shown(raters)}; give a mapping of names to labels, or leave it out")
-        landmarks, label = self._landmarks(item.get("label"), where)
-        read = {name: self._landmarks(value, f"{where}: rater {name!r}")[0] for name, value in raters.items()}
+        landmarks, label = self._landmarks(item.get("label"), where, paths[0])
+        read = {name: self._landmarks(value, f"{where}: rater {name!r}", paths[0])[0] for name, value in raters.items()}
         group = item.get("group")
-        return Entry(
+        entry = Entry(
             name=_text(item.get("case")) or image_stem(paths[0]),
             image=paths,
-            landmarks=landmarks,
+            landmarks=None,
             label=label,
             split=split,
             fold=fold,
             group=None if group is None else _text(group),
-            raters={name: found for name, found in read.items() if found is not None},
         )
+        for rater, found in {None: landmarks, **read}.items():
+            entry = entry if found is None else entry.with_points(found, rater)
+        return entry
 
-    def _landmarks(self, label: Any, where: str) -> tuple[LandmarkSet | None, str]:
+    def _landmarks(self, label: Any, where: str, image: Path) -> tuple[LandmarkSet | PointList | None, str]:
         many: Collection[str] = self._options.many
         if label is None:
             return None, where
         if isinstance(label, Mapping):
             return LandmarkSet.from_inline(label, spatial_dims=self._dims, where=where, many=many), where
         if isinstance(label, str) and label and label.isprintable():
-            path = absolute(self._root / label)
+            path = absolute(_local(self._root, label))
             if label.lower().endswith(LANDMARK_SUFFIXES):
-                return read_landmark_file(path, spatial_dims=self._dims, many=many), str(path)
+                return read_slicer_file(path, image, self._dims, self._options), str(path)
             if image_suffix(path) and self._labels is not None:
                 return read_label_map(path, self._labels, self._dims, self._options), str(path)
         raise UserError(

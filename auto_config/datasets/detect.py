@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from auto_config.bundle_scripts.unread_images import first_unread
 from auto_config.datasets.case_table import FILE_NAME as CASE_TABLE
+from auto_config.datasets.foreign import first_foreign, foreign_landmarks
 from auto_config.datasets.formats import FORMATS, READERS, Format
 from auto_config.datasets.images import IMAGE_SUFFIXES
+from auto_config.datasets.json_contents import content_of
 from auto_config.datasets.properties import FILE_NAME as PROPERTIES_FILE
 from auto_config.errors import UserError
 
@@ -27,12 +30,7 @@ def detect_format(source: Path) -> tuple[Format, Path]:
         UserError: Nothing that can be read, or several possibilities.
     """
     if source.is_file():
-        fitting = [row for row in READERS.values() if source.name.lower().endswith(row.endings or ("\0",))]
-        if not fitting:
-            raise UserError(f"{source}: not a data set; give a folder, a .csv table or a datalist .json")
-        # A file that fits none is read as what it most likely was meant to be, so that its error says what is wrong.
-        usual = READERS["datalist" if source.suffix.lower() == ".json" else "csv"]
-        return next((row for row in fitting if row.fits(source)), usual), source
+        return _of_file(source), source
     if not source.is_dir():
         raise UserError(f"{source}: no such file or folder; check the path")
     filled: list[Format] = []
@@ -60,9 +58,30 @@ def detect_format(source: Path) -> tuple[Format, Path]:
         )
     if filled:
         return filled[0], source
+    if said := first_foreign(source):
+        raise UserError(f"{source}: holds no landmarks that can be read ({said})")
+    if unread := first_unread(source.rglob("*")):
+        raise UserError(unread)
     raise UserError(
         f"{source}: holds neither landmarks (.mrk.json, .fcsv, .csv, datalist .json and others, see docs/formats.md) "
         f"nor images ({', '.join(IMAGE_SUFFIXES)}); check the path"
+    )
+
+
+def _of_file(source: Path) -> Format:
+    fitting = [row for row in READERS.values() if source.name.lower().endswith(row.endings or ("\0",))]
+    if found := next((row for row in fitting if row.fits(source)), None):
+        return found
+    if said := foreign_landmarks(source):
+        raise UserError(f"{source}: {said}")
+    one = next((row for row in READERS.values() if row.case_files and row.is_one(source)), None)
+    if one is not None and not (one.name == "json" and content_of(source) is None):
+        raise UserError(f"{source}: holds the landmarks of one image ({one.name}); give the folder of all of them")
+    if not fitting:
+        raise UserError(f"{source}: not a data set; give a folder, a .csv table or a datalist .json")
+    # A file that fits none is read as what it most likely was meant to be, so that its error says what is wrong.
+    return {".json": READERS["datalist"], ".xml": READERS["cvat"], ".tps": READERS["tps"]}.get(
+        source.suffix.lower(), READERS["csv"]
     )
 
 
@@ -94,14 +113,17 @@ def unfitting_files(source: Path) -> list[tuple[Format, Path]]:
     """Tables and JSON files in a folder itself, none of which is a data set, with the format they may be meant as."""
     if not source.is_dir():
         return []
-    usual = [READERS[name] for name in ("csv", "datalist")]
+    usual = [READERS[name] for name in ("csv", "datalist", "cvat", "tps")]
     return [(row, path) for row in usual for path in _files(source, row, fitting=False)]
 
 
 def _files(source: Path, row: Format, *, fitting: bool = True) -> list[Path]:
-    """Files in a folder itself that have an ending of a format; only those that are of it, if `fitting`."""
+    """Files in a folder itself that have an ending of a format; only those that are of it, if `fitting`.
+
+    Where there is none, those in the format's `Format.inner_folder`.
+    """
     own = (PROPERTIES_FILE, CASE_TABLE)
-    return [
+    found = [
         path
         for path in sorted(source.iterdir())
         if path.name.lower().endswith(row.endings)
@@ -110,8 +132,17 @@ def _files(source: Path, row: Format, *, fitting: bool = True) -> list[Path]:
         and path.is_file()
         and (not fitting or row.fits(path))
     ]
+    inner = source / row.inner_folder
+    return found if found or inner == source or not inner.is_dir() else _files(inner, row, fitting=fitting)
 
 
 def _shown(name: str) -> str:
     """A format of files for each case by their ending."""
-    return {"markups": ".mrk.json", "fcsv": ".fcsv", "json": ".json", "labelme": "labelme .json"}.get(name, ".txt")
+    return {
+        "markups": ".mrk.json",
+        "fcsv": ".fcsv",
+        "json": ".json",
+        "labelme": "labelme .json",
+        "grand_challenge": "grand-challenge .json",
+        "pts": ".pts",
+    }.get(name, ".txt")

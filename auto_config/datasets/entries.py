@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from auto_config.bundle_scripts.control_points import PointList
 from auto_config.bundle_scripts.landmarks import LandmarkSet
 from auto_config.datasets.images import image_stem
 from auto_config.datasets.model import Problem
 from auto_config.datasets.properties import Properties
+from auto_config.datasets.tables import System
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Entry:
         fold: Fold, if the source says so.
         group: Group, if the source says so.
         raters: Landmarks as single raters set them, by the rater's name.
+        unnamed: Control points of Slicer files, whose names are chosen over all files (`point_names`): by the rater's
+            name, and those of the case itself under None. Only a reader's entries have some.
     """
 
     name: str
@@ -37,6 +42,15 @@ class Entry:
     fold: int | None = None
     group: str | None = None
     raters: Mapping[str, LandmarkSet] = field(default_factory=dict)
+    unnamed: Mapping[str | None, PointList] = field(default_factory=dict)
+
+    def with_points(self, read: LandmarkSet | PointList, rater: str | None = None) -> Entry:
+        """The entry with what a file of its landmarks, or of those of a rater, holds."""
+        if isinstance(read, PointList):
+            return replace(self, unnamed={**self.unnamed, rater: read})
+        if rater is None:
+            return replace(self, landmarks=read)
+        return replace(self, raters={**self.raters, rater: read})
 
 
 @dataclass(frozen=True)
@@ -51,6 +65,7 @@ class Reading:
             can.
         spatial_dims: Number D of coordinates of a point, 2 or 3.
         pixel_spacing: Pixel size (x, y) in mm of pictures, if the source itself declares it.
+        written: What the numbers in the source are; None for what is usual for the format.
     """
 
     entries: list[Entry]
@@ -59,11 +74,26 @@ class Reading:
     properties: Properties | None = None
     spatial_dims: int = 3
     pixel_spacing: tuple[float, float] | None = None
+    written: frozenset[System] | None = None
 
 
 def absolute(path: Path) -> Path:
     """The absolute path without ``..``; links are kept, because the name of a linked file is the name that counts."""
     return Path(os.path.abspath(path))  # noqa: PTH100 - Path.resolve would follow links
+
+
+def one_form(text: str) -> str:
+    """A name in the Unicode form in which names are compared (NFC); files of macOS have the other one (NFD)."""
+    return unicodedata.normalize("NFC", text)
+
+
+def below(folder: Path, value: str) -> Path:
+    """The path that a file names, in the Unicode form in which it is there; as written if it is in none."""
+    forms = (value, one_form(value), unicodedata.normalize("NFD", value))
+    try:
+        return next((path for form in forms if (path := folder / form).exists()), folder / value)
+    except OSError:  # a name that is too long for a file
+        return folder / value
 
 
 def natural_key(text: str) -> list[tuple[int, int, str]]:
@@ -116,16 +146,18 @@ def joined_channels(
     Returns:
         The files of each case, and an error for each case that lacks a channel.
     """
-    parts = {key: part for key in images if (part := _CHANNEL.fullmatch(key))}
+    matches = {key: part for key in images if (part := _CHANNEL.fullmatch(key))}
+    own = {one_form(case): case for case in (labelled or [part[1] for part in matches.values()])}
+    parts = {key: (own.get(one_form(part[1]), part[1]), part[2]) for key, part in matches.items()}
     if labelled is None:
-        several = {part[1] for part in parts.values() if int(part[2]) > 0}
+        several = {part[0] for part in parts.values() if int(part[1]) > 0}
         joined = set(parts) if len(parts) == len(images) and several else set()
     else:
-        joined = {key for key, part in parts.items() if part[1] in labelled and key not in labelled}
+        joined = {key for key, part in parts.items() if part[0] in labelled and key not in labelled}
     files: dict[str, tuple[Path, ...]] = {key: (path,) for key, path in images.items() if key not in joined}
     channels: dict[str, dict[int, Path]] = {}
     for key in sorted(joined):
-        channels.setdefault(parts[key][1], {})[int(parts[key][2])] = images[key]
+        channels.setdefault(parts[key][0], {})[int(parts[key][1])] = images[key]
     problems = []
     for case, found in channels.items():
         if sorted(found) != list(range(len(found))):

@@ -15,6 +15,7 @@ import numpy as np
 
 from auto_config.bundle_scripts.landmarks import LandmarkSet
 from auto_config.datasets.case_files import CaseFiles
+from auto_config.datasets.json_contents import content_of
 from auto_config.datasets.options import ReadOptions, voxel_to_world, world_to_voxel
 from auto_config.datasets.points import Value, is_word, json_point, landmark_set, read_json, rows_of, shown
 from auto_config.datasets.target import Target
@@ -25,11 +26,7 @@ _VERSION = "5.0.0"
 
 def is_labelme(path: Path) -> bool:
     """Whether a JSON file has a list of shapes."""
-    try:
-        document = read_json(path)
-    except UserError:
-        return False
-    return isinstance(document, dict) and isinstance(document.get("shapes"), list)
+    return content_of(path) == "labelme"
 
 
 def read_labelme(path: Path, image: Path, spatial_dims: int, options: ReadOptions) -> LandmarkSet:

@@ -5,18 +5,33 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from auto_config.bundle_scripts.landmark_files import atomic_write_text, read_landmark_file, write_fcsv, write_markups
-from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.bundle_scripts.control_points import PointList
+from auto_config.bundle_scripts.landmark_files import (
+    atomic_write_text,
+    read_points,
+    read_text,
+    write_fcsv,
+    write_markups,
+)
+from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet
 from auto_config.datasets.case_files import RATER_FOLDER, CaseFiles
+from auto_config.datasets.json_contents import content_of
 from auto_config.datasets.label_map_folder import NAME_FILES
-from auto_config.datasets.labelme import is_labelme
 from auto_config.datasets.options import ReadOptions
 from auto_config.datasets.target import Target
 
 
-def _read(path: Path, image: Path, spatial_dims: int, options: ReadOptions) -> LandmarkSet:
-    affine = options.header([image]).affine if _is_ijk(path) else None
-    return read_landmark_file(path, spatial_dims=spatial_dims, image_affine=affine, many=options.many)
+def read_slicer_file(path: Path, image: Path, spatial_dims: int, options: ReadOptions) -> LandmarkSet | PointList:
+    """Read a ``.mrk.json``, ``.fcsv`` or inline ``.json``; the image is opened only where points are in its voxels.
+
+    Raises:
+        LandmarkFileError: The file is wrong.
+        UserError: The image is needed and cannot be read.
+    """
+    # A Markups file says its system itself.
+    system = options.slicer_system if path.name.lower().endswith(".fcsv") else None
+    affine = options.header([image]).affine if system == "IJK" or _is_ijk(path) else None
+    return read_points(path, spatial_dims=spatial_dims, image_affine=affine, many=options.many, system=system)
 
 
 def _is_ijk(path: Path) -> bool:
@@ -24,10 +39,10 @@ def _is_ijk(path: Path) -> bool:
     if not path.name.lower().endswith(".fcsv"):
         return False
     try:
-        with path.open(encoding="utf-8-sig", errors="replace") as stream:
-            head = [line.lower().replace(" ", "") for line in stream if line.startswith("#")]
-    except OSError:
+        lines = read_text(path).split("\n")
+    except LandmarkFileError:
         return False  # the reader says why
+    head = [line.lower().replace(" ", "") for line in lines if line.startswith("#")]
     return any(line.strip() in ("#coordinatesystem=ijk", "#coordinatesystem=2") for line in head)
 
 
@@ -36,13 +51,18 @@ def _any(path: Path) -> bool:  # noqa: ARG001 - the ending says enough
 
 
 def _is_inline(path: Path) -> bool:
-    return not is_labelme(path) and path.name not in NAME_FILES
+    return path.name not in NAME_FILES and content_of(path) in (None, "inline", "markups")
 
 
-MARKUPS = CaseFiles((".mrk.json",), _read, _any, raters=True)
-FCSV = CaseFiles((".fcsv",), _read, _any, raters=True)
-# Beside images a .json may be anything.
-INLINE = CaseFiles((".json",), _read, _is_inline, beside_images=False, raters=True)
+def _is_markups(path: Path) -> bool:
+    """Whether a ``.json`` holds Slicer Markups."""
+    return content_of(path) == "markups"
+
+
+MARKUPS = CaseFiles((".mrk.json",), read_slicer_file, _any, raters=True)
+FCSV = CaseFiles((".fcsv",), read_slicer_file, _any, raters=True)
+# Beside images a .json may be anything; one that Slicer saved is known by its content.
+INLINE = CaseFiles((".json",), read_slicer_file, _is_inline, is_beside=_is_markups, raters=True)
 
 
 def write_markups_folder(target: Target) -> None:

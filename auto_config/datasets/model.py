@@ -73,12 +73,15 @@ class Problem:
         message: One line: what was found, in which file, and what to do.
         case: Name of the case, if it is about one.
         landmark: Name of the landmark, if it is about one.
+        topic: ``"outside"`` or ``"cropped"`` for a point that does not fit its image, which `frame_checks` explains;
+            ``"frame"`` and ``"no frame"`` for its answers on all points of a case.
     """
 
     severity: Severity
     message: str
     case: str | None = None
     landmark: str | None = None
+    topic: Literal["outside", "cropped", "frame", "no frame"] | None = None
 
 
 def present_points(case: Case, names: Sequence[str], spatial_dims: int) -> np.ndarray:

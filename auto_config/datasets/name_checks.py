@@ -19,9 +19,18 @@ def all_names(entries: list[Entry]) -> tuple[str, ...]:
 
 
 def name_problems(
-    entries: list[Entry], names: tuple[str, ...], missing: str, source: Path, *, everything: bool
+    entries: list[Entry],
+    names: tuple[str, ...],
+    missing: str,
+    source: Path,
+    *,
+    everything: bool,
+    labels_judged: bool = False,
 ) -> list[Problem]:
-    """Names that differ between cases: variants of one name are an error, a name that some cases lack a warning."""
+    """Names that differ between cases: variants of one name are an error, a name that some cases lack a warning.
+
+    Names that most cases have for themselves are one error, unless an error has said so already (`labels_judged`).
+    """
     holders = {
         name: [entry for entry in entries if entry.landmarks is not None and name in entry.landmarks.names]
         for name in dict.fromkeys([*names, *all_names(entries)])
@@ -73,6 +82,9 @@ def name_problems(
         elif not any(entry.landmarks is not None and _is_present(entry, name) for entry in entries):
             message = f"{source}: landmark {name!r} is present in no case; leave it out with --landmarks"
             problems.append(Problem("error", message, None, name))
+    if not labels_judged and (lonely := _names_of_their_own(holding, told, source)) is not None:
+        problems = [problem for problem in problems if problem.severity == "error"]
+        problems.append(lonely)
     left_out = [] if everything else [name for name in holders if name not in names]
     if left_out:
         message = f"{source}: {len(left_out)} landmarks are left out by choice: {', '.join(left_out)[:200]}"
@@ -88,6 +100,39 @@ def name_problems(
         )
         problems.append(Problem("error", message, holders[unexpected[0]][0].name, unexpected[0]))
     return problems
+
+
+def _names_of_their_own(holding: Mapping[str, set[str]], told: set[str], source: Path) -> Problem | None:
+    """An error where most cases have mostly names that no other case has: there would be nothing to learn from.
+
+    Args:
+        holding: Every name to the names of the cases that have it.
+        told: Names whose likely spelling is named already.
+        source: The data set.
+    """
+    by_case: dict[str, list[bool]] = {}
+    for name, cases in holding.items():
+        for case in cases:
+            by_case.setdefault(case, []).append(len(cases) == 1 and name not in told)
+    lonely = [case for case, alone in by_case.items() if 2 * sum(alone) > len(alone)]
+    if len(by_case) < 2 or 2 * len(lonely) <= len(by_case):
+        return None
+    count = sum(len(cases) == 1 for cases in holding.values())
+    example = next(name for name, cases in holding.items() if len(cases) == 1 and cases <= set(lonely))
+    shared = sum(len(cases) > 1 for cases in holding.values())
+    what = "no landmark is in two cases" if not shared else f"{count} of {len(holding)} landmarks are in one case only"
+    sizes = sorted({len(alone) for alone in by_case.values()})
+    if len(sizes) == 1:
+        reason = (
+            f"each case has {sizes[0]}, so that the names seem to be each file's own; give the same point the same "
+            "name in all files"
+        )
+    else:
+        reason = (
+            f"the cases have {sizes[0]} to {sizes[-1]}, so that other structures seem to be marked in each, or names "
+            "were typed freely; give the same point the same name in all files"
+        )
+    return Problem("error", f"{source}: {what}, such as {example!r}; {reason}", None, example)
 
 
 def _where(entry: Entry, entries: list[Entry]) -> str:

@@ -13,8 +13,13 @@ from auto_config.bundle_scripts.grids import apply_affine
 from auto_config.datasets.images import Header, read_header
 from auto_config.errors import UserError
 
-Coordinates = Literal["ras", "lps", "voxel", "pixel"]
-"""What the numbers of a point mean: RAS or LPS mm, or indices of voxels or pixels (the first one's centre is 0)."""
+Coordinates = Literal["ras", "lps", "voxel", "pixel", "mm"]
+"""What the numbers of a point mean: RAS or LPS mm of a volume, mm of a picture, or indices of voxels or pixels (the
+centre of the first one is 0)."""
+
+
+NameField = Literal["labels", "descriptions", "order"]
+"""What a landmark of a Slicer file is called by: its label, its description, or its place in the file (1, 2, ...)."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,7 @@ class ReadOptions:
         coordinates: What the numbers of points mean in formats that leave it open; None if not said.
         pixel_spacing: Size of a pixel in mm, along x and y, of pictures whose files do not say it; None if not said.
         many: Names of landmarks of which an image may have any number.
+        names: What points of Slicer's files are called by; None if not said.
 
     Raises:
         UserError: A value that is not allowed.
@@ -33,10 +39,27 @@ class ReadOptions:
     coordinates: Coordinates | None = None
     pixel_spacing: tuple[float, float] | None = None
     many: Collection[str] = ()
+    names: NameField | None = None
 
     def __post_init__(self) -> None:
+        if self.names is not None and self.names not in get_args(NameField):
+            raise UserError(f"--names is {self.names!r}; allowed are {', '.join(get_args(NameField))}")
         if self.coordinates is not None and self.coordinates not in get_args(Coordinates):
             raise UserError(f"--coordinates is {self.coordinates!r}; allowed are {', '.join(get_args(Coordinates))}")
+
+    @property
+    def slicer_system(self) -> str | None:
+        """`coordinates` as Slicer calls it: ``RAS``, ``LPS`` or ``IJK``.
+
+        Raises:
+            UserError: It is ``mm``, of which Slicer has two kinds.
+        """
+        if self.coordinates == "mm":
+            raise UserError(
+                "--coordinates is mm; the points of an .fcsv are RAS or LPS mm, say --coordinates ras or lps"
+            )
+        words = {"ras": "RAS", "lps": "LPS", "voxel": "IJK", "pixel": "IJK"}
+        return None if self.coordinates is None else words[self.coordinates]
 
     def header(self, image: Sequence[Path]) -> Header:
         """The header of an image, with the pixel size that was given.
@@ -47,13 +70,13 @@ class ReadOptions:
         return read_header(list(image), self.pixel_spacing)
 
     def spatial_dims(self, images: Sequence[Path]) -> int:
-        """Number of axes of a data set's images, by the first of them: 2 or 3."""
-        if not images:
-            return 3
-        try:
-            return 2 if len(self.header(images[:1]).shape) == 2 else 3
-        except UserError:
-            return 3  # the case itself will say what is wrong with its image
+        """Number of axes of a data set's images, by the first of them that can be read: 2 or 3."""
+        for image in images:
+            try:
+                return 2 if len(self.header([image]).shape) == 2 else 3
+            except UserError:  # noqa: PERF203 - the case itself will say what is wrong with its image
+                continue
+        return 3
 
 
 def voxel_to_world(header: Header, points: np.ndarray) -> np.ndarray:

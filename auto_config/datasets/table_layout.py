@@ -8,17 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from auto_config.bundle_scripts.landmarks import duplicate_names
-from auto_config.datasets.tables import CASE_COLUMNS, ENDINGS, LANDMARK_COLUMNS, PointColumns, System
+from auto_config.datasets.tables import CASE_COLUMNS, ENDINGS, IMAGE_COLUMNS, LANDMARK_COLUMNS, PointColumns, System
 from auto_config.errors import UserError
 
 _AXES = "xyz"
+# Rows and columns of a picture's array, as scikit-image and MATLAB count them: a column is x, a row is y.
+_AXIS_WORDS = {"row": "y", "col": "x", "column": "x"}
+_AXIS = "(?P<axis>[xyz]|" + "|".join(_AXIS_WORDS) + ")"
 SAYING_COLUMNS = ("status", "present", "split", "fold", "group", "coordinate_system")
 """Columns that say something of a line."""
 _SYSTEM = "(" + "|".join(re.escape(ending) for ending in ENDINGS) + ")"
 # ``AC_x_ras_mm``, ``x_AC``, ``x1``, in this order: a name may itself begin or end with x.
 _WIDE = (
-    re.compile(rf"(?P<name>.+)[ _.\-](?P<axis>[xyz])(?P<ending>{_SYSTEM})", re.IGNORECASE | re.DOTALL),
-    re.compile(rf"(?P<axis>[xyz])[ _.\-](?P<name>.+?)(?P<ending>{_SYSTEM})", re.IGNORECASE | re.DOTALL),
+    re.compile(rf"(?P<name>.+)[ _.\-]{_AXIS}(?P<ending>{_SYSTEM})", re.IGNORECASE | re.DOTALL),
+    re.compile(rf"{_AXIS}[ _.\-](?P<name>.+?)(?P<ending>{_SYSTEM})", re.IGNORECASE | re.DOTALL),
     re.compile(rf"(?P<axis>[xyz])(?P<name>\d+)(?P<ending>{_SYSTEM})", re.IGNORECASE),
     re.compile(rf"(?P<name>[^xyz]*\d+)(?P<axis>[xyz])(?P<ending>{_SYSTEM})", re.IGNORECASE),
 )
@@ -48,6 +51,11 @@ class Layout:
     per_line: bool = False
     unread: tuple[str, ...] = ()
 
+    @property
+    def places(self) -> frozenset[int]:
+        """Places of all columns of coordinates."""
+        return frozenset(place for points in (self.point, *(own for _, own in self.points)) for place in points.places)
+
 
 def table_layout(header: Sequence[str], path: Path) -> Layout:
     """Find the columns of a table.
@@ -61,7 +69,8 @@ def table_layout(header: Sequence[str], path: Path) -> Layout:
     if case is None:
         raise UserError(f"{path}: no column for the case among {shown}; name one of them {' or '.join(CASE_COLUMNS)}")
     channels = (f"image_{number}" for number in range(2, len(lower)))
-    image = ("image", *(name for name in channels if name in lower)) if "image" in lower else (case,)
+    first = next((name for name in IMAGE_COLUMNS if name in lower), None)
+    image = (first, *(name for name in channels if name in lower)) if first else (case,)
     landmark = next((name for name in LANDMARK_COLUMNS if name in lower), None)
     point = _long_point(lower)
     if landmark is not None and point is not None:
@@ -75,11 +84,11 @@ def table_layout(header: Sequence[str], path: Path) -> Layout:
     if landmark is None:
         raise UserError(
             f"{path}: no column for the landmark among {shown}; name one of them {' or '.join(LANDMARK_COLUMNS)}, or "
-            "give a line for each case with columns such as AC_x_ras_mm, AC_y_ras_mm, AC_z_ras_mm"
+            "give a line for each case with columns such as AC_x_ras_mm, AC_y_ras_mm, AC_z_ras_mm, or AC_x, AC_y"
         )
     raise UserError(
-        f"{path}: no columns x_ras_mm, y_ras_mm, z_ras_mm or x_lps_mm, y_lps_mm, z_lps_mm among {shown}; rename the "
-        "columns of the coordinates to say their system, in mm"
+        f"{path}: no columns of a point among {shown}; rename the coordinates: of pictures to x, y (pixels) or "
+        "x_mm, y_mm, of volumes to x_ras_mm, y_ras_mm, z_ras_mm, to x_lps_mm, ... or to x_voxel, ..."
     )
 
 
@@ -103,6 +112,10 @@ def _long_point(header: tuple[str, ...]) -> PointColumns | None:
                 return PointColumns(tuple(map(header.index, names)), _system(ending, dims))
     if {"i", "j", "k"} <= set(header):
         return PointColumns(tuple(header.index(axis) for axis in "ijk"), "voxel")
+    for column in ("col", "column"):
+        for ending in ("", "_px", "_pixel"):
+            if {column + ending, f"row{ending}"} <= set(header):
+                return PointColumns((header.index(column + ending), header.index(f"row{ending}")), "voxel")
     return None
 
 
@@ -124,7 +137,8 @@ def _wide_points(header: Sequence[str], path: Path) -> tuple[tuple[str, PointCol
             # ``x_ras_mm`` is a point without a name, and not one of the landmark ``ras``.
             if match and f"_{match['name']}{match['ending']}".lower() not in ENDINGS:
                 key = (match["name"], match["ending"].lower())
-                groups.setdefault(key, {}).setdefault(match["axis"].lower(), []).append(place)
+                axis = match["axis"].lower()
+                groups.setdefault(key, {}).setdefault(_AXIS_WORDS.get(axis, axis), []).append(place)
         groups = {key: axes for key, axes in groups.items() if {"x", "y"} <= axes.keys()}
         if groups:
             return _joined(groups, path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,7 +21,8 @@ from auto_config.errors import UserError
 System = Literal["ras", "lps", "voxel", "mm"]
 """What the numbers of a point are; ``mm`` are world mm of a picture."""
 
-CASE_COLUMNS = ("case", "image", "id", "subject", "file", "filename")
+IMAGE_COLUMNS = ("image", "image_path", "file_path", "img")
+CASE_COLUMNS = ("case", "image", "id", "subject", "file", "filename", *IMAGE_COLUMNS[1:])
 LANDMARK_COLUMNS = ("landmark", "label", "name", "point")
 
 # The ending of a column name to its system, the surest first; None leaves it open.
@@ -41,10 +42,20 @@ SYSTEM_WORDS: dict[str, System] = {"ras": "ras", "lps": "lps", "ijk": "voxel", "
 _SPLITS = {"training": "training", "train": "training", "test": "test", "testing": "test"}
 _LPS = np.array([-1.0, -1.0, 1.0])
 _LARGEST_FOLD = 10**6
+_DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?", re.ASCII)
 
 
-def read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Column names, and the lines with their numbers; cells without blanks at their ends, empty lines left out.
+Lines = list[tuple[int, list[str]]]
+"""Lines of a table: the number in the file, and the cells."""
+
+
+def read_table(path: Path) -> tuple[list[str], Lines]:
+    """The first two of `read_delimited`."""
+    return read_delimited(path)[:2]
+
+
+def read_delimited(path: Path) -> tuple[list[str], Lines, str]:
+    """Column names, the lines with their numbers, the delimiter; cells without blanks at their ends, no empty lines.
 
     The delimiter is the comma, semicolon or tab that the first line has most of; a first line ``sep=;``, which Excel
     writes and reads, says it.
@@ -58,7 +69,7 @@ def read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         raise UserError(str(error)) from error
     first = re.sub(r'"(?:[^"]|"")*"', "", text.lstrip("\r\n").split("\n", 1)[0])
     said = re.fullmatch(r"sep=([,;\t])", first.rstrip("\r"), flags=re.IGNORECASE)
-    delimiter = said[1] if said else max(",;\t", key=first.count)
+    delimiter = said[1] if said else _delimiter(first)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     rows: list[tuple[int, list[str]]] = []
     try:
@@ -70,7 +81,50 @@ def read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         raise UserError(f"{path}: line {reader.line_num}: is not a table ({error}); save it again as CSV") from error
     if not rows:
         raise UserError(f"{path}: the table is empty; give a header line and a line for each landmark")
-    return rows[0][1], rows[1:]
+    return rows[0][1], rows[1:], delimiter
+
+
+def _delimiter(line: str) -> str:
+    """What most likely separates the cells of a line; a comma in a number between semicolons or tabs does not."""
+    for sign in ";\t":
+        commas = [cell for cell in line.split(sign) if "," in cell]
+        if sign in line and commas and all(_DECIMAL_COMMA.fullmatch(cell.strip()) for cell in commas):
+            return sign
+    return max(",;\t", key=line.count)
+
+
+def with_decimal_points(lines: Lines, places: Collection[int], delimiter: str, path: Path) -> Lines:
+    """The lines with decimal points for the decimal commas of coordinates, which spreadsheets of many countries write.
+
+    Only where the comma does not separate cells; there a number with a comma stays what it is, an error.
+
+    Args:
+        lines: Lines of a table.
+        places: Columns of the coordinates.
+        delimiter: What separates the cells.
+        path: The table, named in errors.
+
+    Raises:
+        UserError: Some numbers have a comma and others a point, so that one of them may separate thousands.
+    """
+    cells = [(number, cells[place]) for number, cells in lines for place in places if place < len(cells)]
+    commas = [(number, cell) for number, cell in cells if "," in cell] if delimiter != "," else []
+    if not commas:
+        return lines
+    if points := [(number, cell) for number, cell in cells if "." in cell]:
+        raise UserError(
+            f"{path}: line {commas[0][0]} has {commas[0][1][:60]!r} with a comma, line {points[0][0]} "
+            f"{points[0][1][:60]!r} with a point; write all numbers with a decimal point, or all with a decimal comma"
+        )
+    return [
+        (number, [with_decimal_point(cell) if place in places else cell for place, cell in enumerate(cells)])
+        for number, cells in lines
+    ]
+
+
+def with_decimal_point(text: str) -> str:
+    """A number with a decimal comma as one with a decimal point; any other text as it is."""
+    return text.replace(",", ".") if _DECIMAL_COMMA.fullmatch(text) else text
 
 
 def row_of(header: Sequence[str], values: Sequence[str], where: str) -> dict[str, str]:
@@ -82,9 +136,14 @@ def row_of(header: Sequence[str], values: Sequence[str], where: str) -> dict[str
     if any(values[len(header) :]):
         raise UserError(
             f"{where}: has {len(values)} cells for {len(header)} columns; put quotes around names with commas, and "
-            "write numbers with a point"
+            "write numbers with a point, or put semicolons between the cells of numbers with a decimal comma"
         )
     return dict(zip(header, values, strict=False))
+
+
+def stated(cell: str) -> str:
+    """What a cell says: nothing where it is NaN, which pandas and R write for an empty one."""
+    return "" if cell.lower() == "nan" else cell
 
 
 def placement(row: Mapping[str, str], where: str) -> tuple[str, int | None, str | None]:
@@ -93,13 +152,13 @@ def placement(row: Mapping[str, str], where: str) -> tuple[str, int | None, str 
     Raises:
         UserError: A split or a fold that does not exist.
     """
-    split = row.get("split", "") or "training"
+    split = stated(row.get("split", "")) or "training"
     if split.lower() not in _SPLITS:
         raise UserError(f"{where}: split is {split!r}; allowed are training and test")
-    fold = row.get("fold", "")
+    fold = stated(row.get("fold", ""))
     if fold and not (fold.isascii() and fold.isdecimal() and len(fold) < len(str(_LARGEST_FOLD))):
         raise UserError(f"{where}: fold is {fold[:60]!r}; give a number from 0 on, or leave it empty")
-    return _SPLITS[split.lower()], int(fold) if fold else None, row.get("group", "") or None
+    return _SPLITS[split.lower()], int(fold) if fold else None, stated(row.get("group", "")) or None
 
 
 @dataclass(frozen=True)
@@ -128,9 +187,13 @@ def resolved_system(columns: PointColumns, wanted: Coordinates | None, path: Pat
     Raises:
         UserError: Nobody says it, or columns and `wanted` contradict each other.
     """
-    said: System | None = None if wanted is None else SYSTEM_WORDS[wanted]
+    said: System | None = None if wanted is None else "mm" if wanted == "mm" else SYSTEM_WORDS[wanted]
     if columns.spatial_dims == 2 and said in ("ras", "lps"):
-        raise UserError(f"{path}: points have two coordinates, which are not {said.upper()}; use --coordinates pixel")
+        raise UserError(
+            f"{path}: points have two coordinates, which are not {said.upper()}; use --coordinates pixel or mm"
+        )
+    if columns.spatial_dims == 3 and said == "mm":
+        raise UserError(f"{path}: points in mm of a volume are RAS or LPS; say --coordinates ras or lps")
     if columns.system is not None:
         if said is not None and said != columns.system:
             raise UserError(

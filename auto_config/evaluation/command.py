@@ -16,7 +16,7 @@ from auto_config.datasets import Case, Problem, read_dataset
 from auto_config.datasets.assembly import Missing
 from auto_config.datasets.checks import Outside, check_header, outside_absent
 from auto_config.datasets.images import read_header
-from auto_config.datasets.options import Coordinates
+from auto_config.datasets.options import Coordinates, NameField
 from auto_config.errors import UserError
 from auto_config.evaluation.baseline import verdict
 from auto_config.evaluation.comparison import Comparison, compare, renamed
@@ -54,6 +54,8 @@ def evaluate(
     missing: Missing = "unknown",
     outside: Outside = "error",
     coordinates: Coordinates | None = None,
+    missing_value: str | None = None,
+    names: NameField | None = None,
     pixel_spacing: Sequence[float] | None = None,
     compare_with: str | Path | None = None,
 ) -> int:
@@ -74,6 +76,8 @@ def evaluate(
         missing: what a name that a case lacks means, as for `create`.
         outside: ``"absent"`` takes true points outside their image as absent, as `create` does when told so.
         coordinates: what the numbers of a table are, as for `create`.
+        missing_value: coordinates that mark a missing point, as for `create`.
+        names: what points of Slicer's files are called by, as for `create`.
         pixel_spacing: pixel size of pictures in mm, as for `create`; errors are in pixels where it is not known.
         compare_with: predictions of another model of the same cases, with which these are compared.
 
@@ -90,7 +94,13 @@ def evaluate(
     if outside not in ("error", "absent"):
         raise UserError(f"--outside is {outside!r}; allowed are error and absent")
     dataset, problems = read_dataset(
-        source, format=format, missing=missing, coordinates=coordinates, pixel_spacing=pixel_spacing
+        source,
+        format=format,
+        missing=missing,
+        coordinates=coordinates,
+        missing_value=missing_value,
+        pixel_spacing=pixel_spacing,
+        names=names,
     )
     _tell_errors(problems)
     if outside == "absent":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 from collections import Counter
@@ -13,11 +14,19 @@ from typing import Any
 
 import numpy as np
 
+from auto_config.bundle_scripts.landmark_files import read_text
+from auto_config.bundle_scripts.landmarks import LandmarkFileError
 from auto_config.errors import UserError
 
 WORLD_COLUMNS = {3: ("x_ras_mm", "y_ras_mm", "z_ras_mm"), 2: ("x_mm", "y_mm")}
 PIXEL_COLUMNS = ("x_px", "y_px")
 """Columns of pictures whose pixel size nobody knows: the columns in mm are empty then."""
+
+
+EXCHANGED = (
+    "the first argument is what `auto_config predict` wrote, the second the true landmarks; if they are exchanged, "
+    "turn them around"
+)
 
 
 @dataclass(frozen=True)
@@ -86,15 +95,12 @@ def read_predictions(folder: Path) -> Predictions:
     """
     path = folder if folder.is_file() else folder / "predictions.csv"
     if not path.is_file():
-        raise UserError(f"{path}: is not there; give the folder that `auto_config predict` wrote")
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream)
-        columns = set(reader.fieldnames or ())
-        rows = list(reader)
+        raise UserError(f"{path}: is not there; {EXCHANGED}")
+    columns, rows = _rows(path)
     dims = 3 if "x_ras_mm" in columns else 2
     for column in ("case", "landmark", *WORLD_COLUMNS[dims]):
         if column not in columns:
-            raise UserError(f"{path}: has no column '{column}'; give a table that `auto_config predict` wrote")
+            raise UserError(f"{path}: has no column '{column}'; {EXCHANGED}")
     unit = "px" if dims == 2 and rows and not any(row[column] for row in rows for column in WORLD_COLUMNS[2]) else "mm"
     world = WORLD_COLUMNS[dims] if unit == "mm" else PIXEL_COLUMNS
     run = _read_run(path.parent / "run.json")
@@ -185,22 +191,36 @@ def read_uncertainty(
         return covariances, implausible
     place = {case: n for n, case in enumerate(cases)}, {name: k for k, name in enumerate(names)}
     seen: Counter[tuple[int, int]] = Counter()
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        for row in csv.DictReader(stream):
-            n, k = place[0].get(row.get("case", "")), place[1].get(row.get("landmark", ""))
-            if n is None or k is None:
-                continue
-            covariance = np.full((dims, dims), np.nan)
-            for i in range(dims):
-                for j in range(i, dims):
-                    axes = f"{'xyz'[i]}{'xyz'[j]}"
-                    value = optional_number(row.get(f"cov_{axes}_mm2") or row.get(f"cov_{axes}_px2"))
-                    covariance[i, j] = covariance[j, i] = value
-            covariances[n, k, seen[n, k]] = covariance
-            if not seen[n, k]:
-                implausible[n, k] = row.get("implausible") == "1"
-            seen[n, k] += 1
+    for row in _rows(path)[1]:
+        n, k = place[0].get(row.get("case", "")), place[1].get(row.get("landmark", ""))
+        if n is None or k is None:
+            continue
+        covariance = np.full((dims, dims), np.nan)
+        for i in range(dims):
+            for j in range(i, dims):
+                axes = f"{'xyz'[i]}{'xyz'[j]}"
+                value = optional_number(row.get(f"cov_{axes}_mm2") or row.get(f"cov_{axes}_px2"))
+                covariance[i, j] = covariance[j, i] = value
+        covariances[n, k, seen[n, k]] = covariance
+        if not seen[n, k]:
+            implausible[n, k] = row.get("implausible") == "1"
+        seen[n, k] += 1
     return covariances, implausible
+
+
+def _rows(path: Path) -> tuple[set[str], list[dict[str, str]]]:
+    """The columns of a table and its lines; cells that a short line lacks are empty.
+
+    Raises:
+        UserError: the file cannot be read, or is no UTF-8.
+    """
+    try:
+        reader = csv.DictReader(io.StringIO(read_text(path), newline=""), restval="")
+        return set(reader.fieldnames or ()), list(reader)
+    except LandmarkFileError as error:
+        raise UserError(str(error)) from error
+    except csv.Error as error:
+        raise UserError(f"{path}: is not a table ({error}); predict again") from error
 
 
 def optional_number(text: str | None) -> float:

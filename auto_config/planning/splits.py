@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from auto_config.bundle_scripts.landmarks import UNKNOWN
+from auto_config.bundle_scripts.landmark_files import read_text
+from auto_config.bundle_scripts.landmarks import UNKNOWN, LandmarkFileError
 from auto_config.datasets.model import Case
 from auto_config.errors import UserError
 from auto_config.planning.plan import Decision
@@ -85,12 +86,10 @@ def read_test_file(path: Path) -> list[str]:
         UserError: the file cannot be read, is empty, or holds something else or a name twice.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path}: cannot read the test cases ({error}); give a text file with one case name a line"
-        ) from error
-    names = _json_names(path, text) if text.lstrip().startswith(("[", "{")) else text.splitlines()
+        text = read_text(path)
+    except LandmarkFileError as error:
+        raise UserError(f"{error} (test cases are a text file with one case name a line)") from error
+    names = _json_names(path, text) if text.lstrip().startswith(("[", "{")) else text.split("\n")
     names = [name.strip() for name in names if name.strip()]
     if not names:
         raise UserError(f"{path}: holds no case name; write one a line")

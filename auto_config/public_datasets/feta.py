@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 
 from auto_config.bundle_scripts.grids import apply_affine
 from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.bundle_scripts.volumes import open_volume
 from auto_config.datasets.model import Problem
 from auto_config.errors import UserError
 from auto_config.public_datasets.benchmark import BenchmarkCase, BenchmarkReading, MissingFile, SourceImage, in_order
@@ -121,9 +121,9 @@ def read_label_map(path: Path) -> tuple[dict[str, Line], list[str]]:
         UserError: The file cannot be read.
     """
     try:
-        image = nib.load(path)
-        values = np.asanyarray(image.dataobj).squeeze()
-    except Exception as error:  # nibabel raises whatever it likes on a broken file
+        volume = open_volume(path)
+        values = volume.voxels().squeeze()
+    except Exception as error:  # the readers raise whatever they like on a broken file
         raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())[:200]}); download it again") from error
     if values.ndim != 3:
         raise UserError(f"{path}: is no label map of 3 axes but of {values.ndim}; download it again")
@@ -132,7 +132,7 @@ def read_label_map(path: Path) -> tuple[dict[str, Line], list[str]]:
     for value, measure in enumerate(MEASURES, start=1):
         voxels = np.argwhere(values == value)
         if len(voxels) == 2:
-            lines[measure.name] = apply_affine(image.affine, voxels.astype(np.float64))
+            lines[measure.name] = apply_affine(volume.header.affine, voxels.astype(np.float64))
         else:
             lines[measure.name] = "unknown" if len(voxels) else "absent"
         if len(voxels) not in (0, 2):

@@ -9,9 +9,7 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
-
+from auto_config.bundle_scripts.volumes import nifti_bytes
 from auto_config.datasets.entries import natural_key
 
 _ANNEX_POINTER = b"/annex/objects/"
@@ -66,8 +64,7 @@ def _is_cut(path: Path, head: bytes) -> bool:
     size: int | None = None
     # nibabel raises whatever it likes where the header is cut, or where the file is no NIfTI.
     with contextlib.suppress(Exception):
-        image = nib.load(path)
-        size = int(image.dataobj.offset) + int(np.prod(image.shape)) * image.get_data_dtype().itemsize
+        size = nifti_bytes(path)
     if not name.endswith(".gz"):
         return size is not None and path.stat().st_size < size
     # A gzip file ends with the size of its content, so a whole file is known at once.

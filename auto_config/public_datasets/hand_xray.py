@@ -105,7 +105,7 @@ def _rows(table: Path) -> dict[str, list[str]]:
         UserError: The table cannot be read, has a header, or a case twice.
     """
     try:
-        rows = [row for row in csv.reader(read_text(table).splitlines()) if row]
+        rows = [row for row in csv.reader(read_text(table).split("\n")) if row]
     except (LandmarkFileError, csv.Error) as error:
         raise UserError(f"{table}: cannot be read as a table ({error}); download it again") from error
     found: dict[str, list[str]] = {}

@@ -11,7 +11,8 @@ import nibabel as nib
 import numpy as np
 from PIL import Image as PillowImage
 
-from auto_config.bundle_scripts.pictures import OWN_SOFTWARE
+from auto_config.bundle_scripts.pictures import OWN_SOFTWARE, opened_picture
+from auto_config.bundle_scripts.volumes import open_volume
 from auto_config.datasets.entries import absolute
 from auto_config.errors import UserError
 from auto_config.public_datasets.benchmark import SourceImage
@@ -89,10 +90,10 @@ def _link(source: Path, target: Path) -> None:
 
 def volume_array(path: Path) -> np.ndarray:
     """Voxels of a volume in the order of the file's axes, in a number type that NIfTI has."""
-    is_nifti = path.name.lower().endswith(_NIFTI)
-    array = np.asanyarray(nib.load(path).dataobj) if is_nifti else _itk_array(path).T
-    if array.ndim != 3:
-        raise UserError(f"{path}: has {array.ndim} axes, a volume has 3; replace the file")
+    channels = open_volume(path).voxels()
+    array = channels[0]
+    if len(channels) > 1 or array.ndim != 3:
+        raise UserError(f"{path}: has {array.ndim + (len(channels) > 1)} axes, a volume has 3; replace the file")
     if array.dtype == bool:
         return array.astype(np.uint8)
     # 64-bit numbers are read by few programs; no scanner needs them.
@@ -121,11 +122,11 @@ def picture_array(path: Path) -> np.ndarray:
         UserError: It is no picture.
     """
     if path.name.lower().endswith(_ITK):
-        array = _itk_array(path)
+        array = open_volume(path).voxels()[0].T
         if array.ndim == 3 and array.shape[0] == 1:
             array = array[0]
     else:
-        with PillowImage.open(path) as picture:
+        with opened_picture(path) as picture:
             grey = (
                 picture if picture.mode in ("L", "F", "I") or picture.mode.startswith("I;16") else picture.convert("L")
             )
@@ -152,10 +153,3 @@ def write_picture(path: Path, array: np.ndarray, pixel_mm: float) -> None:
     size = {_TIFF_X: per_centimetre, _TIFF_Y: per_centimetre, _TIFF_UNIT: _TIFF_CENTIMETRES}
     tags = {**size, _TIFF_SOFTWARE: OWN_SOFTWARE}
     PillowImage.fromarray(array).save(path, format="TIFF", compression="tiff_adobe_deflate", tiffinfo=tags)
-
-
-def _itk_array(path: Path) -> np.ndarray:
-    """Voxels as ITK gives them: the last axis of the file first."""
-    import itk
-
-    return np.array(itk.array_view_from_image(itk.imread(str(path))))

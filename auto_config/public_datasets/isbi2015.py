@@ -117,7 +117,7 @@ def read_pixels(path: Path) -> np.ndarray:
         UserError: The first 19 lines are not two numbers each.
     """
     try:
-        lines = [line.strip() for line in read_text(path).splitlines() if line.strip()][: len(NAMES)]
+        lines = [line.strip() for line in read_text(path).split("\n") if line.strip()][: len(NAMES)]
     except LandmarkFileError as error:
         raise UserError(str(error)) from error
     try:

@@ -30,7 +30,7 @@ def read_transform(path: Path) -> np.ndarray:
         UserError: The file cannot be read, or holds no single affine transform.
     """
     try:
-        lines = read_text(path).splitlines()
+        lines = read_text(path).split("\n")
     except LandmarkFileError as error:
         raise UserError(str(error)) from error
     fields = [(key.strip(), value.strip()) for key, _, value in (line.partition(":") for line in lines) if value]

@@ -2,6 +2,7 @@
 
 import http.server
 import threading
+import urllib.parse
 
 import pytest
 
@@ -19,8 +20,10 @@ class FakePacs(http.server.BaseHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", "/system")
         else:
-            self.send_response(200)
-            self.send_header("Content-Type", "application/dicom+json")
+            # What it answers with, and with which status, may be asked for: ?type=text/html&status=500
+            wanted = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
+            self.send_response(int(wanted.get("status", ["200"])[0]))
+            self.send_header("Content-Type", wanted.get("type", ["application/dicom+json"])[0])
             self.send_header("Set-Cookie", "pacs=1")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

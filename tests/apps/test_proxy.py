@@ -148,3 +148,71 @@ def test_without_a_pacs_there_is_no_proxy(tmp_path):
 def test_other_methods_are_refused(pacs):  # noqa: F811
     for method in ("PUT", "DELETE", "PATCH"):
         assert client(pacs[0]).request(method, "/proxy/dicom/wado/studies/1.2").status_code == 405
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "application/dicom",
+        "application/dicom+json; charset=utf-8",
+        'multipart/related; type="application/octet-stream"; boundary=x',
+        "image/jpeg",
+        "application/octet-stream",
+    ],
+)
+def test_types_of_dicomweb_are_passed_on(pacs, kind):  # noqa: F811
+    answer = client(pacs[0]).get("/proxy/dicom/wado/studies/1.2", params={"type": kind})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, kind)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "text/html",
+        "TEXT/HTML; charset=utf-8",
+        "",
+        "image/svg+xml",
+        "application/xhtml+xml",
+        "text/xml",
+        "application/pdf",
+        "text/javascript",
+        "image/jpeg, text/html",
+        "multipart/mixed",
+    ],
+)
+def test_a_page_of_the_pacs_is_not_passed_on(pacs, kind):  # noqa: F811
+    asked = client(pacs[0])
+    answer = asked.get("/proxy/dicom/wado/studies/1.2", params={"type": kind or " "})
+    assert (answer.status_code, list(answer.json())) == (502, ["error"])
+    for status, shown in ((404, 404), (409, 409), (500, 502), (401, 502), (403, 502)):
+        answer = asked.get("/proxy/dicom/wado/studies/1.2", params={"type": kind or " ", "status": status})
+        assert (answer.status_code, list(answer.json())) == (shown, ["error"])
+
+
+def test_a_failure_in_words_of_dicomweb_is_passed_on(pacs):  # noqa: F811
+    answer = client(pacs[0]).get("/proxy/dicom/qido/studies?status=409")
+    assert (answer.status_code, answer.json()) == (409, [{"a": 1}])
+
+
+def test_a_pacs_that_does_not_answer_holds_up_nobody_else(tmp_path):
+    """Its requests have threads of their own, as `/info/` has."""
+    import socket
+    import threading
+    import time
+
+    from tiny_app import tiny_servers
+
+    with socket.create_server(("127.0.0.1", 0)) as silent, tiny_servers(tmp_path) as servers:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/root"
+        with servers.client(servers.server()) as waiting:
+            pass
+        asked = client(address)
+        threads = [
+            threading.Thread(target=asked.get, args=["/proxy/dicom/qido/studies"], daemon=True) for _ in range(60)
+        ]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.5)
+        begin = time.monotonic()
+        assert waiting.get("/info/").status_code == 200
+        assert time.monotonic() - begin < 20

@@ -11,7 +11,7 @@ import pytest
 import torch
 from landmark_app.lib.errors import ClientError
 from landmark_app.lib.images import check_self_contained
-from landmark_app.lib.limits import InferenceQueue
+from landmark_app.lib.limits import WorkQueue
 from landmark_app.lib.options import ServerOptions, read_options
 from tiny_app import tiny_servers, write_image
 
@@ -256,14 +256,21 @@ def test_options_are_read():
         "admin_endpoints": "logs,model",
         "max_upload_mb": "3",
         "max_params_mb": "2",
+        "max_voxels": "1000",
         "inference_workers": "2",
         "inference_queue": "5",
+        "check_workers": "3",
+        "max_sessions": "7",
+        "max_sessions_each": "6",
+        "max_sessions_mb": "4",
     }
     read = read_options(conf)
     assert (read.tokens.name, read.insecure, read.cors_origins) == ("t", True, ("https://a.org", "http://b:3000"))
     assert read.admin == {"logs", "model"}
     assert (read.max_upload_bytes, read.max_params_bytes) == (3 * 2**20, 2 * 2**20)
-    assert (read.inference_workers, read.inference_queue) == (2, 5)
+    assert read.max_voxels == 1000
+    assert (read.inference_workers, read.inference_queue, read.check_workers) == (2, 5, 3)
+    assert (read.sessions, read.sessions_each, read.max_sessions_bytes) == (7, 6, 4 * 2**20)
 
 
 @pytest.mark.parametrize(
@@ -275,6 +282,7 @@ def test_options_are_read():
         ("insecure", "yes"),
         ("max_upload_mb", "0"),
         ("max_upload_mb", "-1"),
+        ("max_voxels", "0"),
         ("inference_workers", "1.5"),
     ],
 )
@@ -287,7 +295,7 @@ def test_no_more_than_allowed_run_and_wait():
     async def crowd():
         import threading
 
-        queue = InferenceQueue(workers=2, waiting=1)
+        queue = WorkQueue("inferences", workers=2, waiting=1)
         go, running, most, lock = threading.Event(), [0], [0], threading.Lock()
 
         def work():
@@ -310,6 +318,32 @@ def test_no_more_than_allowed_run_and_wait():
     assert [result for result in results if result == "done"] == ["done"] * 3
     assert [getattr(result, "status", None) for result in results].count(429) == 2
     assert (most, after) == (2, "again")
+
+
+def test_one_account_does_not_have_all_places():
+    """The others are served in the order in which they came."""
+    from types import SimpleNamespace
+
+    def request(name, gone=False):
+        async def is_disconnected():
+            return gone
+
+        account = SimpleNamespace(name=name)
+        return SimpleNamespace(state=SimpleNamespace(account=account), is_disconnected=is_disconnected)
+
+    async def crowd():
+        queue, order = WorkQueue("checks", workers=1, waiting=5, each=3), []
+        wanted = ["anna", "anna", "anna", "anna", "tim", "gone", "ada"]
+        asked = [
+            asyncio.create_task(queue.run(lambda name=name: order.append(name) or name, request(name, name == "gone")))
+            for name in wanted
+        ]
+        return await asyncio.gather(*asked, return_exceptions=True), order, queue
+
+    results, order, queue = asyncio.run(crowd())
+    assert [getattr(one, "status", one) for one in results] == ["anna"] * 3 + [429, "tim", 499, "ada"]
+    assert order == ["anna", "anna", "anna", "tim", "ada"]
+    assert (queue.running, len(queue.line), dict(queue.accounts)) == (0, 0, {})
 
 
 def test_sixteen_clients_at_once(servers):

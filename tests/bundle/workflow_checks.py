@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import torch
-from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow, create_workflow
 
 
 def free_port():
@@ -36,6 +36,18 @@ def properties(checks):
         wrong.append(workflow.check_properties())
         workflow.finalize()
     return wrong
+
+
+def opened_without_images(bundles):
+    """What a client finds in each bundle that it opens from anywhere, without a folder of images."""
+    found = []
+    for root in bundles:
+        workflow = create_workflow(
+            config_file=f"{root}/configs/inference.json", bundle_root=root, workflow_type="infer", logging_file=False
+        )
+        network = type(workflow.network_def).__name__
+        found.append([network, workflow.check_properties(), len(workflow.dataset)])
+    return found
 
 
 def effects(checks):
@@ -74,7 +86,12 @@ def main():
     """Answer the request."""
     path = Path(sys.argv[1])
     request = json.loads(path.read_text(encoding="utf-8"))
-    answer = {"properties": properties, "effects": effects, "on_meta": on_meta}[request["what"]](request["bundles"])
+    answer = {
+        "properties": properties,
+        "effects": effects,
+        "on_meta": on_meta,
+        "opened_without_images": opened_without_images,
+    }[request["what"]](request["bundles"])
     path.with_suffix(".answer").write_text(json.dumps(answer), encoding="utf-8")
 
 

@@ -165,6 +165,37 @@ def test_fcsv_of_slicer_5_has_the_status_behind_its_columns(tmp_path):
     assert read_fcsv(fcsv(tmp_path, *lines)).status.tolist() == [UNKNOWN, UNKNOWN, PRESENT, ABSENT]
 
 
+SLICER_3 = '#Fiducial List file x\n#numPoints = 2\n#label,x,y,z,sel,vis\nAC,1,2,3,1,1\n"PC, old",-4,5,6,0,1\n\n'
+PLASTIMATCH = (
+    "# Fiducial List file /tmp/x.fcsv\n# version = 2\n# name = plastimatch-fiducials\n# numPoints = 2\n"
+    '# color = 0.4,1,1\n# columns = label,x,y,z,sel,vis\nAC,1,2,3,1,1\n"PC, old",-4,5,6,0,1\n'
+)
+
+
+@pytest.mark.parametrize("text", [SLICER_3, PLASTIMATCH, SLICER_3.replace("#label", "label")])
+def test_fcsv_of_slicer_3_names_its_columns_and_is_asked_for_its_system(tmp_path, text):
+    path = saved(tmp_path, text, "case.fcsv")
+    with pytest.raises(
+        LandmarkFileError, match=r"--coordinates ras, lps or voxel .*Slicer 3, BRAINSTools and plastimatch"
+    ):
+        read_fcsv(path)
+    assert read_fcsv(path, system="RAS").to_inline() == {"AC": [1, 2, 3], "PC, old": [-4, 5, 6]}
+    assert read_fcsv(path, system="LPS").to_inline() == {"AC": [-1, -2, 3], "PC, old": [4, -5, 6]}
+    affine = np.diag([2.0, 2, 2, 1])
+    assert read_fcsv(path, system="IJK", image_affine=affine).to_inline()["AC"] == [2, 4, 6]
+    # The other remedy that the message names.
+    path.write_text("# CoordinateSystem = LPS\n" + text, encoding="utf-8")
+    assert read_fcsv(path).to_inline()["AC"] == [-1, -2, 3]
+    with pytest.raises(LandmarkFileError, match="says LPS, --coordinates says RAS; leave the option out"):
+        read_fcsv(path, system="RAS")
+
+
+def test_cells_behind_other_columns_than_slicers_are_no_status(tmp_path):
+    path = fcsv(tmp_path, "tip,1,2,3,1,1", columns="# columns = label,x,y,z\n")
+    with pytest.raises(LandmarkFileError, match="'tip' has 6 cells for 4 columns"):
+        read_fcsv(path)
+
+
 def test_fcsv_in_voxels_needs_the_image(tmp_path):
     path = fcsv(tmp_path, "id,1,2,3,0,0,0,1,1,1,0,tip,,", system="IJK")
     with pytest.raises(LandmarkFileError, match=r"IJK .* needs the image"):

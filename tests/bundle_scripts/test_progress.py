@@ -41,6 +41,8 @@ def test_a_line_per_epoch_where_nobody_looks_at_a_terminal(tmp_path):
     assert len(lines) == 5
     assert re.fullmatch(r"epoch 1/4  25 %  loss \d+\.\d{4}  lr \d\.\d\de-\d\d  \d+ s left", lines[0])
     assert re.search(r"^epoch 2/4  50 %  .*  error \d\.\d{3} mm  best \d\.\d{3} mm", lines[1])
+    # Validated every second epoch: the error of another epoch is not shown again.
+    assert ["  error " in line for line in lines] == [False, True, False, True, True]
     assert lines[4].startswith("Training has ended:  epoch 4/4  100 %")
     assert f"best {training.checkpoints.best:.3f} mm" in lines[4]
 

@@ -174,3 +174,32 @@ def test_the_shape_travels_in_the_weights():
     for ours, theirs in zip(other.judge(new, 1.0), network.shape.judge(new, 1.0), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert other.judge(new, 1.0)[2][1]
+
+
+def test_buffers_are_finite_and_what_is_not_known_is_counted():
+    model = ShapeModel(12, 3)
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in model.state_dict().values())
+    shapes, _ = cohort()
+    shapes[:, 3] = np.nan
+    shapes[1:, 4] = np.nan
+    model.fit(shapes)
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in model.state_dict().values())
+    assert model.cases.tolist() == [12, 12, 12, 0, 1, *[12] * 7]
+    assert np.isnan(model.known_mean()).all(axis=1).tolist() == [False] * 3 + [True] + [False] * 8
+    assert np.isnan(model.known_spread()).tolist() == [False] * 3 + [True, True] + [False] * 7
+
+
+def test_older_weights_load_with_nan_and_without_the_count():
+    shapes, new = cohort()
+    model = fitted_model(shapes)
+    old = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    old["mean"][2], old["spread"][2], old["cases"][2] = float("nan"), float("nan"), 0
+    loaded = ShapeModel(12, 3)
+    loaded.load_state_dict(old)
+    assert bool(torch.isfinite(loaded.mean).all())
+    assert np.isnan(loaded.known_spread()).tolist() == [number == 2 for number in range(12)]
+    assert np.isfinite(loaded.judge(new, 1.0)[1]).sum() == 11
+    del old["cases"]
+    loaded.load_state_dict(old)
+    assert loaded.cases.tolist() == [0] * 12
+    assert not loaded.judge(new, 1.0)[2].any()

@@ -195,7 +195,9 @@ def test_other_landmarks_axes_units_and_names_are_refused(bundle, data, capsys, 
         CaseSource(data, outside="gone")
 
 
-@pytest.mark.parametrize("option", [("--split", "test"), ("--missing", "absent"), ("--outside", "absent")])
+@pytest.mark.parametrize(
+    "option", [("--split", "test"), ("--missing", "absent"), ("--outside", "absent"), ("--missing_value", "0")]
+)
 def test_options_of_reading_need_data(bundle, capsys, option):
     assert cli.main(["calibrate", str(bundle), *option]) == 2
     assert f"error: {option[0]}: says how other cases are read; give these with --data" in capsys.readouterr().err
@@ -215,6 +217,13 @@ def test_a_name_that_is_missing_is_what_the_option_says(bundle, data):
     write_markups(data / "landmarks" / "carl.mrk.json", LandmarkSet(("tip",), np.full((1, 3), 5.0), np.ones(1)))
     assert taken(bundle, data)[0][0]["label"]["base"] == "unknown"
     assert taken(bundle, data, missing="absent")[0][0]["label"]["base"] == "absent"
+
+
+def test_a_point_that_marks_a_missing_one_is_what_the_options_say(bundle, data):
+    marked = LandmarkSet(tuple(NAMES), np.array([[5.0, 5, 5], [0, 0, 0]]), np.ones(2, dtype=np.int8))
+    write_markups(data / "landmarks" / "carl.mrk.json", marked)
+    assert taken(bundle, data, missing_value="0")[0][0]["label"]["base"] == "unknown"
+    assert taken(bundle, data, missing_value="0", missing="absent")[0][0]["label"]["base"] == "absent"
 
 
 BUDS = ["bud", "end"]

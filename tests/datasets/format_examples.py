@@ -200,6 +200,73 @@ def _payer(root: Path) -> list[Path]:
     return [_text(root / "all.csv", "".join(f"{case},{numbers}\n" for case in CASES))]
 
 
+def _pts(root: Path) -> list[Path]:
+    pictures(root / "images")
+    lines = "".join(f"{x + 1} {y + 1}\n" for x, y in PIXELS.values())
+    return [_text(root / "landmarks" / f"{case}.pts", f"version: 1\nn_points: 2\n{{\n{lines}}}\n") for case in CASES]
+
+
+def _tps(root: Path) -> list[Path]:
+    pictures(root)
+    points = "".join(f"{x} {10 - y}\n" for x, y in PIXELS.values())
+    specimens = [f"LM=3\n{points}NA NA\nIMAGE={case}.png\nID={number}\n" for number, case in enumerate(CASES)]
+    return [_text(root / "all.tps", "".join(specimens))]
+
+
+def _verse(root: Path) -> list[Path]:
+    volumes(root / "rawdata")
+    centroids = [{"direction": ["R", "A", "S"]}, {"label": 20, "X": 5.0, "Y": 6.5, "Z": 8.0}]
+    centroids.append({"label": 19, "X": 1.0, "Y": 2.0, "Z": 3.0})
+    return [_text(root / "derivatives" / f"{case}_seg-subreg_ctd.json", centroids) for case in CASES]
+
+
+def _grand_challenge(root: Path) -> list[Path]:
+    volumes(root / "images")
+    points = [{"name": name, "point": [-x, -y, z], "probability": 1.0} for name, (x, y, z) in POINTS.items()]
+    document = {"name": "n", "type": "Multiple points", "points": points, "version": {"major": 1, "minor": 0}}
+    return [_text(root / "landmarks" / f"{case}.json", document) for case in CASES]
+
+
+def _label_studio(root: Path) -> list[Path]:
+    pictures(root / "images")
+    results = [
+        {
+            "type": "keypointlabels",
+            "original_width": 12,
+            "original_height": 10,
+            "image_rotation": 0,
+            "value": {"x": (x + 0.5) / 12 * 100, "y": (y + 0.5) * 10, "width": 0.5, "keypointlabels": [name]},
+        }
+        for name, (x, y) in PIXELS.items()
+    ]
+    tasks = [
+        {
+            "id": number,
+            "annotations": [{"id": number, "was_cancelled": False, "result": results}],
+            "file_upload": f"ab12cd34-{case}.png",
+            "data": {"image": f"/data/upload/1/ab12cd34-{case}.png"},
+        }
+        for number, case in enumerate(CASES)
+    ]
+    return [_text(root / "project.json", tasks)]
+
+
+def _cvat(root: Path) -> list[Path]:
+    pictures(root / "images")
+    (a, b), (c, d) = PIXELS.values()
+    shapes = (
+        f'<points label="AC" occluded="0" points="{a},{b}"></points><skeleton label="head">'
+        f'<points label="PC, left" outside="0" points="{c},{d}"/>'
+        '<points label="eye" outside="1" points="0,0"/></skeleton>'
+    )
+    images = "".join(
+        f'<image id="{number}" name="{case}.png" width="12" height="10">{shapes}</image>'
+        for number, case in enumerate(CASES)
+    )
+    head = '<?xml version="1.0" encoding="utf-8"?>\n<annotations><version>1.1</version><meta/>'
+    return [_text(root / "annotations.xml", f"{head}{images}</annotations>\n")]
+
+
 def _declared(root: Path) -> list[Path]:
     _inline(root)
     rows = [{"name": "AC", "pair": "PC, left"}, {"name": "PC, left"}, {"name": "gone"}]
@@ -225,6 +292,12 @@ EXAMPLES: dict[str, tuple[str | None, Callable[[Path], list[Path]]]] = {
     "bids_afids": ("bids_afids", _bids),
     "isbi_txt": ("isbi_txt", _isbi),
     "payer_csv": ("payer_csv", _payer),
+    "pts": ("pts", _pts),
+    "tps": ("tps", _tps),
+    "verse": ("verse", _verse),
+    "grand_challenge": ("grand_challenge", _grand_challenge),
+    "label_studio": ("label_studio", _label_studio),
+    "cvat": ("cvat", _cvat),
     "landmarks_json_and_cases_csv": ("json", _declared),
 }
 """Name of a parser to the format that is forced, and to what writes a data set and says which files to spoil."""

@@ -26,6 +26,15 @@ def _nifti(ending: str, kind: type[nib.Nifti1Image]) -> Callable[[Path], list[Pa
         image.set_qform(image.affine, 1)
         path = root / f"image{ending}"
         nib.save(image, path)
+        return sorted(root.iterdir())
+
+    return write
+
+
+def _mgh(ending: str) -> Callable[[Path], list[Path]]:
+    def write(root: Path) -> list[Path]:
+        path = root / f"image{ending}"
+        nib.save(nib.MGHImage(_volume(), np.diag([-1.0, -2.0, 1.5, 1.0])), path)
         return [path]
 
     return write
@@ -73,6 +82,9 @@ IMAGES: dict[str, Callable[[Path], list[Path]]] = {
     "nifti": _nifti(".nii", nib.Nifti1Image),
     "nifti_gz": _nifti(".nii.gz", nib.Nifti1Image),
     "nifti2": _nifti(".nii", nib.Nifti2Image),
+    "nifti_pair": _nifti(".hdr", nib.Nifti1Pair),
+    "mgz": _mgh(".mgz"),
+    "mgh": _mgh(".mgh"),
     "nrrd": _itk(".nrrd"),
     "nhdr": _itk(".nhdr"),
     "mha": _itk(".mha"),
@@ -94,7 +106,7 @@ def the_image(root: Path) -> Path:
         return series
     files = sorted(root.iterdir())
     # Of a header and its voxels, the header.
-    return next((path for path in files if path.suffix in (".nhdr", ".mhd")), files[0])
+    return next((path for path in files if path.suffix in (".nhdr", ".mhd", ".hdr")), files[0])
 
 
 def in_a_child(function: Callable[[], object]) -> int:

@@ -130,38 +130,6 @@ def test_outside_absent_warns_and_makes_the_change():
     assert outside_absent(a_case(points), HEADER).landmarks.status.tolist()[2] == ABSENT
 
 
-@pytest.mark.parametrize(
-    ("change", "hint"),
-    [
-        (lambda point: point * [-1, -1, 1], "if read as LPS"),
-        (lambda point: point * [-1, 1, 1], "if x had the other sign"),
-        (lambda point: point * [1, -1, 1], "if y had the other sign"),
-        (lambda point: point * 1000, "read as micrometres:"),
-        (lambda point: point * [-1000, -1000, 1000], "micrometres in LPS"),
-        (lambda point: point / 1000, "in metres"),
-        (lambda point: (np.linalg.inv(AFFINE) @ [*point, 1])[:3], "voxel indices"),
-    ],
-)
-def test_the_hint_says_how_points_would_lie_inside(change, hint):
-    points = {name: change(np.array(point)).tolist() for name, point in INSIDE.items()}
-    the_one(found(points), "error", hint, "2 more of the 3")
-
-
-def test_no_hint_at_a_unit_that_would_only_shrink_the_points_into_one_place():
-    header = replace(HEADER, affine=np.diag([1.0, 1, 1, 1]))
-    problem = the_one(found({"AC": [3.0, 4, 50], "PC": [-20.0, 4, 5]}, header=header), "error", "1 more of the 2")
-    assert "would lie inside" not in problem.message
-
-
-def test_a_hint_at_the_other_form():
-    moved = AFFINE.copy()
-    moved[:3, 3] += 100
-    header = replace(HEADER, affine=moved, second_affine=AFFINE)
-    problems = found(header=header)
-    assert [problem.severity for problem in problems] == ["warning", "error"]
-    assert "qform" in problems[1].message
-
-
 def test_a_singular_affine_is_reported_once_and_not_used():
     the_one(found(header=replace(HEADER, affine=np.diag([1.0, 0, 1, 1]))), "error", "singular")
 

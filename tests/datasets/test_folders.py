@@ -6,6 +6,7 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from auto_config.bundle_scripts.landmark_files import write_fcsv
 from auto_config.bundle_scripts.landmarks import ABSENT, UNKNOWN, LandmarkSet
@@ -82,6 +83,41 @@ def test_fcsv_in_voxels_is_converted_with_its_image(folder):
     path.write_bytes(b"no image")
     dataset, problems = read_dataset(folder.root)
     the_one(problems, "error", "a.nii.gz: image cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("coordinates", "expected"),
+    [("ras", [1, 2, 3]), ("lps", [-1, -2, 3]), ("voxel", [12, 22, 33]), ("pixel", [12, 22, 33])],
+)
+@pytest.mark.parametrize("layout", ["folder", "datalist", "bids"])
+def test_coordinates_say_what_an_old_fcsv_is_in(coordinates, expected, layout, folder):
+    image = folder.image("a", affine=nib.affines.from_matvec(np.diag([2.0, 1, 1]), [10, 20, 30]))
+    label = folder.root / "landmarks" / "a.fcsv"
+    if layout == "datalist":
+        document = {"training": [{"image": "images/a.nii.gz", "label": "landmarks/a.fcsv"}]}
+        (folder.root / "list.json").write_text(json.dumps(document))
+    if layout == "bids":
+        place = folder.root / "sub-1" / "anat" / "sub-1_T1w.nii.gz"
+        place.parent.mkdir(parents=True)
+        image.rename(place)
+        label = folder.root / "derivatives" / "afids_groundtruth" / "sub-1" / "anat" / "sub-1_afids.fcsv"
+        label.parent.mkdir(parents=True)
+    label.write_text("#Fiducial List file x\n#label,x,y,z,sel,vis\ntip,1,2,3,1,1\n")
+    source = folder.root / "list.json" if layout == "datalist" else folder.root
+    dataset, problems = read_dataset(source)
+    assert dataset.cases == ()
+    the_one(problems, "error", ".fcsv: has no line '# CoordinateSystem", "--coordinates ras, lps or voxel")
+    dataset, problems = read_dataset(source, coordinates=coordinates)
+    assert [problem.message for problem in problems if problem.severity == "error"] == []
+    assert dataset.cases[0].landmarks.to_inline() == {"tip": expected}
+
+
+def test_an_fcsv_of_a_picture_may_be_in_its_pixels(folder):
+    Image.new("L", (12, 10)).save(folder.root / "images" / "a.png")
+    (folder.root / "landmarks" / "a.fcsv").write_text("# CoordinateSystem = IJK\n# columns = label,x,y,z\ntip,3,4,0\n")
+    dataset, problems = read_dataset(folder.root, pixel_spacing=[0.5, 0.25])
+    assert problems == []
+    assert dataset.cases[0].landmarks.to_inline() == {"tip": [1.5, 1]}
 
 
 def test_an_image_without_landmark_file_is_left_out_with_a_warning(three_cases):
@@ -182,8 +218,8 @@ def test_a_slip_of_the_pen_is_named(three_cases):
 
 
 def test_names_that_differ_in_case_only_are_two_landmarks_where_one_case_has_both(folder):
-    points = {"a": [1, 2, 3], "A": [2, 2, 3], "头": [0, 0, 0], "Ä%": [1, 1, 1]}
-    points |= {f"n{number}": [0, 0, number / 100] for number in range(196)}
+    points = {"a": [1, 2, 3], "A": [2, 2, 3], "头": [0, 3, 0], "Ä%": [1, 1, 1]}
+    points |= {f"n{number}": [0, 2, number / 100] for number in range(196)}
     for case in ("x", "y"):
         folder.case(case, points)
     dataset, problems = read_dataset(folder.root)
@@ -277,7 +313,7 @@ def lists(three_cases):
     for path in sorted(labels.iterdir()):
         path.unlink()
     documents = {
-        "c1": {"AC": [1, 2, 3], "suture": [[0, 0, 0], [1, 1, 1]], "screw": [[2, 2, 2]]},
+        "c1": {"AC": [1, 2, 3], "suture": [[0, 0, 1], [1, 1, 1]], "screw": [[2, 2, 2]]},
         "c2": {"AC": [1, 2, 3], "suture": "absent", "screw": []},
         "c10": {"AC": [1, 2, 3], "suture": [[4, 4, 4]]},
     }

@@ -145,7 +145,10 @@ def test_a_broken_qform_does_no_harm_beside_an_sform(tmp_path):
     np.testing.assert_array_equal(read_image(path).array, expected.numpy())
 
 
-def test_a_singular_sform_is_read_so_that_it_can_be_named(tmp_path):
+@pytest.mark.parametrize(("numbers", "reason"), [((0, 0, 0, 0), "singular"), ((np.nan,) * 4, "not finite")])
+def test_an_sform_that_gives_no_place_is_refused(tmp_path, numbers, reason):
     srow_x = 280
-    path = patched(tmp_path / "a.nii", srow_x, 0, 0, 0, 0)
-    assert np.linalg.det(read_image(path).affine) == 0
+    path = patched(tmp_path / "a.nii", srow_x, *numbers)
+    for read in (read_header, read_image):
+        with pytest.raises(UserError, match=f"affine .*{reason}.*repair the header"):
+            read(path)

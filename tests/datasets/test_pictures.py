@@ -9,7 +9,7 @@ from PIL import Image as PillowImage
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from auto_config.bundle_scripts.image_reader import FileReader, LoadFilesd
-from auto_config.bundle_scripts.image_reading import IMAGE_SUFFIXES
+from auto_config.bundle_scripts.image_reading import IMAGE_SUFFIXES, reason_of
 from auto_config.datasets.images import image_suffix, read_header, read_image
 from auto_config.errors import UserError
 
@@ -131,7 +131,7 @@ def test_pages_and_damage_are_told_in_one_line(tmp_path):
     save(tmp_path / "cut.png", np.tile(EIGHT, (40, 40)))
     cut = tmp_path / "cut.png"
     cut.write_bytes(cut.read_bytes()[:200])
-    for name, message in (("pages.tif", "has 2 pages"), ("cut.png", "cannot be read")):
+    for name, message in (("pages.tif", "has several pages"), ("cut.png", "cannot be read")):
         with pytest.raises(UserError, match=message) as caught:
             read_image(tmp_path / name)
         assert "\n" not in str(caught.value)
@@ -167,10 +167,6 @@ def test_a_turned_tiff_is_refused_and_other_pictures_are_read_as_stored(tmp_path
     assert "is read as its pixels are stored" in read_header(stored).notes[0]
 
 
-def test_where_in_its_own_sources_itk_failed_is_not_told(tmp_path):
-    (tmp_path / "a.nrrd").write_text("NRRD0004\ntype: short\n", encoding="utf-8")
-    with pytest.raises(
-        UserError, match=r"a\.nrrd: image cannot be read \(ReadImageInformation: Error reading"
-    ) as error:
-        read_image(tmp_path / "a.nrrd")
-    assert "cxx" not in str(error.value) and "\n" not in str(error.value)
+def test_where_in_its_own_sources_itk_failed_is_not_told():
+    said = "/src/Modules/IO/itkGDCMImageIO.cxx:633:\nITK ERROR: GDCMImageIO(0x55e950ade0c0): no pixels"
+    assert reason_of(RuntimeError(said.replace("ITK ERROR", "itk::ERROR"))) == "no pixels"

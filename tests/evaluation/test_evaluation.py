@@ -20,7 +20,7 @@ from auto_config.evaluation.command import key_lines
 NAMES = ("a", "b", "c")
 NAN = float("nan")
 SHAPE = (11, 21, 31)  # 1 mm voxels, so the middle is at (5, 10, 15)
-TRUTH = {"one": [[1, 2, 3], [4, 4, 4], [9, 9, 9]], "two": [[2, 2, 2], [NAN] * 3, [NAN] * 3], "three": [[0, 0, 0]] * 3}
+TRUTH = {"one": [[1, 2, 3], [4, 4, 4], [9, 9, 9]], "two": [[2, 2, 2], [NAN] * 3, [NAN] * 3], "three": [[3, 3, 3]] * 3}
 STATUS = {"one": [PRESENT] * 3, "two": [PRESENT, ABSENT, UNKNOWN], "three": [PRESENT] * 3}
 # errors in mm: one: 0, 2, 5; two: 3, -, -; together 0, 2, 3, 5
 PREDICTED = {"one": [[1, 2, 3], [4, 6, 4], [9, 12, 13]], "two": [[2, 2, 5], [0, 0, 0], [0, 0, 0]]}
@@ -161,11 +161,16 @@ def test_missing_and_outside_mean_what_they_mean_for_create(predictions, truth):
     points = {"a": TRUTH["one"][0], "b": [99.0, 4, 4]}
     write_markups(truth / "landmarks/one.mrk.json", LandmarkSet.from_inline(points))
     counts = {}
-    for options in ({}, {"missing": "absent"}, {"outside": "absent"}):
+    for options in ({}, {"missing": "absent"}, {"outside": "absent"}, {"missing_value": "-99,-4,4"}):
         evaluate(predictions, truth, cases=["one"], **options)
         presence = json.loads((predictions / "metrics.json").read_text())["presence"]
         counts[tuple(options)] = [presence[status] for status in ("present", "absent", "unknown")]
-    assert counts == {(): [2, 0, 1], ("missing",): [2, 1, 0], ("outside",): [1, 1, 1]}
+    assert counts == {
+        (): [2, 0, 1],
+        ("missing",): [2, 1, 0],
+        ("outside",): [1, 1, 1],
+        ("missing_value",): [1, 0, 2],
+    }
     with pytest.raises(UserError, match="--outside is 'gone'"):
         evaluate(predictions, truth, outside="gone")
 
@@ -245,7 +250,7 @@ def test_without_run_json_there_is_no_baseline(predictions, truth):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("landmark,x_mm\n", "has no column 'case'"),
+        ("landmark,x_mm\n", "has no column 'case'; the first argument is .* exchanged, turn them around"),
         ("case,landmark,x_ras_mm,y_ras_mm,z_ras_mm\none,a,1,2,nan\n", "line 2: z_ras_mm is 'nan'"),
         ("case,landmark,x_ras_mm,y_ras_mm,z_ras_mm\none,a,1,2,\n", "line 2: z_ras_mm is ''"),
         ("case,landmark,x_ras_mm,y_ras_mm,z_ras_mm\none,a,1,2,3\none,a,1,2,3\n", "is there twice"),
@@ -261,7 +266,9 @@ def test_a_wrong_table_is_refused_in_one_line(tmp_path, truth, table, message):
 
 
 def test_other_wrong_input(tmp_path, truth, predictions):
-    with pytest.raises(UserError, match="is not there"):
+    with pytest.raises(
+        UserError, match=r"is not there; the first .* the second the true landmarks; if they are exchanged"
+    ):
         evaluate(tmp_path / "none", truth)
     for thresholds in ([], [0], [NAN]):
         with pytest.raises(UserError, match="--thresholds"):

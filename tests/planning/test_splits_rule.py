@@ -155,5 +155,5 @@ def test_file_of_test_cases(tmp_path):
         file.write_text(text)
         with pytest.raises(UserError, match=message):
             read_test_file(file)
-    with pytest.raises(UserError, match="cannot read"):
+    with pytest.raises(UserError, match="cannot be read"):
         read_test_file(tmp_path / "none.txt")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import secrets
@@ -16,20 +17,30 @@ from monailabel.interfaces.exception import (
     MONAILabelException,
 )
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 
 logger = logging.getLogger(__name__)
+# Also a quota, and a limit of the process on the size of a file.
+_FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
 def error_response(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The answer for a failure."""
-    return JSONResponse({"error": message}, status_code=status, headers=dict(headers or {}))
+    return JSONResponse({"error": as_text(message)}, status_code=status, headers=dict(headers or {}))
+
+
+def as_text(value: str) -> str:
+    """The text with a question mark for each surrogate, which no answer could hold."""
+    return value.encode("utf-8", "replace").decode()
 
 
 def jsonable(value: Any) -> Any:
-    """The value with NaN and infinities as None, since JSON has no word for them and browsers refuse the answer."""
+    """The value as JSON can hold it: NaN and infinities, for which it has no word, as None; text without surrogates."""
+    if isinstance(value, str):
+        return as_text(value)
     if isinstance(value, Mapping):
-        return {str(key): jsonable(item) for key, item in value.items()}
+        return {as_text(str(key)): jsonable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [jsonable(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
@@ -55,6 +66,20 @@ def _known(request: Request, error: Exception) -> JSONResponse:
     return _unexpected(request, error)
 
 
+def _gone(_request: Request, _error: Exception) -> JSONResponse:
+    # Nobody reads it.
+    return error_response(499, "the client is gone")
+
+
+def _system(request: Request, error: OSError) -> JSONResponse:
+    if error.errno in _FULL:
+        logger.error("the disk is full: %s %s: %s", request.method, request.url.path, error)
+        return error_response(507, "the disk of the server is full; nothing was changed; ask its operator for space")
+    if error.errno == errno.ENAMETOOLONG:
+        return error_response(400, "a name is longer than this server's file system takes")
+    return _unexpected(request, error)
+
+
 def _http(_request: Request, error: HTTPException) -> JSONResponse:
     return error_response(error.status_code, str(error.detail), error.headers)
 
@@ -71,4 +96,6 @@ def answer_failures(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, _invalid)  # type: ignore[arg-type]
     app.add_exception_handler(MONAILabelException, _known)
+    app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_exception_handler(OSError, _system)  # type: ignore[arg-type]
     app.add_exception_handler(Exception, _unexpected)

@@ -12,6 +12,7 @@ import binascii
 import hmac
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -21,6 +22,8 @@ from fastapi import Request
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from auto_config.bundle_scripts.landmark_files import read_text
+from auto_config.bundle_scripts.landmarks import LandmarkFileError
 from auto_config.exposure import is_loopback, names_this_machine
 
 from .answers import error_response
@@ -29,6 +32,7 @@ from .errors import ClientError
 CHALLENGE = {"WWW-Authenticate": 'Basic realm="landmark app", charset="UTF-8"'}
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 SHORTEST_TOKEN = 20
+_HOST = re.compile(r"([A-Za-z0-9._\-]*|\[[0-9A-Fa-f:.]+(%[A-Za-z0-9.\-]+)?\])(:[0-9]{0,5})?")
 # Clients ask here whether, and how, they have to sign in.
 OPEN_PATHS = frozenset({"/auth", "/auth/", "/auth/token"})
 
@@ -72,9 +76,9 @@ def read_tokens(path: Path) -> Tokens:
         ValueError: the file cannot be read, holds no account, or has a line that is wrong. Tokens are never quoted.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"the file of tokens {path} cannot be read ({type(error).__name__})") from None
+        lines = read_text(path).split("\n")
+    except LandmarkFileError as error:
+        raise ValueError(f"the file of tokens: {error}") from None
     accounts: list[tuple[bytes, Account]] = []
     for number, line in enumerate(lines, 1):
         words = line.split()
@@ -135,6 +139,9 @@ class Guard:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
+        if not _HOST.fullmatch(headers.get("host", "")):
+            await error_response(400, "the header Host is no name or address of a machine")(scope, receive, send)
+            return
         problem = self._from_elsewhere(scope, headers) or self._from_another_page(scope, headers)
         if problem:
             await error_response(403, problem)(scope, receive, send)
@@ -161,8 +168,9 @@ class Guard:
         origin = headers.get("origin")
         if origin is None or scope["method"] in SAFE_METHODS or origin in self.origins:
             return None
-        if urlsplit(origin).netloc == headers.get("host"):
-            return None
+        with suppress(ValueError):  # an origin that is no address
+            if urlsplit(origin).netloc == headers.get("host"):
+                return None
         return "this web page may not send requests to the server; its option cors_origins lists those that may"
 
     def _account(self, headers: Headers) -> Account | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,9 +17,14 @@ from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastor
 
 from auto_config.bundle_scripts.landmark_files import atomic_write_text
 
+from .answers import jsonable
 from .errors import ClientError
+from .index_repair import repaired
+from .links import leaves
 
 logger = logging.getLogger(__name__)
+# A new image, and a new list of images.
+_BEING_WRITTEN = re.compile(r"\.[0-9a-f]{32}\.tmp|\.datastore_v2\.json\.\w+\.tmp")
 
 
 class SafeIndex(LocalDatastore):
@@ -31,6 +37,19 @@ class SafeIndex(LocalDatastore):
 
     _datastore: LocalDatastoreModel
     _config_ts: float
+    _follow_links: bool = False
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        if not keywords.get("read_only"):
+            self._remove_leftovers()
+
+    def _remove_leftovers(self) -> None:
+        """Remove what a kill left of files that were being written; who writes them holds the lock."""
+        with FileLock(self._lock_file):
+            for path in Path(self._datastore_path).glob(".*.tmp"):
+                if _BEING_WRITTEN.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
 
     def get_image_info(self, image_id: str) -> dict[str, Any]:
         """What is known of an image, also what another process wrote, and ``path``; empty for an unknown id."""
@@ -56,7 +75,7 @@ class SafeIndex(LocalDatastore):
         found: dict[str, str] = {}
         for file in sorted(files):
             image_id, ending = self._to_id(file)
-            if image_id and not file.startswith("."):
+            if image_id and not file.startswith(".") and self._is_served(folder / file):
                 found.setdefault(image_id, ending)
         if {key: one.image.ext for key, one in self._datastore.objects.items()} == found:
             return
@@ -67,6 +86,29 @@ class SafeIndex(LocalDatastore):
                 else new_entry(image_id, ending, {})
                 for image_id, ending in found.items()
             }
+
+    def get_image_uri(self, image_id: str) -> str:
+        """The file of an image, '' for an unknown id.
+
+        Raises:
+            ClientError: It became a link to a file outside of the folder, and such links are not followed.
+        """
+        path: str = super().get_image_uri(image_id)
+        if path and not self._follow_links and leaves(Path(path), Path(self._datastore.image_path())):
+            raise ClientError(f"image {image_id!r} is a link to a file outside of the folder of images", 403)
+        return path
+
+    def _is_served(self, file: Path) -> bool:
+        """Whether a file of the folder may be an image; the log says why one may not."""
+        try:
+            file.name.encode()
+        except UnicodeEncodeError:
+            logger.warning("%r is not served: its name is no UTF-8; rename it", file.name)
+            return False
+        if not self._follow_links and leaves(file, file.parent):
+            logger.warning("%s is not served: it is a link to a file elsewhere; --follow_links serves it", file.name)
+            return False
+        return True
 
     @contextmanager
     def _changed_index(self) -> Iterator[LocalDatastoreModel]:
@@ -99,22 +141,46 @@ class SafeIndex(LocalDatastore):
         except FileNotFoundError:
             return
         except ValueError:
-            # Images and labels are found again from their files; what else it held stays in the file that is put aside.
-            aside = path.with_name(f"{path.name}.broken-{int(time.time())}")
-            path.replace(aside)
-            logger.error("the list of images %s could not be read; it is now %s, and a new one is made", path, aside)
-            return
+            index = self._repair_index(path)
+            stamp = self._config_ts
         index.base_path = self._datastore_path
         self._datastore, self._config_ts = index, stamp
 
+    def _repair_index(self, path: Path) -> LocalDatastoreModel:
+        """Save what can be read of a list that is broken; the broken one is kept beside it."""
+        content = path.read_bytes()
+        index, notes = repaired(content, self._datastore)
+        aside = path.with_name(f"{path.name}.broken-{int(time.time())}")
+        aside.write_bytes(content)
+        logger.error(
+            "the list of images %s could not be read; it is kept as %s, and %d entries of it were saved",
+            path,
+            aside,
+            len(index.objects),
+        )
+        for note in notes:
+            logger.error("the list of images %s: %s", path, note)
+        self._write_index(index)
+        return index
+
     def _write_index(self, index: LocalDatastoreModel) -> None:
+        """Write the list, if it can be read again.
+
+        Raises:
+            ClientError: It cannot; the one on disk stays.
+        """
         content = index.model_dump(exclude={"base_path"})
-        atomic_write_text(self._datastore_config_path, json.dumps(content, indent=2, default=str))
+        try:
+            text = json.dumps(content, indent=2, default=str, allow_nan=False)
+            LocalDatastoreModel.model_validate_json(text)
+        except ValueError as error:
+            raise ClientError("what is said of the image could not be read again; send plain JSON") from error
+        atomic_write_text(self._datastore_config_path, text)
         self._config_ts = os.stat(self._datastore_config_path).st_mtime  # noqa: PTH116  a string of the base class
 
 
 def new_entry(image_id: str, ending: str, info: dict[str, Any]) -> ImageLabelModel:
     """The entry of an image in the list."""
     return ImageLabelModel(
-        image=DataModel(info={**info, "ts": int(time.time()), "name": f"{image_id}{ending}"}, ext=ending)
+        image=DataModel(info={**jsonable(info), "ts": int(time.time()), "name": f"{image_id}{ending}"}, ext=ending)
     )

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from auto_config.datasets.images import read_image
-from auto_config.errors import UserError
+from auto_config.bundle_scripts.image_header import ImageFileError
+from auto_config.bundle_scripts.image_reading import check_image
 
 from .datastore_index import new_entry
 from .errors import ClientError
@@ -29,6 +29,7 @@ class LocalLandmarkDatastore(LandmarkLabels):
         extensions: Patterns of the images' file names.
         auto_reload: Whether to watch the folder for new images.
         read_only: Whether to leave MONAI Label's list of images as it is.
+        follow_links: Whether links to files outside of the folder are images and labels.
     """
 
     def __init__(
@@ -40,10 +41,12 @@ class LocalLandmarkDatastore(LandmarkLabels):
         extensions: Sequence[str],
         auto_reload: bool = False,
         read_only: bool = False,
+        follow_links: bool = False,
     ) -> None:
         super().__init__(
             bundles=bundles,
             many=many,
+            follow_links=follow_links,
             datastore_path=folder,
             extensions=list(extensions),
             auto_reload=auto_reload,
@@ -71,8 +74,8 @@ class LocalLandmarkDatastore(LandmarkLabels):
         if ending.lower() not in allowed:
             raise ClientError(f"image {image_id!r} ends with {ending!r}; allowed are {', '.join(allowed)}")
         try:
-            read_image(source)
-        except UserError as error:
+            check_image(source)
+        except ImageFileError as error:
             raise ClientError(
                 f"image {image_id!r} cannot be read as an image; send a whole, valid file", 422
             ) from error

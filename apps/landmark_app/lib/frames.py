@@ -16,8 +16,10 @@ import numpy as np
 
 from auto_config.bundle_scripts.grids import apply_affine
 from auto_config.bundle_scripts.image_header import Header
-from auto_config.bundle_scripts.image_reading import reason_of
-from auto_config.bundle_scripts.volumes import NIFTI_SUFFIXES, itk_array, itk_header, nifti_array, nifti_header
+from auto_config.bundle_scripts.image_reading import no_place, reason_of
+from auto_config.bundle_scripts.itk_files import itk_header
+from auto_config.bundle_scripts.stored_voxels import MOST_VOXELS
+from auto_config.bundle_scripts.volumes import is_volume, open_volume
 from auto_config.datasets.images import read_header
 from auto_config.errors import UserError
 
@@ -100,27 +102,35 @@ def read_frame(path: Path, spatial_dims: int, pixel_spacing: Sequence[float] | N
     return Frame(grid, axes, header.affine)
 
 
-def read_raw(path: Path) -> tuple[np.ndarray, Grid]:
-    """A file as it is, a single slice not taken for a picture.
+def read_raw(path: Path, most_voxels: int = MOST_VOXELS) -> tuple[np.ndarray, Grid]:
+    """A volume as it is, a single slice not taken for a picture.
+
+    Args:
+        path: the file.
+        most_voxels: numbers that are read at most.
 
     Returns:
-        Voxels (C, I, J, K) float32, and where they lie in RAS mm.
+        Voxels (C, I, J, K) in the number type of the file, and where they lie in RAS mm.
 
     Raises:
         UserError: the file cannot be read.
     """
-    read = nifti_array if path.name.lower().endswith(NIFTI_SUFFIXES) else itk_array
     try:
-        array, header = read(path), _raw_header(path)
+        volume = open_volume(path, most_voxels)
+        if reason := no_place(volume.header.affine):
+            raise ValueError(reason)
+        array = volume.voxels(most_voxels)
+    except MemoryError:
+        raise  # the file may be whole
     except Exception as error:  # readers raise whatever they like on a broken file
         raise UserError(f"{path}: cannot be read ({reason_of(error)})") from error
-    grid = _volume_grid(header)
+    grid = _volume_grid(volume.header)
     return array.reshape(len(array), *grid.shape) if array.ndim == 3 else array, grid
 
 
 def _raw_header(path: Path) -> Header:
     try:
-        return nifti_header(path) if path.name.lower().endswith(NIFTI_SUFFIXES) else itk_header(path)
+        return open_volume(path).header if is_volume(path) else itk_header(path)
     except Exception as error:  # as above
         raise UserError(f"{path}: cannot be read ({reason_of(error)}); replace the file") from error
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 from monailabel.interfaces.datastore import Datastore
 
-from auto_config.datasets.images import read_header, read_image
-from auto_config.errors import UserError
+from auto_config.bundle_scripts.header_lines import OtherFileError
+from auto_config.bundle_scripts.metaimage_header import read_metaimage_header
+from auto_config.bundle_scripts.nrrd_header import read_nrrd_header
+from auto_config.bundle_scripts.stored_voxels import MOST_VOXELS
 
 from .errors import ClientError
-from .frames import shown_grid
 from .landmark_labels import LandmarkLabels
+from .reading_process import READING
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm")
 UPLOAD_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", *PICTURE_ENDINGS)
 """Images that clients may send. No `.nhdr` or `.mhd`: their voxels are in another file, which their text names."""
 
-MOST_VOXELS = 2**31
-_HEADER_BYTES = 2**16
+_HEADERS = {".nrrd": read_nrrd_header, ".mha": read_metaimage_header}
 _HDF5, _HDF5_FIRST_BLOCK = b"\x89HDF\r\n\x1a\n", 512
 
 
@@ -45,7 +45,7 @@ def check_image_file(path: Path) -> None:
         ClientError: status 422, it is damaged, too large, or refers to another file of this machine.
     """
     check_self_contained(path)
-    if reason := why_unreadable(path):
+    if reason := why_unreadable(path, READING.most_voxels):
         raise ClientError(reason, 422)
 
 
@@ -59,15 +59,17 @@ def check_self_contained(path: Path) -> None:
     """
     if _is_hdf5(path):
         raise ClientError("the file is HDF5, whatever its name says; send it in the format of its name", 422)
-    with path.open("rb") as stream:
-        head = stream.read(_HEADER_BYTES).lower()
-    lines = [line.strip() for line in head.split(b"\n\n", 1)[0].replace(b"\r", b"").split(b"\n")]
-    refers = {
-        ".nrrd": any(line.replace(b" ", b"").startswith(b"datafile:") for line in lines),
-        ".mha": not any(line.replace(b" ", b"") == b"elementdatafile=local" for line in lines),
-    }
-    if refers.get(path.suffix.lower(), False):
-        raise ClientError("the image has its voxels in another file; send one file that holds everything", 422)
+    read = _HEADERS.get(path.suffix.lower())
+    if read is None:
+        return
+    try:
+        read(path)
+    except OtherFileError as error:
+        raise ClientError(
+            "the image has its voxels in another file; send one file that holds everything", 422
+        ) from error
+    except (ValueError, OSError):
+        return  # whoever reads it says what is wrong
 
 
 def _is_hdf5(path: Path) -> bool:
@@ -82,18 +84,11 @@ def _is_hdf5(path: Path) -> bool:
     return False
 
 
-def why_unreadable(path: Path) -> str | None:
-    """Why an image file cannot be used, or None if it can be read. Its place on this machine is not told."""
+def why_unreadable(path: Path, most_voxels: int = MOST_VOXELS) -> str | None:
+    """Why an image file cannot be used, or None if it can be read. Its place on this machine is not told.
+
+    Read in a process of its own, see `reading_process`.
+    """
     if not path.exists():
         return "the file of the image is gone"
-    try:
-        # A header of a few bytes may ask for more memory than there is.
-        if math.prod(read_header(path).shape) > MOST_VOXELS:
-            return f"the image has more than {MOST_VOXELS} voxels"
-        read_image(path)
-        shown_grid(path)
-    except UserError as error:
-        return str(error).replace(str(path), "the image")
-    except Exception as error:
-        return f"the image cannot be read: it is damaged, or no image ({type(error).__name__})"
-    return None
+    return READING.why_unreadable(path, most_voxels)

@@ -30,6 +30,9 @@ from filelock import FileLock
 from auto_config.bundle_scripts.landmark_files import atomic_write_text, read_markups, write_markups
 from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet
 
+from .errors import ClientError
+from .links import leaves
+
 CANONICAL_ENDING = ".mrk.json"
 _UPLOADS = "uploads"
 
@@ -52,11 +55,15 @@ class LabelFiles:
     Args:
         folder: The folder ``labels``.
         many: Gives the names that may be repeated in a label, each time as another instance.
+        follow_links: Whether links to files outside of the folder are labels.
     """
 
-    def __init__(self, folder: Path, many: Callable[[], Collection[str]] = tuple) -> None:
+    def __init__(
+        self, folder: Path, many: Callable[[], Collection[str]] = tuple, *, follow_links: bool = False
+    ) -> None:
         self.folder = folder
         self._many = many
+        self._follow_links = follow_links
         self._seen: dict[Path, _Read] = {}
         self._seen_lock = threading.Lock()
 
@@ -68,7 +75,11 @@ class LabelFiles:
         """All tags, also those without any label left."""
         if not self.folder.is_dir():
             return []
-        return sorted(path.name for path in self.folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        return sorted(
+            path.name
+            for path in self.folder.iterdir()
+            if path.is_dir() and not path.name.startswith(".") and not self._leaves(path)
+        )
 
     def has(self, image_id: str, tag: str) -> bool:
         """Whether there is a label that can be read."""
@@ -89,7 +100,8 @@ class LabelFiles:
         path = self.canonical_path(image_id, tag)
         upload = self._upload_of(image_id, tag)
         files = sorted((upload / "upload").iterdir()) if upload else []
-        return files[0] if files else path if path.is_file() else None
+        shown = files[0] if files else path
+        return shown if shown.is_file() and not self._leaves(shown) else None
 
     def info(self, image_id: str, tag: str) -> dict[str, Any]:
         """What is known of a label: what the client sent with it, ``ts``, ``name``, and what was added since."""
@@ -125,6 +137,7 @@ class LabelFiles:
             info: What is known of it, as JSON.
         """
         path = self.canonical_path(image_id, tag)
+        self._refuse_links(path.parent, self._uploads(image_id, tag))
         with self._lock():
             path.parent.mkdir(parents=True, exist_ok=True)
             for left in self._uploads(image_id, tag).glob(".*.tmp"):  # by a kill; nobody else writes here now
@@ -138,6 +151,7 @@ class LabelFiles:
 
     def remove(self, image_id: str, tag: str) -> None:
         """Remove a label in all its forms; not being there is no error."""
+        self._refuse_links(self.canonical_path(image_id, tag).parent, self._uploads(image_id, tag))
         with self._lock():
             self.canonical_path(image_id, tag).unlink(missing_ok=True)
             shutil.rmtree(self._uploads(image_id, tag), ignore_errors=True)
@@ -166,6 +180,14 @@ class LabelFiles:
             raise
         return stamp
 
+    def _leaves(self, path: Path) -> bool:
+        return not self._follow_links and leaves(path, self.folder)
+
+    def _refuse_links(self, *folders: Path) -> None:
+        """Raise a ClientError where writing into folders would write elsewhere."""
+        if any(map(self._leaves, folders)):
+            raise ClientError("the folder of these labels is a link to one elsewhere; none are kept there", 403)
+
     def _uploads(self, image_id: str, tag: str) -> Path:
         return self.folder / tag / _UPLOADS / image_id
 
@@ -190,6 +212,8 @@ class LabelFiles:
 
     def _read(self, path: Path) -> _Read | None:
         """Read a canonical file, once for each state of it."""
+        if self._leaves(path):
+            return None
         try:
             stat = path.stat()
             many = frozenset(self._many())

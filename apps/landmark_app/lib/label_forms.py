@@ -37,6 +37,9 @@ POINT_ENDINGS = (".mrk.json", ".fcsv", ".json")
 ENDINGS = (*LABEL_MAP_ENDINGS, *POINT_ENDINGS)
 """Endings of the files that can be a label; of two that fit, the first counts."""
 
+MOST_POINT_BYTES = 2**24
+"""Bytes of a list of points, a table or boxes: parsed, they take some ten times as much."""
+
 _SAME_MM = 1e-3
 
 
@@ -132,6 +135,8 @@ def read_client_label(
 def _read_points(path: Path, grid: Grid, known: KnownNames, where: str) -> tuple[str, LandmarkSet, list[str]]:
     """Form, landmarks and notes of boxes, a point list, a table or inline points."""
     notes: list[str] = []
+    if path.stat().st_size > MOST_POINT_BYTES:
+        raise ClientError(f"{where}: has more than {MOST_POINT_BYTES // 2**20} MB; send points alone", 413)
     try:
         document = _json(path, where) if path.name.lower().endswith(".json") else {}
         if holds_boxes(document):

@@ -9,14 +9,12 @@ from typing import Any
 import numpy as np
 
 from auto_config.bundle_scripts.landmarks import PRESENT, LandmarkSet
-from auto_config.errors import UserError
 
 from .balls import Grid, LabelledVoxels, untouched
 from .errors import ClientError
-from .frames import read_raw
 from .instance_balls import instance_points
 from .names import NONE_MANY, KnownNames, Many, listed
-from .seg_nrrd import read_seg_nrrd
+from .reading_process import READING
 from .served import Served
 
 LABEL_MAP_ENDINGS = (".seg.nrrd", ".nrrd", ".nii.gz", ".nii", ".mha", ".bin")
@@ -55,8 +53,12 @@ def read_label_map(
         ClientError: The file cannot be read, has values that are no labels or have no name, names that no bundle has,
             or no labelled voxel at all.
     """
-    layers, own, segments = _read_layers(path, grid, where)
-    present = [(layer, int(value)) for layer, array in enumerate(layers) for value in np.unique(array) if value]
+    try:
+        layers = READING.read_layers(path, grid)
+    except ClientError as error:
+        raise ClientError(f"{where}: {error}", error.status) from error
+    own, segments = layers.grid, layers.names
+    present = list(layers.voxels)
     if not present:
         raise ClientError(
             f"{where}: the label map is empty; label the landmarks, or send a point list in which those that are not "
@@ -82,7 +84,7 @@ def read_label_map(
         name = str(found[text])
         if name in voxels:
             raise ClientError(f"{where}: two labels are landmark {name!r}; rename or remove one of them")
-        voxels[name] = np.flatnonzero(layers[layer] == value)
+        voxels[name] = layers.voxels[layer, value]
     if not voxels:
         raise ClientError(f"{where}: the label map has background only; label the landmarks")
     if own.shape == grid.shape and not np.allclose(own.affine, grid.affine, atol=1e-3):
@@ -188,32 +190,3 @@ def shown_point(point: np.ndarray) -> str:
     """A point (D,) in world mm for a message: ``(1.0, 2.0, 3.0) mm RAS``."""
     numbers = ", ".join(f"{value:.1f}" for value in point)
     return f"({numbers}) mm{' RAS' if len(point) == 3 else ''}"
-
-
-def _read_layers(path: Path, grid: Grid, where: str) -> tuple[list[np.ndarray], Grid, Mapping[tuple[int, int], str]]:
-    """Layers of whole numbers, their own grid, and names by (layer, value) if the file has any."""
-    names: Mapping[tuple[int, int], str] = {}
-    if path.name.lower().endswith(".bin"):
-        voxels = np.fromfile(path, dtype=np.uint8)
-        if voxels.size != np.prod(grid.shape):
-            raise ClientError(f"{where}: has {voxels.size} voxels, the image has {int(np.prod(grid.shape))}")
-        return [voxels.reshape(grid.shape, order="F")], grid, names
-    try:
-        if path.name.lower().endswith(".seg.nrrd"):
-            array, affine, names = read_seg_nrrd(path)
-        else:
-            array, own = read_raw(path)
-            affine = own.affine
-    except (UserError, ValueError) as error:
-        raise ClientError(f"{where}: the label map cannot be read; save it again") from error
-    dims = len(grid.shape)
-    if array.ndim != dims + 1 or affine.shape != (dims + 1, dims + 1):
-        raise ClientError(f"{where}: the label map has {array.ndim - 1} axes, the image has {dims}")
-    return [_whole(layer, where) for layer in array], Grid(tuple(array.shape[1:]), affine), names
-
-
-def _whole(layer: np.ndarray, where: str) -> np.ndarray:
-    """A layer as uint16, refused if it holds anything else."""
-    if not np.isfinite(layer).all() or layer.min() < 0 or layer.max() > 65535 or (np.rint(layer) != layer).any():
-        raise ClientError(f"{where}: a label map holds whole numbers from 0 to 65535; this looks like an image")
-    return layer.astype(np.uint16)

@@ -53,11 +53,15 @@ class LandmarkLabels(SafeIndex):
     Args:
         bundles: The landmark names that labels may use.
         many: Those that a label may have any number of.
+        follow_links: Whether links to files outside of the folder are images and labels.
         arguments: Those of MONAI Label's data store.
     """
 
-    def __init__(self, *, bundles: BundleNames, many: ManyNames = none_many, **arguments: Any) -> None:
+    def __init__(
+        self, *, bundles: BundleNames, many: ManyNames = none_many, follow_links: bool = False, **arguments: Any
+    ) -> None:
         self._bundles = bundles
+        self._follow_links = follow_links
         self.many_names = many
         super().__init__(**arguments)
 
@@ -66,7 +70,8 @@ class LandmarkLabels(SafeIndex):
     @cached_property
     def label_files(self) -> LabelFiles:
         """The labels on disk."""
-        return LabelFiles(Path(self._datastore.label_path(None)), lambda: self.many_names(None))
+        folder = Path(self._datastore.label_path(None))
+        return LabelFiles(folder, lambda: self.many_names(None), follow_links=self._follow_links)
 
     def landmark_folder(self) -> Path:
         """The folder in which the server may keep what belongs to the images (`served`)."""

@@ -1,35 +1,49 @@
-"""Limits: how large a request may be, and how many inferences run and wait."""
+"""Limits: how large requests may be, one and all together, and how much work runs and waits."""
 
 from __future__ import annotations
 
+import math
+import re
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import TypeVar
 
 import anyio
 from anyio import to_thread
-from fastapi import HTTPException
+from fastapi import HTTPException, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .answers import error_response
+from .auth import account_of
 from .errors import ClientError
 
 Result = TypeVar("Result")
+CLIENT_GONE = 499
+_SECONDS_BETWEEN_LOOKS = 0.5
+
+
+_TAKES_FILES = re.compile(r"/(datastore/?|datastore/(image|label)|session/?|(infer|model|proxy)/.*)", re.DOTALL)
+_ALL_TOO_LARGE = "clients send more at the moment than this server takes at once; try again in a moment"
 
 
 def _too_large(limit: int) -> str:
-    return f"the request is larger than {limit / 2**20:g} MB; the server's option max_upload_mb allows more"
+    return f"the request is larger than {limit / 2**20:g} MB; max_upload_mb and max_params_mb of the server allow more"
 
 
 class BodyLimit:
-    """ASGI middleware: a body of more than `max_bytes` is answered 413.
+    """ASGI middleware: a body of more than `max_bytes` is answered 413, and 429 if all take more than `max_total`.
 
     What the header Content-Length announces is refused before anything is read; a body without that header, or longer
-    than it, is refused at the first byte too many.
+    than it, is refused at the first byte too many. What was received of a request counts until its answer. Where no
+    file is sent, a body is read into memory and parsed at once, so it may have `max_plain` bytes only.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, max_total: int, max_plain: int) -> None:
         self.app = app
         self.max_bytes = max_bytes
+        self.max_plain = max_plain
+        self.max_total = max_total
+        self.total = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, with its body counted."""
@@ -37,46 +51,111 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-        if announced.isdigit() and int(announced) > self.max_bytes:
-            await error_response(413, _too_large(self.max_bytes))(scope, receive, send)
+        if not announced.isdigit():
+            await error_response(400, "the header Content-Length is no number")(scope, receive, send)
+            return
+        size = int(announced) if len(announced) < 20 else math.inf
+        limit = self.max_bytes if _TAKES_FILES.fullmatch(scope["path"]) else min(self.max_plain, self.max_bytes)
+        if size > limit:
+            await error_response(413, _too_large(limit))(scope, receive, send)
+            return
+        if self.total + size > self.max_total:
+            await error_response(429, _ALL_TOO_LARGE, {"Retry-After": "5"})(scope, receive, send)
             return
         received = 0
 
         async def counted() -> Message:
             nonlocal received
             message = await receive()
-            received += len(message.get("body", b""))
-            if received > self.max_bytes:
-                # FastAPI lets this class alone pass through its reading of a form.
-                raise HTTPException(413, _too_large(self.max_bytes))
+            size = len(message.get("body", b""))
+            received += size
+            self.total += size
+            # FastAPI lets this class alone pass through its reading of a form.
+            if received > limit:
+                raise HTTPException(413, _too_large(limit))
+            if self.total > self.max_total:
+                raise HTTPException(429, _ALL_TOO_LARGE)
             return message
 
-        await self.app(scope, counted, send)
+        try:
+            await self.app(scope, counted, send)
+        finally:
+            self.total -= received
 
 
-class InferenceQueue:
-    """Runs blocking functions in threads of their own, a few at a time; the event loop and other threads stay free.
+class WorkQueue:
+    """Runs blocking functions in threads, a few at a time; the event loop and other threads stay free.
+
+    Those who wait are served in the order in which they came, and leave when their client is gone.
 
     Args:
+        what: what is done, for the error: `inferences`.
         workers: functions that run at the same time.
         waiting: functions that may wait; one more is refused.
+        each: functions of one account that may run and wait; None for as many as all.
     """
 
-    def __init__(self, workers: int, waiting: int) -> None:
-        self.limiter = anyio.CapacityLimiter(workers)
+    def __init__(self, what: str, workers: int, waiting: int, each: int | None = None) -> None:
+        self.what = what
+        self.workers = workers
         self.places = workers + waiting
-        self.taken = 0
+        self.each = each or self.places
+        self.running = 0
+        self.line: deque[anyio.Event] = deque()
+        self.accounts: Counter[str] = Counter()
+        # Bounded by `running`; the threads of others are not taken.
+        self._threads = anyio.CapacityLimiter(workers)
 
-    async def run(self, function: Callable[[], Result]) -> Result:
+    async def run(self, function: Callable[[], Result], request: Request | None = None) -> Result:
         """The function's result.
 
+        Args:
+            function: what blocks.
+            request: who asks; where its client goes away before its turn comes, the function does not run.
+
         Raises:
-            ClientError: status 429, when as many as allowed run and wait already.
+            ClientError: status 429, when as many as allowed run and wait already; 499, the client is gone.
         """
-        if self.taken >= self.places:
-            raise ClientError(f"{self.taken} inferences run or wait already; try again in a moment", 429)
-        self.taken += 1
+        self.refuse_if_full(request)
+        account = _name(request)
+        turn = anyio.Event()
+        self.line.append(turn)
+        self.accounts[account] += 1
+        self._next()
         try:
-            return await to_thread.run_sync(function, limiter=self.limiter)
+            await self._wait(turn, request)
+            return await to_thread.run_sync(function, limiter=self._threads)
         finally:
-            self.taken -= 1
+            if turn.is_set():
+                self.running -= 1
+            else:
+                self.line.remove(turn)
+            self.accounts[account] -= 1
+            if not self.accounts[account]:
+                del self.accounts[account]
+            self._next()
+
+    def refuse_if_full(self, request: Request | None) -> None:
+        """Nothing, where there is a place for one more of an account; before a request costs anything.
+
+        Raises:
+            ClientError: status 429, there is none.
+        """
+        if self.running + len(self.line) >= self.places or self.accounts[_name(request)] >= self.each:
+            raise ClientError(f"too many {self.what} run or wait already; try again in a moment", 429)
+
+    def _next(self) -> None:
+        while self.line and self.running < self.workers:
+            self.line.popleft().set()
+            self.running += 1
+
+    async def _wait(self, turn: anyio.Event, request: Request | None) -> None:
+        while not turn.is_set():
+            with anyio.move_on_after(_SECONDS_BETWEEN_LOOKS):
+                await turn.wait()
+            if request is not None and await request.is_disconnected():
+                raise ClientError("the client is gone", CLIENT_GONE)
+
+
+def _name(request: Request | None) -> str:
+    return account_of(request).name if request is not None else ""

@@ -22,8 +22,13 @@ class ServerOptions:
         admin: of `model`, `reload`, `logs`, the endpoints that are switched on.
         max_upload_bytes: largest body of a request.
         max_params_bytes: largest `params` field of a form.
+        max_voxels: largest image or label of a client, in voxels of all its channels.
         inference_workers: inferences at the same time.
         inference_queue: inferences that may wait; one more is answered 429.
+        check_workers: sent files that are checked at the same time.
+        sessions: most sessions of all accounts together.
+        sessions_each: most sessions of one account.
+        max_sessions_bytes: what the images of all sessions together may take on disk.
     """
 
     tokens: Path | None = None
@@ -31,9 +36,19 @@ class ServerOptions:
     cors_origins: tuple[str, ...] = ()
     admin: frozenset[str] = frozenset()
     max_upload_bytes: int = 2048 * MEGABYTE
-    max_params_bytes: int = 16 * MEGABYTE
+    max_params_bytes: int = 2 * MEGABYTE
+    max_voxels: int = 2**29
     inference_workers: int = 1
     inference_queue: int = 64
+    check_workers: int = 2
+    sessions: int = 64
+    sessions_each: int = 32
+    max_sessions_bytes: int = 16 * 1024 * MEGABYTE
+
+    @property
+    def max_total_bytes(self) -> int:
+        """What the bodies of all requests together may have."""
+        return 4 * self.max_upload_bytes
 
 
 def _flag(conf: Mapping[str, str], name: str) -> bool:
@@ -78,6 +93,11 @@ def read_options(conf: Mapping[str, str]) -> ServerOptions:
         admin=frozenset(admin),
         max_upload_bytes=_count(conf, "max_upload_mb", defaults.max_upload_bytes // MEGABYTE) * MEGABYTE,
         max_params_bytes=_count(conf, "max_params_mb", defaults.max_params_bytes // MEGABYTE) * MEGABYTE,
+        max_voxels=_count(conf, "max_voxels", defaults.max_voxels),
         inference_workers=_count(conf, "inference_workers", defaults.inference_workers),
         inference_queue=_count(conf, "inference_queue", defaults.inference_queue),
+        check_workers=_count(conf, "check_workers", defaults.check_workers),
+        sessions=_count(conf, "max_sessions", defaults.sessions),
+        sessions_each=_count(conf, "max_sessions_each", defaults.sessions_each),
+        max_sessions_bytes=_count(conf, "max_sessions_mb", defaults.max_sessions_bytes // MEGABYTE) * MEGABYTE,
     )

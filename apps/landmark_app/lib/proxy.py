@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import IO
 from urllib.parse import urlsplit
 
+import anyio
 import google.auth
 import google.auth.transport.requests
 import requests
+from anyio import to_thread
 from fastapi import APIRouter, Depends, Request
 from monailabel.config import settings
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
 from .auth import Role, needs
@@ -39,7 +40,13 @@ _WADO = re.compile(
 _STOW = re.compile(rf"studies(/{_UID})?")
 _QUERY_NAME = re.compile(r"[A-Za-z0-9]{1,64}([.,][A-Za-z0-9]{1,64}){0,8}")
 _PASSED_ON = ("content-type", "content-encoding", "content-length", "etag", "last-modified")
+# What DICOMweb answers with (PS3.18), as far as viewers ask for it. No page, no script, no drawing that may hold one.
+_TYPES = frozenset(
+    ("application/dicom", "application/dicom+json", "application/json", "application/octet-stream", "multipart/related")
+)
+_PICTURES = re.compile(r"(image|video)/(jpeg|png|gif|webp|jp2|jpx|jls|jphc|jxl|dicom-rle|x-jls|x-dicom-rle|mpeg|mp4)")
 CHUNK = 2**18
+THREADS = 24
 
 
 @dataclass(frozen=True)
@@ -85,8 +92,47 @@ def _login(root: str) -> tuple[dict[str, str], tuple[str, str] | None]:
     return {}, (user, password) if user and password else None
 
 
-def _forward(url: str, request: Request, body: IO[bytes] | None) -> Response:
-    """Ask the PACS, and pass its answer on as it comes. Blocks."""
+def _is_data(content_type: str) -> bool:
+    """Whether an answer of this type is one of DICOMweb that a browser takes for nothing else."""
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind in _TYPES or _PICTURES.fullmatch(kind) is not None
+
+
+def _is_empty(reply: requests.Response) -> bool:
+    return reply.status_code == 204 or reply.headers.get("content-length") == "0"
+
+
+def _no_data(status: int) -> ClientError:
+    """The error for an answer of another type, such as the page with which most servers say that something failed."""
+    if status in {401, 403, 407}:
+        return ClientError("the DICOMweb server does not let this server in", 502)
+    if status >= 400:
+        return ClientError(f"the DICOMweb server answers with the status {status}", status if status < 500 else 502)
+    return ClientError("the DICOMweb server answers with a type that is not of DICOMweb", 502)
+
+
+async def _forward(url: str, request: Request, body: IO[bytes] | None, threads: anyio.CapacityLimiter) -> Response:
+    """Ask the PACS, and pass its answer on as it comes."""
+    reply = await to_thread.run_sync(_asked, url, request, body, limiter=threads)
+
+    async def parts() -> AsyncIterator[bytes]:
+        chunks = reply.raw.stream(CHUNK, decode_content=False)
+        try:
+            while (chunk := await to_thread.run_sync(next, chunks, b"", limiter=threads)) != b"":
+                yield chunk
+        finally:
+            reply.close()
+
+    passed = {name: value for name, value in reply.headers.items() if name.lower() in _PASSED_ON}
+    return StreamingResponse(parts(), status_code=reply.status_code, headers=passed)
+
+
+def _asked(url: str, request: Request, body: IO[bytes] | None) -> requests.Response:
+    """The answer of the PACS, not read yet. Blocks.
+
+    Raises:
+        ClientError: there is none, or none that is passed on.
+    """
     headers, auth = _login(url)
     for name in ("accept", "content-type") if body else ("accept",):
         if name in request.headers:
@@ -112,14 +158,10 @@ def _forward(url: str, request: Request, body: IO[bytes] | None) -> Response:
         reply.close()
         raise ClientError("the DICOMweb server sends elsewhere, where the proxy does not go", 502)
 
-    def parts() -> Iterator[bytes]:
-        try:
-            yield from reply.raw.stream(CHUNK, decode_content=False)
-        finally:
-            reply.close()
-
-    passed = {name: value for name, value in reply.headers.items() if name.lower() in _PASSED_ON}
-    return StreamingResponse(parts(), status_code=reply.status_code, headers=passed)
+    if not _is_data(reply.headers.get("content-type", "")) and not _is_empty(reply):
+        reply.close()
+        raise _no_data(reply.status_code)
+    return reply
 
 
 def proxy_router(studies: str) -> APIRouter:
@@ -129,6 +171,8 @@ def proxy_router(studies: str) -> APIRouter:
         studies: the server's studies; without a DICOMweb address among them, every route answers 404.
     """
     router = APIRouter(prefix="/proxy/dicom")
+    # A PACS that does not answer holds threads, and those of the other routes are not for it.
+    threads = anyio.CapacityLimiter(THREADS)
     pacs = (
         Pacs(
             studies.rstrip("/"),
@@ -151,11 +195,11 @@ def proxy_router(studies: str) -> APIRouter:
             raise ClientError("there is no such DICOMweb service here", 404)
         url = pacs.url(service, path, request.method)
         if request.method == "GET":
-            return await run_in_threadpool(_forward, url, request, None)
+            return await _forward(url, request, None, threads)
         with tempfile.TemporaryFile() as body:
             async for chunk in request.stream():
                 body.write(chunk)
             body.seek(0)
-            return await run_in_threadpool(_forward, url, request, body)
+            return await _forward(url, request, body, threads)
 
     return router

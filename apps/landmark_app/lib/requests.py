@@ -19,8 +19,15 @@ from .errors import ClientError
 EXPRESSION_MARKS = ("$", "@", "%")
 DEEPEST = 8
 LONGEST_TEXT = 1000
+LONGEST_KEY = 200
+MOST_VALUES = 20_000
+LARGEST_NUMBER = 2**63
 MOST_POINTS = 1000
 
+# A file system takes 255 bytes: the longest ending (.mrk.json) and that of a file being written come behind.
+_ID_BYTES = 225
+# Of control characters, those of a text of several lines alone; surrogates are no text, and no UTF-8 can hold them.
+_NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 # What file names without their ending look like, also DICOM UIDs: no separator of paths, nothing hidden, no control
 # characters, nothing that a config parser knows.
 _IMAGE_ID = re.compile(r"\w[\w .,;\-+()=#&'!~^@\[\]{}]{0,199}")
@@ -37,6 +44,11 @@ def image_id(value: str) -> str:
     Raises:
         ClientError: it cannot.
     """
+    if _NO_TEXT.search(value) or len(value.encode()) > _ID_BYTES:
+        raise ClientError(
+            f"image {shown(value)} is no name of an image: it has at most {_ID_BYTES} bytes as UTF-8, where an "
+            "accented letter has two or more, and no control characters"
+        )
     # A file system may hold an accent as a character of its own, which is no letter to a pattern.
     if not _IMAGE_ID.fullmatch(unicodedata.normalize("NFC", value)) or value[-1] in " .":
         raise ClientError(
@@ -70,41 +82,58 @@ def session_id(value: str) -> str:
 
 def shown(value: Any) -> str:
     """A value as an error shows it: JSON, not too long."""
-    text = json.dumps(value, default=str, ensure_ascii=False)
+    text = json.dumps(value, default=str, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def check_plain(value: Any, where: str, depth: int = 0) -> Any:
-    """The value, if nothing in it means something to a config parser.
+def check_plain(value: Any, where: str) -> Any:
+    """The value, if it can be stored and read again by everybody, and nothing in it means something to a config parser.
 
     Args:
         value: what JSON can hold.
         where: its place, for the error.
-        depth: of the value in what is checked.
 
     Raises:
-        ClientError: a string begins with `$`, `@` or `%`, a key is one of MONAI's (`_target_`), a number is not finite,
-            or lists and dictionaries lie in each other more than eight times.
+        ClientError: a string begins with `$`, `@` or `%`, or holds control characters or surrogates; a key is one of
+            MONAI's (`_target_`) or has more than 200 characters; a number is not finite or beyond 2^63; there are more
+            than 20,000 values; or lists and dictionaries lie in each other more than eight times.
     """
+    _check_value(value, where, 0)
+    if _count(value) > MOST_VALUES:
+        raise ClientError(f"{where}: there are more than {MOST_VALUES} values; send less")
+    return value
+
+
+def _count(value: Any) -> int:
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+    return 1 + sum(map(_count, items))
+
+
+def _check_value(value: Any, where: str, depth: int) -> None:
     if depth > DEEPEST:
         raise ClientError(f"{where}: lists and dictionaries lie in each other more than {DEEPEST} times")
     if isinstance(value, Mapping):
         for key, item in value.items():
+            if len(str(key)) > LONGEST_KEY:
+                raise ClientError(f"{where}: the key {shown(key)} has more than {LONGEST_KEY} characters")
             _check_text(str(key), where)
             if re.fullmatch(r"_\w+_", str(key)):
                 raise ClientError(f"{where}: the key {shown(key)} is not allowed")
-            check_plain(item, f"{where}.{key}"[:100], depth + 1)
+            _check_value(item, f"{where}.{key}"[:100], depth + 1)
     elif isinstance(value, (list, tuple)):
         for item in value:
-            check_plain(item, where, depth + 1)
+            _check_value(item, where, depth + 1)
     elif isinstance(value, str):
         _check_text(value, where)
     elif isinstance(value, float) and not math.isfinite(value):
         raise ClientError(f"{where}: {value} is not a finite number")
-    return value
+    elif isinstance(value, int) and abs(value) > LARGEST_NUMBER:
+        raise ClientError(f"{where}: a whole number is beyond 2^63, which others cannot read")
 
 
 def _check_text(value: str, where: str) -> None:
+    if found := _NO_TEXT.search(value):
+        raise ClientError(f"{where}: the character {ord(found[0]):#06x} is no text; send valid Unicode without it")
     if value.lstrip().startswith(EXPRESSION_MARKS):
         raise ClientError(
             f"{where}: {shown(value)} begins with one of {' '.join(EXPRESSION_MARKS)}, which is not allowed"
@@ -117,12 +146,15 @@ def parse_params(text: str) -> dict[str, Any]:
     Raises:
         ClientError: it is no JSON object, or not plain.
     """
+    # Each value but the first has a comma before it: what is far too much is not even parsed.
+    if text.count(",") > MOST_VALUES:
+        raise ClientError(f"params: there are more than {MOST_VALUES} values; send less")
     try:
         given = json.loads(text) if text else {}
     except (ValueError, RecursionError):
-        raise ClientError(f"params {shown(text)} is no JSON") from None
+        raise ClientError(f"params {shown(text[:100])} is no JSON") from None
     if not isinstance(given, dict):
-        raise ClientError(f"params {shown(text)} is no JSON object like {{}}")
+        raise ClientError(f"params {shown(text[:100])} is no JSON object like {{}}")
     check_plain(given, "params")
     return given
 

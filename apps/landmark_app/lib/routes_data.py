@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import uuid
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
@@ -21,8 +20,11 @@ from .answers import jsonable
 from .auth import Role, account_of, needs
 from .errors import ClientError
 from .images import UPLOAD_ENDINGS, check_image_file, check_self_contained, require_image
+from .info_fields import check_info
+from .limits import WorkQueue
 from .options import ServerOptions
 from .requests import image_id, parse_params, session_id, tag
+from .sessions import BoundedSessions
 from .uploads import ending, field, file_field, on_disk, read_form, stem
 
 LABEL_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".seg.nrrd", ".mha", ".json", ".mrk.json", ".fcsv", ".bin")
@@ -102,12 +104,18 @@ def _save_label(
     return {**(app.on_save_label(image, label) or {}), "image": image, "label": label}
 
 
-def _with_user(request: Request, form: FormData, name: str) -> dict[str, Any]:
-    """The JSON object of a field, with who sent it."""
-    return {**parse_params(field(form, name)), "user": account_of(request).name}
+async def _with_user(request: Request, form: FormData, name: str) -> dict[str, Any]:
+    """The JSON object of a field, with who sent it; parsed off the event loop, of which it may take long."""
+
+    def parse() -> dict[str, Any]:
+        given = parse_params(field(form, name))
+        check_info(given)
+        return {**given, "user": account_of(request).name}
+
+    return await run_in_threadpool(parse)
 
 
-def image_router(options: ServerOptions, writing: threading.Lock) -> APIRouter:
+def image_router(options: ServerOptions, writing: threading.Lock, checks: WorkQueue) -> APIRouter:
     """Images: list, send, get, remove, and what is known of them."""
     router = APIRouter(prefix="/datastore")
     read, remove = [Depends(needs(Role.ANNOTATE))], [Depends(needs(Role.ADMIN))]
@@ -122,9 +130,10 @@ def image_router(options: ServerOptions, writing: threading.Lock) -> APIRouter:
     @router.put("/", dependencies=read)
     @router.put("/image", dependencies=read)
     async def add(request: Request, image: str = "") -> Any:
+        checks.refuse_if_full(request)
         form = await read_form(request, options.max_params_bytes)
-        upload, params = file_field(form, "file"), _with_user(request, form, "params")
-        return await run_in_threadpool(_add_image, upload, image, params, writing)
+        upload, params = file_field(form, "file"), await _with_user(request, form, "params")
+        return await checks.run(lambda: _add_image(upload, image, params, writing), request)
 
     @router.delete("/", dependencies=remove)
     @router.delete("/image", dependencies=remove)
@@ -148,7 +157,7 @@ def image_router(options: ServerOptions, writing: threading.Lock) -> APIRouter:
     @router.put("/image/info", dependencies=read)
     async def update_info(request: Request, image: str) -> Any:
         form = await read_form(request, options.max_params_bytes)
-        given = _with_user(request, form, "info")
+        given = await _with_user(request, form, "info")
         await run_in_threadpool(require_image, _store(), image_id(image))
         return await run_in_threadpool(_locked, writing, lambda: _store().update_image_info(image, given))
 
@@ -168,16 +177,17 @@ def _locked(lock: threading.Lock, function: Callable[[], Any]) -> Any:
         return function() or {}
 
 
-def label_router(options: ServerOptions, writing: threading.Lock) -> APIRouter:
+def label_router(options: ServerOptions, writing: threading.Lock, checks: WorkQueue) -> APIRouter:
     """Labels: save, get, remove, and what is known of them."""
     router = APIRouter(prefix="/datastore")
     read, remove = [Depends(needs(Role.ANNOTATE))], [Depends(needs(Role.ADMIN))]
 
     @router.put("/label", dependencies=read)
     async def save(request: Request, image: str, tag: str = "final") -> Any:
+        checks.refuse_if_full(request)
         form = await read_form(request, options.max_params_bytes)
-        upload, params = file_field(form, "label"), _with_user(request, form, "params")
-        return await run_in_threadpool(_save_label, upload, image, tag, params, writing)
+        upload, params = file_field(form, "label"), await _with_user(request, form, "params")
+        return await checks.run(lambda: _save_label(upload, image, tag, params, writing), request)
 
     @router.delete("/label", dependencies=remove)
     def delete(id: str, tag: str) -> Any:
@@ -201,7 +211,7 @@ def label_router(options: ServerOptions, writing: threading.Lock) -> APIRouter:
 
     async def update(request: Request, label: str, its_tag: str, name: str) -> Any:
         form = await read_form(request, options.max_params_bytes)
-        given = _with_user(request, form, name)
+        given = await _with_user(request, form, name)
         await run_in_threadpool(_known_label, label, its_tag)
         return await run_in_threadpool(_locked, writing, lambda: _store().update_label_info(label, its_tag, given))
 
@@ -217,7 +227,7 @@ def label_router(options: ServerOptions, writing: threading.Lock) -> APIRouter:
     return router
 
 
-def session_router(options: ServerOptions) -> APIRouter:
+def session_router(options: ServerOptions, bounded: BoundedSessions, checks: WorkQueue) -> APIRouter:
     """Sessions: an image that a client sends to work on, and that is forgotten after an hour."""
     router = APIRouter(prefix="/session", dependencies=[Depends(needs(Role.ANNOTATE))])
 
@@ -228,8 +238,8 @@ def session_router(options: ServerOptions) -> APIRouter:
         return found
 
     def known(name: str, update_ts: bool = False) -> Any:
-        found = sessions().get_session(session_id(name), update_ts=update_ts)
-        if not found:
+        found = bounded.get(sessions(), session_id(name), update_ts)
+        if found is None:
             raise ClientError("there is no such session; it may be over", 404)
         return found
 
@@ -237,19 +247,21 @@ def session_router(options: ServerOptions) -> APIRouter:
         # Not where its files are.
         return {name: getattr(session, name) for name in ("name", "create_ts", "last_access_ts", "expiry", "meta")}
 
-    def create_session(upload: UploadFile, expiry: int) -> dict[str, Any]:
+    def create_session(upload: UploadFile, expiry: int, account: str) -> dict[str, Any]:
         its_ending = ending(upload.filename or "", UPLOAD_ENDINGS)
         with on_disk(upload, its_ending) as path:
             check_image_file(path)
-            name, session = sessions().add_session(str(path), max(0, expiry), session_id=str(uuid.uuid4()))
-        return {"session_id": name, "session_info": shown(session)}
+            session = bounded.add(sessions(), path, account=account, expiry=max(0, expiry))
+        return {"session_id": session.name, "session_info": shown(session)}
 
     @router.put("/")
     async def create(request: Request, uncompress: bool = False, expiry: int = 0) -> Any:
         if uncompress:
             raise ClientError("archives are not unpacked here; send one volume as .nii.gz, .nii, .nrrd or .mha")
+        checks.refuse_if_full(request)
         form = await read_form(request, options.max_params_bytes)
-        return await run_in_threadpool(create_session, file_field(form, "files"), expiry)
+        upload, account = file_field(form, "files"), account_of(request).name
+        return await checks.run(lambda: create_session(upload, expiry, account), request)
 
     @router.get("/{name}")
     def get(name: str, update_ts: bool = False, image: bool = False) -> Any:

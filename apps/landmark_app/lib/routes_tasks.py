@@ -12,7 +12,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import anyio
 import torch
+from anyio import to_thread
 from fastapi import APIRouter, BackgroundTasks, Depends, Request
 from monailabel.endpoints.infer import send_response
 from monailabel.interfaces.app import MONAILabelApp
@@ -29,9 +31,11 @@ from .auth import Role, account_of, needs
 from .batch import check_batch
 from .errors import ClientError
 from .images import UPLOAD_ENDINGS, check_image_file, require_image, why_unreadable
-from .limits import InferenceQueue
+from .info_fields import strategies_of
+from .limits import WorkQueue
 from .options import ServerOptions
 from .requests import check_plain, image_id, parse_params, session_id
+from .sessions import BoundedSessions
 from .task_options import batch_options, infer_options, sample_options, scoring_options, train_options
 from .train import LandmarkTrain
 from .uploads import ending, field, file_field, on_disk, read_form
@@ -39,6 +43,7 @@ from .uploads import ending, field, file_field, on_disk, read_form
 Params = dict[str, Any] | None
 
 _SECONDS_TO_END = 10
+INFO_THREADS = 4
 
 
 class Output(str, Enum):
@@ -61,12 +66,13 @@ def _named(kind: str, name: str, known: dict[str, Any]) -> Any:
 
 
 def info_router() -> APIRouter:
-    """What the app is and has. Clients ask often, so it must never wait for an inference."""
+    """What the app is and has. Clients ask often, so it never waits for an inference, nor for a thread of others."""
     router = APIRouter(dependencies=[Depends(needs(Role.ANNOTATE))])
+    threads = anyio.CapacityLimiter(INFO_THREADS)
 
     @router.get("/info/")
-    def info() -> Any:
-        return jsonable(app_instance().info())
+    async def info() -> Any:
+        return await to_thread.run_sync(lambda: jsonable(app_instance().info()), limiter=threads)
 
     return router
 
@@ -74,8 +80,11 @@ def info_router() -> APIRouter:
 class _Inference:
     """A request for inference, checked; `run` does it. Its image is of the data store, a session's, or sent along."""
 
-    def __init__(self, app: MONAILabelApp, model: str, image: str, session: str, form: FormData) -> None:
+    def __init__(  # noqa: PLR0917
+        self, app: MONAILabelApp, bounded: BoundedSessions, model: str, image: str, session: str, form: FormData
+    ) -> None:
         self.app = app
+        self.bounded = bounded
         given = parse_params(field(form, "params"))
         task = _named("model", model, app._infers)
         if form.get("label"):
@@ -84,8 +93,10 @@ class _Inference:
         self.upload = file_field(form, "file") if form.get("file") else None
         self.session = session
         if self.upload is None and session:
-            found = app.sessions() and app.sessions().get_session(session_id(session))
-            if not found:
+            # MONAI Label's are a dictionary, which is empty, and so false, until the first one is asked for.
+            known = app.sessions()
+            found = None if known is None else bounded.get(known, session_id(session))
+            if found is None:
                 raise ClientError("there is no such session; it may be over, send the image again", 404)
             self.request["image"] = found.image
         elif self.upload is None:
@@ -116,8 +127,8 @@ class _Inference:
             raise ClientError("images that are sent along are switched off here", 404)
         path = stack.enter_context(on_disk(upload, ending(upload.filename or "", UPLOAD_ENDINGS)))
         check_image_file(path)
-        name, session = sessions.add_session(str(path))
-        stack.callback(sessions.remove_session, name)
+        session = self.bounded.add(sessions, path, brief=True)
+        stack.callback(sessions.remove_session, session.name)
         return str(session.image)
 
     def _damage(self) -> str | None:
@@ -126,10 +137,10 @@ class _Inference:
         return why_unreadable(path)
 
 
-def infer_router(options: ServerOptions) -> APIRouter:
+def infer_router(options: ServerOptions, bounded: BoundedSessions) -> APIRouter:
     """POST /infer/MODEL."""
     router = APIRouter(dependencies=[Depends(needs(Role.ANNOTATE))])
-    queue = InferenceQueue(options.inference_workers, options.inference_queue)
+    queue = WorkQueue("inferences", options.inference_workers, options.inference_queue)
 
     @router.post("/infer/{model}")
     async def infer(  # noqa: PLR0917  FastAPI names them
@@ -140,10 +151,11 @@ def infer_router(options: ServerOptions) -> APIRouter:
         session_id: str = "",
         output: Output = Output.ALL,
     ) -> Any:
+        queue.refuse_if_full(request)
         form = await read_form(request, options.max_params_bytes)
         app = await run_in_threadpool(app_instance)
-        inference = await run_in_threadpool(_Inference, app, model, image, session_id, form)
-        result = await queue.run(inference.run)
+        inference = await run_in_threadpool(_Inference, app, bounded, model, image, session_id, form)
+        result = await queue.run(inference.run, request)
         result["params"] = jsonable(result.get("params"))
         return await run_in_threadpool(send_response, app.datastore(), result, output.value, background)
 
@@ -310,7 +322,7 @@ def sample_router(writing: threading.Lock) -> APIRouter:
         image = result["id"]
         store = app.datastore()
         with writing:
-            given = dict(store.get_image_info(image).get("strategy") or {})
+            given = strategies_of(store.get_image_info(image))
             client = wanted.get("client_id") or account_of(request).name
             given[strategy] = {"ts": int(time.time()), "client_id": client}
             store.update_image_info(image, {"strategy": given})

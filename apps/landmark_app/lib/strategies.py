@@ -14,6 +14,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 
 from auto_config.datasets.entries import natural_key
 
+from .info_fields import handed_out
 from .served import Served, served
 
 RESERVED_SECONDS = 3600.0
@@ -58,8 +59,8 @@ class LandmarkStrategy(Strategy):
         name = str(request.get("strategy"))
 
         def order(image_id: str) -> tuple[float, Any, Any]:
-            handed_out = _handed_out(datastore.get_image_info(image_id), name)
-            reserved = handed_out if self._clock() - handed_out < RESERVED_SECONDS else 0.0
+            given_at = handed_out(datastore.get_image_info(image_id), name)
+            reserved = given_at if self._clock() - given_at < RESERVED_SECONDS else 0.0
             return reserved, self.key(image_id, datastore), natural_key(image_id)
 
         return {"id": min(images, key=order)}
@@ -143,11 +144,3 @@ def image_uncertainty(records: Sequence[Served]) -> float:
         if name in one.uncertainty_mm or name in one.confidence
     ]
     return float(np.mean(values)) if values else float("inf")
-
-
-def _handed_out(info: Mapping[str, Any], strategy: str) -> float:
-    """When this strategy last handed out an image, seconds since 1970; 0 for never."""
-    noted = info.get("strategy")
-    one = noted.get(strategy) if isinstance(noted, Mapping) else None
-    stamp = one.get("ts", 0) if isinstance(one, Mapping) else 0
-    return float(stamp) if isinstance(stamp, int | float) else 0.0

@@ -15,6 +15,9 @@ NOT_FIRST_PROCESS = "$torch.distributed.is_initialized() and torch.distributed.g
 def train_section(plan: Plan, pretrained: bool) -> Json:
     """``train`` of train.json: data, handlers and trainer."""
     clip = plan.value("schedule")["gradient_clip"]
+    course = ["@schedule", "@checkpoints", "@shape_fit"]
+    if plan.value("instances")["many"]:
+        course.append("@instance_thresholds")
     loading = {
         "_target_": "scripts.pretrained.LoadPretrained",
         "network": "@network_def",
@@ -74,6 +77,11 @@ def train_section(plan: Plan, pretrained: bool) -> Json:
                 "_target_": "scripts.progress.ProgressReport",
                 "schedule": "@schedule",
                 "checkpoints": "@checkpoints",
+                "mean_shape": {
+                    "_target_": "scripts.mean_shape.MeanShapeError",
+                    "evaluator": "@validate#evaluator",
+                    "landmarks": "@landmarks",
+                },
                 **({"unit": plan.value("unit")} if plan.value("unit") != "mm" else {}),
             },
             {
@@ -97,7 +105,9 @@ def train_section(plan: Plan, pretrained: bool) -> Json:
             "inferer": "@train#inferer",
             "prepare_batch": "@train#prepare_batch",
             "decollate": False,
-            "train_handlers": "@train#handlers",
+            # Whoever runs the trainer gets the whole course, also clients that replace `train#handlers` or that never
+            # look at `run` (MONAI's federated learning). In this order, after everything that works in a step.
+            "train_handlers": f"$list(@train#handlers) + [{', '.join(course)}]",
         },
     }
 

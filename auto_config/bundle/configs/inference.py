@@ -69,7 +69,10 @@ def inference_config(plan: Plan, landmarks: int) -> Json:
             "val_handlers": "@handlers",
         },
         "initialize": FIND_SCRIPTS,
-        "run": ["$@evaluator.run()"],
+        "run": [
+            {"_target_": "scripts.dataset.require_images", "dataset_dir": "@dataset_dir"},
+            "$@evaluator.run()",
+        ],
         "evaluating": "%run",
     }
 

@@ -23,13 +23,6 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
     crops: Json = {}
     if parts.two_stages(plan):
         crops = {"crops_per_image": plan.stage("fine")["crops_per_image"], "jitter_mm": plan.value("jitter_mm")}
-    run = [
-        "$@schedule.attach(@train#trainer)",
-        "$@checkpoints.attach(@train#trainer)",
-        "$@shape_fit.attach(@train#trainer)",
-        *(["$@instance_thresholds.attach()"] if plan.value("instances")["many"] else []),
-        "$@train#trainer.run()",
-    ]
     return {
         **paths(dataset_dir),
         "datalist": "$@bundle_root + '/data/datalist.json'",
@@ -97,7 +90,7 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
             },
         },
         "initialize": [*FIND_SCRIPTS, KEEP_MEMORY, "$monai.utils.set_determinism(@seed)"],
-        "run": run,
+        "run": ["$@train#trainer.run()"],
         "training": "%run",
     }
 

@@ -89,12 +89,15 @@ class StageNetwork(Protocol):
     """What inference calls: a network, several as one, or one that also sees the mirror image.
 
     Attributes:
-        shape: the shape model between the stages; None where there is none.
         flipped: whether the second half of the views sees the mirror image.
     """
 
-    shape: Any
     flipped: bool
+
+    @property
+    def shape(self) -> Any:
+        """The shape model between the stages; None where there is none."""
+        ...
 
     def views(self) -> Sequence[StageNetwork]:
         """The networks whose outputs are averaged, or the network alone."""

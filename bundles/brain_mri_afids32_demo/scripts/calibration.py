@@ -209,7 +209,7 @@ def calibrated_shape(path: str | Path, landmarks: str | Path, wanted: bool = Tru
 
 def shape_document(model: ShapeModel) -> dict[str, Any]:
     """A shape as JSON, null for what no training case says."""
-    numbers = {"mean": model.mean.tolist(), "spread": model.spread.tolist()}
+    numbers = {"mean": model.known_mean().tolist(), "spread": model.known_spread().tolist()}
     return {"cases": model.cases.tolist(), **{key: _without_nan(value) for key, value in numbers.items()}}
 
 
@@ -225,7 +225,7 @@ def _shape(document: dict[str, Any] | None) -> ShapeModel | None:
         return None
     mean = np.array(document["mean"], dtype=np.float64)
     model = ShapeModel(*mean.shape)
-    model.mean.copy_(torch.from_numpy(mean))
-    model.spread.copy_(torch.from_numpy(np.array(document["spread"], dtype=np.float64)))
+    model.mean.copy_(torch.from_numpy(np.nan_to_num(mean)))
+    model.spread.copy_(torch.from_numpy(np.nan_to_num(np.array(document["spread"], dtype=np.float64))))
     model.cases.copy_(torch.tensor(document["cases"]))
     return model

@@ -7,7 +7,6 @@ import json
 import logging
 import math
 import os
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from .ensemble import EnsembleNetwork
 from .landmark_files import atomic_write_text
 from .random_state import random_state, restore_random_state
 from .schedule import Schedule
+from .weight_files import read_weights
 
 WEIGHTS = "model.pt"
 LATEST = "latest.pt"
@@ -96,7 +96,7 @@ class Checkpoints:
     says that it is used alone.
 
     A training that does not resume removes ``latest.pt``, ``score.json`` and ``progress.jsonl`` of an earlier one when
-    it starts.
+    it starts. A trainer that runs again, as in each round of federated learning, goes on with its own.
 
     When there is nothing to validate, the weights are written after each epoch. When the training starts from the
     weights in ``folder/model.pt`` (a client loaded them), or with `keep_better`, the weights in use, one file or the
@@ -134,6 +134,7 @@ class Checkpoints:
         self.best: float | None = None
         self.best_epoch: int | None = None
         self.last: float | None = None
+        self.validations = 0
         self.beside_weights: list[Callable[[Path], None]] = []  # each writes a file into a folder of weights
         self.key_metric = key_metric
         self.fold_folder = Path(folder) / f"fold_{fold}"
@@ -167,6 +168,8 @@ class Checkpoints:
             for folder in (self._folder, self.fold_folder):
                 for leftover in folder.glob("*.tmp"):
                     leftover.unlink()
+        if trainer.state.iteration > 0:
+            return
         latest = self.fold_folder / LATEST
         if self._resume and latest.is_file():
             self._restore(trainer, latest)
@@ -211,8 +214,8 @@ class Checkpoints:
                 if not (self._folder / name).is_file():
                     return None
                 members.append(copy.deepcopy(self._network))
-                members[-1].load_state_dict(torch.load(self._folder / name, map_location="cpu", weights_only=True))
-        except (OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+                members[-1].load_state_dict(read_weights(self._folder / name))
+        except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
             reason = str(error).partition("\n")[0]
             self._logger.warning(
                 "The weights in %s cannot be used, so any others replace them: %s", self._folder, reason
@@ -224,6 +227,7 @@ class Checkpoints:
         self._is_saved = False
 
     def _after_validation(self, evaluator: Engine) -> None:
+        self.validations += 1
         value = evaluator.state.metrics.get(self.key_metric)
         self.last = None if value is None else float(value)
         if self.last is not None and is_better(self.last, self.best):
@@ -259,8 +263,8 @@ class Checkpoints:
         if not path.is_file():
             return False
         try:
-            saved = torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError):
+            saved = read_weights(path)
+        except (OSError, ValueError):
             return False  # not a file of ours, so nobody can have loaded it into the network
         mine = self._weights()
         # The shape model says NaN where it knows nothing.
@@ -315,7 +319,7 @@ class Checkpoints:
         atomic_save(state, self.fold_folder / LATEST)
 
     def _restore(self, trainer: Engine, path: Path) -> None:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_weights(path)
         self._check_is_mine(state, path)
         self._network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])

@@ -14,10 +14,15 @@ from typing import Any
 import numpy as np
 
 from .image_header import PIXELS, Header, ImageFileError, picture_affine
-from .volumes import itk_array, itk_header
+from .itk_files import itk_array, itk_header, opened
+from .stored_voxels import check_regular, check_sizes
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 """Endings of single DICOM files; those of a series in a folder may have any or none."""
+
+_INDEX = "DICOMDIR"  # the index of a disc; the standard gives it this name
+_SCOUTS = 3
+"""A series of at most so many files beside a volume is a scout, also called localizer or topogram."""
 
 _MAGIC_AT, _MAGIC = 128, b"DICM"
 _POSITION, _ORIENTATION, _SPACING = "0020|0032", "0020|0037", "0028|0030"
@@ -38,9 +43,10 @@ def is_dicom_file(path: Path) -> bool:
 
 
 def is_dicom_folder(folder: Path) -> bool:
-    """Whether a folder holds a DICOM file; the first one found is enough."""
+    """Whether a folder holds a DICOM file that may be an image; the first one found is enough."""
     return folder.is_dir() and any(
-        not path.name.startswith(".") and path.is_file() and is_dicom_file(path) for path in folder.iterdir()
+        not path.name.startswith(".") and path.name.upper() != _INDEX and path.is_file() and is_dicom_file(path)
+        for path in folder.iterdir()
     )
 
 
@@ -74,7 +80,7 @@ def series_array(folder: Path) -> np.ndarray:
     files = _series(folder).files
     if len(files) == 1:
         return file_array(Path(files[0]))
-    slices = [np.asarray(itk.imread(file, itk.F)).reshape(-1) for file in files]
+    slices = [np.asarray(itk.imread(file, itk.F, imageio=opened(Path(file)))).reshape(-1) for file in files]
     rows, columns = _size(_tags(files[0]), Path(files[0]))
     return np.ascontiguousarray(np.stack(slices).reshape(len(files), rows, columns).T[None])
 
@@ -82,12 +88,17 @@ def series_array(folder: Path) -> np.ndarray:
 def _series(folder: Path) -> _Series:
     import itk
 
+    for path in folder.iterdir():
+        if not path.is_dir():
+            check_regular(path)  # GDCM opens every file of the folder, and waits for a pipe
+    itk.Object.SetGlobalWarningDisplay(False)  # what is wrong with a file is said by our own errors
     names = itk.GDCMSeriesFileNames.New()
     names.SetUseSeriesDetails(True)  # also apart: slices of other size or direction, such as a localizer
     names.SetDirectory(str(folder))
     found = {uid: tuple(names.GetFileNames(uid)) for uid in names.GetSeriesUIDs()}
     if not found:
         raise ImageFileError(f"{folder}: holds no DICOM series; give the folder with the slices")
+    found, notes = _without_scouts(found)
     if len(found) > 1:
         sizes = ", ".join(f"{len(files)} files such as {Path(files[0]).name}" for files in list(found.values())[:4])
         raise ImageFileError(
@@ -111,13 +122,30 @@ def _series(folder: Path) -> _Series:
     places, files = places[order], tuple(files[index] for index in order)
     step = _step(places, files, folder)
     rows, columns = _size(tags[0], folder)
+    check_sizes((columns, rows, len(files)))
     affine = np.eye(4)
     # DICOM's pixel spacing is that of the rows first, which is the step down.
     affine[:3, :3] = np.stack([across * spacing[1], down * spacing[0], step], axis=1)
     affine[:3, 3] = places[0]
     affine[:2] *= -1.0  # LPS to RAS
-    header = Header((columns, rows, len(files)), affine, 1, itk_header(Path(files[0])).dtype, folder)
+    dtype = itk_header(Path(files[0])).dtype
+    header = Header((columns, rows, len(files)), affine, 1, dtype, folder, notes=notes)
     return _Series(files, header)
+
+
+def _without_scouts(found: dict[str, tuple[str, ...]]) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
+    """The one volume of a folder without the few images that its slices were planned on, and a note that names them.
+
+    All series, if another one has more than `_SCOUTS` files, or together they have a third of the volume's or more.
+    """
+    largest = max(found, key=lambda uid: len(found[uid]))
+    others = [file for uid, files in found.items() if uid != largest for file in files]
+    small = all(len(files) <= _SCOUTS for uid, files in found.items() if uid != largest)
+    if not others or not small or 3 * len(others) >= len(found[largest]):
+        return found, ()
+    listed = ", ".join(sorted(Path(file).name for file in others)[:4])
+    note = f"its scout images beside the volume ({listed}) are passed over, {len(others)} in number"
+    return {largest: found[largest]}, (note,)
 
 
 def _step(places: np.ndarray, files: Sequence[str], folder: Path) -> np.ndarray:
@@ -193,11 +221,7 @@ def file_array(path: Path) -> np.ndarray:
 
 def _tags(file: str | Path) -> dict[str, str]:
     """The tags of a file as text."""
-    import itk
-
-    image_io = itk.GDCMImageIO.New()
-    image_io.SetFileName(str(file))
-    image_io.ReadImageInformation()
+    image_io = opened(Path(file))  # its dictionary dies with it
     dictionary: Any = image_io.GetMetaDataDictionary()
     return {tag: str(dictionary[tag]).strip(" \0") for tag in _TAGS if dictionary.HasKey(tag)}
 

@@ -10,6 +10,7 @@ from typing import Any
 from .dicom_files import DICOM_SUFFIXES, is_dicom_folder
 from .image_reading import IMAGE_SUFFIXES
 from .pictures import PICTURE_SUFFIXES
+from .unread_images import first_unread
 
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
 """A file for each channel of a case, as nnU-Net names them: ``CASE_0000.nii.gz``, ``CASE_0001.nii.gz``."""
@@ -70,6 +71,8 @@ def images_by_case(
         if found:
             break
     else:
+        if unread := first_unread([*source.glob("*"), *source.glob("*/*")]):
+            raise ValueError(unread)
         raise ValueError(
             f"{source}: holds no image ({', '.join(IMAGE_SUFFIXES)}), nor do its folders; give a folder of images"
         )

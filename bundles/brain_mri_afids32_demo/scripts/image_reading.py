@@ -23,26 +23,30 @@ from .dicom_files import (
 )
 from .image_header import LARGEST_MM, PIXELS, Header, Image, ImageFileError, picture_affine
 from .pictures import PICTURE_SUFFIXES, picture_array, picture_header
-from .volumes import (
-    ITK_SUFFIXES,
-    NIFTI_SUFFIXES,
-    VOLUME_SUFFIXES,
-    itk_array,
-    itk_header,
-    nifti_array,
-    nifti_header,
-)
+from .stored_voxels import MOST_VOXELS
+from .unread_images import unread_line
+from .volumes import VOLUME_SUFFIXES, is_volume, open_volume
 
 IMAGE_SUFFIXES = (*VOLUME_SUFFIXES, *PICTURE_SUFFIXES, *DICOM_SUFFIXES)
 """Endings of the images that can be read; a DICOM series is a folder."""
 
+
+def _volume_header(path: Path) -> Header:
+    return open_volume(path).header
+
+
+def _volume_array(path: Path) -> np.ndarray:
+    return open_volume(path).array()
+
+
 _READERS: tuple[tuple[tuple[str, ...], Callable[[Path], Header], Callable[[Path], np.ndarray]], ...] = (
-    (NIFTI_SUFFIXES, nifti_header, nifti_array),
-    (ITK_SUFFIXES, itk_header, itk_array),
+    (VOLUME_SUFFIXES, _volume_header, _volume_array),
     (PICTURE_SUFFIXES, picture_header, picture_array),
     (DICOM_SUFFIXES, file_header, file_array),
 )
 _SAME_PLACE_MM = 1e-3
+_SINGULAR_VOLUME = 1e-6
+"""Smallest volume of the box that unit vectors along the axes span."""
 _ITK_PLACE = re.compile(r"^\S+\.[ch]xx:\d+:\s*(itk::ERROR: )?(\w+\(\w+\): )?")
 _Read = TypeVar("_Read")
 
@@ -80,6 +84,26 @@ def read_image(path: Path | Sequence[Path], pixel_spacing: Sequence[float] | Non
     return Image(arrays[0] if len(arrays) == 1 else np.concatenate(arrays), header.affine, header.path, header)
 
 
+def check_image(path: Path, most_voxels: int = MOST_VOXELS) -> None:
+    """Raise as `read_image` for a file that cannot be read whole; of a volume, one block at a time is in memory.
+
+    Args:
+        path: The image.
+        most_voxels: Numbers that an image may have, of all its channels together.
+
+    Raises:
+        ImageFileError: As `read_image`, or there are more voxels.
+    """
+    header = read_header(path)
+    count = max(header.channels, header.volumes) * int(np.prod(header.shape, dtype=object))
+    if count > most_voxels:
+        raise ImageFileError(f"{path}: has {count} voxels, {most_voxels} are allowed; crop or resample it")
+    if path.is_file() and is_volume(path):
+        _guarded(path, lambda one: open_volume(one, most_voxels).check_content(most_voxels))
+    else:
+        read_image(path)
+
+
 def _listed(path: Path | Sequence[Path]) -> list[Path]:
     return [path] if isinstance(path, Path) else list(path)
 
@@ -93,7 +117,8 @@ def _reader(path: Path) -> tuple[Callable[[Path], Header], Callable[[Path], np.n
         raise ImageFileError(f"{path}: image file not found; check the path")
     suffix = image_suffix(path)
     if suffix is None:
-        raise ImageFileError(f"{path}: not an image that can be read; allowed are {', '.join(IMAGE_SUFFIXES)}")
+        allowed = f"{path}: not an image that can be read; allowed are {', '.join(IMAGE_SUFFIXES)}"
+        raise ImageFileError(unread_line(path) or allowed)
     return next((header, array) for suffixes, header, array in _READERS if suffix in suffixes)
 
 
@@ -104,7 +129,19 @@ def _header(path: Path) -> Header:
         raise ImageFileError(
             f"{path}: its header has a length of {furthest:.3g} mm; repair the header or leave the case out"
         )
+    if reason := no_place(header.affine):
+        raise ImageFileError(f"{path}: {reason}; repair the header or leave the case out")
     return header
+
+
+def no_place(affine: np.ndarray) -> str | None:
+    """Why an affine (D + 1, D + 1) gives voxels no place, or None where it does."""
+    if not np.isfinite(affine).all():
+        return "affine has values that are not finite"
+    lengths = np.linalg.norm(affine[:-1, :-1], axis=0)
+    if (lengths == 0).any() or abs(np.linalg.det(affine[:-1, :-1] / lengths)) < _SINGULAR_VOLUME:
+        return f"affine is singular (spacing {np.round(lengths, 6).tolist()}), no point can be placed"
+    return None
 
 
 def reason_of(error: Exception) -> str:
@@ -175,4 +212,14 @@ def _box(sizes: Sequence[float]) -> str:
     return " x ".join(f"{size:.4g}" for size in sizes)
 
 
-__all__ = ["IMAGE_SUFFIXES", "PIXELS", "Header", "Image", "ImageFileError", "image_suffix", "read_header", "read_image"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "PIXELS",
+    "Header",
+    "Image",
+    "ImageFileError",
+    "check_image",
+    "image_suffix",
+    "read_header",
+    "read_image",
+]

@@ -53,7 +53,8 @@ def f1_score(images: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], thresh
 class InstanceThresholds:
     """Handler that chooses the thresholds in each validation and has them written beside the weights it belongs to.
 
-    Attach it before the evaluator runs. Where nothing validates there is no file, and `THRESHOLD` counts.
+    Attach it before the evaluator runs; it may stand among the handlers of the trainer. Where nothing validates there
+    is no file, and `THRESHOLD` counts.
 
     Args:
         instances: which rows belong to which landmark.
@@ -66,8 +67,8 @@ class InstanceThresholds:
         self.instances, self.evaluator, self.checkpoints = instances, evaluator, checkpoints
         self._images: dict[int, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
 
-    def attach(self) -> None:
-        """Listen to the evaluator, and to the checkpoints."""
+    def attach(self, _: Engine | None = None) -> None:
+        """Listen to the evaluator, and to the checkpoints; the trainer, which handlers are given, is not needed."""
         self.evaluator.add_event_handler(Events.STARTED, self._start)
         self.evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         self.checkpoints.beside_weights.append(self._write)

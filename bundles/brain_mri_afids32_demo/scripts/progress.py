@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from .checkpoints import PROGRESS, Checkpoints
+from .mean_shape import MeanShapeError, verdict
 from .schedule import Schedule
 
 _REFRESH_SECONDS = 0.5
@@ -79,12 +80,19 @@ class ProgressReport:
         schedule: Knows the progress.
         checkpoints: Knows the last and the best error.
         console: Where to write; None is the standard output. On a terminal a bar is drawn.
+        mean_shape: Its error stands beside that of the model when the training ends; None leaves it out.
         unit: Of the errors: ``"mm"``, or ``"px"`` for pictures whose pixel size nobody knows.
     """
 
     def __init__(
-        self, schedule: Schedule, checkpoints: Checkpoints, console: Console | None = None, unit: str = "mm"
+        self,
+        schedule: Schedule,
+        checkpoints: Checkpoints,
+        console: Console | None = None,
+        unit: str = "mm",
+        mean_shape: MeanShapeError | None = None,
     ) -> None:
+        self._mean_shape = mean_shape
         self._unit = unit
         self._schedule = schedule
         self._checkpoints = checkpoints
@@ -95,6 +103,7 @@ class ProgressReport:
         self._begun_at: float | None = None
         self._loss = 0.0
         self._losses = 0
+        self._validations = 0
 
     def attach(self, trainer: Engine) -> None:
         """Report on a training.
@@ -110,17 +119,18 @@ class ProgressReport:
         trainer.add_event_handler(Events.COMPLETED, self._at_end)
         trainer.add_event_handler(Events.EXCEPTION_RAISED, self._after_exception)
 
-    def line(self, trainer: Engine) -> str:
+    def line(self, trainer: Engine, error: bool = True) -> str:
         """The state of the training in one line.
 
         Args:
             trainer: The engine that trains.
+            error: With the error of the last validation.
         """
         state, percent = trainer.state, 100.0 * self._schedule.progress
         parts = [f"epoch {state.epoch}" + ("" if self._schedule.budget else f"/{state.max_epochs}"), f"{percent:.0f} %"]
         if self._losses:
             parts.append(f"loss {self._loss / self._losses:.4f}")
-        if self._checkpoints.last is not None:
+        if self._checkpoints.last is not None and error:
             parts.append(f"error {self._checkpoints.last:.3f} {self._unit}")
         if self._checkpoints.best is not None:
             parts.append(f"best {self._checkpoints.best:.3f} {self._unit}")
@@ -165,6 +175,7 @@ class ProgressReport:
                 self._bar.start()
             self._write(trainer)
         self._loss, self._losses = 0.0, 0
+        self._validations = self._checkpoints.validations
 
     def _after_step(self, trainer: Engine) -> None:
         output = trainer.state.output
@@ -177,7 +188,8 @@ class ProgressReport:
     def _after_epoch(self, trainer: Engine) -> None:
         self._write(trainer)
         if self._bar is None:
-            self._print(self.line(trainer))
+            # An error that an earlier epoch had is not that of this one.
+            self._print(self.line(trainer, error=self._checkpoints.validations > self._validations))
         else:
             self._draw(self._bar, trainer)
 
@@ -186,6 +198,11 @@ class ProgressReport:
         if self._begun_at is not None:
             self._write(trainer)
             self._print("Training has ended:  " + self.line(trainer))
+            baseline = None if self._mean_shape is None else self._mean_shape.value
+            said = verdict(trainer.state.iteration, self._checkpoints.best, baseline, self._unit)
+            if said is not None:
+                self._print(said)
+            self._begun_at = None  # a trainer that runs again begins anew
 
     def _after_exception(self, error: BaseException) -> None:
         self._close()

@@ -1,0 +1,48 @@
+"""A data set in which most landmarks are in one case only is an error of `inspect` and `create`."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from auto_config.bundle_scripts.landmark_files import write_markups
+from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.creation import create
+from auto_config.errors import UserError
+from auto_config.inspection import inspect
+
+WORDS = ["nose", "chin", "brow", "ear", "jaw", "lip", "cheek", "neck", "hair", "eye", "tooth", "tongue"]
+
+
+def write(folder, cases):
+    for number, (case, names) in enumerate(cases.items()):
+        array = np.random.default_rng(number).normal(size=(16, 16, 16)).astype(np.float32)
+        nib.save(nib.Nifti1Image(array, np.diag([-1.0, -1, 1, 1])), folder / f"{case}.nii.gz")
+        points = {name: [-1.0 - index, -5.0, 4.0] for index, name in enumerate(names)}
+        write_markups(folder / f"{case}.mrk.json", LandmarkSet.from_inline(points))
+
+
+@pytest.mark.parametrize(
+    ("cases", "words"),
+    [
+        ({"a": WORDS[:4], "b": WORDS[4:8], "c": WORDS[8:]}, ["no landmark is in two cases", "each case has 4"]),
+        (
+            {"a": [*WORDS[:4], "top"], "b": [*WORDS[4:8], "top"], "c": [*WORDS[8:11], "top"]},
+            ["11 of 12 landmarks are in one case only", "the cases have 4 to 5"],
+        ),
+    ],
+)
+def test_it_is_one_error_with_the_likely_reason(tmp_path, capsys, cases, words):
+    (tmp_path / "set").mkdir()
+    write(tmp_path / "set", cases)
+    assert inspect(tmp_path / "set", workers=1) == 2
+    text = capsys.readouterr().out
+    for word in (*words, "give the same point the same name", "1 error (would train wrongly), 0 warnings"):
+        assert word in text
+    with pytest.raises(UserError, match="no bundle was written"):
+        create(tmp_path / "set", tmp_path / "bundle", workers=1)
+
+
+def test_a_case_with_more_landmarks_than_the_others_is_no_error(tmp_path, capsys):
+    write(tmp_path, {"a": WORDS, "b": WORDS[:4]})
+    assert inspect(tmp_path, workers=1) == 0
+    assert "0 errors" in capsys.readouterr().out
