@@ -119,7 +119,11 @@ def weigh(found: Sequence[Evidence], greys: Greys, lost: str | None) -> Verdict:
     text = f"these points fit no known frame ({numbers(given, None, greys)}"
     if unproven := _unproven(found):
         text += f"; inside too if they are {' or '.join(unproven)}, which alone proves nothing"
-    return Verdict("none", f"{text}); compare image and points in a viewer and correct the one that is wrong")
+    text += "); compare image and points in a viewer and correct the one that is wrong"
+    if given.inside and given.spread is not None and _within(given.spread) and not contradicts:
+        # Nothing but the many points outside speaks against a narrow field of view: who says it is one is believed.
+        return Verdict("unknown", f"{text}, or use --outside absent if the field of view is cut")
+    return Verdict("none", text)
 
 
 def _as_given(given: Evidence, greys: Greys) -> Verdict:

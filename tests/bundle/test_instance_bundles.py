@@ -213,7 +213,7 @@ def test_the_whole_way_of_a_calibration(trained, tmp_path, capsys):
 def test_a_training_ends_with_a_calibration(trained, monkeypatch):
     lines = []
     monkeypatch.setattr("auto_config.training.child.run", lambda line, **_: lines.append(line) or 0)
-    assert train(trained[1], max_epochs=1) == 0
+    assert train(trained[1], max_epochs=1, overwrite=True) == 0
     assert [line[2:4] for line in lines] == [["monai.bundle", "run"], ["auto_config", "calibrate"]]
 
 

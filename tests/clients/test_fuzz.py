@@ -3,7 +3,6 @@
 import gc
 from collections import Counter
 
-import psutil
 import pytest
 
 pytest.importorskip("monailabel")
@@ -12,6 +11,8 @@ from app_tools import write_fixed_bundle
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from route_fuzzer import fuzzed_server, requests, routes, status_of
+
+psutil = pytest.importorskip("psutil")  # MONAI Label needs it
 
 ROUNDS, EXAMPLES = 6, 700
 # What a round may leave: fragments of the heap, caches of libraries. A leak of the bodies alone would be more.

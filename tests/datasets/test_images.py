@@ -91,8 +91,11 @@ def test_an_image_that_was_cut_off_is_named(tmp_path):
 
 def test_other_endings_are_refused(tmp_path):
     (tmp_path / "a.npy").write_bytes(b"")
+    with pytest.raises(UserError, match=r"a\.npy: images in \.npy are not read; .*save it .* as \.nii\.gz"):
+        read_image(tmp_path / "a.npy")
+    (tmp_path / "a.xyz").write_bytes(b"")
     with pytest.raises(UserError, match=r"allowed are .nii.gz"):
-        read_header(tmp_path / "a.npy")
+        read_header(tmp_path / "a.xyz")
 
 
 def test_stems_and_endings(tmp_path):

@@ -36,7 +36,7 @@ def test_it_is_one_error_with_the_likely_reason(tmp_path, capsys, cases, words):
     write(tmp_path / "set", cases)
     assert inspect(tmp_path / "set", workers=1) == 2
     text = capsys.readouterr().out
-    for word in (*words, "give the same point the same name", "1 error (would train wrongly), 0 warnings"):
+    for word in (*words, "give the same point the same name", "1 error that would train wrongly, 0 warnings"):
         assert word in text
     with pytest.raises(UserError, match="no bundle was written"):
         create(tmp_path / "set", tmp_path / "bundle", workers=1)
