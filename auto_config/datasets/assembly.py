@@ -55,7 +55,7 @@ def read_dataset(
         landmarks: Names to keep, in this order; all if None. Names for a folder of images without points, whose
             cases then have `Case.landmarks` None.
         coordinates: What the numbers of a table or an old ``.fcsv`` are, if it does not say it: ``"ras"``, ``"lps"``,
-            ``"voxel"`` or ``"pixel"``.
+            ``"voxel"``, ``"pixel"`` or, of pictures, ``"mm"``.
         pixel_spacing: Size of a pixel of pictures in mm, one number or x and y; None for what their files say.
         missing_value: Coordinates, as the files have them, that mark a missing point, which becomes what `missing`
             says: ``"0"``, ``"-1,-1"``, several as ``"0/-1"``; ``"none"`` if all points are real.
@@ -154,7 +154,7 @@ def _assemble(  # noqa: PLR0917 - what `read_dataset` found, in that order
     options: ReadOptions,
 ) -> tuple[Dataset, list[Problem]]:
     """Bring the landmarks of all cases into one order, and look at the names."""
-    problems = [*reading.problems]
+    problems = list(reading.problems)
     entries = _unique([entry for entry in reading.entries if _has_name(entry, problems)], problems)
     entries = sorted(entries, key=lambda entry: natural_key(entry.name))
     if format_name != "images":

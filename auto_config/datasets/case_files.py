@@ -7,7 +7,6 @@ raters lie in ``raters/RATER/`` under the same names.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from auto_config.datasets.entries import (
     case_name,
     find_files,
     joined_channels,
+    one_form,
     unique_by_key,
 )
 from auto_config.datasets.images import IMAGE_SUFFIXES
@@ -220,10 +220,10 @@ def _in_the_form_of(labels: dict[str, Path], images: Collection[str]) -> dict[st
     """
     forms: dict[str, list[str]] = {}
     for key in images:
-        forms.setdefault(unicodedata.normalize("NFC", key), []).append(key)
+        forms.setdefault(one_form(key), []).append(key)
     found: dict[str, Path] = {}
     for key, path in labels.items():
-        alike = forms.get(unicodedata.normalize("NFC", key), [])
+        alike = forms.get(one_form(key), [])
         own = key in images or len(alike) != 1 or alike[0] in labels
         found[key if own else alike[0]] = path
     return found

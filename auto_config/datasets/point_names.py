@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from auto_config.bundle_scripts.control_points import PointList
 from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet, duplicate_names
-from auto_config.datasets.entries import Entry
+from auto_config.datasets.entries import Entry, one_form
 from auto_config.datasets.model import Problem
 from auto_config.datasets.options import NameField
 
@@ -149,7 +148,7 @@ def _listed(items: Sequence[str]) -> str:
 
 def _plain(text: str) -> str:
     """A text in one Unicode form, with single blanks."""
-    return unicodedata.normalize("NFC", " ".join(text.split()))
+    return one_form(" ".join(text.split()))
 
 
 def _alike(one: str, other: str) -> bool:

@@ -9,11 +9,11 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from auto_config.bundle_scripts.image_reading import is_lfs_pointer
 from auto_config.bundle_scripts.volumes import nifti_bytes
 from auto_config.datasets.entries import natural_key
 
 _ANNEX_POINTER = b"/annex/objects/"
-_LFS_POINTER = b"version https://git-lfs"
 _PARTIAL = (".part", ".partial", ".crdownload", ".download", ".aria2", ".filepart")
 _POINTER_BYTES = 1024  # pointers are text of some hundred bytes
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -43,7 +43,7 @@ def absence(path: Path, download: str) -> str | None:
         return f"not there; {download}"
     with path.open("rb") as stream:
         head = stream.read(_POINTER_BYTES)
-    if head.startswith(_LFS_POINTER):
+    if is_lfs_pointer(path):
         return "a Git LFS pointer without content; get it with `git lfs pull`"
     # The path of the object, in an unlocked file or in a copy that was made without links.
     first_line = head.split(b"\n", 1)[0].replace(b"\\", b"/")

@@ -159,14 +159,14 @@ def _guarded(path: Path, read: Callable[[Path], _Read]) -> _Read:
     except ImageFileError:
         raise
     except Exception as error:  # the readers raise whatever they like on a broken file
-        if _is_lfs_pointer(path):
+        if is_lfs_pointer(path):
             raise ImageFileError(f"{path}: is a Git LFS pointer without content; get it with `git lfs pull`") from error
         raise ImageFileError(
             f"{path}: image cannot be read ({reason_of(error)}); replace the file or leave the case out"
         ) from error
 
 
-def _is_lfs_pointer(path: Path) -> bool:
+def is_lfs_pointer(path: Path) -> bool:
     """Whether a file is what a clone without Git LFS has in place of an image."""
     try:
         with open_regular(path) as stream:
@@ -234,6 +234,7 @@ __all__ = [
     "ImageFileError",
     "check_image",
     "image_suffix",
+    "is_lfs_pointer",
     "read_header",
     "read_image",
 ]
