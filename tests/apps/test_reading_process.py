@@ -215,3 +215,20 @@ def test_a_list_of_points_without_end_is_refused_unread(tmp_path):
     with path.open("wb") as stream:
         stream.truncate(2**24 + 1)
     refused(lambda: read(path), 413, "16 MB")
+
+
+def test_a_server_with_more_than_a_thousand_open_files_reads_too(reading, tmp_path):
+    """`select.select` takes no file with a number above 1023."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if before[1] != resource.RLIM_INFINITY and before[1] < 2048:
+        pytest.skip("this machine allows fewer open files")
+    path = save(tmp_path / "label.nii.gz", balls())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(before[0], 2048), before[1]))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        assert reading().why_unreadable(path) is None
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

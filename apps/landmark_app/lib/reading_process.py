@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
+import selectors
 import subprocess
 import sys
 import tempfile
@@ -161,14 +161,16 @@ def _line(descriptor: int, seconds: float) -> bytes:
     """What a process writes up to the end of a line; less where it ended."""
     until = time.monotonic() + seconds
     found = b""
-    while not found.endswith(b"\n") and len(found) < _ANSWER_BYTES:
-        ready, _, _ = select.select([descriptor], [], [], max(0.0, until - time.monotonic()))
-        if not ready:
-            raise TimeoutError
-        block = os.read(descriptor, 2**16)
-        if not block:
-            break
-        found += block
+    # Not `select.select`, which takes no number above 1023: a server with many connections has such files.
+    with selectors.DefaultSelector() as selector:
+        selector.register(descriptor, selectors.EVENT_READ)
+        while not found.endswith(b"\n") and len(found) < _ANSWER_BYTES:
+            if not selector.select(max(0.0, until - time.monotonic())):
+                raise TimeoutError
+            block = os.read(descriptor, 2**16)
+            if not block:
+                break
+            found += block
     return found
 
 
