@@ -136,7 +136,7 @@ def read_cohort_csv(source: Path, options: ReadOptions) -> Reading:
             reading.problems.append(Problem("error", str(error), case))
     used = {path for entry in reading.entries for path in entry.image}
     reading.problems.extend(zeros_problem(shortened, source))
-    named = [*broken, *(image for rows in cases.values() for image in rows.images)]
+    named = [*broken, *cases, *(image for rows in cases.values() for image in rows.images)]
     mentioned = {absolute(path) for name in named for path in images.find(name)}
     for path in files:
         if absolute(path) not in used | mentioned:

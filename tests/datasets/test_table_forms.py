@@ -309,3 +309,15 @@ def test_decimal_commas_of_texts_of_pixels(tmp_path):
     dataset, problems = read_dataset(tmp_path)
     expected = {"ann": {"1": [3.25, 4], "2": [1, 2.5]}, "ben": {"1": [1.5, 2.5], "2": [3, 4]}}
     assert (problems, inline(dataset)) == ([], expected)
+
+
+def test_an_image_that_cannot_be_read_is_one_error_and_not_said_to_be_without_a_line(tmp_path):
+    (tmp_path / "images").mkdir()
+    for name in ("a.png", "b.png"):
+        Image.fromarray(np.zeros((9, 9), dtype=np.uint8)).save(tmp_path / "images" / name)
+    (tmp_path / "images" / "a.png").write_bytes((tmp_path / "images" / "a.png").read_bytes()[:20])
+    (tmp_path / "points.csv").write_text("image,landmark,x,y\na.png,P,1,2\nb.png,P,3,4\n")
+    dataset, problems = read_dataset(tmp_path)
+    assert [case.name for case in dataset.cases] == ["b"]
+    assert [problem.severity for problem in problems] == ["error"]
+    assert "a.png: image cannot be read" in problems[0].message
