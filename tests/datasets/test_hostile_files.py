@@ -96,6 +96,20 @@ def test_no_header_shows_another_file(attack, tmp_path, secret):
     refused(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.nrrd", nrrd("sizes: 1 1 1") + "\0"),
+        ("a.nrrd", nrrd("byte skip: 0", "byteskip: 0") + "\0"),  # two spellings of one field
+        ("a.mha", META.format(size=ONE) + "DimSize = 1 1 1\nElementDataFile = LOCAL\n\0"),
+        ("a.mha", META.format(size=ONE) + "Offset = 0 0 0\nPosition = 5 5 5\nElementDataFile = LOCAL\n\0"),
+    ],
+)
+def test_a_field_that_stands_twice_is_refused(name, content, tmp_path):
+    """Two readers could take one of them each."""
+    refused(sent(tmp_path, name, content), "twice")
+
+
 @pytest.mark.parametrize("encoding", ["nrrd", "mha"])
 def test_a_file_that_begins_like_a_link_out_of_its_folder_is_read_where_it_stays(encoding, tmp_path):
     """A link to a file of the same folder is as good as the file."""
@@ -107,6 +121,21 @@ def test_a_file_that_begins_like_a_link_out_of_its_folder_is_read_where_it_stays
     (path.parent / "b.raw").write_bytes(bytes(range(6)))
     (path.parent / "a.raw").symlink_to("b.raw")
     np.testing.assert_array_equal(read_image(path).array.ravel(order="F"), range(6))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.nrrd", nrrd(size="1000 1000 1000") + "\0"),
+        ("a.nrrd", nrrd(size="1000 1000 1000", encoding="gzip").encode() + gzip.compress(b"\0" * 1000)),
+        ("a.nrrd", nrrd(size="1000 1000 1000", encoding="hex") + "00"),
+        ("a.nrrd", nrrd(size="1000 1000 1000", encoding="ascii") + "0 0"),
+        ("a.mha", META.format(size="1000 1000 1000") + "ElementDataFile = LOCAL\n\0"),
+    ],
+)
+def test_what_no_file_of_this_length_can_hold_is_refused_by_its_length(name, content, tmp_path):
+    """The header alone says so, before there is an array of a thousand million voxels."""
+    refused(sent(tmp_path, name, content), "its header promises 1000 x 1000 x 1000 voxels", "bytes for them")
 
 
 def test_the_pair_of_an_analyze_header_stays_in_its_folder(tmp_path, secret):

@@ -143,3 +143,9 @@ def test_names_say_nothing_about_a_table(afids, tmp_path):
     assert main(["convert", str(afids), str(tmp_path / "out"), "--to", "csv"]) == 0
     with pytest.raises(UserError, match="--names is for control points of Slicer"):
         read_dataset(tmp_path / "out", names="labels")
+
+
+def test_two_numbers_of_one_description_leave_the_labels():
+    twice = [("1", "AC"), ("2", "ac"), ("3", "PC")]
+    names = chosen_names([twice, twice, twice])
+    assert names.files == [["1", "2", "3"]] * 3 and "repeated" in names.note
