@@ -9,7 +9,7 @@ from auto_config.bundle_scripts.heatmaps import Heatmaps
 from auto_config.bundle_scripts.instances import Instances
 
 
-def densities(opened: OpenBundle, found: Heatmaps, instances: Instances, spacing: np.ndarray) -> np.ndarray:
+def densities(opened: OpenBundle, found: Heatmaps, instances: Instances, spacing: np.ndarray) -> np.ndarray | None:
     """A probability for each voxel, landmark by landmark.
 
     The channels of an exchangeable pair show both ends. The heatmap of an end is therefore the part that lies nearer to
@@ -17,23 +17,21 @@ def densities(opened: OpenBundle, found: Heatmaps, instances: Instances, spacing
     are medoids of the mean of both channels, which is then the heatmap of both.
 
     Args:
-        opened: The bundle, whose decoder knows what its logits mean.
+        opened: The bundle, whose decoder knows what its output means.
         found: What the bundle found in an image.
         instances: Which landmarks may change places.
         spacing: (D,) mm of the planned grid.
 
     Returns:
-        (L, *size), sums of 1; 0 everywhere for an end whose point lies where the other one does.
+        (L, *size), sums of 1; 0 everywhere for an end whose point lies where the other one does. None where the method
+        has no level sets.
     """
-    several = hasattr(opened.decoder, "instances")
-    logits = found.logits
-    if several and instances.exchangeable:
-        logits = logits.float().clone()
-        for pair in map(list, instances.exchangeable):
-            logits[pair] = logits[pair].mean(dim=0, keepdim=True)
-    # What decodes several peaks of a heatmap holds the decoder of one.
-    decoder = opened.decoder.decoder if several else opened.decoder
-    density: np.ndarray = decoder.density(logits).cpu().numpy()
+    if opened.decoder is None:
+        return None
+    probability = opened.decoder.density(found.output)
+    if probability is None:
+        return None
+    density: np.ndarray = probability.cpu().numpy()
     points, origins = found.peaks.points.cpu().numpy(), found.origins.cpu().numpy()
     for first, second in instances.exchangeable:
         for own, other in ((first, second), (second, first)):

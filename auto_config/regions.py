@@ -73,6 +73,8 @@ def find_regions(
     affine = embed_affine(data["image"].affine, opened.spatial_dims)
     instances = read_instances(opened.root / LANDMARKS)
     density = densities(opened, found, instances, np.linalg.norm(affine[:-1, :-1], axis=0))
+    if density is None:
+        raise UserError(f"{opened.root}: its method has no level sets, so no regions can be drawn; omit --regions")
     present = {item["name"] for item in result["landmarks"] if item["present"]}
     size = np.array(data["image"].shape[1:])
     labels = np.zeros(size, dtype=np.uint8 if len(density) < 256 else np.uint16)

@@ -17,10 +17,11 @@ from monai.bundle import ConfigParser
 from monai.transforms import Compose
 from torch import nn
 
+from auto_config.bundle.earlier import Find, earlier_decoder, earlier_find, has_methods
 from auto_config.bundle_scripts.ensemble import EnsembleNetwork
 from auto_config.bundle_scripts.heatmaps import Heatmaps
 from auto_config.bundle_scripts.image_reader import check_axes
-from auto_config.bundle_scripts.peaks import make_peaks
+from auto_config.bundle_scripts.methods.interfaces import Decoder
 from auto_config.bundle_scripts.weight_files import read_weights
 from auto_config.datasets.images import read_image
 from auto_config.errors import UserError
@@ -38,7 +39,8 @@ class OpenBundle:
         inferer: from image and network to peaks; to logits in bundles of one stage that earlier versions made.
         network: on ``device``, in evaluation mode; the mean of several if ``models/ensemble.json`` lists several.
         postprocessing: from what the inferer gives to ``result`` and the label map.
-        decoder: from the logits of the last stage to points; None in a config without one.
+        decoder: knows what an output of the last stage means; None in a config without one.
+        find: from an image and the network to the output and its peaks.
         device: where the network runs.
     """
 
@@ -49,7 +51,8 @@ class OpenBundle:
     inferer: Any
     network: nn.Module
     postprocessing: Compose
-    decoder: Any
+    decoder: Decoder | None
+    find: Find
     device: torch.device
 
     def preprocess(self, image: str | Path | Sequence[Path]) -> dict[str, Any]:
@@ -89,15 +92,7 @@ class OpenBundle:
         """The heatmaps of what `preprocess` gave, where its landmarks are, and their peaks in planned voxels."""
         image = data["image"].as_tensor().to(self.device)
         with torch.inference_mode():
-            # One that looks in the mirror holds the inferer of one image.
-            if hasattr(getattr(self.inferer, "inferer", self.inferer), "heatmaps"):
-                return self.inferer.heatmaps(image, self.network)
-            if self.decoder is None:
-                raise UserError(f"{self.root}: an earlier version made it and has no heatmaps to give; create it again")
-            # Earlier versions decoded the heatmaps of one stage in post-processing.
-            logits = self.inferer(image[None], self.network)[0]
-            origins = torch.zeros((len(logits), self.spatial_dims), device=logits.device)
-            return Heatmaps(logits, origins, make_peaks(*self.decoder(logits)))
+            return self.find(image, self.network)
 
 
 def open_bundle(
@@ -154,17 +149,35 @@ def open_bundle(
     chosen = torch.device(parser.get_parsed_content("device"))
     members = [_load(parser, path) for path in (weight_files(root) if weights is None else weights)]
     network = members[0] if len(members) == 1 else EnsembleNetwork(members)
+    inferer = _parsed(parser, "inferer")
+    decoder = parser.get_parsed_content("decoder") if "decoder" in config else None
+    if has_methods(root / "scripts"):
+        find = _find(inferer)
+    else:
+        decoder = None if decoder is None else earlier_decoder(config, decoder)
+        find = earlier_find(root, config, inferer, decoder)
     return OpenBundle(
         root=root,
         names=tuple(item["name"] for item in landmarks["landmarks"]),
         spatial_dims=int(landmarks["spatial_dims"]),
         preprocessing=parser.get_parsed_content("preprocessing"),
-        inferer=_parsed(parser, "inferer"),
+        inferer=inferer,
         network=network.to(chosen).eval(),
         postprocessing=_parsed(parser, "postprocessing"),
-        decoder=parser.get_parsed_content("decoder") if "decoder" in config else None,
+        decoder=decoder,
+        find=find,
         device=chosen,
     )
+
+
+def _find(inferer: Any) -> Find:
+    """The output and peaks that a bundle's inferer finds; asked for only when needed, other inferers have none."""
+
+    def find(image: torch.Tensor, network: Any) -> Heatmaps:
+        found: Heatmaps = inferer.heatmaps(image, network)
+        return found
+
+    return find
 
 
 def _parsed(parser: ConfigParser, name: str) -> Any:

@@ -61,7 +61,15 @@ def network_def(plan: Plan, landmarks: int) -> Json:
         "landmarks": landmarks,
         "spatial_dims": plan.value("spatial_dims"),
         "output_bias": plan.value("loss")["output_bias"],
+        "output_layers": {stage["name"]: _output_layer(stage) for stage in plan.value("stages")},
     }
+
+
+def _output_layer(stage: Json) -> str:
+    """Name of the last convolution within the network of a stage."""
+    if stage.get("blocks"):
+        return f"decoder.seg_layers.{len(stage['filters']) - 2}"
+    return "output_block.conv.conv"
 
 
 def _unet(plan: Plan, stage: Json, landmarks: int) -> Json:

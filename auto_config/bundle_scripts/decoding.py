@@ -8,6 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional
 
+from .methods.interfaces import LOGITS, Output
+from .peaks import Peaks, make_peaks
+
 LINKS = ("softmax", "sigmoid")
 
 
@@ -34,6 +37,9 @@ class PeakDecoder:
     Raises:
         ValueError: if the link is not known.
     """
+
+    heads: tuple[str, ...] = (LOGITS,)
+    stride = 1
 
     def __init__(
         self,
@@ -66,7 +72,23 @@ class PeakDecoder:
         index = (logits if log_prior is None else logits + log_prior).flatten(1).argmax(dim=1)
         return self.refine(logits, torch.arange(len(logits), device=logits.device), index)
 
-    def density(self, logits: torch.Tensor) -> torch.Tensor:
+    def decode(self, output: Output, log_prior: torch.Tensor | None = None) -> Peaks:
+        """One peak for each channel of the logits; see `scripts.methods.interfaces.Decoder`."""
+        return make_peaks(*self(output[LOGITS], log_prior))
+
+    def unflip(self, output: Output, pairs: Sequence[int]) -> Output:
+        """The logits of a mirror image back in place, with paired landmarks exchanged."""
+        return unflip_heatmaps(output, pairs)
+
+    def density(self, output: Output) -> torch.Tensor:
+        """The probability of each voxel ``(L, *size)``."""
+        return self.probability(output[LOGITS])
+
+    def single(self) -> PeakDecoder:
+        """Itself: it finds one peak in each channel."""
+        return self
+
+    def probability(self, logits: torch.Tensor) -> torch.Tensor:
         """Heatmaps as probabilities: each of ``(L, *size)`` logits becomes weights ``w`` that sum to 1, float32."""
         value = logits.float() if self.link == "softmax" else functional.logsigmoid(logits.float())
         sharpness = torch.as_tensor(self.sharpness, device=value.device).mean()
@@ -124,3 +146,8 @@ class PeakDecoder:
         # A voxel is a box and not a point: its own variance keeps a heatmap of one voxel from being certain.
         covariance = covariance + torch.eye(dims, device=covariance.device) / 12
         return centre, torch.sigmoid(highest.float()), covariance
+
+
+def unflip_heatmaps(output: Output, pairs: Sequence[int]) -> Output:
+    """Heatmaps ``(B, L, *size)`` of a mirror image back in place, with paired landmarks exchanged."""
+    return {LOGITS: output[LOGITS][:, list(pairs)].flip(2)}

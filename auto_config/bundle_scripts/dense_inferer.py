@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from monai.inferers import Inferer
 
-from .decoding import PeakDecoder
 from .heatmaps import HeatmapInferer, Heatmaps
-from .instance_decoding import InstanceDecoder
 from .instances import Instances
-from .peaks import make_peaks
+from .methods.interfaces import Decoder, Output, StageNetwork, kept_heads
 from .shape import ShapeModel, shape_prior
 from .views import agreement, mean_of_views
 
@@ -26,42 +24,52 @@ class DenseInferer(HeatmapInferer):
     a network that averages would give.
 
     Args:
-        window: MONAI's ``SlidingWindowInferer``, or another that gives ``(B, L, *size)`` logits.
-        decoder: from logits to points.
+        window: MONAI's ``SlidingWindowInferer``, or another that gives what the network gives, head by head.
+        decoder: from an output to peaks.
         spacing: mm of the planned grid.
         instances: which rows of peaks belong to which landmark, where the decoder finds several.
         shape: a shape model whose prior chooses among the maxima of a landmark that it finds far off; None for none.
             Views are compared without it, so that their disagreement means the same with it.
+        stage: name of the stage.
     """
 
     def __init__(
         self,
         *,
         window: Inferer,
-        decoder: PeakDecoder | InstanceDecoder,
+        decoder: Decoder,
         spacing: Sequence[float],
         instances: Instances | None = None,
         shape: ShapeModel | None = None,
+        stage: str = "fine",
     ) -> None:
         super().__init__()
         self.window, self.decoder, self.instances, self.shape = window, decoder, instances, shape
+        self.stage, self.decoders = stage, {stage: decoder}
         self.spacing = np.asarray(spacing, dtype=np.float64)
 
-    def heatmaps(self, image: torch.Tensor, network: Callable[..., Any]) -> Heatmaps:
-        """The heatmaps ``(L, *size)`` of an image ``(C, *size)`` on the planned grid, and their peaks."""
-        logits, single = mean_of_views(
-            network, lambda view: self.window(image[None], view)[0], lambda seen: self.decoder(seen)[0]
+    def heatmaps(self, image: torch.Tensor, network: StageNetwork) -> Heatmaps:
+        """The output ``(channels, *grid)`` of an image ``(C, *size)`` on the planned grid, and its peaks."""
+        output, single = mean_of_views(
+            network, lambda view: self._slide(image, view), lambda seen: self.decoder.decode(seen).points
         )
-        points, confidence, covariance = self.decoder(logits)
-        columns = agreement(single, points, network, self.spacing, self.instances)
+        peaks = self.decoder.decode(output)
+        columns = agreement(single, peaks.points, network.flipped, self.spacing, self.instances)
         if self.shape is not None:
             # Axes of the planned grid times spacing are a right-handed frame in mm, as the world of the shape is.
             voxel = float(self.spacing.max())
-            fitted, distance, far = self.shape.judge(points.double().cpu().numpy() * self.spacing, voxel)
+            fitted, distance, far = self.shape.judge(peaks.points.double().cpu().numpy() * self.spacing, voxel)
             if far.any():
                 deviation = self.shape.deviation(voxel)
-                prior = shape_prior(fitted / self.spacing, deviation, self.spacing, far, logits)
-                points, confidence, covariance = self.decoder(logits, prior)
+                prior = shape_prior(fitted / self.spacing, deviation, self.spacing, far, output[self.decoder.heads[0]])
+                peaks = self.decoder.decode(output, prior)
             columns |= {"shape_distance": torch.from_numpy(distance), "replaced": torch.from_numpy(far)}
-        origins = torch.zeros((len(logits), len(self.spacing)), device=logits.device)
-        return Heatmaps(logits, origins, make_peaks(points, confidence, covariance, **columns))
+        columns = {name: column.to(peaks.confidence) for name, column in columns.items()}
+        first = output[self.decoder.heads[0]]
+        origins = torch.zeros((len(first), len(self.spacing)), device=first.device)
+        return Heatmaps(output, origins, replace(peaks, **columns))
+
+    def _slide(self, image: torch.Tensor, view: StageNetwork) -> Output:
+        """What one view says of the whole image, head by head."""
+        merged = self.window(image[None], lambda x: kept_heads(view({self.stage: x})[self.stage], self.decoder))
+        return {head: value[0] for head, value in merged.items()}

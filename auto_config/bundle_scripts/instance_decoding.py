@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 import torch
 
-from .decoding import PeakDecoder
+from .decoding import PeakDecoder, unflip_heatmaps
 from .instances import Instances
 from .medoids import two_medoids
+from .methods.interfaces import LOGITS, Output
 from .nms import FLOOR, find_peaks, millimetres
+from .peaks import Peaks, make_peaks
 
 
 class InstanceDecoder:
@@ -27,11 +29,33 @@ class InstanceDecoder:
         reach_mm: radius of the cones; how far mass counts for the ends of a pair.
     """
 
+    heads: tuple[str, ...] = (LOGITS,)
+    stride = 1
+
     def __init__(
         self, decoder: PeakDecoder, instances: Instances, spacing: Sequence[float], *, reach_mm: float
     ) -> None:
         self.decoder, self.instances, self.spacing = decoder, instances, [float(step) for step in spacing]
         self.reach_mm = float(reach_mm)
+
+    def decode(self, output: Output, log_prior: torch.Tensor | None = None) -> Peaks:
+        """Peaks of R rows; see `scripts.methods.interfaces.Decoder`."""
+        return make_peaks(*self(output[LOGITS], log_prior))
+
+    def unflip(self, output: Output, pairs: Sequence[int]) -> Output:
+        """The logits of a mirror image back in place, with paired landmarks exchanged."""
+        return unflip_heatmaps(output, pairs)
+
+    def density(self, output: Output) -> torch.Tensor:
+        """The probability of each voxel ``(L, *size)``; the ends of a pair have the mean of their two channels."""
+        logits = output[LOGITS].float().clone()
+        for pair in map(list, self.instances.exchangeable):
+            logits[pair] = logits[pair].mean(dim=0, keepdim=True)
+        return self.decoder.probability(logits)
+
+    def single(self) -> PeakDecoder:
+        """The decoder of one peak for each landmark."""
+        return self.decoder
 
     def __call__(
         self, logits: torch.Tensor, log_prior: torch.Tensor | None = None
@@ -78,7 +102,7 @@ class InstanceDecoder:
 
     def _two(self, heatmap: torch.Tensor, min_distance_mm: float) -> torch.Tensor:
         """Two voxels for the ends of a pair; where its mass is all in one place, any other peak or voxel is second."""
-        density = self.decoder.density(heatmap[None])[0]
+        density = self.decoder.probability(heatmap[None])[0]
         found = two_medoids(density, self.spacing, reach_mm=self.reach_mm, min_distance_mm=min_distance_mm)
         if found is not None:
             return found

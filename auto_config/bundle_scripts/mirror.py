@@ -1,80 +1,75 @@
-"""Looking in the mirror: the mirror image of an image as a further view of every network."""
+"""Flip test-time augmentation: the mirror image of an image as a further view of every network."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from monai.inferers import Inferer
 
-from .ensemble import shape_of, views_of
-from .heatmaps import Heatmaps
+from .ensemble import mean_of_two
+from .heatmaps import HeatmapInferer, Heatmaps
+from .methods.interfaces import Decoder, Output, StageNetwork
 
 
-class MirroredInferer(Inferer):
-    """Another inferer, with a network that also looks in the mirror.
+class MirroredInferer(HeatmapInferer):
+    """Another inferer, with a network that also sees the mirror image.
 
-    Logits of the image and of its mirror image, back in place and with paired landmarks exchanged, are averaged. Only
+    Outputs of the image and of its mirror image, back in place and with paired landmarks exchanged, are averaged. Only
     for networks that were trained on mirrored images.
 
     Args:
-        inferer: calls the network, on tensors or on one tensor for each stage.
+        inferer: calls the network; its decoders know what a flipped output means.
         mirror_pairs: for each landmark the one that takes its place in the mirror, itself on the midline.
     """
 
-    def __init__(self, inferer: Inferer, mirror_pairs: Sequence[int]) -> None:
+    def __init__(self, inferer: HeatmapInferer, mirror_pairs: Sequence[int]) -> None:
         super().__init__()
-        self.inferer, self.mirror_pairs = inferer, list(mirror_pairs)
+        self.inferer, self.mirror_pairs, self.decoders = inferer, list(mirror_pairs), inferer.decoders
 
-    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+    def heatmaps(self, image: torch.Tensor, network: StageNetwork) -> Heatmaps:
         """What the other inferer gives; mirroring is along the first spatial axis, left to right."""
-        return self.inferer(inputs, MirroredNetwork(network, self.mirror_pairs), *args, **kwargs)
-
-    def heatmaps(self, image: torch.Tensor, network: Callable[..., Any]) -> Heatmaps:
-        """The heatmaps of a `HeatmapInferer`, with the mirror image as further views."""
-        return self.inferer.heatmaps(image, MirroredNetwork(network, self.mirror_pairs))
+        return self.inferer.heatmaps(image, MirroredNetwork(network, self.mirror_pairs, self.decoders))
 
 
 class MirroredNetwork:
     """A network that averages over an image and its mirror image.
 
     Args:
-        network: called with a tensor ``(B, C, *size)``, or with one for each stage.
+        network: called with one tensor ``(B, C, *size)`` for each stage.
         pairs: for each landmark the one that takes its place in the mirror.
+        decoders: the decoder of each stage by name.
     """
 
-    def __init__(self, network: Callable[..., Any], pairs: list[int]) -> None:
-        self.network, self.pairs = network, pairs
-        self.shape = shape_of(network)
+    flipped = True
 
-    def views(self) -> list[Callable[..., Any]]:
-        """Each view of the network as it is, then each in the mirror, in the same order."""
-        plain = views_of(self.network)
-        return [*plain, *self.in_mirror(plain)]
+    def __init__(self, network: StageNetwork, pairs: Sequence[int], decoders: Mapping[str, Decoder]) -> None:
+        self.network, self.pairs, self.decoders = network, list(pairs), decoders
 
-    def in_mirror(self, views: list[Callable[..., Any]]) -> list[Callable[..., Any]]:
-        """Views that see the mirror image."""
-        return [_InMirror(view, self.pairs) for view in views]
+    @property
+    def shape(self) -> Any:
+        """The shape model of the network."""
+        return self.network.shape
 
-    def __call__(self, image: Any) -> Any:
-        """The mean of both, of the form that the network gives."""
-        plain, mirrored = self.network(image), _InMirror(self.network, self.pairs)(image)
-        if isinstance(plain, dict):
-            return {name: (plain[name] + mirrored[name]) / 2 for name in plain}
-        return (plain + mirrored) / 2
+    def views(self) -> list[Any]:
+        """Each view of the network as it is, then each on the mirror image, in the same order."""
+        plain = self.network.views()
+        return [*plain, *[_Flipped(view, self.pairs, self.decoders) for view in plain]]
 
-
-class _InMirror:
-    """A network that sees the mirror image; its logits come back in place, with paired landmarks exchanged."""
-
-    def __init__(self, network: Callable[..., Any], pairs: list[int]) -> None:
-        self.network, self.pairs = network, pairs
-
-    def __call__(self, image: Any) -> Any:
-        return _each(self.network(_each(image, lambda x: x.flip(2))), lambda x: x[:, self.pairs].flip(2))
+    def __call__(self, images: dict[str, torch.Tensor]) -> dict[str, Output]:
+        """The mean of both."""
+        mean: dict[str, Output] = mean_of_two(
+            self.network(images), _Flipped(self.network, self.pairs, self.decoders)(images)
+        )
+        return mean
 
 
-def _each(image: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    """Change a tensor, or each tensor of a dictionary."""
-    return {name: change(x) for name, x in image.items()} if isinstance(image, dict) else change(image)
+class _Flipped:
+    """A network that sees the mirror image; its outputs come back in place, with paired landmarks exchanged."""
+
+    def __init__(self, network: StageNetwork, pairs: list[int], decoders: Mapping[str, Decoder]) -> None:
+        self.network, self.pairs, self.decoders = network, pairs, decoders
+
+    def __call__(self, images: dict[str, torch.Tensor]) -> dict[str, Output]:
+        outputs = self.network({name: image.flip(2) for name, image in images.items()})
+        return {name: self.decoders[name].unflip(output, self.pairs) for name, output in outputs.items()}

@@ -4,13 +4,12 @@
 nnU-Net come from the package dynamic-network-architectures.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
 
+from .methods.interfaces import LOGITS, Output
 from .shape import ShapeModel
 
 
@@ -67,61 +66,101 @@ def residual_encoder_unet(
 class LandmarkNetwork(nn.Module):
     """One network for each stage, and the shape model that stands between them.
 
-    A tensor goes through the last stage, so that the module looks like any network to tools that know nothing of
-    stages; a dictionary goes through the stages that it names.
+    A dictionary goes through the stages that it names, and each gives an output: heads by name. A tensor goes through
+    the last stage and gives the tensor of its first head, so that the module looks like any network to tools that know
+    nothing of stages and of heads; this way it can be scripted.
 
     Args:
-        stages: network of each stage by name, in order; each maps ``(B, C, *size)`` to logits ``(B, L, *size)``.
+        stages: network of each stage by name, in order; each maps ``(B, C, *size)`` to ``(B, channels, *grid)``, the
+            channels of all heads one after the other.
         landmarks: L.
         spatial_dims: 2 or 3.
         output_bias: start value of the bias of the last convolution of each stage: a negative number starts with empty
             heatmaps. None keeps the network's own.
+        output_layers: name of the last convolution of each stage within its network; needed with `output_bias`.
+        heads: channels of each head by name; one channel of ``logits`` for each landmark if not given.
 
     Raises:
-        ValueError: if there is no stage.
+        ValueError: if there is no stage, or no such layer with a bias.
     """
 
+    flipped = False
+
     def __init__(
-        self, stages: Mapping[str, nn.Module], landmarks: int, spatial_dims: int = 3, output_bias: float | None = None
+        self,
+        stages: Mapping[str, nn.Module],
+        landmarks: int,
+        spatial_dims: int = 3,
+        *,
+        output_bias: float | None = None,
+        output_layers: Mapping[str, str] | None = None,
+        heads: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
         if not stages:
             raise ValueError("a network needs at least one stage")
         self.stages = nn.ModuleDict(dict(stages))
-        self.last = list(stages)[-1]
+        self.number, self.volumes = len(stages), spatial_dims == 3
+        self.heads = dict(heads or {LOGITS: landmarks})
+        self.first = next(iter(self.heads.values()))
         self.shape = ShapeModel(landmarks, spatial_dims)
-        self.channels_last = torch.channels_last_3d if spatial_dims == 3 else torch.channels_last
-        self.to(memory_format=self.channels_last)
+        self.to(memory_format=torch.channels_last_3d if self.volumes else torch.channels_last)
         if output_bias is not None:
-            for network in self.stages.values():
+            for name, network in self.stages.items():
                 with torch.no_grad():
-                    _output_bias(network, landmarks).fill_(output_bias)
+                    output_bias_of(network, (output_layers or {}).get(name, "")).fill_(output_bias)
 
-    def forward(self, image: torch.Tensor | dict[str, torch.Tensor]) -> torch.Tensor | dict[str, torch.Tensor]:
-        """Logits.
+    def views(self) -> list[nn.Module]:
+        """Itself: nothing is averaged."""
+        return [self]
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """The output of each stage, or the first head of the last one.
+
+        The annotation is that of TorchScript, which knows tensors only and leaves the case of a dictionary out.
 
         Args:
-            image: ``(B, C, *size)``, or such a tensor for each stage by name.
+            image: such a tensor for each stage by name, or ``(B, C, *size)``.
 
         Returns:
-            ``(B, L, *size)``, or a dictionary of them.
+            ``{stage: {head: (B, channels, *grid)}}``, or ``(B, channels, *grid)``.
         """
-        if isinstance(image, dict):
-            return {name: self.stages[name](self._lay_out(x)) for name, x in image.items()}
-        return self.stages[self.last](self._lay_out(image))
+        if torch.jit.is_scripting():  # type: ignore[attr-defined]
+            return self._last(image)
+        else:  # noqa: RET505  TorchScript leaves only a branch out
+            return self._outputs(image) if isinstance(image, dict) else self._last(image)
+
+    def _last(self, image: torch.Tensor) -> torch.Tensor:
+        """The first head of the last stage, for an image ``(B, C, *size)``."""
+        last = self._lay_out(image)
+        # Enumerated, because TorchScript has no other way into a ModuleDict; only the last one is called.
+        for number, stage in enumerate(self.stages.values()):
+            if number == self.number - 1:
+                last = stage(last)
+        return last[:, : self.first]
+
+    @torch.jit.unused
+    def _outputs(self, images: dict[str, torch.Tensor]) -> dict[str, Output]:
+        """The output of each stage that is named."""
+        channels = {name: self.stages[name](self._lay_out(image)) for name, image in images.items()}
+        sizes = list(self.heads.values())
+        return {name: dict(zip(self.heads, found.split(sizes, dim=1), strict=True)) for name, found in channels.items()}
 
     def _lay_out(self, image: torch.Tensor) -> torch.Tensor:
         """Channels last: convolutions on CPU and on tensor cores are up to twice as fast."""
-        return image.contiguous(memory_format=self.channels_last)
+        if self.volumes:
+            return image.contiguous(memory_format=torch.channels_last_3d)
+        return image.contiguous(memory_format=torch.channels_last)
 
 
-def _output_bias(network: nn.Module, landmarks: int) -> torch.Tensor:
-    """Bias of the last convolution of a network that has one channel for each landmark."""
-    biases = [
-        m.bias
-        for m in network.modules()
-        if isinstance(m, (nn.Conv2d, nn.Conv3d)) and m.out_channels == landmarks and m.bias is not None
-    ]
-    if not biases:
-        raise ValueError(f"the network has no convolution with {landmarks} output channels and a bias")
-    return biases[-1]
+def output_bias_of(network: nn.Module, layer: str) -> torch.Tensor:
+    """Bias of a layer of a network.
+
+    Raises:
+        ValueError: there is no such layer, or it has no bias.
+    """
+    found = dict(network.named_modules()).get(layer)
+    bias = dict(found.named_parameters(recurse=False)).get("bias") if found is not None else None
+    if bias is None:
+        raise ValueError(f"the network has no output layer {layer!r} with a bias; name its last convolution")
+    return bias

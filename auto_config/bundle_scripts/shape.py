@@ -9,8 +9,6 @@ Source of the procedure and of its constants: the project's trials on mouse skul
 alignment after Gower (1975), the weights are those of Geman and McClure (1985).
 """
 
-from __future__ import annotations
-
 from typing import Protocol
 
 import numpy as np

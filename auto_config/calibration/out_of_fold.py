@@ -221,12 +221,12 @@ def stacked(items: Sequence[dict[str, Any]], rows: Sequence[dict[str, np.ndarray
     )
 
 
-def predict_case(opened: OpenBundle, item: dict[str, Any]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def predict_case(opened: OpenBundle, item: dict[str, Any]) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
     """Predict a case of `listed_cases`, and match what is found with what is true.
 
     Returns:
-        The fields of `OutOfFold` for this case, and the heatmaps (L, *size) of `densities`. Where an image may have any
-        number of a landmark, its heatmap shows all of them, so no true point has a density in it.
+        The fields of `OutOfFold` for this case, and the heatmaps (L, *size) of `densities`, or None. Where an image may
+        have any number of a landmark, its heatmap shows all of them, so no true point has a density in it.
     """
     data = opened.preprocess(item["image"])
     found = opened.heatmaps(data)
@@ -240,9 +240,11 @@ def predict_case(opened: OpenBundle, item: dict[str, Any]) -> tuple[dict[str, np
     density = densities(opened, found, instances, np.linalg.norm(affine[:-1, :-1], axis=0))
     at_truth = np.full(len(true.truth), np.nan)
     # The truth in planned voxels, then in those of each heatmap.
-    local = world_to_voxel(affine, true.truth[: len(density)]) - found.origins.cpu().numpy()
-    for channel in np.flatnonzero(np.isfinite(local).all(axis=1) & ~np.array(instances.many)):
-        at_truth[channel] = map_coordinates(density[channel], local[channel][:, None], order=1, cval=0.0)[0]
+    local = world_to_voxel(affine, true.truth[: len(opened.names)]) - found.origins.cpu().numpy()
+    inside = np.isfinite(local).all(axis=1) & ~np.array(instances.many)
+    if density is not None:
+        for channel in np.flatnonzero(inside):
+            at_truth[channel] = map_coordinates(density[channel], local[channel][:, None], order=1, cval=0.0)[0]
     row = {**numbers, "truth": true.truth, "density": at_truth, "status": true.status, "missed": true.missed}
     return row, density
 

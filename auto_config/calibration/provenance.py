@@ -6,10 +6,11 @@ import hashlib
 from pathlib import Path
 
 from auto_config import densities
+from auto_config.bundle import earlier
 from auto_config.calibration.out_of_fold import fingerprint_of
 
 CONFIGS = ("configs/inference.json", "configs/landmarks.json")
-OWN = (Path(densities.__file__),)
+OWN = (Path(densities.__file__), Path(earlier.__file__))
 """Code outside of the bundle that decides what is kept: another version may take another density at a true point."""
 
 

@@ -38,7 +38,16 @@ class FixedPoints(torch.nn.Module):
         super().__init__()
         self.points = torch.nn.Parameter(torch.zeros(landmarks, 3))
 
-    def forward(self, image):
+    flipped = False
+    shape = None
+
+    def views(self):
+        return [self]
+
+    def forward(self, images):
+        return {name: {"logits": self.logits(image)} for name, image in images.items()}
+
+    def logits(self, image):
         size = image.shape[2:]
         axes = [torch.arange(n, dtype=torch.float32, device=image.device) for n in size]
         voxels = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)

@@ -218,7 +218,7 @@ def test_regions_are_where_the_heatmap_says(trained, copy_of, tmp_path, capsys):
     np.testing.assert_allclose(found.affine, data["image"].affine)
     assert labels.shape == tuple(data["image"].shape[1:])
     heatmaps, bounds = opened.heatmaps(data), level_sets(opened, 0.5)
-    density = opened.decoder.density(heatmaps.logits).numpy()
+    density = opened.decoder.density(heatmaps.output).numpy()
     for i in range(len(density)):
         # The densest voxel of a landmark is its own, or that of one that is even surer of the place.
         peak = np.unravel_index(density[i].argmax(), density[i].shape) + heatmaps.origins[i].numpy().astype(int)
@@ -293,45 +293,10 @@ def test_the_mirror_image_is_evidence_with_one_stage_too(mirrored, copy_of):
     opened = open_bundle(bundle, device="cpu")
     data = opened.preprocess(image_of(bundle, 1))
     found = opened.heatmaps(data)
-    assert found.logits.shape == (len(opened.names), *data["image"].shape[1:]) and not found.origins.any()
+    assert found.output["logits"].shape == (len(opened.names), *data["image"].shape[1:]) and not found.origins.any()
     # One network: its two views are the image and the mirror image.
     assert torch.isfinite(found.peaks.mirror_disagreement).all()
     torch.testing.assert_close(found.peaks.disagreement, found.peaks.mirror_disagreement)
     result = opened.predict(data)["result"]["landmarks"]
     assert [one["disagreement_mm"] for one in result] == pytest.approx(found.peaks.disagreement.tolist())
     assert all(0 < one["confidence"] < 1 for one in result)
-
-
-DECODES_IN_POST_PROCESSING = """
-from .peaks import make_peaks
-
-class DecodeHeatmapd:
-    def __init__(self, keys, decoder):
-        self.key, self.decoder = keys, decoder
-
-    def __call__(self, data):
-        return {**data, self.key: make_peaks(*self.decoder(data[self.key])).pack()}
-"""
-
-
-def test_a_bundle_of_an_earlier_version_gives_the_same_points_and_heatmaps(mirrored, copy_of):
-    """Its inferer is MONAI's sliding window, in the mirror, and its first post-processing step decodes."""
-    earlier = copy_of(mirrored, "earlier")
-
-    def as_it_was(config):
-        config["inferer"]["inferer"] = config["inferer"]["inferer"]["window"]
-        step = {"_target_": "scripts.earlier.DecodeHeatmapd", "keys": "pred", "decoder": "@decoder"}
-        config["postprocessing"]["transforms"].insert(0, step)
-
-    edit(earlier / "configs" / "inference.json", as_it_was)
-    (earlier / "scripts" / "earlier.py").write_text(DECODES_IN_POST_PROCESSING)
-    old, new = open_bundle(earlier, device="cpu"), open_bundle(mirrored, device="cpu")
-    data = new.preprocess(image_of(mirrored, 1))
-    worlds = [[one["world"] for one in bundle.predict(data)["result"]["landmarks"]] for bundle in (old, new)]
-    np.testing.assert_allclose(*worlds, atol=1e-3)
-    before, after = old.heatmaps(data), new.heatmaps(data)
-    torch.testing.assert_close(before.logits, after.logits, atol=1e-4, rtol=1e-4)
-    assert before.peaks.mirror_disagreement.isnan().all()
-    calibrate(earlier, device="cpu")
-    document = json.loads((earlier / "models" / "calibration.json").read_text())
-    assert document["presence"]["features"] == ["peak", "spread"]

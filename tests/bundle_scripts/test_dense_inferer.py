@@ -7,6 +7,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 from monai.inferers import SlidingWindowInferer
+from stage_networks import Staged
 from torch import nn
 
 from auto_config.bundle_scripts.decoding import PeakDecoder
@@ -72,7 +73,7 @@ def test_views_that_are_a_known_distance_apart(dims):
     shift = np.array([2.0, 1.0, -1.0][:dims])
     network = Blobs(one_each(points), one_each(points + shift * [[1], [0]]))
     looking = MirroredInferer(inferer(dims), [0, 1])
-    (rows,) = looking(MetaTensor(coordinates(dims)[None]), network)
+    (rows,) = looking(MetaTensor(coordinates(dims)[None]), Staged(network))
     assert not isinstance(rows, MetaTensor)
     found = unpack_peaks(rows)
     np.testing.assert_allclose(found.points, points + shift / 2 * [[1], [0]], atol=0.02)
@@ -87,12 +88,12 @@ def test_members_are_views_and_one_network_is_none(dims):
     points = np.array(POINTS[dims])
     shift = np.eye(dims)[1] * 2
     found = inferer(dims).heatmaps(
-        coordinates(dims), EnsembleNetwork([Blobs(one_each(points)), Blobs(one_each(points + shift))])
+        coordinates(dims), EnsembleNetwork([Staged(Blobs(one_each(points))), Staged(Blobs(one_each(points + shift)))])
     )
     np.testing.assert_allclose(found.peaks.disagreement, SPACINGS[dims][1], atol=0.02)
     assert found.peaks.mirror_disagreement.isnan().all()
-    assert found.logits.shape == (2, *SIZES[dims]) and found.origins.tolist() == [[0.0] * dims] * 2
-    alone = inferer(dims).heatmaps(coordinates(dims), Blobs(one_each(points))).peaks
+    assert found.output["logits"].shape == (2, *SIZES[dims]) and found.origins.tolist() == [[0.0] * dims] * 2
+    alone = inferer(dims).heatmaps(coordinates(dims), Staged(Blobs(one_each(points)))).peaks
     assert alone.disagreement.isnan().all() and alone.mirror_disagreement.isnan().all()
     np.testing.assert_allclose(alone.points, points, atol=0.02)
 
@@ -101,14 +102,14 @@ def test_members_are_views_and_one_network_is_none(dims):
 def test_points_are_those_of_one_pass_with_the_mean_of_the_views(dims):
     torch.manual_seed(dims)
     layer = [nn.Conv2d, nn.Conv3d][dims - 2]
-    ensemble = EnsembleNetwork([nn.Sequential(layer(dims, 3, 3, padding=1), nn.Tanh()) for _ in range(3)])
-    network = MirroredNetwork(ensemble, [1, 0, 2])
+    ensemble = EnsembleNetwork([Staged(nn.Sequential(layer(dims, 3, 3, padding=1), nn.Tanh())) for _ in range(3)])
+    network = MirroredNetwork(ensemble, [1, 0, 2], {"fine": PeakDecoder()})
     images = torch.rand(2, dims, *SIZES[dims])
     with torch.inference_mode():
-        logits = window(dims)(images, network)
+        logits = window(dims)(images, lambda x: network({"fine": x})["fine"]["logits"])
         rows = inferer(dims)(images, network)
         for i in range(2):
-            torch.testing.assert_close(inferer(dims).heatmaps(images[i], network).logits, logits[i])
+            torch.testing.assert_close(inferer(dims).heatmaps(images[i], network).output["logits"], logits[i])
             points, confidence, covariance = PeakDecoder()(logits[i])
             found = unpack_peaks(rows[i])
             torch.testing.assert_close(found.points, points, atol=1e-4, rtol=0)
@@ -124,11 +125,13 @@ def test_one_view_after_the_other():
     def watching(image, view):
         assert all(output() is None for output in earlier)
         output = view(image)
-        earlier.append(weakref.ref(output))
+        earlier.append(weakref.ref(output["logits"]))
         return output
 
     points = one_each(POINTS[3])
-    network = MirroredNetwork(EnsembleNetwork([Blobs(points), Blobs(points), Blobs(points)]), [0, 1])
+    network = MirroredNetwork(
+        EnsembleNetwork([Staged(Blobs(points)) for _ in range(3)]), [0, 1], {"fine": PeakDecoder()}
+    )
     inferer(3, window=watching)(coordinates(3)[None], network)
     assert len(earlier) == 6
 
@@ -144,13 +147,13 @@ def test_many_instances_and_pairs_are_compared_with_their_partners(dims):
     known = Instances(("p", "q", "bud"), (1, 1, 4), (False, False, True), ((0, 1),), (3.0, 3.0, 3.0), (0.5,) * 3)
     decoder = InstanceDecoder(PeakDecoder(), known, SPACINGS[dims], reach_mm=6.0)
     looking = MirroredInferer(inferer(dims, decoder=decoder, instances=known), [0, 1, 2])
-    found = looking.heatmaps(coordinates(dims), Blobs(plain, mirrored)).peaks
+    found = looking.heatmaps(coordinates(dims), Staged(Blobs(plain, mirrored))).peaks
     # Rows: p, q, bud and three more of bud, of which one is there.
     for column in (found.disagreement, found.mirror_disagreement):
         np.testing.assert_allclose(column, [0.25, 0.25, 0.25, 0.25, np.nan, np.nan], atol=0.02)
     assert found.points[4:].isnan().all()
     unaware = MirroredInferer(inferer(dims, decoder=decoder), [0, 1, 2])
-    assert (unaware.heatmaps(coordinates(dims), Blobs(plain, mirrored)).peaks.disagreement[:4] > 3).all()
+    assert (unaware.heatmaps(coordinates(dims), Staged(Blobs(plain, mirrored))).peaks.disagreement[:4] > 3).all()
 
 
 def test_a_shape_prior_takes_the_maximum_that_the_shape_speaks_for():
@@ -168,9 +171,10 @@ def test_a_shape_prior_takes_the_maximum_that_the_shape_speaks_for():
         return logits
 
     arguments = {"window": lambda x, network: network(x), "decoder": PeakDecoder(), "spacing": spacing}
-    plain = DenseInferer(**arguments).heatmaps(grid, network).peaks
+    plain = DenseInferer(**arguments).heatmaps(grid, Staged(network)).peaks
     np.testing.assert_allclose(plain.points[2], false, atol=0.1)
-    found = DenseInferer(**arguments, shape=model).heatmaps(grid, MirroredNetwork(network, list(range(8)))).peaks
+    both = MirroredNetwork(Staged(network), list(range(8)), {"fine": PeakDecoder()})
+    found = DenseInferer(**arguments, shape=model).heatmaps(grid, both).peaks
     np.testing.assert_allclose(found.points, points, atol=0.1)
     assert found.replaced.tolist() == [0, 0, 1, 0, 0, 0, 0, 0]
     assert found.shape_distance[2] > 5 > found.shape_distance[3]

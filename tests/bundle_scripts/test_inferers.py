@@ -33,7 +33,8 @@ def test_crops_of_all_samples_become_one_batch():
     images, targets = PrepareBatch(["fine"])(made, "cpu")
     assert images["fine"].shape == (6, 1, 6, 6, 6)
     torch.testing.assert_close(images["fine"][3], made["fine"]["image"][1, 1])
-    assert set(targets["fine"]) == {"points", "status"}
+    assert set(targets["fine"]) == {"points", "status", "size"}
+    assert targets["fine"]["size"] == (6, 6, 6)
     torch.testing.assert_close(targets["fine"]["points"][5], made["fine"]["points"][2, 1])
 
 
@@ -55,7 +56,7 @@ class Record(nn.Module):
 
     def forward(self, inputs):
         self.precise = not torch.is_autocast_enabled("cpu")
-        return {name: self.layer(x) for name, x in inputs.items()}
+        return {name: {"logits": self.layer(x)} for name, x in inputs.items()}
 
 
 @pytest.mark.parametrize("fast", [True, False])
@@ -64,7 +65,7 @@ def test_half_precision_only_where_asked_for_and_fast_and_logits_are_single(monk
     network = Record()
     for amp in (True, False):
         out = TrainingInferer(amp)({"fine": torch.ones(1, 1, 4, 4)}, network)
-        assert out["fine"].dtype == torch.float32
+        assert out["fine"]["logits"].dtype == torch.float32
         assert network.precise == (not (amp and fast))
 
 
@@ -82,9 +83,14 @@ class Peaks:
         self.shape = shape or ShapeModel(len(self.points), 3)
         self.calls = []
 
+    flipped = False
+
     def __call__(self, inputs):
         self.calls += [(name, len(x)) for name, x in inputs.items()]
-        return {name: self._peaks(x, name) for name, x in inputs.items()}
+        return {name: {"logits": self._peaks(x, name)} for name, x in inputs.items()}
+
+    def views(self):
+        return [self]
 
     def _peaks(self, image, name):
         points, unit = (self.coarse_points, 2.0) if name == "coarse" else (self.points, 1.0)
@@ -226,16 +232,9 @@ def test_millimetres_of_an_anisotropic_grid_are_those_of_the_shape():
     np.testing.assert_allclose(peaks[:, :3], points, atol=0.1)
 
 
-def test_each_image_of_a_batch_on_its_own_and_the_network_in_a_wrapper():
-    class Wrapper:
-        def __init__(self, module):
-            self.module = module
-
-        def __call__(self, inputs):
-            return self.module(inputs)
-
+def test_each_image_of_a_batch_on_its_own():
     image = coordinates()
-    peaks = inferer()(torch.cat([image, image - 4.0]), Wrapper(Peaks(POINTS[:2])))
+    peaks = inferer()(torch.cat([image, image - 4.0]), Peaks(POINTS[:2]))
     np.testing.assert_allclose(peaks[0, :, :3], POINTS[:2], atol=0.05)
     np.testing.assert_allclose(peaks[1, :, :3], POINTS[:2] + 4, atol=0.05)
 
@@ -257,7 +256,7 @@ def test_ends_that_may_change_places_are_compared_in_one_order():
             return torch.maximum(own + self.lead, other)
 
     class Views:
-        shape = ShapeModel(2, 3)
+        shape, flipped = ShapeModel(2, 3), False
 
         def views(self):
             return [Ends(0, 0.6), Ends(1, 0.4)]

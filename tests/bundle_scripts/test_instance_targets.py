@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from stage_networks import OnLogits
 
 from auto_config.bundle_scripts.decoding import PeakDecoder
 from auto_config.bundle_scripts.instance_decoding import InstanceDecoder
@@ -31,6 +32,12 @@ def instances(many: int = 0, pair: bool = False, rows: int = 3, distance: float 
         min_distance_mm=(distance,) * count,
         thresholds=(0.5,) * count,
     )
+
+
+def staged(loss: StagesLoss, logits: torch.Tensor, points: torch.Tensor, status: torch.Tensor) -> torch.Tensor:
+    """The loss of one stage."""
+    targets = {"points": points, "status": status, "size": tuple(logits.shape[2:])}
+    return loss({"fine": {"logits": logits}}, {"fine": targets})
 
 
 def fused(radius: float = 4.0) -> WeightedLoss:
@@ -81,7 +88,7 @@ def test_the_target_is_the_maximum_of_the_cones():
     cone = ConeTarget([4.0, 4.0])
     points = torch.tensor([[[[3.0, 3.0], [9.0, 8.0], [NAN, NAN]]]])
     logits = torch.full((1, 1, 14, 14), 40.0)
-    loss = TopKBCELoss(cone, 1.0)(logits, points, torch.ones(1, 1, dtype=torch.long))
+    loss = OnLogits(TopKBCELoss(cone, 1.0))(logits, points, torch.ones(1, 1, dtype=torch.long))
     heatmap = torch.maximum(cone(points[:, 0, :1], (14, 14)), cone(points[:, 0, 1:2], (14, 14)))
     # For a large logit x the cross-entropy is x (1 - target).
     assert float(loss) == pytest.approx(float((40.0 * (1 - heatmap)).mean()), rel=1e-5)
@@ -91,7 +98,7 @@ def test_the_cross_entropy_is_against_the_mixture():
     gaussian = GaussianTarget(1.0)
     points = torch.tensor([[[[3.0, 3.0], [9.0, 8.0], [50.0, 2.0]]]])
     logits = torch.randn(1, 1, 14, 14, generator=torch.Generator().manual_seed(0), dtype=torch.float64).float()
-    loss = SpatialCrossEntropyLoss(gaussian)(logits, points, torch.ones(1, 1, dtype=torch.long))
+    loss = OnLogits(SpatialCrossEntropyLoss(gaussian))(logits, points, torch.ones(1, 1, dtype=torch.long))
     maps = [torch.outer(*[factor[0, 0] for factor in gaussian.factors(points[:, :, k], (14, 14))]) for k in range(2)]
     expected = torch.logsumexp(logits.flatten(), 0) - ((maps[0] + maps[1]) / 2 * logits[0, 0]).sum()
     assert float(loss) == pytest.approx(float(expected), rel=1e-5)
@@ -110,7 +117,7 @@ def test_gradients_against_differences(size: tuple[int, ...]):
     logits = torch.randn(2, 4, *size, generator=rng).requires_grad_()
 
     def value(at: torch.Tensor) -> torch.Tensor:
-        return loss({"fine": at}, {"fine": {"points": points, "status": status}})
+        return staged(loss, at, points, status)
 
     value(logits).backward()
     for _ in range(3):
@@ -128,8 +135,8 @@ def test_one_instance_is_the_plain_loss():
     status = torch.tensor([[1, 1], [1, 0]])
     empty = torch.full((2, 2, 2), NAN)
     rows = {"points": torch.cat([points, empty], 1), "status": torch.cat([status, torch.zeros(2, 2, dtype=int)], 1)}
-    several = StagesLoss({"fine": fused()}, instances=known)({"fine": logits}, {"fine": rows})
-    plain = StagesLoss({"fine": fused()})({"fine": logits}, {"fine": {"points": points, "status": status}})
+    several = staged(StagesLoss({"fine": fused()}, instances=known), logits, **rows)
+    plain = staged(StagesLoss({"fine": fused()}), logits, points, status)
     assert float(several) == pytest.approx(float(plain), rel=1e-6)
 
 
@@ -195,7 +202,7 @@ def trained_logits(loss: StagesLoss, orders: list[bool], ends: torch.Tensor) -> 
     for order in orders:
         points = (ends.flip(0) if order else ends)[None]
         optimizer.zero_grad()
-        loss({"fine": logits}, {"fine": {"points": points, "status": torch.ones(1, 2, dtype=torch.long)}}).backward()
+        staged(loss, logits, points, torch.ones(1, 2, dtype=torch.long)).backward()
         optimizer.step()
     return logits.detach()[0]
 

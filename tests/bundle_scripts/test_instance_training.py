@@ -47,7 +47,8 @@ def test_blobs_of_one_kind_are_found():
     for _ in range(100):
         batch = [torch.stack(one) for one in zip(*[image(rng) for _ in range(2)], strict=True)]
         optimizer.zero_grad()
-        loss({"fine": network(batch[0])}, {"fine": {"points": batch[1], "status": batch[2]}}).backward()
+        target = {"points": batch[1], "status": batch[2], "size": SIZE}
+        loss({"fine": {"logits": network(batch[0])}}, {"fine": target}).backward()
         optimizer.step()
     decoder = InstanceDecoder(PeakDecoder(), KNOWN, [1.0] * 3, reach_mm=6.0)
 

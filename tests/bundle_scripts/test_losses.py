@@ -6,18 +6,26 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from stage_networks import OnLogits
 
-from auto_config.bundle_scripts.losses import (
-    SpatialCrossEntropyLoss,
-    StagesLoss,
-    TopKBCELoss,
-    WeightedLoss,
-    inside_patch,
-)
+from auto_config.bundle_scripts import losses
+from auto_config.bundle_scripts.losses import StagesLoss, inside_patch
 from auto_config.bundle_scripts.targets import ConeTarget, GaussianTarget
 
 SIZE = (9, 10, 8)
 NAN = float("nan")
+
+
+def TopKBCELoss(*arguments):  # noqa: N802
+    return OnLogits(losses.TopKBCELoss(*arguments))
+
+
+def SpatialCrossEntropyLoss(*arguments):  # noqa: N802
+    return OnLogits(losses.SpatialCrossEntropyLoss(*arguments))
+
+
+def WeightedLoss(parts, weights):  # noqa: N802
+    return OnLogits(losses.WeightedLoss([part.loss for part in parts], weights))
 
 
 def case(seed=0, landmarks=3, batch=2, size=SIZE):
@@ -197,9 +205,10 @@ def test_weights_and_stages_add_up():
     values = [part(logits, points, status) for part in parts]
     both = WeightedLoss(parts, [1.0, 0.1])
     torch.testing.assert_close(both(logits, points, status), values[0] + 0.1 * values[1])
-    stages = StagesLoss({"coarse": parts[0], "fine": both})
-    targets = {"points": points, "status": status}
-    total = stages({"coarse": logits, "fine": logits}, {"coarse": targets, "fine": targets})
+    stages = StagesLoss({"coarse": parts[0].loss, "fine": both.loss})
+    targets = {"points": points, "status": status, "size": SIZE}
+    output = {"logits": logits}
+    total = stages({"coarse": output, "fine": output}, {"coarse": targets, "fine": targets})
     torch.testing.assert_close(total, 2 * values[0] + 0.1 * values[1])
     with pytest.raises(ValueError, match="as many weights"):
         WeightedLoss(parts, [1.0])

@@ -1,9 +1,10 @@
-"""Prediction in the mirror: back in place, sides exchanged, averaged."""
+"""Flip test-time augmentation: back in place, sides exchanged, averaged."""
 
 import torch
-from monai.inferers import SlidingWindowInferer
+from stage_networks import Staged
 
-from auto_config.bundle_scripts.mirror import MirroredInferer
+from auto_config.bundle_scripts.decoding import PeakDecoder
+from auto_config.bundle_scripts.mirror import MirroredNetwork
 
 PAIRS = [1, 0, 2]
 
@@ -15,16 +16,17 @@ class Sides:
         self.error = error
 
     def __call__(self, image):
-        if isinstance(image, dict):
-            return {name: self(x) for name, x in image.items()}
         x = torch.linspace(-1, 1, image.shape[2]).reshape(1, 1, -1, 1, 1).expand(image.shape)
         first = image * x + self.error
         return torch.cat([first, -image * x, image + self.error * x], 1)
 
 
 def call(network, image):
-    inferer = SlidingWindowInferer(roi_size=image.shape[2:], sw_batch_size=1)
-    return MirroredInferer(inferer, PAIRS)(image, network)
+    return mirrored(network)({"fine": image})["fine"]["logits"]
+
+
+def mirrored(network, shape=None):
+    return MirroredNetwork(Staged(network, shape), PAIRS, {"coarse": PeakDecoder(), "fine": PeakDecoder()})
 
 
 def test_a_symmetric_network_is_left_as_it_is():
@@ -43,12 +45,12 @@ def test_errors_that_the_mirror_turns_round_are_averaged_away():
 
 def test_stages_by_name_are_mirrored_each():
     image = {"coarse": torch.rand(1, 1, 6, 4, 4), "fine": torch.rand(2, 1, 4, 4, 4)}
-    seen = MirroredInferer(lambda x, network: network(x), PAIRS)(image, Sides())
+    seen = mirrored(Sides())(image)
     for name, x in image.items():
-        torch.testing.assert_close(seen[name], Sides()(x))
+        torch.testing.assert_close(seen[name]["logits"], Sides()(x))
 
 
 def test_the_shape_model_of_the_network_stays_at_hand():
-    network = Sides()
-    network.shape = "the shape"
-    assert MirroredInferer(lambda _, wrapped: wrapped.shape, PAIRS)(None, network) == "the shape"
+    network = mirrored(Sides(), "the shape")
+    assert network.shape == "the shape"
+    assert network.flipped and [type(view).__name__ for view in network.views()] == ["Staged", "_Flipped"]

@@ -12,6 +12,8 @@ from auto_config.bundle.parts import network_def
 from auto_config.bundle_scripts.ensemble import EnsembleNetwork
 from auto_config.bundle_scripts.networks import LandmarkNetwork, residual_encoder_unet
 
+RESIDUAL_LAYER = {"fine": "decoder.seg_layers.0"}
+
 
 def tiny(dims, stages, landmarks=2, recipe="default"):
     plan = plan_of(dims=dims, stages=stages, landmarks=landmarks, recipe=recipe, patch_size=(16,) * dims)
@@ -40,15 +42,17 @@ def test_every_stage_gives_one_map_for_each_landmark_at_the_size_of_the_patch(di
         one = network(image)
         each = network(dict.fromkeys(network.stages, image))
     assert list(each) == ["coarse", "fine"][-stages:]
-    assert all(x.shape == (2, 2, *[16] * dims) for x in each.values())
-    torch.testing.assert_close(one, each["fine"])
+    assert all(list(x) == ["logits"] and x["logits"].shape == (2, 2, *[16] * dims) for x in each.values())
+    torch.testing.assert_close(one, each["fine"]["logits"])
     # Empty heatmaps at the start: the bias of -4 of recipe default.
-    assert all(float(x.median()) < -2 for x in each.values())
+    assert all(float(x["logits"].median()) < -2 for x in each.values())
 
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_residual_networks_too(dims):
-    network = LandmarkNetwork({"fine": residual(dims, 3)}, 3, dims, output_bias=-4.0).eval()
+    network = LandmarkNetwork(
+        {"fine": residual(dims, 3)}, 3, dims, output_bias=-4.0, output_layers=RESIDUAL_LAYER
+    ).eval()
     with torch.inference_mode():
         logits = network(torch.zeros((1, 1, *[16] * dims)))
     assert logits.shape == (1, 3, *[16] * dims)
@@ -64,7 +68,9 @@ def biases_at(network, value):
 
 @pytest.mark.parametrize("landmarks", [3, 4, 8])
 def test_the_bias_is_set_in_the_output_layer_only_even_if_features_are_as_many_as_landmarks(landmarks):
-    network = LandmarkNetwork({"fine": residual(3, landmarks)}, landmarks, 3, output_bias=-4.0)
+    network = LandmarkNetwork(
+        {"fine": residual(3, landmarks)}, landmarks, 3, output_bias=-4.0, output_layers=RESIDUAL_LAYER
+    )
     assert len(biases_at(network, -4.0)) == 1
     before = LandmarkNetwork({"fine": residual(3, landmarks)}, landmarks, 3)
     assert not biases_at(before, -4.0)
@@ -106,8 +112,8 @@ def test_an_ensemble_is_called_as_its_members():
     with torch.inference_mode():
         torch.testing.assert_close(both(image), (members[0](image) + members[1](image)) / 2)
         torch.testing.assert_close(
-            both({"coarse": image})["coarse"],
-            (members[0]({"coarse": image})["coarse"] + members[1]({"coarse": image})["coarse"]) / 2,
+            both({"coarse": image})["coarse"]["logits"],
+            sum(one({"coarse": image})["coarse"]["logits"] for one in members) / 2,
         )
     assert both.shape is members[0].shape
 
@@ -115,5 +121,5 @@ def test_an_ensemble_is_called_as_its_members():
 def test_wrong_parts_are_refused():
     with pytest.raises(ValueError, match="at least one stage"):
         LandmarkNetwork({}, 2)
-    with pytest.raises(ValueError, match="no convolution with 5 output channels"):
-        LandmarkNetwork({"fine": nn.Conv3d(1, 2, 1)}, 5, output_bias=-4.0)
+    with pytest.raises(ValueError, match="no output layer 'last' with a bias"):
+        LandmarkNetwork({"fine": nn.Conv3d(1, 2, 1)}, 5, output_bias=-4.0, output_layers={"fine": "last"})

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from auto_config.bundle_scripts.ensemble import EnsembleNetwork, views_of
+from auto_config.bundle_scripts.ensemble import EnsembleNetwork
 from auto_config.bundle_scripts.peaks import make_peaks, peak_columns, unpack_peaks
 
 
@@ -50,5 +50,4 @@ def test_rows_of_another_width_are_refused():
 
 def test_views_of_an_ensemble_are_its_members():
     members = [nn.Identity(), nn.Identity()]
-    assert views_of(EnsembleNetwork(members)) == members
-    assert views_of(members[0]) == [members[0]]
+    assert EnsembleNetwork(members).views() == members

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from auto_config.bundle_scripts.instances import Instances
-from auto_config.bundle_scripts.mirror import MirroredNetwork
 from auto_config.bundle_scripts.views import agreement, aligned, disagreement, mirror_disagreement
 
 PAIR = Instances(("p", "q"), (1, 1), (False, False), ((0, 1),), (5.0, 5.0), (0.5, 0.5))
@@ -67,8 +66,7 @@ def test_an_instance_that_a_view_does_not_have_counts_as_far_as_two_instances_ar
     mean = torch.tensor([[50.0, 0.0], [0.0, 0.0], [20.0, 0.0], NONE])
     first = torch.tensor([[50.0, 0.0], [20.0, 2.0], [0.0, 0.0], NONE])
     second = torch.tensor([[52.0, 0.0], [0.0, 1.0], [60.0, 0.0], NONE])
-    mirrored = MirroredNetwork(lambda x: x, [0, 1])
-    found = agreement([first, second], mean, mirrored, np.array([0.5, 1.0]), MANY)
+    found = agreement([first, second], mean, True, np.array([0.5, 1.0]), MANY)
     assert set(found) == {"disagreement", "mirror_disagreement"}
     for column in found.values():
         # 2 voxels of 0.5 mm, 1 mm, and the 4 mm of `MANY`, each from the mean of two; the mean has no third bud.
@@ -78,5 +76,5 @@ def test_an_instance_that_a_view_does_not_have_counts_as_far_as_two_instances_ar
 
 def test_one_view_says_nothing_and_members_alone_nothing_of_the_mirror():
     mean = torch.zeros(2, 2)
-    assert agreement([], mean, lambda x: x, np.ones(2)) == {}
-    assert set(agreement([mean, mean], mean, lambda x: x, np.ones(2))) == {"disagreement"}
+    assert agreement([], mean, False, np.ones(2)) == {}
+    assert set(agreement([mean, mean], mean, False, np.ones(2))) == {"disagreement"}

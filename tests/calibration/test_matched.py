@@ -115,7 +115,7 @@ def heatmaps_of(decoder, logits, points, origins):
     confidence, covariance = torch.ones(len(points)), torch.eye(2).repeat(len(points), 1, 1)
     peaks = make_peaks(torch.tensor(points, dtype=torch.float32), confidence, covariance)
     opened = SimpleNamespace(decoder=decoder)
-    return opened, Heatmaps(logits, torch.tensor(origins, dtype=torch.float32), peaks)
+    return opened, Heatmaps({"logits": logits}, torch.tensor(origins, dtype=torch.float32), peaks)
 
 
 def test_the_heatmap_of_an_end_is_the_part_that_is_nearer_to_it():
@@ -143,7 +143,7 @@ def test_ends_in_crops_of_their_own_are_divided_in_mm_too():
         distance = np.linalg.norm((voxels[:, :, None] - points) * spacing, axis=-1)
         own = distance[..., end] <= distance[..., 1 - end] + (1e-9 if end == 0 else -1e-9)
         np.testing.assert_array_equal(found[end] > 0, own & (found[end] > 0))
-        alone = PeakDecoder().density(logits)[end].numpy() * own
+        alone = PeakDecoder().probability(logits)[end].numpy() * own
         np.testing.assert_allclose(found[end], alone / alone.sum(), rtol=1e-4, atol=1e-9)
 
 
@@ -151,4 +151,4 @@ def test_landmarks_with_fixed_names_keep_their_heatmaps():
     alone = Instances.single(["a", "b"])
     logits = torch.stack([blobs((20, 12), ([4, 6], 1.0)), blobs((20, 12), ([9, 6], 3.0))])
     found = densities(*heatmaps_of(PeakDecoder(), logits, [[4, 6], [9, 6]], np.zeros((2, 2))), alone, np.ones(2))
-    np.testing.assert_array_equal(found, PeakDecoder().density(logits).numpy())
+    np.testing.assert_array_equal(found, PeakDecoder().probability(logits).numpy())

@@ -110,6 +110,8 @@ def multi_gpu_config(plan: Plan) -> Json:
             # The residual networks carry output layers of deep supervision that are not used.
             "find_unused_parameters": residual,
         },
+        # Whole volumes go to the module itself: the wrapper only adds what a backward pass needs.
+        "validate#evaluator#network": "@network_def",
         "train#dataloader#sampler": {
             "_target_": "scripts.sampler.GlobalIndexSampler",
             "samples_per_epoch": "$@iterations_per_epoch * @batch_size * torch.distributed.get_world_size()",

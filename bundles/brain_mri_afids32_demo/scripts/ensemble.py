@@ -1,8 +1,8 @@
-"""Several trained networks as one, the mean of their logits, and what may be asked of a network."""
+"""Several trained networks as one, the mean of their outputs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,9 +10,9 @@ from torch import nn
 
 
 class EnsembleNetwork(nn.Module):
-    """Mean of the logits of several networks of the same kind.
+    """Mean of the outputs of several networks of the same kind.
 
-    Heatmaps are averaged, not points, so that a network that is far off is outvoted instead of drawing the mean to the
+    Outputs are averaged, not points, so that a network that is far off is outvoted instead of drawing the mean to the
     side. The shape model is that of the first network.
 
     Args:
@@ -22,35 +22,41 @@ class EnsembleNetwork(nn.Module):
         ValueError: there is no network.
     """
 
+    flipped = False
+
     def __init__(self, members: Sequence[nn.Module]) -> None:
         super().__init__()
         if not members:
             raise ValueError("an ensemble needs at least one network")
         self.members = nn.ModuleList(members)
-        self.shape = getattr(members[0], "shape", None)
+
+    @property
+    def shape(self) -> Any:
+        """The shape model of the first network."""
+        return self.members[0].shape
 
     def views(self) -> list[nn.Module]:
-        """The networks one by one; see `views_of`."""
+        """The networks one by one."""
         return list(self.members)
 
-    def forward(self, image: torch.Tensor | dict[str, torch.Tensor]) -> torch.Tensor | dict[str, torch.Tensor]:
-        """Mean logits (B, L, spatial...) for an image (B, C, spatial...), or a dictionary of both, name by name."""
+    def forward(self, image: Any) -> Any:
+        """Mean output for an image ``(B, C, *size)``, or for a dictionary of them, name by name and head by head."""
         first, *rest = self.members
         mean = first(image)
         # One sum that grows, so that memory holds two outputs and not one for each network.
         for member in rest:
-            output = member(image)
-            mean = {k: mean[k] + output[k] for k in mean} if isinstance(mean, dict) else mean + output
+            mean = _map(torch.add, mean, member(image))
         count = len(self.members)
-        return {k: value / count for k, value in mean.items()} if isinstance(mean, dict) else mean / count
+        return _map(lambda value: value / count, mean)
 
 
-def views_of(network: Callable[..., Any]) -> list[Callable[..., Any]]:
-    """The networks whose outputs a network averages: members of an ensemble, mirror images; else the network alone."""
-    views = getattr(network, "views", None)
-    return views() if callable(views) else [network]
+def mean_of_two(one: Any, other: Any) -> Any:
+    """The mean of two tensors, or of dictionaries of them, name by name."""
+    return _map(lambda a, b: (a + b) / 2, one, other)
 
 
-def shape_of(network: Any) -> Any:
-    """The shape model of a network, also inside of a wrapper for several GPUs; None for other networks."""
-    return getattr(network, "shape", None) or getattr(getattr(network, "module", None), "shape", None)
+def _map(change: Any, value: Any, *others: Any) -> Any:
+    """Change tensors, or those of nested dictionaries of the same names."""
+    if isinstance(value, dict):
+        return {name: _map(change, part, *[other[name] for other in others]) for name, part in value.items()}
+    return change(value, *others)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,10 @@ from monai.inferers import Inferer
 from torch import nn
 
 from .augmentation import IntensityAugmentation
-from .decoding import PeakDecoder
-from .ensemble import shape_of
 from .grids import coarse_to_planned, planned_to_coarse
 from .heatmaps import HeatmapInferer, Heatmaps
-from .instance_decoding import InstanceDecoder
 from .instances import Instances
-from .peaks import make_peaks
+from .methods.interfaces import Decoder, Output, StageNetwork, kept_heads
 from .shape import shape_prior
 from .targets import axis_offsets
 from .transforms import block_mean
@@ -37,13 +35,15 @@ class PrepareBatch:
 
     def __call__(
         self, batch: Mapping[str, Any], device: torch.device | str | None = None, non_blocking: bool = False, **_: Any
-    ) -> tuple[dict[str, torch.Tensor], dict[str, dict[str, torch.Tensor]]]:
+    ) -> tuple[dict[str, torch.Tensor], dict[str, dict[str, Any]]]:
         """Patches of all samples of a stage become one batch.
 
         Returns:
-            ``{stage: (B * N, C, *size)}`` and ``{stage: {"points": (B * N, L, D), "status": (B * N, L)}}``.
+            ``{stage: (B * N, C, *size)}`` and ``{stage: {"points": (B * N, L, D), "status": (B * N, L), "size": shape
+            of the patch}}``.
         """
-        images, targets = {}, {}
+        images: dict[str, torch.Tensor] = {}
+        targets: dict[str, dict[str, Any]] = {}
         base = np.stack([np.asarray(batch["seed"]), np.asarray(batch["index"])], axis=-1)
         for number, name in enumerate(self.stages):
             stage = batch[name]
@@ -56,6 +56,7 @@ class PrepareBatch:
             targets[name] = {
                 key: stage[key].flatten(0, 1).to(device, non_blocking=non_blocking) for key in ("points", "status")
             }
+            targets[name]["size"] = tuple(image.shape[2:])
         return images, targets
 
 
@@ -70,7 +71,7 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 class TrainingInferer(Inferer):
     """Calls the network on a training batch, in bfloat16 where asked for and where the device is made for it.
 
-    bfloat16 needs no loss scaling and works on CPUs too. Logits go to the loss in float32; whole volumes are always
+    bfloat16 needs no loss scaling and works on CPUs too. Outputs go to the loss in float32; whole volumes are always
     computed in full precision, because half-precision logits lose the peak.
 
     Args:
@@ -82,17 +83,17 @@ class TrainingInferer(Inferer):
         self.amp = bool(amp)
 
     def __call__(self, inputs: dict[str, torch.Tensor], network: nn.Module, *args: Any, **kwargs: Any) -> dict:
-        """Logits of each stage, float32."""
+        """The output of each stage, heads in float32."""
         device = next(iter(inputs.values())).device
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.amp and has_fast_bfloat16(device)):
-            logits = network(inputs, *args, **kwargs)
-        return {name: x.float() for name, x in logits.items()}
+            outputs = network(inputs, *args, **kwargs)
+        return {name: {head: x.float() for head, x in output.items()} for name, output in outputs.items()}
 
 
 class CoarseToFineInferer(HeatmapInferer):
     """Finds every landmark on the coarse grid, checks the shape, and looks again in crops of the planned grid.
 
-    Crops lie on whole voxels, so where they overlap, the logits of a landmark are averaged with Gaussian weights, as
+    Crops lie on whole voxels, so where they overlap, the heatmaps of a landmark are averaged with Gaussian weights, as
     in a sliding window, but only near where it is: no heatmap of the whole volume is made.
 
     Args:
@@ -100,8 +101,8 @@ class CoarseToFineInferer(HeatmapInferer):
         factor: block size of the coarse grid in voxels for each axis.
         crop_size: shape of the fine crops in voxels.
         spacing: mm of the planned grid.
-        coarse_decoder: from coarse logits to points.
-        fine_decoder: from fine logits to points.
+        coarse_decoder: from an output of the coarse stage to peaks.
+        fine_decoder: from an output of the fine stage to peaks.
         reach: standard deviation in mm, for each axis, of where a landmark may lie about its coarse point. Between
             two places of a crop that look alike, the nearer one wins; training jitters crops by half as much.
         plausibility: replace coarse points that the shape rules out.
@@ -119,8 +120,8 @@ class CoarseToFineInferer(HeatmapInferer):
         factor: Sequence[int],
         crop_size: Sequence[int],
         spacing: Sequence[float],
-        coarse_decoder: PeakDecoder | InstanceDecoder,
-        fine_decoder: PeakDecoder,
+        coarse_decoder: Decoder,
+        fine_decoder: Decoder,
         reach: float,
         plausibility: bool = True,
         shape_prior: bool = False,
@@ -133,54 +134,57 @@ class CoarseToFineInferer(HeatmapInferer):
         self.spacing, self.plausibility = np.asarray(spacing, dtype=np.float64), bool(plausibility)
         self.reach, self.shape_prior = float(reach), bool(shape_prior)
         self.coarse_decoder, self.fine_decoder = coarse_decoder, fine_decoder
+        self.decoders = {"coarse": coarse_decoder, "fine": fine_decoder}
         self.batch_size, self.pad_value = int(batch_size), float(pad_value)
         self.instances = instances
 
-    def heatmaps(self, image: torch.Tensor, network: Callable[..., Any]) -> Heatmaps:
+    def heatmaps(self, image: torch.Tensor, network: StageNetwork) -> Heatmaps:
         """The fine heatmap of each landmark of an image ``(C, *size)`` on the planned grid, and its peak."""
         points, distance, replaced = self._find(image, network)
         crops = [self._crop(image, point) for point in points]
         origins = torch.tensor(np.stack([origin for _, origin in crops]), device=image.device, dtype=torch.float32)
         prior = self._log_prior(torch.as_tensor(points, device=image.device, dtype=torch.float32) - origins)
-        logits, single = mean_of_views(
+        output, single = mean_of_views(
             network,
-            lambda view: self._fine_logits(crops, view),
-            lambda seen: self.fine_decoder(seen, prior)[0] + origins,
+            lambda view: self._fine_output(crops, view),
+            lambda seen: self.fine_decoder.decode(seen, prior).points + origins,
         )
-        local, confidence, covariance = self.fine_decoder(logits, prior)
-        found = local + origins
-        peaks = make_peaks(
-            found,
-            confidence,
-            covariance,
-            shape_distance=torch.from_numpy(distance),
-            replaced=torch.from_numpy(replaced),
-            **agreement(single, found, network, self.spacing, self.instances),
-        )
-        return Heatmaps(logits, origins, peaks)
+        local = self.fine_decoder.decode(output, prior)
+        found = local.points + origins
+        columns = {
+            "shape_distance": torch.from_numpy(distance),
+            "replaced": torch.from_numpy(replaced),
+            **agreement(single, found, network.flipped, self.spacing, self.instances),
+        }
+        columns = {name: column.to(local.confidence) for name, column in columns.items()}
+        return Heatmaps(output, origins, replace(local, points=found, **columns))
 
-    def _find(self, image: torch.Tensor, network: Callable[..., Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _find(self, image: torch.Tensor, network: StageNetwork) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Coarse points ``(L, D)`` in planned voxels, distance from the shape ``(L,)`` mm, replaced ``(L,)``.
 
         Raises:
             ValueError: if the network gives numbers that are not finite, as after a training that diverged.
         """
-        logits = self.coarse(block_mean(image[None], self.factor), lambda x: network({"coarse": x})["coarse"])
-        coarse = self.coarse_decoder(logits[0])[0]
+        merged = self.coarse(
+            block_mean(image[None], self.factor),
+            lambda x: kept_heads(network({"coarse": x})["coarse"], self.coarse_decoder),
+        )
+        output = {head: value[0] for head, value in merged.items()}
+        coarse = self.coarse_decoder.decode(output).points
         if not torch.isfinite(coarse).all():
             raise ValueError(
                 "the network gave no finite coordinates; lower learning_rate or resume from an earlier state"
             )
         points = coarse_to_planned(coarse.double().cpu().numpy(), self.factor)
         # Axes of the planned grid times spacing are a right-handed frame in mm, as the world of the shape is.
-        shape, voxel = shape_of(network), self.spacing * self.factor
+        shape, voxel = network.shape, self.spacing * self.factor
         fitted, distance, replaced = shape.judge(points * self.spacing, tolerance=float(voxel.max()))
         if self.shape_prior and replaced.any():
             centre = planned_to_coarse(fitted / self.spacing, self.factor)
-            prior = shape_prior(centre, shape.deviation(float(voxel.max())), voxel, replaced, logits[0])
-            # What decodes several peaks of a heatmap holds the decoder of one.
-            decoder = getattr(self.coarse_decoder, "decoder", self.coarse_decoder)
-            again = coarse_to_planned(decoder(logits[0], prior)[0].double().cpu().numpy(), self.factor)
+            grid = output[self.coarse_decoder.heads[0]]
+            prior = shape_prior(centre, shape.deviation(float(voxel.max())), voxel, replaced, grid)
+            chosen = self.coarse_decoder.single().decode(output, prior).points
+            again = coarse_to_planned(chosen.double().cpu().numpy(), self.factor)
             points = np.where(replaced[:, None], again, points)
         elif self.plausibility:
             points = np.where(replaced[:, None], fitted / self.spacing, points)
@@ -210,8 +214,12 @@ class CoarseToFineInferer(HeatmapInferer):
         out[(slice(None), *inner)] = image[(slice(None), *outer)]
         return out, origin
 
-    def _fine_logits(self, crops: list[tuple[torch.Tensor, np.ndarray]], network: Callable[..., Any]) -> torch.Tensor:
-        """Logits ``(L, *crop_size)`` of each landmark in its own crop, averaged over all crops that see the place."""
+    def _fine_output(self, crops: list[tuple[torch.Tensor, np.ndarray]], network: StageNetwork) -> Output:
+        """Heatmaps ``(L, *crop_size)`` of each landmark in its own crop, averaged over all crops that see the place.
+
+        For decoders of one head with a channel for each landmark and stride 1.
+        """
+        (head,) = self.fine_decoder.heads
         size = np.asarray(self.crop_size)
         origins = np.stack([origin for _, origin in crops])
         weight = gaussian_window(self.crop_size, crops[0][0].device)
@@ -219,7 +227,7 @@ class CoarseToFineInferer(HeatmapInferer):
         weights = torch.zeros_like(total)
         for start in range(0, len(crops), self.batch_size):
             batch = torch.stack([crop for crop, _ in crops[start : start + self.batch_size]])
-            logits = network({"fine": batch})["fine"].float()
+            logits = network({"fine": batch})["fine"][head].float()
             for origin, found in zip(origins[start : start + self.batch_size], logits, strict=True):
                 shift = origins - origin
                 # Half an overlap on every axis, or the neighbour's view is all border.
@@ -228,7 +236,7 @@ class CoarseToFineInferer(HeatmapInferer):
                     there = tuple(slice(max(0, -s), n + min(0, -s)) for s, n in zip(shift[mark], size, strict=True))
                     total[mark][there] += (found[mark] * weight)[here]
                     weights[mark][there] += weight[here]
-        return total / weights
+        return {head: total / weights}
 
 
 def gaussian_window(size: Sequence[int], device: torch.device) -> torch.Tensor:

@@ -1,13 +1,13 @@
 """Losses on logits against heatmaps that are made here, in closed form, from sub-voxel points.
 
-Every loss takes ``logits (B, L, *size)``, ``points (B, L, D)`` in voxels of the patch and ``status (B, L)``:
-1 present, 0 absent (an empty heatmap is the target), -1 unknown (masked out). Points ``(B, L, K, D)`` are up to K for
-each channel, NaN where it has fewer; their target is the maximum of the cones, or the mixture of the Gaussians.
+Every loss is a `scripts.methods.interfaces.Loss` on the head ``logits (B, L, *size)``. An absent landmark has an empty
+heatmap as target, an unknown one is masked out. Of several points of a channel, the target is the maximum of the cones,
+or the mixture of the Gaussians.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from .instances import Instances
+from .methods.interfaces import LOGITS, Output, PointBatch
 from .targets import ConeTarget, GaussianTarget
 
 
@@ -85,12 +86,7 @@ def _rows(logits: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
     return (logits.flatten(0, 1) if bool(chosen.all()) else logits[chosen]).float()
 
 
-def _several(points: torch.Tensor) -> torch.Tensor:
-    """``(B, L, K, D)``, also of one point ``(B, L, D)`` for each channel."""
-    return points if points.ndim == 4 else points.unsqueeze(2)
-
-
-def inside_patch(points: torch.Tensor, size: tuple[int, ...] | torch.Size) -> torch.Tensor:
+def inside_patch(points: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """Which points ``(..., D)`` lie on the patch, its half-voxel border included: ``(...)`` bool. NaN is outside."""
     upper = torch.as_tensor(size, device=points.device, dtype=points.dtype) - 0.5
     return ((points >= -0.5) & (points <= upper)).all(dim=-1)
@@ -99,10 +95,9 @@ def inside_patch(points: torch.Tensor, size: tuple[int, ...] | torch.Size) -> to
 class TopKBCELoss(nn.Module):
     """Binary cross-entropy on cones, mean over the hardest ``fraction`` of the voxels of each channel.
 
-    Source: nnLandmark (Ertl et al., MIDL 2026), ``fraction`` 0.2. Absent landmarks have an empty target and unknown
-        ones do
-    not count. A landmark outside of the patch whose cone reaches in has its part of the cone as target (the reference
-    has an empty channel there).
+    Source: nnLandmark (Ertl et al., MIDL 2026), ``fraction`` 0.2. Absent landmarks have an empty target and
+    unknown ones do not count. A landmark outside of the patch whose cone reaches in has its part of the cone as target
+    (the reference has an empty channel there).
 
     Args:
         target: makes the heatmap in [0, 1].
@@ -118,14 +113,14 @@ class TopKBCELoss(nn.Module):
             raise ValueError(f"the fraction of hardest voxels is {fraction}; it must be above 0 and at most 1")
         self.target, self.fraction = target, float(fraction)
 
-    def forward(self, logits: torch.Tensor, points: torch.Tensor, status: torch.Tensor) -> torch.Tensor:
+    def forward(self, output: Output, truth: PointBatch, size: Sequence[int]) -> torch.Tensor:
         """Mean over all channels whose landmark is known; 0 (with a gradient of 0) when there is none."""
-        size = logits.shape[2:]
+        logits, status = output[LOGITS], truth.status
         known = status >= 0
         if not known.any():
             return logits.sum() * 0.0
         # (rows, K, D)
-        several = _several(points)[known].float()
+        several = truth.points[known].float()
         several = torch.where((status == 1)[known][:, None, None], several, torch.nan)
         heatmap = self.target(several[None, :, 0], size)[0]
         for number in range(1, several.shape[1]):
@@ -153,10 +148,9 @@ class SpatialCrossEntropyLoss(nn.Module):
         super().__init__()
         self.target = target
 
-    def forward(self, logits: torch.Tensor, points: torch.Tensor, status: torch.Tensor) -> torch.Tensor:
+    def forward(self, output: Output, truth: PointBatch, size: Sequence[int]) -> torch.Tensor:
         """Mean over landmarks that are present and inside; 0 (with a gradient of 0) when there is none."""
-        size = logits.shape[2:]
-        points = _several(points)
+        logits, points, status = output[LOGITS], truth.points, truth.status
         inside = inside_patch(points, size)
         used = (status == 1) & inside.any(-1)
         if not used.any():
@@ -173,7 +167,7 @@ class SpatialCrossEntropyLoss(nn.Module):
 
 
 class WeightedLoss(nn.Module):
-    """Sum of losses with weights, all on the same logits and points.
+    """Sum of losses with weights, all on the same output and points.
 
     Args:
         losses: the parts.
@@ -189,10 +183,10 @@ class WeightedLoss(nn.Module):
             raise ValueError(f"{len(losses)} losses need as many weights, {len(weights)} were given")
         self.losses, self.weights = nn.ModuleList(losses), [float(w) for w in weights]
 
-    def forward(self, logits: torch.Tensor, points: torch.Tensor, status: torch.Tensor) -> torch.Tensor:
+    def forward(self, output: Output, truth: PointBatch, size: Sequence[int]) -> torch.Tensor:
         """Weighted sum; shapes as the parts have them."""
         return torch.stack(
-            [w * part(logits, points, status) for w, part in zip(self.weights, self.losses, strict=True)]
+            [w * part(output, truth, size) for w, part in zip(self.weights, self.losses, strict=True)]
         ).sum()
 
 
@@ -208,19 +202,20 @@ class StagesLoss(nn.Module):
         super().__init__()
         self.stages, self.instances = nn.ModuleDict(dict(stages)), instances
 
-    def forward(
-        self, logits: Mapping[str, torch.Tensor], targets: Mapping[str, dict[str, torch.Tensor]]
-    ) -> torch.Tensor:
+    def forward(self, outputs: Mapping[str, Output], targets: Mapping[str, Mapping[str, Any]]) -> torch.Tensor:
         """Sum over stages.
 
         Args:
-            logits: ``(B, L, *size)`` for each stage.
-            targets: for each stage ``{"points": (B, L, D), "status": (B, L)}``, or with rows R in the place of L.
+            outputs: the output of each stage.
+            targets: for each stage ``{"points": (B, L, D), "status": (B, L), "size": shape of the patch}``, or with
+                rows R in the place of L.
         """
         parts = []
         for name, loss in self.stages.items():
             points, status = targets[name]["points"], targets[name]["status"]
             if self.instances is not None:
                 points, status = self.instances.reduce(points, status)
-            parts.append(loss(logits[name], points, status))
+            else:
+                points = points.unsqueeze(2)
+            parts.append(loss(outputs[name], PointBatch(points, status), targets[name]["size"]))
         return torch.stack(parts).sum()

@@ -3,50 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 
-from .ensemble import views_of
 from .instances import Instances
 from .matching import best_order, match
+from .methods.interfaces import Output, StageNetwork
 
 
 def mean_of_views(
-    network: Callable[..., Any],
-    logits_of: Callable[[Callable[..., Any]], torch.Tensor],
-    points_of: Callable[[torch.Tensor], torch.Tensor],
-) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    network: StageNetwork,
+    output_of: Callable[[StageNetwork], Output],
+    points_of: Callable[[Output], torch.Tensor],
+) -> tuple[Output, list[torch.Tensor]]:
     """Look at an image once with each view of a network.
 
-    One view after the other, so that memory holds two sets of heatmaps, the mean and the view at hand, and not one for
+    One view after the other, so that memory holds two outputs, the mean and that of the view at hand, and not one for
     each view.
 
     Args:
-        network: its views are those of `views_of`.
-        logits_of: from a view to its logits ``(L, *size)``.
-        points_of: from logits to points ``(R, D)``.
+        network: with its views.
+        output_of: from a view to its output, heads ``(channels, *grid)``.
+        points_of: from an output to points ``(R, D)``.
 
     Returns:
-        The mean of the logits, and the points of each view; no points where there is one view, which is the mean.
+        The mean of the outputs, head by head, and the points of each view; no points where there is one view, which is
+        the mean.
     """
-    views = views_of(network)
+    views = network.views()
     if len(views) == 1:
-        return logits_of(views[0]), []
-    mean, points = torch.zeros(()), []
+        return output_of(views[0]), []
+    mean: Output = {}
+    points = []
     for view in views:
-        seen = logits_of(view)
+        seen = output_of(view)
         points.append(points_of(seen))
-        mean = mean.add_(seen, alpha=1 / len(views)) if mean.ndim else seen / len(views)
-        del seen  # or it would still be there while the next view looks
+        for head in list(seen):
+            # Taken out, or it would still be there while the next view looks.
+            value = seen.pop(head)
+            mean[head] = mean[head].add_(value, alpha=1 / len(views)) if head in mean else value / len(views)
+            del value
     return mean, points
 
 
 def agreement(
     points: Sequence[torch.Tensor],
     mean: torch.Tensor,
-    network: Callable[..., Any],
+    flipped: bool,
     spacing: np.ndarray,
     instances: Instances | None = None,
 ) -> dict[str, torch.Tensor]:
@@ -58,13 +62,13 @@ def agreement(
     Args:
         points: (R, D) voxels of each view, of `mean_of_views`.
         mean: (R, D) voxels of the mean of their heatmaps, NaN in rows without a point.
-        network: what the views are of.
+        flipped: whether the second half of the views saw the mirror image.
         spacing: (D,) mm.
         instances: which rows belong to which landmark; None where each landmark has one row, its own.
 
     Returns:
-        (R,) mm each: ``disagreement`` where there are several views, ``mirror_disagreement`` where the network looks in
-        the mirror. NaN in rows where the mean has no point.
+        (R,) mm each: ``disagreement`` where there are several views, ``mirror_disagreement`` where half of them saw the
+        mirror image. NaN in rows where the mean has no point.
     """
     if not points:
         return {}
@@ -73,7 +77,7 @@ def agreement(
         points = [aligned(view, mean, spacing, instances) for view in points]
         missing_mm = torch.tensor([instances.min_distance_mm[channel] for channel in instances.channels])
     found = {"disagreement": disagreement(torch.stack([*points]), spacing, missing_mm)}
-    if hasattr(network, "in_mirror"):
+    if flipped:
         found["mirror_disagreement"] = mirror_disagreement(points, spacing, missing_mm)
     there = torch.isfinite(mean).all(-1)
     return {name: torch.where(there, column, torch.nan) for name, column in found.items()}
