@@ -64,7 +64,7 @@ def create(
     Args:
         source: the data set, as for `inspect`.
         bundle: folder to write.
-        network: one of `auto_config.planning.presets.NETWORKS`; None for the planner's choice.
+        network: one of `auto_config.methods.unets.NETWORKS`; None for the planner's choice.
         recipe: ``default`` or ``nnlandmark``.
         preset: name of a network and a recipe.
         gpu_memory_gb: memory to plan for; None for this machine's.

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from auto_config import __version__
-from auto_config.planning.plan import Plan
+from auto_config.methods.plan import Plan
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 REQUIRED = ("nibabel", "itk", "pillow", "scipy", "pytorch-ignite", "tensorboard", "rich", "fire", "tqdm")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from auto_config.planning.plan import Plan
+from auto_config.methods.plan import Plan
 
 Json = dict[str, Any]
 

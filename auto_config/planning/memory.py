@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from auto_config.planning.presets import Network
-from auto_config.planning.topology import Topology
+from auto_config.methods.topology import Topology
+from auto_config.methods.unets import Network
 
 _BYTES_PER_VALUE = 8e9 / (2 * 560e6)
 """What one counted value costs: nnU-Net's reference says 2 x 560e6 of them fill 8 GB."""

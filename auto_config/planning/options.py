@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from auto_config.errors import UserError
-from auto_config.planning.presets import NETWORKS, PRESETS
+from auto_config.methods.unets import NETWORKS, PRESETS
 from auto_config.planning.recipes import RECIPES
 
 MODALITIES = ("ct", "mr")

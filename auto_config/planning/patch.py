@@ -8,9 +8,9 @@ from math import floor, prod
 
 import numpy as np
 
+from auto_config.methods.topology import Topology, plan_topology
+from auto_config.methods.unets import NETWORKS, Network
 from auto_config.planning.memory import convolution_values, memory_values
-from auto_config.planning.presets import NETWORKS, Network
-from auto_config.planning.topology import Topology, plan_topology
 
 DATASET_SHARE = 0.05
 """One batch holds at most this share of all voxels of the training cases (but two patches at least)."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from auto_config.fingerprint import Fingerprint
+from auto_config.methods.plan import Decision, Plan
+from auto_config.methods.unets import NETWORKS, PRESETS, Network
 from auto_config.planning.instances import plan_instances, wanted_stages
 from auto_config.planning.normalization import plan_normalization
 from auto_config.planning.options import PlanOptions
-from auto_config.planning.plan import Decision, Plan
-from auto_config.planning.presets import NETWORKS, PRESETS, Network
 from auto_config.planning.recipes import CONE_RADIUS_VOXELS, recipe_decisions
 from auto_config.planning.spacing import target_spacing
 from auto_config.planning.stages import describe, jitter_mm, plan_stages

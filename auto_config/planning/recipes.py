@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from auto_config.planning.plan import Decision
+from auto_config.methods.plan import Decision
 
 RECIPES = ("default", "nnlandmark")
 CONE_RADIUS_VOXELS = 15

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from auto_config.errors import UserError
+from auto_config.methods.topology import Topology, plan_topology
+from auto_config.methods.unets import Network
 from auto_config.planning.memory import memory_values
 from auto_config.planning.patch import MIN_BATCH, TINY_VOXELS, PatchPlan, memory_budget, plan_patch, voxels
-from auto_config.planning.presets import Network
-from auto_config.planning.topology import Topology, plan_topology
 
 MOST_OF_THE_ANATOMY = 0.75
 """One stage is enough where its patch holds this share of the anatomy along each axis."""

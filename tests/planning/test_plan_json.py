@@ -2,7 +2,7 @@
 
 import pytest
 
-from auto_config.planning.plan import Decision, Plan
+from auto_config.methods.plan import Decision, Plan
 
 PLAN = Plan(
     {

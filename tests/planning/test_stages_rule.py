@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from auto_config.errors import UserError
-from auto_config.planning.presets import NETWORKS
+from auto_config.methods.unets import NETWORKS
 from auto_config.planning.stages import Anatomy, describe, jitter_mm, plan_stages
 
 SKULL = Anatomy((0.17, 0.16, 0.16), (88, 153, 77), (16.0, 26.5, 15.5), 51, 34)

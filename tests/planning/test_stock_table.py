@@ -5,8 +5,8 @@ Shapes and spacings are in array order (z, y, x), as published; the rule does no
 
 import pytest
 
+from auto_config.methods.unets import NETWORKS
 from auto_config.planning.patch import plan_patch, stock_nnunet_plan
-from auto_config.planning.presets import NETWORKS
 
 NAMES = ("plain", "resenc_m", "resenc_l", "resenc_xl")
 P128, S48, T64 = (128, 128, 128), (48, 96, 56), (64, 128, 128)

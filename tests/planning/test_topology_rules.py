@@ -6,9 +6,9 @@ from dynamic_network_architectures.architectures.unet import PlainConvUNet, Resi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from auto_config.methods.topology import plan_topology, round_up
+from auto_config.methods.unets import NETWORKS
 from auto_config.planning.memory import LOSS_VALUES_PER_VOXEL, convolution_values, memory_values
-from auto_config.planning.presets import NETWORKS
-from auto_config.planning.topology import plan_topology, round_up
 
 
 def test_isotropic_cube_pools_to_an_edge_of_four():

@@ -6,7 +6,7 @@ from auto_config.bundle import parts
 from auto_config.bundle.configs.common import DEVICE, FIND_SCRIPTS, KEEP_MEMORY, paths
 from auto_config.bundle.configs.engines import train_section, validate_section
 from auto_config.bundle.parts import Json
-from auto_config.planning.plan import Plan
+from auto_config.methods.plan import Plan
 
 
 def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pretrained: bool = False) -> Json:

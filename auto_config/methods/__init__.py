@@ -1,0 +1,1 @@
+"""Methods of landmark detection: one file for each, numpy only."""
