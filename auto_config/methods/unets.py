@@ -1,15 +1,23 @@
-"""Networks with their budgets, and presets: names for a pair of network and recipe."""
+"""U-Nets whose depth, strides and kernels follow the data, as nnU-Net plans them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from auto_config.methods.base import Backbone, Json, Stage
+from auto_config.methods.topology import Topology, plan_topology
 
 _RESIDUAL_BLOCKS = (1, 3, 4, 6, 6, 6)
+_NNUNET = "Isensee et al., nnU-Net, Nature Methods 18, 2021"
+_LEAKY_RELU = ["leakyrelu", {"inplace": True, "negative_slope": 0.01}]
+_INSTANCE_NORM = ["INSTANCE", {"affine": True}]
 
 
 @dataclass(frozen=True)
-class Network:
-    """What the planner knows of a network.
+class UNet:
+    """The numbers of a U-Net.
 
     Args:
         name: as the user gives it.
@@ -65,28 +73,117 @@ class Network:
             return self.reference_2d * self.batch_2d
         return self.reference_3d * self.batch_3d
 
+    def topology(self, spacing: Sequence[float], patch_size: Sequence[int]) -> Topology:
+        """Strides and kernels for a spacing in mm and a wished patch in voxels."""
+        return plan_topology(spacing, patch_size, self.max_pools)
 
-NETWORKS = {
-    network.name: network
-    for network in (
+    def describe(self, topology: Topology) -> Json:
+        """What a stage of the plan says of the network."""
+        levels = len(topology.strides)
+        found: Json = {
+            "filters": self.filters(levels, len(topology.patch_size)),
+            "strides": [list(stride) for stride in topology.strides],
+            "kernel_sizes": [list(kernel) for kernel in topology.kernel_sizes],
+        }
+        if self.residual:
+            found["blocks"] = self.encoder_blocks(levels)
+        return found
+
+    def values(self, topology: Topology, outputs: int) -> int:
+        """Values that the convolutions give for one patch.
+
+        Counted are every convolution, the projections of residual blocks, the transposed convolutions and the last 1x1
+        convolution to `outputs` channels, as in the published estimate of nnU-Net.
+
+        Args:
+            topology: strides and patch size (voxels).
+            outputs: channels of the output.
+        """
+        levels = len(topology.strides)
+        filters = self.filters(levels, len(topology.patch_size))
+        sizes = topology.level_sizes()
+        encoder = _residual_values if self.residual else _plain_values
+        values = encoder(self, topology, filters, sizes)
+        for level in range(levels - 1):
+            values += (self.decoder_convolutions() + 1) * filters[level] * sizes[level]
+        return values + outputs * sizes[0]
+
+    def config(self, stage: Stage, spatial_dims: int, in_channels: int, out_channels: int) -> Json:
+        """JSON of the network of a stage."""
+        common = {
+            "spatial_dims": spatial_dims,
+            "in_channels": in_channels,
+            "out_channels": out_channels,
+            "kernel_size": stage["kernel_sizes"],
+            "strides": stage["strides"],
+            "filters": stage["filters"],
+        }
+        if self.residual:
+            return {"_target_": "scripts.networks.residual_encoder_unet", **common, "blocks": stage["blocks"]}
+        return {
+            "_target_": "DynUNet",
+            **common,
+            "upsample_kernel_size": stage["strides"][1:],
+            "norm_name": _INSTANCE_NORM,
+            "act_name": _LEAKY_RELU,
+        }
+
+    def output_layer(self, stage: Stage) -> str:
+        """Name of the last convolution."""
+        return f"decoder.seg_layers.{len(stage['filters']) - 2}" if self.residual else "output_block.conv.conv"
+
+
+def unet_backbone(unet: UNet, title: str, fine: Mapping[str, Any] | None = None) -> Backbone:
+    """A row of the table of networks.
+
+    Args:
+        unet: its numbers.
+        title: a few words.
+        fine: numbers that are others in the fine stage of two.
+    """
+    return Backbone(
+        name=unet.name,
+        title=title,
+        citation=_NNUNET,
+        memory_gb=unet.memory_gb,
+        topology=unet.topology,
+        describe=unet.describe,
+        values=unet.values,
+        budget=unet.budget,
+        config=unet.config,
+        output_layer=unet.output_layer,
+        packages=("dynamic-network-architectures",) if unet.residual else (),
+        # The residual networks carry output layers of deep supervision that are not used.
+        unused_parameters=unet.residual,
+        fine=None if fine is None else unet_backbone(replace(unet, **fine), title),
+    )
+
+
+def _plain_values(unet: UNet, topology: Topology, filters: Sequence[int], sizes: Sequence[int]) -> int:
+    blocks = unet.encoder_blocks(len(topology.strides))
+    return sum(count * channels * size for count, channels, size in zip(blocks, filters, sizes, strict=True))
+
+
+def _residual_values(unet: UNet, topology: Topology, filters: Sequence[int], sizes: Sequence[int]) -> int:
+    blocks = unet.encoder_blocks(len(topology.strides))
+    values = filters[0] * sizes[0]  # the stem
+    channels_before = filters[0]
+    for level, (count, channels, size) in enumerate(zip(blocks, filters, sizes, strict=True)):
+        projected = channels != channels_before or any(step != 1 for step in topology.strides[level])
+        values += (2 * count + int(projected)) * channels * size
+        channels_before = channels
+    return values
+
+
+UNETS = {
+    unet.name: unet
+    for unet in (
         # Measured on the mouse skulls: 3 M parameters learn 51 points in minutes on one core.
-        Network("tiny", False, None, 0.0, 0.0, 12, 128, 128, max_pools=4),
-        Network("plain", False, 8.0, 560e6, 85e6, 32, 320, 512, stock_dataset_share=0.05, stock_batch_2d=2),
-        Network("resenc_m", True, 8.0, 680e6, 135e6, 32, 320, 512),
-        Network("resenc_l", True, 24.0, 2100e6, 380e6, 32, 320, 512),
-        Network("resenc_xl", True, 40.0, 3600e6, 560e6, 32, 320, 512),
+        UNet("tiny", False, None, 0.0, 0.0, 12, 128, 128, max_pools=4),
+        UNet("plain", False, 8.0, 560e6, 85e6, 32, 320, 512, stock_dataset_share=0.05, stock_batch_2d=2),
+        UNet("resenc_m", True, 8.0, 680e6, 135e6, 32, 320, 512),
+        UNet("resenc_l", True, 24.0, 2100e6, 380e6, 32, 320, 512),
+        UNet("resenc_xl", True, 40.0, 3600e6, 560e6, 32, 320, 512),
     )
 }
-
-PRESETS: dict[str, tuple[str, str]] = {
-    "tiny": ("tiny", "default"),
-    "plain": ("plain", "default"),
-    "resenc_m": ("resenc_m", "default"),
-    "resenc_l": ("resenc_l", "default"),
-    "resenc_xl": ("resenc_xl", "default"),
-    "nnlandmark": ("plain", "nnlandmark"),
-    "nnlandmark_resenc_m": ("resenc_m", "nnlandmark"),
-    "nnlandmark_resenc_l": ("resenc_l", "nnlandmark"),
-    "nnlandmark_resenc_xl": ("resenc_xl", "nnlandmark"),
-}
-"""Name of a preset: its network and its recipe."""
+"""The U-Nets by name."""
