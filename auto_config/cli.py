@@ -22,6 +22,16 @@ INTERRUPTED = 130
 READER_GONE = 141
 
 
+def tables() -> dict[str, str]:
+    """What stands in help in the place of ``{methods}`` and ``{networks}``: the rows of these tables."""
+    from auto_config.methods import BACKBONES, METHODS
+
+    return {
+        "methods": "; ".join(f"{row.name}: {row.title}" for row in METHODS.values()),
+        "networks": "; ".join(f"{row.name}: {row.title}" for row in BACKBONES.values()),
+    }
+
+
 def inspect(
     source: str,
     *,
@@ -86,6 +96,7 @@ def create(
     source: str,
     bundle: str,
     *,
+    method: str | None = None,
     network: str | None = None,
     recipe: str | None = None,
     preset: str | None = None,
@@ -119,9 +130,10 @@ def create(
     Args:
         source: the data set, as for `inspect`
         bundle: folder to write; its name becomes the bundle's name
-        network: tiny (for CPUs), plain, resenc_m, resenc_l or resenc_xl; chosen by the GPU's memory if not given
-        recipe: default, or nnlandmark for the published method to the letter
-        preset: a name for a network and a recipe
+        method: {methods}
+        network: {networks}; chosen by the GPU's memory if not given
+        recipe: earlier name of --method
+        preset: earlier name for a method and a network
         gpu_memory_gb: memory to plan for, in GB; that of this machine's GPU if not given
         folds: number of cross-validation folds
         test_fraction: share of the cases to hold back, if SOURCE marks none
@@ -148,6 +160,7 @@ def create(
     Examples:
         auto_config create scans brain_landmarks
         auto_config create scans brain_landmarks --network resenc_l --gpu_memory_gb 24
+        auto_config create scans brain_landmarks --method nnlandmark
         auto_config create new_scans to_annotate --landmarks AC,PC
         auto_config create xrays xray_landmarks --pixel_spacing 0.1
     """
@@ -156,6 +169,7 @@ def create(
     return run(
         source,
         bundle,
+        method=method,
         network=network,
         recipe=recipe,
         preset=preset,
@@ -649,7 +663,7 @@ def _run(words: list[str], *, debug: bool) -> int:
         words = [*words[1:], "--help"]
     command = choose(words[0], COMMANDS)
     if "--help" in words or "-h" in words:
-        print(help_text(command))
+        print(help_text(command, tables()))
         return 0
     passed_on = ["--debug"] if debug and "debug" in signature(command).parameters else []
     return call(command, [*words[1:], *passed_on]) or 0

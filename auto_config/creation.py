@@ -23,6 +23,7 @@ from auto_config.errors import UserError
 from auto_config.fingerprint import all_problems, digests_of, summarise
 from auto_config.inspection_problems import problem_lines
 from auto_config.measuring import measure_cases
+from auto_config.methods.choosing import check_names, earlier_names
 from auto_config.planning import Plan, PlanOptions, make_plan, make_split, read_test_file
 from auto_config.planning.hardware import gpu_memory_gb as find_gpu_memory
 
@@ -33,6 +34,7 @@ def create(
     source: str | Path,
     bundle: str | Path,
     *,
+    method: str | None = None,
     network: str | None = None,
     recipe: str | None = None,
     preset: str | None = None,
@@ -64,9 +66,10 @@ def create(
     Args:
         source: the data set, as for `inspect`.
         bundle: folder to write.
-        network: one of `auto_config.planning.presets.NETWORKS`; None for the planner's choice.
-        recipe: ``default`` or ``nnlandmark``.
-        preset: name of a network and a recipe.
+        method: one of `auto_config.methods.METHODS`; None for the first one.
+        network: one of `auto_config.methods.BACKBONES` that the method takes; None for the planner's choice.
+        recipe: earlier name of `method`.
+        preset: earlier name for a method and a network.
         gpu_memory_gb: memory to plan for; None for this machine's.
         folds: number of folds.
         test_fraction: share of the cases to hold out where the source marks none.
@@ -100,10 +103,13 @@ def create(
     target = Path(bundle)
     check_target(target, overwrite)
     weights = None if pretrained is None else pretrained_weights(Path(pretrained))
+    method, network, note = earlier_names(method, network, recipe, preset)
+    if note is not None:
+        console.print(f"note: {note}", markup=False, soft_wrap=True)
+    check_names(method, network)
     options = PlanOptions(
+        method=method,
         network=network,
-        recipe=recipe,
-        preset=preset,
         gpu_memory_gb=gpu_memory_gb,
         found_gpu_memory_gb=find_gpu_memory(),
         spacing=None if spacing is None else tuple(spacing),
@@ -206,7 +212,7 @@ def pretrained_weights(bundle: Path) -> Path:
 
 def tell(bundle: Path, plan: Plan, console: Console) -> None:
     """Say in a few lines what was decided and what to type next."""
-    for name in ("network", "recipe", "spacing", "stages"):
+    for name in ("method", "network", "spacing", "stages"):
         decision = plan.decisions[name]
         value = decision.value
         if name == "stages":
