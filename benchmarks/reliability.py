@@ -35,7 +35,7 @@ sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests" / "bundle")]
 from blobs import write_blobs  # noqa: E402
 from bundle_tools import edit, same, shrink, weights  # noqa: E402
 
-from auto_config.creation import create  # noqa: E402
+from auto_config.commands.create import create  # noqa: E402
 
 EPOCHS = 12
 LIMIT_SECONDS = 600

@@ -1,5 +1,5 @@
 """`evaluate`: predicted points against true ones, beside the mean-shape baseline."""
 
-from auto_config.evaluation.command import evaluate
+from auto_config.commands.evaluate import evaluate
 
 __all__ = ["evaluate"]

@@ -11,7 +11,7 @@ import pytest
 from auto_config import cli
 from auto_config.bundle_scripts.landmark_files import write_markups
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, LandmarkSet
-from auto_config.datasets.properties import Measure, Properties, write_properties
+from auto_config.datasets.model.properties import Measure, Properties, write_properties
 from auto_config.errors import UserError
 from auto_config.evaluation import evaluate
 
