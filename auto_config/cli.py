@@ -411,7 +411,7 @@ def evaluate(
         auto_config evaluate results scans --thresholds 0.5,1,2 --output report
         auto_config evaluate results scans --compare_with results_of_another_model
     """
-    from auto_config.evaluation import evaluate as run
+    from auto_config.commands.evaluate import evaluate as run
 
     return run(
         predictions,

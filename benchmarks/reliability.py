@@ -30,7 +30,7 @@ from threading import Thread
 import torch
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests" / "bundle")]
+sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests" / "support")]
 
 from blobs import write_blobs  # noqa: E402
 from bundle_tools import edit, same, shrink, weights  # noqa: E402

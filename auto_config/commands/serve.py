@@ -168,7 +168,7 @@ def _find_app() -> Path | None:
     """The folder from which the app is imported; None where it is installed."""
     if importlib.util.find_spec(APP) is not None:
         return None
-    checkout = Path(__file__).resolve().parent.parent / "apps"
+    checkout = Path(__file__).resolve().parents[2] / "apps"
     if not (checkout / APP / "main.py").is_file():
         raise UserError(f"the package '{APP}' is not installed; install landmark-bundles again")
     return checkout

@@ -44,9 +44,9 @@ def demo(directory: str | Path | None = None, *, minutes: float = 5.0, cases: in
     _write_data(console, train_data, test_data, cases, seed)
 
     from auto_config.commands.create import create
+    from auto_config.commands.evaluate import evaluate
     from auto_config.commands.predict import predict
     from auto_config.commands.train import train
-    from auto_config.evaluation import evaluate
 
     steps = (
         (

@@ -11,7 +11,7 @@ _LOGGERS = ("monai.bundle.scripts", "monai.bundle.workflows")
 # Starts of lines on standard error that tell a person who made the bundle nothing: MONAI warns before every run that a
 # config is code.
 NOISE = ("parsing config_file ",)
-_TEMPLATE = Path(__file__).with_name("bundle") / "templates" / "logging.conf"
+_TEMPLATE = Path(__file__).parents[1] / "bundle" / "templates" / "logging.conf"
 
 
 def quiet_logging(base: Path, log: Path) -> str:

@@ -1,12 +1,9 @@
 """The command `convert`: what it refuses, says, and leaves as it was."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent / "datasets"))
 from format_examples import EXAMPLES, POINTS
 
 from auto_config.cli import main

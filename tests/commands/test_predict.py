@@ -14,12 +14,12 @@ from auto_config.bundle.opened import open_bundle, weight_files
 from auto_config.bundle.writer import data_list
 from auto_config.bundle_scripts.landmark_files import read_fcsv, read_markups, write_markups
 from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.commands.evaluate import evaluate
 from auto_config.commands.predict import predict
 from auto_config.datasets import read_dataset
 from auto_config.datasets.checks.cases import check_header
 from auto_config.datasets.images import read_header
 from auto_config.errors import UserError
-from auto_config.evaluation import evaluate
 from auto_config.planning import Split
 
 VOXELS = [(2, 3, 4), (9, 1, 6)]

@@ -146,7 +146,7 @@ def test_options_reach_the_server_as_words(places, with_monai_label, monkeypatch
 
 def test_a_checkout_without_the_app_says_so(monkeypatch, tmp_path):
     monkeypatch.setattr(serving.importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(serving, "__file__", str(tmp_path / "auto_config" / "serving.py"))
+    monkeypatch.setattr(serving, "__file__", str(tmp_path / "auto_config" / "commands" / "serve.py"))
     with pytest.raises(UserError, match="'landmark_app' is not installed"):
         serving._find_app()
 
