@@ -146,6 +146,6 @@ def test_names_say_nothing_about_a_table(afids, tmp_path):
 
 
 def test_two_numbers_of_one_description_leave_the_labels():
-    twice = [("1", "AC"), ("2", "ac"), ("3", "PC")]
+    twice = [("1", "AC"), ("2", "AC"), ("3", "PC")]
     names = chosen_names([twice, twice, twice])
     assert names.files == [["1", "2", "3"]] * 3 and "repeated" in names.note
