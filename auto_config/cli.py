@@ -64,7 +64,7 @@ def inspect(
         auto_config inspect scans --report scans.html
         auto_config inspect points.csv --missing absent --landmarks AC,PC
     """
-    from auto_config.inspection import inspect as run
+    from auto_config.commands.inspect import inspect as run
 
     return run(
         source,
@@ -154,7 +154,7 @@ def create(
         auto_config create new_scans to_annotate --landmarks AC,PC
         auto_config create xrays xray_landmarks --pixel_spacing 0.1
     """
-    from auto_config.creation import create as run
+    from auto_config.commands.create import create as run
 
     return run(
         source,
@@ -223,7 +223,7 @@ def train(
         auto_config train brain_landmarks --resume
         auto_config train brain_landmarks --batch_size 1 --amp false
     """
-    from auto_config.training import train as run
+    from auto_config.commands.train import train as run
 
     return run(
         bundle,
@@ -281,7 +281,7 @@ def calibrate(
         auto_config calibrate brain_landmarks --cost 5
         auto_config calibrate brain_landmarks --data our_scans
     """
-    from auto_config.calibration.command import calibrate as run
+    from auto_config.commands.calibrate import calibrate as run
 
     return run(
         bundle,
@@ -347,7 +347,7 @@ def predict(
         auto_config predict brain_landmarks scan.nii.gz results
         auto_config predict brain_landmarks new_scans results --labelmap
     """
-    from auto_config.prediction import predict as run
+    from auto_config.commands.predict import predict as run
 
     return run(
         bundle,
@@ -415,7 +415,7 @@ def evaluate(
         auto_config evaluate results scans --thresholds 0.5,1,2 --output report
         auto_config evaluate results scans --compare_with results_of_another_model
     """
-    from auto_config.evaluation import evaluate as run
+    from auto_config.commands.evaluate import evaluate as run
 
     return run(
         predictions,
@@ -480,7 +480,7 @@ def serve(
         auto_config serve scans --bundles my_bundles
         auto_config serve http://127.0.0.1:8042/dicom-web --bundles my_bundles --port 8001
     """
-    from auto_config.serving import serve as run
+    from auto_config.commands.serve import serve as run
 
     return run(
         studies,
@@ -550,7 +550,7 @@ def convert(
         auto_config convert points.csv as_markups --to markups --coordinates lps
         auto_config convert afids_download afids --from afids
     """
-    from auto_config.converting import convert as run
+    from auto_config.commands.convert import convert as run
 
     return run(
         source,

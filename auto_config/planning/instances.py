@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from auto_config.errors import UserError
-from auto_config.fingerprint import Fingerprint
+from auto_config.fingerprint.summary import Fingerprint
 from auto_config.methods.plan import Decision
 
 ROOM = 2

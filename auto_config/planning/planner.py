@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from auto_config.errors import UserError
-from auto_config.fingerprint import Fingerprint
+from auto_config.fingerprint.summary import Fingerprint
 from auto_config.methods import BACKBONES, METHODS, Backbone, Method, MethodRequest
 from auto_config.methods.plan import Decision, Plan
 from auto_config.planning.instances import plan_instances, wanted_stages

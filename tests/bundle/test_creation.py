@@ -13,7 +13,7 @@ from bundle_tools import ask, config, edit, same, shrink, weights
 from auto_config.bundle_scripts.dataset import read_cases
 from auto_config.bundle_scripts.landmark_files import read_markups, write_markups
 from auto_config.cli import main
-from auto_config.creation import create
+from auto_config.commands.create import create
 
 ONE_EPOCH = ("run", "training", "--config_file", "configs/train.json", "--train#trainer#max_epochs", 1)
 SMALL = {"network": "tiny", "patch_size": [16, 16, 16], "workers": 1}

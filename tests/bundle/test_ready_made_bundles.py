@@ -12,7 +12,7 @@ from auto_config.bundle.opened import open_bundle
 from auto_config.bundle.writer import SCRIPTS, config_files
 from auto_config.demo.afids import NAMES
 from auto_config.demo.brains import load_template, make_brain
-from auto_config.fingerprint import Fingerprint
+from auto_config.fingerprint.summary import Fingerprint
 from auto_config.planning import Plan, PlanOptions, make_plan
 
 BUNDLES = sorted(path.parent.parent for path in Path(__file__).parents[2].glob("bundles/*/configs/plan.json"))

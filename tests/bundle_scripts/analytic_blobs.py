@@ -14,7 +14,7 @@ from auto_config.bundle_scripts.grids import world_to_voxel
 from auto_config.bundle_scripts.methods.interfaces import LOGITS
 from auto_config.bundle_scripts.patches import rotation_matrix
 from auto_config.bundle_scripts.shape import ShapeModel
-from auto_config.fingerprint import Fingerprint
+from auto_config.fingerprint.summary import Fingerprint
 from auto_config.methods.plan import Decision, Plan
 from auto_config.planning.options import PlanOptions
 from auto_config.planning.planner import make_plan

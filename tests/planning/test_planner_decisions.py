@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from auto_config.errors import UserError
-from auto_config.fingerprint import Fingerprint
+from auto_config.fingerprint.summary import Fingerprint
 from auto_config.methods import BACKBONES, METHODS, MethodRequest
 from auto_config.planning import DECISION_NAMES, Decision, Plan, PlanOptions, make_plan
 from auto_config.planning.hardware import gpu_memory_gb
