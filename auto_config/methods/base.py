@@ -135,6 +135,8 @@ class Method:
         whole_anatomy: whether its one stage must see the whole anatomy in each patch.
         mirrors: whether it trains on mirror images where left-right pairs are known.
         instances: whether it finds landmarks with many instances and exchangeable pairs.
+        tolerance: voxels of the stage's grid by which the point that an output of the smallest loss decodes to may be
+            off; `tests/methods/test_contract.py` holds it.
     """
 
     name: str
@@ -148,6 +150,7 @@ class Method:
     whole_anatomy: bool
     mirrors: bool
     instances: bool
+    tolerance: float = 0.05
 
 
 def target_of(stage: Stage) -> str:
