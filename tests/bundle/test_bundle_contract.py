@@ -13,6 +13,7 @@ import pytest
 import torch
 from bundle_tools import ask, config, weights
 
+from auto_config.bundle.json_text import json_text
 from auto_config.bundle.metadata import channel_def, installed
 from auto_config.training import train
 
@@ -261,7 +262,7 @@ def test_files_are_pretty_and_hold_no_name_and_no_import_of_scripts(bundles):
         for name in CONFIGS:
             path = root / "configs" / f"{name}.json"
             text = path.read_text(encoding="utf-8")
-            assert text == json.dumps(json.loads(text), indent=4, ensure_ascii=False) + "\n"
+            assert text == json_text(json.loads(text))
             assert "import scripts" not in text
             if name in ("landmarks", "metadata"):
                 continue
