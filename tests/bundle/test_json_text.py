@@ -23,7 +23,7 @@ def test_it_says_what_json_says(value, width):
     assert text.endswith("\n") and not text.endswith("\n\n")
 
 
-@given(st.recursive(st.integers(-99, 99), lambda inner: st.lists(inner), max_leaves=80))
+@given(st.recursive(st.integers(-99, 99), st.lists, max_leaves=80))
 @settings(derandomize=True, deadline=None, max_examples=200)
 def test_numbers_stay_within_the_width(value):
     deepest = max(len(line) - len(line.lstrip()) for line in json_text(value).splitlines())
