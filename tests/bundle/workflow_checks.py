@@ -78,7 +78,7 @@ def on_meta(checks):
             network = parser.get_parsed_content("network_def").eval()
             output = network(torch.zeros(1, tensor["num_channels"], *tensor["spatial_shape"]))
             stages = network({name: torch.zeros(1, 1, *size) for name, size in check.get("stages", {}).items()})
-        shapes.append([list(output.shape), {name: list(x.shape) for name, x in stages.items()}])
+        shapes.append([list(output.shape), {name: list(heads["logits"].shape) for name, heads in stages.items()}])
     return shapes
 
 

@@ -11,6 +11,7 @@ from monai.bundle import ConfigParser
 
 from auto_config.bundle import configs
 from auto_config.bundle_scripts.grids import world_to_voxel
+from auto_config.bundle_scripts.methods.interfaces import LOGITS
 from auto_config.bundle_scripts.patches import rotation_matrix
 from auto_config.bundle_scripts.shape import ShapeModel
 from auto_config.fingerprint import Fingerprint
@@ -179,15 +180,20 @@ class KnowingNetwork:
     Channel ``k`` of the image holds the blob of landmark ``k`` alone. It is called as a `LandmarkNetwork`.
     """
 
+    flipped = False
+
     def __init__(self, plan: Plan, sigma_mm: float, landmarks: int) -> None:
         self.shape = ShapeModel(landmarks, plan.value("spatial_dims"))
         self.sharp = bool(plan.value("loss")["cross_entropy"])
         self.unit = {s["name"]: sigma_mm / min(s["spacing"]) for s in plan.value("stages")}
         self.radius = {s["name"]: plan.value("heatmap_radius_mm") / min(s["spacing"]) for s in plan.value("stages")}
 
+    def views(self):
+        return [self]
+
     def __call__(self, image):
         if isinstance(image, dict):
-            return {name: self._stage(x, name) for name, x in image.items()}
+            return {name: {LOGITS: self._stage(x, name)} for name, x in image.items()}
         return self._stage(image, "fine")
 
     def _stage(self, image, name):
