@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from auto_config.planning.plan import Plan
@@ -11,7 +12,6 @@ Json = dict[str, Any]
 
 # MONAI warns when it has to choose these itself.
 LABELS = [["L", "R"], ["P", "A"], ["I", "S"]]
-MIRROR_PAIRS = {"_target_": "scripts.dataset.read_mirror", "landmarks": "@landmarks"}
 LEAKY_RELU = ["leakyrelu", {"inplace": True, "negative_slope": 0.01}]
 INSTANCE_NORM = ["INSTANCE", {"affine": True}]
 
@@ -35,22 +35,45 @@ def image_transforms(plan: Plan) -> list[Json]:
         )
     return [
         *transforms,
-        {"_target_": "scripts.transforms.CropBackgroundd", "keys": "image"},
-        {"_target_": "scripts.transforms.LowPassd", "keys": "image", "spacing": "@spacing"},
-        {"_target_": "scripts.transforms.ResampleGridd", "keys": "image", "spacing": "@spacing"},
         {
-            "_target_": "scripts.transforms.NormalizeChannelsd",
+            "_target_": "scripts.transforms.ResampleGridd",
             "keys": "image",
-            "channels": plan.value("normalization"),
+            "spacing": "@spacing",
+            "crop_background": True,
+            "low_pass": True,
         },
+        normalisation(plan.value("normalization")),
     ]
+
+
+def normalisation(rules: Sequence[Json]) -> Json:
+    """MONAI's transform where it does the same: numbers of the cohort for one channel."""
+    rule = rules[0]
+    if len(rules) > 1 or rule["kind"] != "ct" or not rule["low"] < rule["high"] or rule["std"] < 1e-8:
+        return {"_target_": "scripts.transforms.NormalizeChannelsd", "keys": "image", "channels": rules}
+    low, high = rule["low"], rule["high"]
+    return {
+        "_target_": "ScaleIntensityRanged",
+        "keys": "image",
+        "a_min": low,
+        "a_max": high,
+        "b_min": round((low - rule["mean"]) / rule["std"], 6),
+        "b_max": round((high - rule["mean"]) / rule["std"], 6),
+        "clip": True,
+    }
 
 
 def load(plan: Plan) -> Json:
     """One reader for each format, the one that the data set was inspected with."""
     dims = plan.value("spatial_dims")
     pictures = {"pixel_spacing": "@pixel_spacing"} if dims == 2 else {}
-    return {"_target_": "scripts.image_reader.LoadFilesd", "keys": "image", "spatial_dims": dims, **pictures}
+    return {
+        "_target_": "scripts.image_reader.LoadFilesd",
+        "keys": "image",
+        "spatial_dims": dims,
+        "channels": plan.value("channels"),
+        **pictures,
+    }
 
 
 def network_def(plan: Plan, landmarks: int) -> Json:
@@ -99,7 +122,7 @@ def heatmap(plan: Plan, stage: Json) -> Json:
 
 
 def loss(plan: Plan) -> Json:
-    """Sum over the stages of the recipe's loss."""
+    """The recipe's loss of each stage."""
     rule = plan.value("loss")
     stages: Json = {}
     for name in stage_names(plan):
@@ -117,7 +140,7 @@ def loss(plan: Plan) -> Json:
             "losses": [bce, {"_target_": "scripts.losses.SpatialCrossEntropyLoss", "target": gaussian}],
             "weights": [rule["bce_topk"], rule["cross_entropy"]],
         }
-    return {"_target_": "scripts.losses.StagesLoss", "stages": stages, **uses_instances(plan)}
+    return stages
 
 
 def has_instances(plan: Plan) -> bool:
@@ -195,7 +218,7 @@ def decoders(plan: Plan) -> Json:
 
 def inferer(plan: Plan) -> Json:
     """From images to peaks, by a sliding window or coarse to fine; mirrored where training is."""
-    return mirrored(plan, coarse_to_fine(plan) if two_stages(plan) else dense(plan))
+    return coarse_to_fine(plan) if two_stages(plan) else dense(plan)
 
 
 def has_shape_prior(plan: Plan) -> bool:
@@ -213,14 +236,12 @@ def calibrated_inferer(plan: Plan) -> Json:
         "landmarks": "@landmarks",
         "wanted": "@shape_prior",
     }
-    return mirrored(plan, {**dense(plan), "shape": shape})
+    return {**dense(plan), "shape": shape}
 
 
-def mirrored(plan: Plan, inferer: Json) -> Json:
-    """The inferer, looking in the mirror as well where training mirrors."""
-    if not plan.value("mirror"):
-        return inferer
-    return {"_target_": "scripts.mirror.MirroredInferer", "inferer": inferer, "mirror_pairs": MIRROR_PAIRS}
+def flip_pairs(plan: Plan) -> Json:
+    """The argument of what flips images left to right, where training does."""
+    return {"flip_pairs": "@landmarks"} if plan.value("mirror") else {}
 
 
 def sliding_window(patch_size: str) -> Json:
@@ -247,6 +268,7 @@ def dense(plan: Plan) -> Json:
         "window": sliding_window("@patch_size"),
         "decoder": "@decoder",
         "spacing": "@spacing",
+        **flip_pairs(plan),
         **uses_instances(plan),
     }
 
@@ -266,6 +288,7 @@ def coarse_to_fine(plan: Plan) -> Json:
         "plausibility": "@plausibility",
         "shape_prior": "@shape_prior",
         "pad_value": "@pad_value",
+        **flip_pairs(plan),
         **uses_instances(plan),
     }
 

@@ -15,7 +15,7 @@ from auto_config.bundle_scripts.dense_inferer import DenseInferer
 from auto_config.bundle_scripts.ensemble import EnsembleNetwork
 from auto_config.bundle_scripts.instance_decoding import InstanceDecoder
 from auto_config.bundle_scripts.instances import Instances
-from auto_config.bundle_scripts.mirror import MirroredInferer, MirroredNetwork
+from auto_config.bundle_scripts.mirror import MirroredNetwork
 from auto_config.bundle_scripts.peaks import unpack_peaks
 from auto_config.bundle_scripts.shape import ShapeModel
 
@@ -72,7 +72,7 @@ def test_views_that_are_a_known_distance_apart(dims):
     points = np.array(POINTS[dims])
     shift = np.array([2.0, 1.0, -1.0][:dims])
     network = Blobs(one_each(points), one_each(points + shift * [[1], [0]]))
-    looking = MirroredInferer(inferer(dims), [0, 1])
+    looking = inferer(dims, flip_pairs=[0, 1])
     (rows,) = looking(MetaTensor(coordinates(dims)[None]), Staged(network))
     assert not isinstance(rows, MetaTensor)
     found = unpack_peaks(rows)
@@ -81,6 +81,12 @@ def test_views_that_are_a_known_distance_apart(dims):
     np.testing.assert_allclose(found.mirror_disagreement, [half, 0], atol=0.02)
     np.testing.assert_allclose(found.disagreement, [half, 0], atol=0.02)
     assert found.shape_distance.isnan().all() and not found.replaced.any()
+
+
+def test_a_network_that_diverged_is_said_in_one_line():
+    network = Staged(lambda image: torch.full_like(image, torch.nan))
+    with pytest.raises(ValueError, match="no finite coordinates; lower learning_rate"):
+        inferer(2)(coordinates(2)[None, :1], network)
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -146,13 +152,13 @@ def test_many_instances_and_pairs_are_compared_with_their_partners(dims):
     plain, mirrored = [ends, ends, buds], [ends[::-1] + side, ends[::-1] + side, buds[::-1] + side]
     known = Instances(("p", "q", "bud"), (1, 1, 4), (False, False, True), ((0, 1),), (3.0, 3.0, 3.0), (0.5,) * 3)
     decoder = InstanceDecoder(PeakDecoder(), known, SPACINGS[dims], reach_mm=6.0)
-    looking = MirroredInferer(inferer(dims, decoder=decoder, instances=known), [0, 1, 2])
+    looking = inferer(dims, decoder=decoder, instances=known, flip_pairs=[0, 1, 2])
     found = looking.heatmaps(coordinates(dims), Staged(Blobs(plain, mirrored))).peaks
     # Rows: p, q, bud and three more of bud, of which one is there.
     for column in (found.disagreement, found.mirror_disagreement):
         np.testing.assert_allclose(column, [0.25, 0.25, 0.25, 0.25, np.nan, np.nan], atol=0.02)
     assert found.points[4:].isnan().all()
-    unaware = MirroredInferer(inferer(dims, decoder=decoder), [0, 1, 2])
+    unaware = inferer(dims, decoder=decoder, flip_pairs=[0, 1, 2])
     assert (unaware.heatmaps(coordinates(dims), Staged(Blobs(plain, mirrored))).peaks.disagreement[:4] > 3).all()
 
 

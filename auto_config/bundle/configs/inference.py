@@ -90,6 +90,7 @@ def evaluate_config(plan: Plan) -> Json:
         "split": "validation",
         **thresholds,
         "validate#dataset#data#split": "@split",
+        "+validate#postprocessing#transforms": [parts.result(plan)],
         "validate#handlers": [
             load_weights(weights),
             {"_target_": "StatsHandler", "iteration_log": False},
