@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
-from auto_config.planning.plan import Plan
-
-Json = dict[str, Any]
+from auto_config.methods import METHODS, StageParts
+from auto_config.methods.base import Json, stage_id
+from auto_config.methods.plan import Plan
 
 # MONAI warns when it has to choose these itself.
 LABELS = [["L", "R"], ["P", "A"], ["I", "S"]]
-LEAKY_RELU = ["leakyrelu", {"inplace": True, "negative_slope": 0.01}]
-INSTANCE_NORM = ["INSTANCE", {"affine": True}]
 
 
 def two_stages(plan: Plan) -> bool:
@@ -76,71 +73,45 @@ def load(plan: Plan) -> Json:
     }
 
 
+def stage_parts(plan: Plan) -> dict[str, StageParts]:
+    """What the plan's method gives each stage, by the stage's name."""
+    method = METHODS[plan.value("method")]
+    return {stage["name"]: method.parts(plan, stage) for stage in plan.value("stages")}
+
+
 def network_def(plan: Plan, landmarks: int) -> Json:
-    """The network of all stages."""
+    """The network of all stages.
+
+    Raises:
+        ValueError: stages that start with different biases.
+    """
+    stages = stage_parts(plan)
+    layers = {name: part.output_layer for name, part in stages.items() if part.output_layer is not None}
+    biases = {stages[name].output_bias for name in layers} or {None}
+    if len(biases) > 1:
+        raise ValueError(f"a network has one output bias for all stages, not {sorted(map(str, biases))}")
+    heads = {name: part.heads for name, part in stages.items()}
     return {
         "_target_": "scripts.networks.LandmarkNetwork",
-        "stages": {stage["name"]: _unet(plan, stage, landmarks) for stage in plan.value("stages")},
+        "stages": {name: part.network for name, part in stages.items()},
         "landmarks": landmarks,
         "spatial_dims": plan.value("spatial_dims"),
-        "output_bias": plan.value("loss")["output_bias"],
-        "output_layers": {stage["name"]: _output_layer(stage) for stage in plan.value("stages")},
+        "output_bias": biases.pop(),
+        "output_layers": layers,
+        # One map for each landmark goes without saying.
+        **({} if all(one == {"logits": landmarks} for one in heads.values()) else {"heads": heads}),
     }
 
 
-def _output_layer(stage: Json) -> str:
-    """Name of the last convolution within the network of a stage."""
-    if stage.get("blocks"):
-        return f"decoder.seg_layers.{len(stage['filters']) - 2}"
-    return "output_block.conv.conv"
+def targets(plan: Plan) -> Json:
+    """``target``, and ``coarse_target`` of two stages: what makes heatmaps, where a loss needs them."""
+    found = {name: part.target for name, part in stage_parts(plan).items()}
+    return {stage_id("target", name): part for name, part in found.items() if part is not None}
 
 
-def _unet(plan: Plan, stage: Json, landmarks: int) -> Json:
-    common = {
-        "spatial_dims": plan.value("spatial_dims"),
-        "in_channels": plan.value("channels"),
-        "out_channels": landmarks,
-        "kernel_size": stage["kernel_sizes"],
-        "strides": stage["strides"],
-        "filters": stage["filters"],
-    }
-    if stage.get("blocks"):
-        return {"_target_": "scripts.networks.residual_encoder_unet", **common, "blocks": stage["blocks"]}
-    return {
-        "_target_": "DynUNet",
-        **common,
-        "upsample_kernel_size": stage["strides"][1:],
-        "norm_name": INSTANCE_NORM,
-        "act_name": LEAKY_RELU,
-    }
-
-
-def heatmap(plan: Plan, stage: Json) -> Json:
-    """The cone of a stage: the same millimetres on every grid and axis."""
-    radius = [round(plan.value("heatmap_radius_mm") / step, 4) for step in stage["spacing"]]
-    return {"_target_": "scripts.targets.ConeTarget", "radius": radius}
-
-
-def loss(plan: Plan) -> Json:
-    """The recipe's loss of each stage."""
-    rule = plan.value("loss")
-    stages: Json = {}
-    for name in stage_names(plan):
-        bce = {
-            "_target_": "scripts.losses.TopKBCELoss",
-            "target": f"@heatmap#{name}",
-            "fraction": rule["top_percent"] / 100,
-        }
-        if not rule["cross_entropy"]:
-            stages[name] = bce
-            continue
-        gaussian = {"_target_": "scripts.targets.GaussianTarget", "sigma": rule["sigma_voxels"]}
-        stages[name] = {
-            "_target_": "scripts.losses.WeightedLoss",
-            "losses": [bce, {"_target_": "scripts.losses.SpatialCrossEntropyLoss", "target": gaussian}],
-            "weights": [rule["bce_topk"], rule["cross_entropy"]],
-        }
-    return stages
+def losses(plan: Plan) -> Json:
+    """``loss``, and ``coarse_loss`` of two stages."""
+    return {stage_id("loss", name): part.loss for name, part in stage_parts(plan).items()}
 
 
 def has_instances(plan: Plan) -> bool:
@@ -169,7 +140,7 @@ def uses_instances(plan: Plan) -> Json:
 
 def decoder(plan: Plan, stage: Json) -> Json:
     """The decoder of a stage: of several peaks where it sees whole images and there are instances."""
-    one = peak_decoder(plan, stage)
+    one = stage_parts(plan)[stage["name"]].decoder
     if not has_instances(plan) or (two_stages(plan) and stage["name"] == "fine"):
         return one
     return {
@@ -179,13 +150,6 @@ def decoder(plan: Plan, stage: Json) -> Json:
         "spacing": stage["spacing"],
         "reach_mm": plan.value("heatmap_radius_mm"),
     }
-
-
-def peak_decoder(plan: Plan, stage: Json) -> Json:
-    """The decoder of one peak, as the loss of the stage makes it."""
-    if plan.value("loss")["cross_entropy"]:
-        return {"_target_": "scripts.decoding.PeakDecoder", "link": "softmax"}
-    return {"_target_": "scripts.decoding.PeakDecoder", "link": "sigmoid", "sharpness": heatmap(plan, stage)["radius"]}
 
 
 def numbers(plan: Plan) -> Json:
@@ -211,9 +175,35 @@ def numbers(plan: Plan) -> Json:
 
 
 def decoders(plan: Plan) -> Json:
-    """``decoder``, and ``coarse_decoder`` where there are two stages, as top-level ids."""
-    out = {"coarse_decoder": decoder(plan, plan.stage("coarse"))} if two_stages(plan) else {}
-    return {**out, "decoder": decoder(plan, plan.stage("fine"))}
+    """``decoder``, and ``coarse_decoder`` of two stages."""
+    return {stage_id("decoder", stage["name"]): decoder(plan, stage) for stage in plan.value("stages")}
+
+
+def window(plan: Plan) -> Json:
+    """``window``: MONAI's sliding window over the grid of the only, or of the coarse stage."""
+    return {
+        "window": {
+            "_target_": "SlidingWindowInferer",
+            "roi_size": "@coarse_patch_size" if two_stages(plan) else "@patch_size",
+            "sw_batch_size": 1,
+            "overlap": "@overlap",
+            "mode": "gaussian",
+            "padding_mode": "constant",
+            "cval": "@pad_value",
+        }
+    }
+
+
+def card(plan: Plan, *, training: bool) -> Json:
+    """What makes the method, as top-level ids: targets, losses, window and decoders, the coarse stage last.
+
+    Args:
+        plan: all decisions.
+        training: with what only training needs.
+    """
+    found = {**targets(plan), **losses(plan)} if training else {}
+    found |= {**window(plan), **decoders(plan)}
+    return dict(sorted(found.items(), key=lambda item: item[0].startswith("coarse_")))
 
 
 def inferer(plan: Plan) -> Json:
@@ -244,28 +234,11 @@ def flip_pairs(plan: Plan) -> Json:
     return {"flip_pairs": "@landmarks"} if plan.value("mirror") else {}
 
 
-def sliding_window(patch_size: str) -> Json:
-    """MONAI's sliding window.
-
-    Args:
-        patch_size: reference to the size of the window.
-    """
-    return {
-        "_target_": "SlidingWindowInferer",
-        "roi_size": patch_size,
-        "sw_batch_size": 1,
-        "overlap": "@overlap",
-        "mode": "gaussian",
-        "padding_mode": "constant",
-        "cval": "@pad_value",
-    }
-
-
 def dense(plan: Plan) -> Json:
-    """The inferer of one stage, with a sliding window on the planned grid."""
+    """The inferer of one stage."""
     return {
         "_target_": "scripts.dense_inferer.DenseInferer",
-        "window": sliding_window("@patch_size"),
+        "window": "@window",
         "decoder": "@decoder",
         "spacing": "@spacing",
         **flip_pairs(plan),
@@ -274,10 +247,10 @@ def dense(plan: Plan) -> Json:
 
 
 def coarse_to_fine(plan: Plan) -> Json:
-    """The inferer of two stages, with a sliding window on the coarse grid."""
+    """The inferer of two stages."""
     return {
         "_target_": "scripts.inferers.CoarseToFineInferer",
-        "coarse": sliding_window("@coarse_patch_size"),
+        "window": "@window",
         "factor": "@coarse_factor",
         "crop_size": "@patch_size",
         "spacing": "@spacing",

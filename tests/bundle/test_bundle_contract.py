@@ -15,7 +15,7 @@ from bundle_tools import ask, config, weights
 
 from auto_config.bundle.json_text import json_text
 from auto_config.bundle.metadata import channel_def, installed
-from auto_config.training import train
+from auto_config.commands.train import train
 
 TRAIN = ("run", "training", "--config_file", "configs/train.json")
 EVALUATE = ("run", "evaluating", "--config_file", "['configs/train.json','configs/evaluate.json']")
@@ -170,7 +170,7 @@ def test_the_tool_trains_through_the_command_line_of_monai(bundles, copy_of):
 
 # Each top-level number with another value, and where that must arrive.
 INFERER = "get('inferer')"
-WINDOW = f"{INFERER}.coarse"
+WINDOW = "get('window')"
 EFFECTS = {
     "output_dir": ("OTHER", "[h for h in get('train#handlers') if hasattr(h, '_writer')][0]._writer.log_dir"),
     "cache_dir": ("OTHER", "str(get('images').cache_dir)"),
@@ -202,18 +202,8 @@ EFFECTS = {
 # The rest: parts, which are replaced as wholes, and paths that must exist.
 PARTS = {
     *("imports", "bundle_root", "dataset_dir", "landmarks", "datalist", "started", "network_def", "network"),
-    *(
-        "heatmap",
-        "loss",
-        "optimizer",
-        "inferer",
-        "coarse_decoder",
-        "decoder",
-        "augmentation",
-        "images",
-        "labels",
-        "train",
-    ),
+    *("target", "loss", "window", "decoder", "coarse_target", "coarse_loss", "coarse_decoder", "inferer", "optimizer"),
+    *("augmentation", "preprocessing", "images", "labels", "train"),
     *("validate", "schedule", "checkpoints", "progress", "shape_fit", "initialize", "run", "training"),
 }
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from auto_config.bundle import parts
 from auto_config.bundle.configs.common import DEVICE, FIND_SCRIPTS, load_weights, paths
-from auto_config.bundle.parts import Json
-from auto_config.planning.plan import Plan
+from auto_config.methods.base import Json
+from auto_config.methods.plan import Plan
 
 MODELS = "$@bundle_root + '/models'"
 
@@ -19,17 +19,17 @@ def inference_config(plan: Plan, landmarks: int) -> Json:
     """
     return {
         **paths("/path/to/images"),
+        **parts.instances(plan, MODELS),
+        **parts.card(plan, training=False),
         **parts.numbers(plan),
         "calibration": "$@bundle_root + '/models/calibration.json'",
         "region_level": 0.9,
         "all_present": False,
         **({"shape_prior": False} if parts.has_shape_prior(plan) else {}),
-        **parts.instances(plan, MODELS),
         "device": DEVICE,
         "network_def": parts.network_def(plan, landmarks),
         "network": "$@network_def.to(@device)",
         "inferer": parts.calibrated_inferer(plan),
-        **parts.decoders(plan),
         "preprocessing": {"_target_": "Compose", "transforms": parts.image_transforms(plan)},
         "dataset": {
             "_target_": "Dataset",

@@ -1,12 +1,13 @@
-"""``train.json`` and ``multi_gpu_train.json``: numbers a person changes, parts, workflow."""
+"""``train.json`` and ``multi_gpu_train.json``: the method's parts, numbers a person changes, other parts, workflow."""
 
 from __future__ import annotations
 
 from auto_config.bundle import parts
 from auto_config.bundle.configs.common import DEVICE, FIND_SCRIPTS, paths
 from auto_config.bundle.configs.engines import train_section, validate_section
-from auto_config.bundle.parts import Json
-from auto_config.planning.plan import Plan
+from auto_config.methods import BACKBONES
+from auto_config.methods.base import Json
+from auto_config.methods.plan import Plan
 
 
 def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pretrained: bool = False) -> Json:
@@ -27,6 +28,8 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
         **paths(dataset_dir),
         "datalist": "$@bundle_root + '/data/datalist.json'",
         "cache_dir": "$@bundle_root + '/cache'",
+        **parts.instances(plan, None),
+        **parts.card(plan, training=True),
         "fold": 0,
         "seed": seed,
         "resume": False,
@@ -43,15 +46,12 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
         "amp": True,
         "num_workers": plan.value("workers"),
         "device": DEVICE,
-        **parts.instances(plan, None),
         "network_def": parts.network_def(plan, landmarks),
         "network": "$@network_def.to(@device)",
-        "heatmap": {stage["name"]: parts.heatmap(plan, stage) for stage in plan.value("stages")},
-        "loss": parts.loss(plan),
-        "optimizer": _optimizer(optimizer),
         "inferer": parts.inferer(plan),
-        **parts.decoders(plan),
+        "optimizer": _optimizer(optimizer),
         "augmentation": _augmentation(plan),
+        "preprocessing": {"_target_": "Compose", "transforms": parts.image_transforms(plan)},
         "images": _cached_images(plan),
         "labels": {
             "_target_": "scripts.dataset.LoadLandmarksd",
@@ -116,15 +116,13 @@ def multi_gpu_config(plan: Plan) -> Json:
 
     Every process validates all cases: it costs no time, and no process can wait for another in vain.
     """
-    residual = any(stage.get("blocks") for stage in plan.value("stages"))
     return {
         "device": "$torch.device('cuda:' + os.environ['LOCAL_RANK'] if torch.cuda.is_available() else 'cpu')",
         "network": {
             "_target_": "torch.nn.parallel.DistributedDataParallel",
             "module": "$@network_def.to(@device)",
             "device_ids": "$[@device] if torch.cuda.is_available() else None",
-            # The residual networks carry output layers of deep supervision that are not used.
-            "find_unused_parameters": residual,
+            "find_unused_parameters": BACKBONES[plan.value("network")].unused_parameters,
         },
         # Whole volumes go to the module itself: the wrapper only adds what a backward pass needs.
         "validate#evaluator#network": "@network_def",
@@ -185,7 +183,8 @@ def _instance_thresholds(plan: Plan) -> Json:
 
 
 def _cached_images(plan: Plan) -> Json:
-    transforms = parts.image_transforms(plan)
+    """The preprocessing, made once; with two stages the image of the coarse grid too."""
+    transform: str | Json = "@preprocessing"
     keys = ["image"]
     if parts.two_stages(plan):
         coarse = {
@@ -194,10 +193,11 @@ def _cached_images(plan: Plan) -> Json:
             "name": "coarse_image",
             "factor": "@coarse_factor",
         }
-        transforms, keys = [*transforms, coarse], ["image", "coarse_image"]
+        transform = {"_target_": "Compose", "transforms": ["@preprocessing", coarse]}
+        keys = ["image", "coarse_image"]
     return {
         "_target_": "scripts.cache.CachedTransformd",
         "keys": keys,
-        "transform": {"_target_": "Compose", "transforms": transforms},
+        "transform": transform,
         "cache_dir": "@cache_dir",
     }

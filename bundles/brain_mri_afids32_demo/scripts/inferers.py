@@ -99,7 +99,7 @@ class CoarseToFineInferer(HeatmapInferer):
     in a sliding window, but only near where it is: no heatmap of the whole volume is made.
 
     Args:
-        coarse: MONAI's ``SlidingWindowInferer`` with the coarse patch size, for the coarse grid.
+        window: MONAI's ``SlidingWindowInferer`` with the coarse patch size, for the coarse grid.
         factor: block size of the coarse grid in voxels for each axis.
         crop_size: shape of the fine crops in voxels.
         spacing: mm of the planned grid.
@@ -119,7 +119,7 @@ class CoarseToFineInferer(HeatmapInferer):
     def __init__(
         self,
         *,
-        coarse: Inferer,
+        window: Inferer,
         factor: Sequence[int],
         crop_size: Sequence[int],
         spacing: Sequence[float],
@@ -134,7 +134,7 @@ class CoarseToFineInferer(HeatmapInferer):
         flip_pairs: str | Path | Sequence[int] | None = None,
     ) -> None:
         super().__init__({"coarse": coarse_decoder, "fine": fine_decoder}, flip_pairs)
-        self.coarse, self.factor, self.crop_size = coarse, [int(f) for f in factor], [int(n) for n in crop_size]
+        self.window, self.factor, self.crop_size = window, [int(f) for f in factor], [int(n) for n in crop_size]
         self.spacing, self.plausibility = np.asarray(spacing, dtype=np.float64), bool(plausibility)
         self.reach, self.shape_prior = float(reach), bool(shape_prior)
         self.coarse_decoder, self.fine_decoder = coarse_decoder, fine_decoder
@@ -168,7 +168,7 @@ class CoarseToFineInferer(HeatmapInferer):
         Raises:
             ValueError: if the network gives numbers that are not finite, as after a training that diverged.
         """
-        merged = self.coarse(
+        merged = self.window(
             block_mean(image[None], self.factor),
             lambda x: kept_heads(network({"coarse": x})["coarse"], self.coarse_decoder),
         )
