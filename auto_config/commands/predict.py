@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from auto_config.bundle.shared_numbers import disagreement
 from auto_config.bundle_scripts.prediction_files import (
     CASE_ENDINGS,
     PREDICTIONS_FILE,
@@ -101,6 +102,8 @@ def predict(
     opened = open_bundle(bundle, device=device, plausibility=plausibility, settings=settings)
     from auto_config.prediction.regions import level_sets, missing_regions
 
+    if (said := disagreement(Path(bundle))) is not None:
+        print(f"warning: {said}", file=sys.stderr)
     bounds = level_sets(opened, level) if regions else None
     for line in [] if bounds is None else missing_regions(opened, bounds, level):
         print(line, file=sys.stderr)

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from auto_config.bundle.shared_numbers import disagreement
 from auto_config.bundle_scripts.landmark_files import atomic_write_text
 from auto_config.errors import UserError
 from auto_config.running import child
@@ -95,6 +96,8 @@ def train(
         _check_nothing_is_lost(
             folder, [number for number in folds if not (resume and _latest(folder, number).is_file())]
         )
+    if (said := disagreement(folder, overrides)) is not None:
+        print(f"warning: {said}", file=sys.stderr, flush=True)
     with training_lock(folder, folds) as held:
         for position, number in enumerate(folds):
             arguments: dict[str, Any] = {**overrides, "fold": number}

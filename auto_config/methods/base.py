@@ -153,6 +153,11 @@ class Method:
     tolerance: float = 0.05
 
 
+def stage_id(name: str, stage: str) -> str:
+    """The top-level id of a part of a stage: its name, with ``coarse_`` before it for the coarse one of two."""
+    return name if stage == "fine" else f"{stage}_{name}"
+
+
 def target_of(stage: Stage) -> str:
-    """Reference to the target of a stage in a config."""
-    return f"@heatmap#{stage['name']}"
+    """Reference to the target of a stage in a config: ``target``, and ``coarse_target`` of the coarse one of two."""
+    return f"@{stage_id('target', stage['name'])}"

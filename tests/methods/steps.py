@@ -81,17 +81,17 @@ def two_steps(root: Path) -> dict[str, torch.Tensor]:
     package = opened._import_scripts(root / "scripts")
     config = json.loads((root / "configs/train.json").read_text(encoding="utf-8"))
     config.update(bundle_root=str(root), device="cpu")
-    # Handlers of reports and of files are not needed.
-    keep = ("Validation", "LoadPretrained", "FillCache", "ProgressReport", "TensorBoardStatsHandler")
+    # Handlers of reports, of validations and of files are not needed; an earlier bundle had more of them here.
+    drop = ("Validation", "LoadPretrained", "FillCache", "ProgressReport", "TensorBoardStatsHandler")
     handlers = config["train"]["handlers"]
-    config["train"]["handlers"] = [item for item in handlers if item["_target_"].rsplit(".", 1)[-1] not in keep]
+    config["train"]["handlers"] = [item for item in handlers if item["_target_"].rsplit(".", 1)[-1] not in drop]
+    config["train"]["trainer"]["train_handlers"] = "$list(@train#handlers) + [@schedule, @shape_fit]"
+    if "val_interval" in config["schedule"]:
+        config["schedule"]["val_interval"] = None
     parser = ConfigParser(opened._with_package(config, package))
     set_determinism(config["seed"])
     try:
-        trainer = parser.get_parsed_content("train#trainer")
-        parser.get_parsed_content("schedule").attach(trainer)
-        parser.get_parsed_content("shape_fit").attach(trainer)
-        trainer.run()
+        parser.get_parsed_content("train#trainer").run()
     finally:
         set_determinism(None)
     state = parser.get_parsed_content("network_def").state_dict()
