@@ -133,11 +133,8 @@ def test_merged_windows_decode_like_the_whole(method, dims):
         window = list(parts.size(*(20, 24, 12)[:dims]))
         whole = {head: one.outputs["present"][head] for head in parts.decoder.heads}
         network = Played(parts.name, parts.json.heads, parts.stride, dims)
-        config = configs.inference_config(plan, LANDMARKS)
-        config["inferer"] = config["inferer"].get("inferer", config["inferer"])
         small = {"patch_size": window, "coarse_patch_size": window, "pad_value": 0.0}
-        inferer = parsed(config, **small).get_parsed_content("inferer")
-        slide = inferer.coarse if parts.name == "coarse" else inferer.window
+        slide = parsed(configs.inference_config(plan, LANDMARKS), **small).get_parsed_content("window")
         merged = sample(slide(network.image(one.outputs["present"])[None], partial(network.kept, heads=list(whole))), 0)
         assert {head: x.shape for head, x in merged.items()} == {head: x.shape for head, x in whole.items()}
         found, expected = (parts.decoder.decode(output) for output in (merged, whole))
