@@ -83,7 +83,9 @@ def _run(words: list[str], *, debug: bool) -> int:
         words = [*words[1:], "--help"]
     command = choose(words[0], COMMANDS)
     if "--help" in words or "-h" in words:
-        print(help_text(command))
+        from auto_config.methods.tables import lines
+
+        print(help_text(command, lines()))
         return 0
     passed_on = ["--debug"] if debug and "debug" in signature(command).parameters else []
     return call(command, [*words[1:], *passed_on]) or 0

@@ -26,7 +26,9 @@ def main() -> int:
         decided = Plan.from_dict(kept["decisions"])
         split = {name: decided.decisions[name] for name in ("test", "folds")}
         fingerprint = Fingerprint.from_dict(kept["fingerprint"])
-        plan = make_plan(fingerprint, PlanOptions(network=decided.value("network")), split)
+        plan = make_plan(
+            fingerprint, PlanOptions(method=decided.value("method"), network=decided.value("network")), split
+        )
         files = config_files(
             bundle.name,
             plan,

@@ -12,6 +12,7 @@ def create(
     source: Place,
     bundle: Place,
     *,
+    method: str | None = None,
     network: str | None = None,
     recipe: str | None = None,
     preset: str | None = None,
@@ -45,9 +46,10 @@ def create(
     Args:
         source: the data set, as for `inspect`
         bundle: folder to write; its name becomes the bundle's name
-        network: tiny (for CPUs), plain, resenc_m, resenc_l or resenc_xl; chosen by the GPU's memory if not given
-        recipe: default, or nnlandmark for the published method to the letter
-        preset: a name for a network and a recipe
+        method: {methods}
+        network: {networks}; chosen by the GPU's memory if not given
+        recipe: earlier name of --method
+        preset: earlier name for a method and a network
         gpu_memory_gb: memory to plan for, in GB; that of this machine's GPU if not given
         folds: number of cross-validation folds
         test_fraction: share of the cases to hold back, if SOURCE marks none
@@ -80,6 +82,7 @@ def create(
     Examples:
         auto_config create scans brain_landmarks
         auto_config create scans brain_landmarks --network resenc_l --gpu_memory_gb 24
+        auto_config create scans brain_landmarks --method nnlandmark
         auto_config create new_scans to_annotate --landmarks AC,PC
         auto_config create xrays xray_landmarks --pixel_spacing 0.1
     """
@@ -94,6 +97,7 @@ def create(
     from auto_config.fingerprint.measuring import measure_cases
     from auto_config.fingerprint.summary import all_problems, digests_of, summarise
     from auto_config.inspection.terminal import refuse_errors
+    from auto_config.methods.choosing import check_names, earlier_names
     from auto_config.planning import PlanOptions, make_plan, make_split, read_test_file
     from auto_config.planning.hardware import gpu_memory_gb as find_gpu_memory
     from auto_config.planning.terminal import print_plan
@@ -102,10 +106,13 @@ def create(
     target = Path(bundle)
     check_target(target, overwrite)
     weights = None if pretrained is None else _pretrained_weights(Path(pretrained))
+    method, network, note = earlier_names(method, network, recipe, preset)
+    if note is not None:
+        console.print(f"note: {note}", markup=False, soft_wrap=True)
+    check_names(method, network)
     options = PlanOptions(
+        method=method,
         network=network,
-        recipe=recipe,
-        preset=preset,
         gpu_memory_gb=gpu_memory_gb,
         found_gpu_memory_gb=find_gpu_memory(),
         spacing=None if spacing is None else tuple(spacing),

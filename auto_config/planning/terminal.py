@@ -13,7 +13,7 @@ from auto_config.planning.plan import Plan
 
 def print_plan(bundle: Path, plan: Plan, console: Console) -> None:
     """Say in a few lines what was decided and what to type next."""
-    for name in ("network", "recipe", "spacing", "stages"):
+    for name in ("method", "network", "spacing", "stages"):
         decision = plan.decisions[name]
         value = decision.value
         if name == "stages":

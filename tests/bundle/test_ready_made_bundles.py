@@ -35,7 +35,7 @@ def test_plan_and_configs_are_those_of_today(bundle):
     decided = Plan.from_dict(kept["decisions"])
     split = {name: decided.decisions[name] for name in ("test", "folds")}
     fingerprint = Fingerprint.from_dict(kept["fingerprint"])
-    plan = make_plan(fingerprint, PlanOptions(network=decided.value("network")), split)
+    plan = make_plan(fingerprint, PlanOptions(method=decided.value("method"), network=decided.value("network")), split)
     assert plan.to_dict() == kept["decisions"]
     train = read(bundle / "configs/train.json")
     files = config_files(

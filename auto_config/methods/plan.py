@@ -9,12 +9,12 @@ from typing import Any
 
 DECISION_NAMES = (
     "network",
-    "recipe",
-    "preset",
+    "method",
     "gpu_memory_gb",
     "spatial_dims",
     "channels",
     "channel_names",
+    "landmarks",
     "unit",
     "pixel_spacing",
     "orientation",
@@ -107,13 +107,16 @@ class Plan:
     def from_dict(cls, mapping: Mapping[str, Mapping[str, Any]]) -> Plan:
         """The plan that `to_dict` wrote.
 
+        Earlier versions called the method ``recipe``.
+
         Raises:
             ValueError: a decision has no value or no reason.
         """
         decisions = {}
-        for name, entry in mapping.items():
+        for written, entry in mapping.items():
+            name = "method" if written == "recipe" else written
             if set(entry) != {"value", "reason"}:
-                raise ValueError(f"decision {name!r} of the plan needs 'value' and 'reason', it has {sorted(entry)}")
+                raise ValueError(f"decision {written!r} of the plan needs 'value' and 'reason', it has {sorted(entry)}")
             decisions[name] = Decision(entry["value"], entry["reason"])
         return cls(decisions)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 MIN_EDGE = 4
 """No feature map gets smaller than this along a pooled axis (voxels)."""
@@ -27,6 +28,15 @@ class Topology:
     strides: tuple[tuple[int, ...], ...]
     kernel_sizes: tuple[tuple[int, ...], ...]
     divisor: tuple[int, ...]
+
+    def level_sizes(self) -> list[int]:
+        """Voxels of each level's feature map."""
+        edges = list(self.patch_size)
+        sizes = []
+        for stride in self.strides:
+            edges = [edge // step for edge, step in zip(edges, stride, strict=True)]
+            sizes.append(prod(edges))
+        return sizes
 
 
 def plan_topology(spacing: Sequence[float], patch_size: Sequence[int], max_pools: int | None = None) -> Topology:
