@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from auto_config.planning.plan import Plan
+from auto_config.methods.plan import Plan
 
 
 def print_plan(bundle: Path, plan: Plan, console: Console) -> None:
