@@ -122,7 +122,7 @@ def config_files(
         "configs/train.json": configs.train_config(plan, count, dataset_dir, seed, pretrained=pretrained),
         "configs/evaluate.json": configs.evaluate_config(plan),
         "configs/inference.json": configs.inference_config(plan, count),
-        "configs/multi_gpu_train.json": configs.multi_gpu_config(plan),
+        "configs/multi_gpu_train.json": configs.multi_gpu_config(),
         "configs/metadata.json": metadata(plan, name, landmarks, cases),
     }
 

@@ -95,20 +95,17 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
     }
 
 
-def multi_gpu_config(plan: Plan) -> Json:
+def multi_gpu_config() -> Json:
     """``configs/multi_gpu_train.json``, read on top of train.json under torchrun: nccl on GPUs, gloo on CPUs.
 
     Every process validates all cases: it costs no time, and no process can wait for another in vain.
     """
-    residual = any(stage.get("blocks") for stage in plan.value("stages"))
     return {
         "device": "$torch.device('cuda:' + os.environ['LOCAL_RANK'] if torch.cuda.is_available() else 'cpu')",
         "network": {
             "_target_": "torch.nn.parallel.DistributedDataParallel",
             "module": "$@network_def.to(@device)",
             "device_ids": "$[@device] if torch.cuda.is_available() else None",
-            # The residual networks carry output layers of deep supervision that are not used.
-            "find_unused_parameters": residual,
         },
         # Whole volumes go to the module itself: the wrapper only adds what a backward pass needs.
         "validate#evaluator#network": "@network_def",
