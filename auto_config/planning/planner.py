@@ -88,7 +88,7 @@ def make_plan(fingerprint: Fingerprint, options: PlanOptions, split: Mapping[str
         "pairs": Decision(fingerprint.pairs, str(fingerprint.left_right_axis_evidence["reason"])),
         "mirror": _mirror(fingerprint, recipe.value),
         "instances": plan_instances(fingerprint, spacing.value, heatmap_radius_mm),
-        **recipe_decisions(recipe.value, network.name, stages[0]["batch_size"], dims),
+        **recipe_decisions(recipe.value, network.name, stages[0]),
         "workers": _workers(network),
         "test": split["test"],
         "folds": split["folds"],

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from auto_config.planning.plan import Decision
 
 RECIPES = ("default", "nnlandmark")
@@ -9,16 +13,20 @@ CONE_RADIUS_VOXELS = 15
 """Radius of the heatmap cone in voxels of the finest axis (nnLandmark: 11 to 23 are equal, 7 fails)."""
 
 _NNLANDMARK_FORCED_SHARE = 0.33
+_FLAT_PATCH = 3.0
+"""The longest edge over that of the thickest voxels from which nnU-Net augments slice by slice ("dummy 2D")."""
+_LONG_PICTURE = 1.5
+"""The longer edge over the shorter one from which nnU-Net turns pictures by 15 degrees only."""
 
 
-def recipe_decisions(recipe: str, network: str, batch_size: int, spatial_dims: int) -> dict[str, Decision]:
+def recipe_decisions(recipe: str, network: str, stage: Mapping[str, Any]) -> dict[str, Decision]:
     """The decisions that a recipe makes.
 
     Args:
         recipe: one of `RECIPES`.
         network: a network name; ``"tiny"`` gets a schedule for minutes on a CPU, the others one for hours on a GPU.
-        batch_size: of the stage that samples patches from the image, for the reference's share of forced patches.
-        spatial_dims: 2 or 3, for the angle of rotation of the reference.
+        stage: the stage that samples patches from the image: ``batch_size``, ``patch_size`` (voxels) and ``spacing``
+            (mm), for the reference's share of forced patches and its angles of rotation.
 
     Returns:
         ``loss``, ``optimizer``, ``schedule``, ``sampling``, ``augmentation``, ``iterations_per_epoch``, ``max_epochs``,
@@ -31,7 +39,7 @@ def recipe_decisions(recipe: str, network: str, batch_size: int, spatial_dims: i
     if recipe == "default":
         return _default(network)
     if recipe == "nnlandmark":
-        return _nnlandmark(batch_size, spatial_dims)
+        return _nnlandmark(stage["batch_size"], stage["patch_size"], stage["spacing"])
     raise ValueError(f"recipe must be one of {', '.join(RECIPES)}, got {recipe!r}")
 
 
@@ -85,19 +93,43 @@ def _default(network: str) -> dict[str, Decision]:
     }
 
 
-def _nnlandmark(batch_size: int, spatial_dims: int) -> dict[str, Decision]:
+def _nnlandmark_turns(patch_size: Sequence[int], spacing: Sequence[float]) -> tuple[float, int | None, str]:
+    """The largest angle (radians), the axis along which nothing changes, and why.
+
+    nnU-Net puts the axis of the thickest voxels first, of equals the last one of ours (z), and looks how flat the patch
+    is along it.
+    """
+    longest, shortest = max(patch_size), min(patch_size)
+    if len(patch_size) == 2:
+        if longest > _LONG_PICTURE * shortest:
+            return math.radians(15), None, "long pictures are turned by 15 degrees at most"
+        return math.pi, None, "pictures are turned by any angle"
+    thickest = max(range(3), key=lambda axis: (spacing[axis], axis))
+    if longest > _FLAT_PATCH * patch_size[thickest]:
+        return (
+            math.pi,
+            thickest,
+            "flat patches are turned, scaled and coarsened within their slices only",
+        )
+    return math.radians(30), None, "patches are turned by 30 degrees at most about each axis"
+
+
+def _nnlandmark(batch_size: int, patch_size: Sequence[int], spacing: Sequence[float]) -> dict[str, Decision]:
     # nnU-Net forces the last part of each batch and rounds: of 2 patches always the second one.
     forced = batch_size - round(batch_size * (1 - _NNLANDMARK_FORCED_SHARE))
+    angle, fixed_axis, turned = _nnlandmark_turns(patch_size, spacing)
     augmentation = {
-        "rotation": {"prob": 0.2, "max_rad": 0.5236 if spatial_dims == 3 else 3.1416},
-        "scale": {"prob": 0.2, "low": 0.7, "high": 1.4},
+        "rotation": {"prob": 0.2, "max_rad": round(angle, 4)},
+        "scale": {"prob": 0.2, "low": 0.7, "high": 1.4, "uniform_step": True},
+        "fixed_axis": fixed_axis,
+        "channel_share": 0.5,
         "noise": {"prob": 0.1, "max_std": 0.1},
         "blur": {"prob": 0.2, "low_sigma": 0.5, "high_sigma": 1.0},
         "brightness": {"prob": 0.15, "low": 0.75, "high": 1.25},
         "contrast": {"prob": 0.15, "low": 0.75, "high": 1.25},
         "low_resolution": {"prob": 0.25, "low": 0.5, "high": 1.0},
-        "gamma": {"prob": 0.3, "low": 0.7, "high": 1.5},
-        "gamma_inverted": {"prob": 0.1, "low": 0.7, "high": 1.5},
+        "gamma": {"prob": 0.3, "low": 0.7, "high": 1.5, "half_below_one": True},
+        "gamma_inverted": {"prob": 0.1, "low": 0.7, "high": 1.5, "half_below_one": True},
     }
     return {
         "loss": Decision(
@@ -116,7 +148,9 @@ def _nnlandmark(batch_size: int, spatial_dims: int) -> dict[str, Decision]:
             "holds a random landmark in the centre",
         ),
         "augmentation": Decision(
-            augmentation, "recipe nnlandmark: nnU-Net's probabilities and ranges, no elastic deformation"
+            augmentation,
+            "recipe nnlandmark: nnU-Net's probabilities and ranges, no elastic deformation; each channel has draws of "
+            f"its own, and half of the channels are blurred or coarsened where a patch is; {turned}",
         ),
         "iterations_per_epoch": Decision(250, "recipe nnlandmark"),
         "max_epochs": Decision(1000, "recipe nnlandmark"),

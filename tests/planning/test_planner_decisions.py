@@ -1,6 +1,7 @@
 """The whole plan: every decision with a reason, overrides, and clear refusals."""
 
 import json
+import math
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ CT = {
     "air": -1000,
     "air_zscore": -1.2,
 }
+CUBE = {"batch_size": 2, "patch_size": [128, 128, 128], "spacing": [1.0, 1.0, 1.0]}
 SPLIT = {"test": Decision({"from": "fraction"}, "20 %"), "folds": Decision({"count": 5}, "5")}
 SKULLS = Fingerprint(
     cases=34,
@@ -129,7 +131,7 @@ def test_preset_is_a_name_for_a_pair():
 
 
 def test_reference_recipe_to_the_letter():
-    decisions = recipe_decisions("nnlandmark", "plain", 2, 3)
+    decisions = recipe_decisions("nnlandmark", "plain", CUBE)
     assert decisions["loss"].value["bce_topk"] == 1.0
     assert decisions["loss"].value["top_percent"] == 20
     assert decisions["loss"].value["cross_entropy"] == 0
@@ -143,15 +145,43 @@ def test_reference_recipe_to_the_letter():
     }
     # Of two patches the second is forced, of nine the last three: nnU-Net's rounding of one third.
     assert decisions["sampling"].value == {"landmark_share": 0.5, "placement": "centre"}
-    assert recipe_decisions("nnlandmark", "plain", 9, 3)["sampling"].value["landmark_share"] == pytest.approx(1 / 3)
+    of_nine = recipe_decisions("nnlandmark", "plain", {**CUBE, "batch_size": 9})
+    assert of_nine["sampling"].value["landmark_share"] == pytest.approx(1 / 3)
     assert (decisions["iterations_per_epoch"].value, decisions["max_epochs"].value) == (250, 1000)
     assert decisions["augmentation"].value["rotation"] == {"prob": 0.2, "max_rad": pytest.approx(0.5236)}
     with pytest.raises(ValueError, match="default, nnlandmark"):
-        recipe_decisions("best", "plain", 2, 3)
+        recipe_decisions("best", "plain", CUBE)
+
+
+@pytest.mark.parametrize(
+    ("patch", "spacing", "degrees", "fixed_axis"),
+    [
+        ((128, 128, 128), (1, 1, 1), 30, None),
+        # A cube of voxels is a cube for nnU-Net, however thick its slices are.
+        ((64, 64, 64), (1, 1, 5), 30, None),
+        ((128, 128, 42), (1, 1, 5), 180, 2),
+        ((128, 128, 43), (1, 1, 5), 30, None),
+        ((14, 384, 320), (5, 0.6, 0.6), 180, 0),
+        ((96, 24, 96), (1, 4, 1), 180, 1),
+        # Of equally thick axes nnU-Net puts z first: flat along x counts as not flat.
+        ((128, 128, 32), (1, 1, 1), 180, 2),
+        ((32, 128, 128), (1, 1, 1), 30, None),
+        ((512, 512), (1, 1), 180, None),
+        ((512, 768), (1, 1), 180, None),
+        ((512, 1024), (1, 1), 15, None),
+        ((1024, 512), (1, 1), 15, None),
+    ],
+)
+def test_the_reference_turns_flat_patches_in_their_plane_and_long_pictures_little(patch, spacing, degrees, fixed_axis):
+    stage = {"batch_size": 2, "patch_size": patch, "spacing": spacing}
+    found = recipe_decisions("nnlandmark", "plain", stage)["augmentation"].value
+    assert found["rotation"]["max_rad"] == pytest.approx(math.radians(degrees), abs=1e-4)
+    assert found["fixed_axis"] == fixed_axis
+    assert recipe_decisions("default", "plain", stage)["augmentation"].value.get("fixed_axis") is None
 
 
 def test_default_recipe():
-    decisions = recipe_decisions("default", "tiny", 2, 3)
+    decisions = recipe_decisions("default", "tiny", CUBE)
     assert decisions["loss"].value["cross_entropy"] == 1.0
     assert decisions["loss"].value["output_bias"] == -4
     assert decisions["optimizer"].value["lr"] == 2e-3

@@ -231,4 +231,6 @@ def _intensity_augmentation(plan: Plan) -> Json:
     for name in ("brightness", "contrast", "low_resolution", "gamma", "gamma_inverted"):
         if name in rule:
             effects[name] = [rule[name]["prob"], rule[name]["low"], rule[name]["high"]]
-    return effects
+    if rule.get("gamma", {}).get("half_below_one"):
+        effects["half_below_one"] = True
+    return effects | {name: rule[name] for name in ("channel_share", "fixed_axis") if rule.get(name) is not None}

@@ -147,6 +147,8 @@ def _spatial_augmentation(plan: Plan) -> Json:
         "scale": [rule["scale"]["low"], rule["scale"]["high"]],
         "scale_probability": rule["scale"]["prob"],
         "mirror_pairs": _mirror_pairs(plan) if plan.value("mirror") else None,
+        **({"uniform_step": True} if rule["scale"].get("uniform_step") else {}),
+        **({"fixed_axis": rule["fixed_axis"]} if rule.get("fixed_axis") is not None else {}),
     }
 
 

@@ -47,7 +47,7 @@ def residual_encoder_unet(
             "the residual-encoder networks need a package: pip install dynamic-network-architectures"
         ) from error
     conv, norm = (nn.Conv3d, nn.InstanceNorm3d) if spatial_dims == 3 else (nn.Conv2d, nn.InstanceNorm2d)
-    network: nn.Module = ResidualEncoderUNet(
+    network = ResidualEncoderUNet(
         input_channels=in_channels,
         n_stages=len(filters),
         features_per_stage=list(filters),
