@@ -35,6 +35,7 @@ DECISION_NAMES = (
     "iterations_per_epoch",
     "max_epochs",
     "val_interval",
+    "keep",
     "overlap",
     "workers",
     "test",

@@ -30,8 +30,8 @@ def recipe_decisions(recipe: str, network: str, stage: Mapping[str, Any]) -> dic
 
     Returns:
         ``loss``, ``optimizer``, ``schedule``, ``sampling``, ``augmentation``, ``iterations_per_epoch``, ``max_epochs``,
-        ``val_interval`` and ``overlap``. Angles are in radians, noise and shifts in units of the normalised image,
-        ``sigma_voxels`` in voxels of the stage's grid.
+        ``val_interval``, ``keep`` and ``overlap``. Angles are in radians, noise and shifts in units of the normalised
+        image, ``sigma_voxels`` in voxels of the stage's grid.
 
     Raises:
         ValueError: no such recipe.
@@ -89,6 +89,7 @@ def _default(network: str) -> dict[str, Decision]:
             else "a fifth of the reference: the default loss needs far fewer steps",
         ),
         "val_interval": Decision(5, "validation reads whole volumes, so every fifth epoch"),
+        "keep": Decision("best", "recipe default: of the validated weights those with the lowest error in mm"),
         "overlap": Decision(0.5, "sliding windows overlap by half, as in the reference"),
     }
 
@@ -156,6 +157,10 @@ def _nnlandmark(batch_size: int, patch_size: Sequence[int], spacing: Sequence[fl
         "max_epochs": Decision(1000, "recipe nnlandmark"),
         "val_interval": Decision(
             5, "validation reads whole volumes, so every fifth epoch; it does not change the training"
+        ),
+        "keep": Decision(
+            "last",
+            "recipe nnlandmark predicts with the last weights; the best ones would be chosen on their own judges",
         ),
         "overlap": Decision(0.5, "recipe nnlandmark"),
     }

@@ -62,6 +62,7 @@ class Training:
         fold=0,
         keep_ensemble=False,
         keep_better=False,
+        keep="best",
         time_budget=None,
         width=8,
         optimizer="SGD",
@@ -103,6 +104,7 @@ class Training:
             resume=resume,
             keep_ensemble=keep_ensemble,
             keep_better=keep_better,
+            keep=keep,
         )
         handlers = [*before, Validation(self.evaluator, interval, self.schedule)]
         if console is not None:

@@ -148,6 +148,8 @@ def test_reference_recipe_to_the_letter():
     of_nine = recipe_decisions("nnlandmark", "plain", {**CUBE, "batch_size": 9})
     assert of_nine["sampling"].value["landmark_share"] == pytest.approx(1 / 3)
     assert (decisions["iterations_per_epoch"].value, decisions["max_epochs"].value) == (250, 1000)
+    assert decisions["keep"].value == "last"
+    assert recipe_decisions("default", "plain", CUBE)["keep"].value == "best"
     assert decisions["augmentation"].value["rotation"] == {"prob": 0.2, "max_rad": pytest.approx(0.5236)}
     with pytest.raises(ValueError, match="default, nnlandmark"):
         recipe_decisions("best", "plain", CUBE)
