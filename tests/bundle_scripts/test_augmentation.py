@@ -176,15 +176,15 @@ def test_a_low_resolution_leaves_a_fixed_axis_alone():
     torch.testing.assert_close(made(image[None], seeds(0))[0], image)
 
 
-def augmentation_of(recipe, **numbers):
+def augmentation_of(method, **numbers):
     """Spatial and intensity augmentation as a written bundle has them."""
-    config = train_config(plan_of(stages=1, recipe=recipe, **numbers), 2, "/data", 0)
+    config = train_config(plan_of(stages=1, method=method, **numbers), 2, "/data", 0)
     parts = {"spatial": config["augmentation"], "intensity": config["train"]["prepare_batch"]["augmentation"]}
     parts["spatial"]["mirror_pairs"] = None
     return ConfigParser(json.loads(json.dumps(parts).replace('"scripts.', '"auto_config.bundle_scripts.')))
 
 
-def test_a_bundle_of_the_reference_augments_as_planned_and_one_of_recipe_default_as_ever():
+def test_a_bundle_of_the_reference_augments_as_planned_and_one_of_the_default_method_as_ever():
     flat = {"dims": 3, "patch_size": (32, 32, 8)}
     reference = augmentation_of("nnlandmark", **flat)
     intensity, spatial = (reference.get_parsed_content(name) for name in ("intensity", "spatial"))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from auto_config.bundle import parts
 from auto_config.bundle.configs.common import DEVICE, FIND_SCRIPTS, KEEP_MEMORY, paths
 from auto_config.bundle.configs.engines import train_section, validate_section
-from auto_config.bundle.parts import Json
-from auto_config.planning.plan import Plan
+from auto_config.methods import BACKBONES
+from auto_config.methods.base import Json
+from auto_config.methods.plan import Plan
 
 
 def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pretrained: bool = False) -> Json:
@@ -48,7 +49,7 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
         **parts.instances(plan, None),
         "network_def": parts.network_def(plan, landmarks),
         "network": "$@network_def.to(@device)",
-        "heatmap": {stage["name"]: parts.heatmap(plan, stage) for stage in plan.value("stages")},
+        **parts.targets(plan),
         "loss": parts.loss(plan),
         "optimizer": _optimizer(optimizer),
         "inferer": parts.inferer(plan),
@@ -97,7 +98,7 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
     }
 
 
-def multi_gpu_config() -> Json:
+def multi_gpu_config(plan: Plan) -> Json:
     """``configs/multi_gpu_train.json``, read on top of train.json under torchrun: nccl on GPUs, gloo on CPUs.
 
     Every process validates all cases: it costs no time, and no process can wait for another in vain.
@@ -108,6 +109,7 @@ def multi_gpu_config() -> Json:
             "_target_": "torch.nn.parallel.DistributedDataParallel",
             "module": "$@network_def.to(@device)",
             "device_ids": "$[@device] if torch.cuda.is_available() else None",
+            "find_unused_parameters": BACKBONES[plan.value("network")].unused_parameters,
         },
         # Whole volumes go to the module itself: the wrapper only adds what a backward pass needs.
         "validate#evaluator#network": "@network_def",
