@@ -22,16 +22,6 @@ INTERRUPTED = 130
 READER_GONE = 141
 
 
-def tables() -> dict[str, str]:
-    """What stands in help in the place of ``{methods}`` and ``{networks}``: the rows of these tables."""
-    from auto_config.methods import BACKBONES, METHODS
-
-    return {
-        "methods": "; ".join(f"{row.name}: {row.title}" for row in METHODS.values()),
-        "networks": "; ".join(f"{row.name}: {row.title}" for row in BACKBONES.values()),
-    }
-
-
 def inspect(
     source: str,
     *,
@@ -663,7 +653,9 @@ def _run(words: list[str], *, debug: bool) -> int:
         words = [*words[1:], "--help"]
     command = choose(words[0], COMMANDS)
     if "--help" in words or "-h" in words:
-        print(help_text(command, tables()))
+        from auto_config.methods.tables import lines
+
+        print(help_text(command, lines()))
         return 0
     passed_on = ["--debug"] if debug and "debug" in signature(command).parameters else []
     return call(command, [*words[1:], *passed_on]) or 0

@@ -8,11 +8,11 @@ from auto_config.methods.unets import UNETS, unet_backbone
 BACKBONES: dict[str, Backbone] = {
     backbone.name: backbone
     for backbone in (
-        unet_backbone(UNETS["tiny"], "for CPUs", fine={"features": 16, "max_pools": 3}),
-        unet_backbone(UNETS["plain"], "nnU-Net's U-Net, for a GPU of 8 GB"),
-        unet_backbone(UNETS["resenc_m"], "nnU-Net's residual encoder, for 8 GB"),
-        unet_backbone(UNETS["resenc_l"], "the same for 24 GB"),
-        unet_backbone(UNETS["resenc_xl"], "the same for 40 GB"),
+        unet_backbone(UNETS["tiny"], "a small U-Net", fine={"features": 16, "max_pools": 3}),
+        unet_backbone(UNETS["plain"], "nnU-Net's U-Net"),
+        unet_backbone(UNETS["resenc_m"], "nnU-Net's residual encoder M"),
+        unet_backbone(UNETS["resenc_l"], "nnU-Net's residual encoder L"),
+        unet_backbone(UNETS["resenc_xl"], "nnU-Net's residual encoder XL"),
     )
 }
 """The networks by name."""

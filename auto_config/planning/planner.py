@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from auto_config.errors import UserError
 from auto_config.fingerprint.summary import Fingerprint
 from auto_config.methods import BACKBONES, METHODS, Backbone, Method, MethodRequest
@@ -11,6 +13,7 @@ from auto_config.methods.plan import Decision, Plan
 from auto_config.planning.instances import plan_instances, wanted_stages
 from auto_config.planning.normalization import plan_normalization
 from auto_config.planning.options import PlanOptions
+from auto_config.planning.patch import coarser_for_whole, cost_of
 from auto_config.planning.spacing import target_spacing
 from auto_config.planning.stages import describe, jitter_mm, plan_stages
 
@@ -44,6 +47,8 @@ def make_plan(fingerprint: Fingerprint, options: PlanOptions, split: Mapping[str
     _check_instances(fingerprint, method)
     memory = _memory(options, network)
     spacing = _spacing(fingerprint, options)
+    if method.whole_anatomy and not (options.spacing or options.patch_size or options.stages == 2):
+        spacing = _whole_anatomy(fingerprint, spacing, method, network, memory)
     normalization, pad_value = plan_normalization(
         fingerprint.intensity, options.modalities or None, fingerprint.channel_guesses or fingerprint.modality_guess
     )
@@ -184,6 +189,25 @@ def _spacing(fingerprint: Fingerprint, options: PlanOptions) -> Decision:
     if options.spacing is not None:
         return Decision([float(value) for value in options.spacing], _USER)
     return Decision(*target_spacing(fingerprint.spacings, fingerprint.shapes))
+
+
+def _whole_anatomy(
+    fingerprint: Fingerprint, spacing: Decision, method: Method, network: Backbone, memory: Decision
+) -> Decision:
+    """A grid that is as coarse as it takes for a patch to hold all of it."""
+    extent_mm = np.percentile(np.asarray(fingerprint.extents_mm, dtype=float), 95, axis=0)
+    cost = cost_of(
+        network,
+        fingerprint.spatial_dims,
+        landmarks=fingerprint.landmarks,
+        loss_bytes_per_voxel=method.loss_bytes_per_voxel,
+        memory_gb=memory.value,
+    )
+    grid, factor = coarser_for_whole(network, spacing.value, extent_mm.tolist(), cost)
+    if factor == 1:
+        return spacing
+    why = f"{factor:.2f} times as coarse, so that a patch holds the whole anatomy, as method {method.name} needs it"
+    return Decision(grid, f"{spacing.reason}; {why}")
 
 
 def _mirror(fingerprint: Fingerprint, method: Method) -> Decision:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from math import ceil, floor, prod
 
@@ -12,8 +13,15 @@ import numpy as np
 from auto_config.errors import UserError
 from auto_config.methods.base import Backbone, Method, Stage
 from auto_config.methods.topology import Topology
-from auto_config.planning.memory import memory_values
-from auto_config.planning.patch import MIN_BATCH, TINY_VOXELS, PatchPlan, memory_budget, plan_patch, voxels
+from auto_config.planning.patch import (
+    MIN_BATCH,
+    Cost,
+    PatchPlan,
+    coarser_for_whole,
+    cost_of,
+    plan_patch,
+    whole_patch,
+)
 
 MOST_OF_THE_ANATOMY = 0.75
 """One stage is enough where its patch holds this share of the anatomy along each axis."""
@@ -104,9 +112,14 @@ def plan_stages(
     Raises:
         UserError: the given patch does not fit the strides.
     """
-    # Where the user wants two stages, a given patch is that of the fine crops and must fit the fine network's strides.
-    loss = method.loss_bytes_per_voxel
-    single = _single(network, anatomy, loss, memory_gb, None if wanted == 2 else patch_size)
+    budget = partial(
+        cost_of,
+        spatial_dims=len(anatomy.spacing),
+        landmarks=anatomy.landmarks,
+        loss_bytes_per_voxel=method.loss_bytes_per_voxel,
+        memory_gb=memory_gb,
+    )
+    single = _single(network, method, anatomy, budget(network), wanted=wanted, patch_size=patch_size)
     held = [
         edge * step / whole
         for edge, step, whole in zip(single.topology.patch_size, anatomy.spacing, anatomy.extent_mm, strict=True)
@@ -117,11 +130,11 @@ def plan_stages(
     if count == 1:
         factor = [1] * len(anatomy.spacing)
         return [_stage("fine", network, anatomy.spacing, factor, single.topology, batch_size=single.batch_size)], reason
-    coarse, factor = _coarse(network, anatomy, loss, memory_gb)
+    coarse, factor = _coarse(network, anatomy, budget(network))
     coarse_spacing = [step * times for step, times in zip(anatomy.spacing, factor, strict=True)]
     fine_network = network.fine or network
     fine = _given(anatomy.spacing, patch_size, fine_network) or _fine(fine_network, anatomy.spacing)
-    crops = _crops_per_image(fine_network, fine, anatomy.landmarks, loss, memory_gb)
+    crops = _crops_per_image(fine_network, fine, budget(fine_network))
     return [
         _stage("coarse", network, coarse_spacing, factor, coarse, batch_size=MIN_BATCH),
         {
@@ -161,22 +174,35 @@ def _one_or_two(method: Method, wanted: int | None, why_wanted: str, held: Seque
 
 def _single(
     network: Backbone,
+    method: Method,
     anatomy: Anatomy,
-    loss_bytes_per_voxel: float,
-    memory_gb: float | None,
+    cost: Cost,
+    *,
+    wanted: int | None,
     patch_size: Sequence[int] | None,
 ) -> PatchPlan:
-    planned = plan_patch(
-        network,
-        anatomy.spacing,
-        anatomy.median_shape,
-        landmarks=anatomy.landmarks,
-        cases=anatomy.cases,
-        loss_bytes_per_voxel=loss_bytes_per_voxel,
-        memory_gb=memory_gb,
-    )
-    given = _given(anatomy.spacing, patch_size, network)
-    return planned if given is None else replace(planned, topology=given, batch_size=MIN_BATCH)
+    spacing, shape = anatomy.spacing, anatomy.median_shape
+    planned = plan_patch(network, spacing, shape, cost, anatomy.cases)
+    if wanted == 2:
+        # A given patch is that of the fine crops and must fit the fine network's strides.
+        return planned
+    given = _given(spacing, patch_size, network)
+    if given is not None:
+        return replace(planned, topology=given, batch_size=MIN_BATCH)
+    if not method.whole_anatomy:
+        return planned
+    whole = whole_patch(network, spacing, anatomy.extent_mm, median_shape=shape, cost=cost, cases=anatomy.cases)
+    if whole is None:
+        coarser, _ = coarser_for_whole(network, spacing, anatomy.extent_mm, cost)
+        raise UserError(
+            f"--spacing {_listed(spacing)}: method {method.name} must see the whole anatomy in one patch, which does "
+            f"not fit into memory on this grid; omit --spacing, or give a coarser one, such as {_listed(coarser)}"
+        )
+    return whole
+
+
+def _listed(spacing: Sequence[float]) -> str:
+    return ",".join(f"{step:.10g}" for step in spacing)
 
 
 def _given(spacing: Sequence[float], patch_size: Sequence[int] | None, network: Backbone) -> Topology | None:
@@ -191,25 +217,16 @@ def _given(spacing: Sequence[float], patch_size: Sequence[int] | None, network: 
     return topology
 
 
-def _coarse(
-    network: Backbone, anatomy: Anatomy, loss_bytes_per_voxel: float, memory_gb: float | None
-) -> tuple[Topology, list[int]]:
+def _coarse(network: Backbone, anatomy: Anatomy, cost: Cost) -> tuple[Topology, list[int]]:
     """The finest grid of whole blocks, as isotropic as blocks allow, on which the whole anatomy fits into one patch."""
     spacing = anatomy.spacing
-    if network.memory_gb is None:
-        limit = float(TINY_VOXELS)
-    else:
-        limit = memory_budget(network, len(spacing), memory_gb) * _TWO_STAGE_SHARE / MIN_BATCH
+    # Networks for CPUs are planned by voxels, and time is not shared.
+    limit = cost.limit if network.memory_gb is None else cost.limit * _TWO_STAGE_SHARE
     for factor in _block_sizes(spacing):
         grid = [edge * times for edge, times in zip(spacing, factor, strict=True)]
         wanted = [ceil(COARSE_MARGIN * whole / edge) for whole, edge in zip(anatomy.extent_mm, grid, strict=True)]
         topology = network.topology(grid, wanted)
-        cost = (
-            voxels(topology)
-            if network.memory_gb is None
-            else memory_values(network, topology, anatomy.landmarks, loss_bytes_per_voxel)
-        )
-        if cost <= limit:
+        if cost.of(topology) <= limit:
             return topology, list(factor)
     raise UserError(
         f"images of {' x '.join(f'{edge:.0f}' for edge in anatomy.extent_mm)} mm are too large for a coarse stage with "
@@ -242,14 +259,10 @@ def _fine(network: Backbone, spacing: Sequence[float]) -> Topology:
     return network.topology(spacing, [ceil(round(length / step, 6)) for step in spacing])
 
 
-def _crops_per_image(
-    network: Backbone, fine: Topology, landmarks: int, loss_bytes_per_voxel: float, memory_gb: float | None
-) -> int:
+def _crops_per_image(network: Backbone, fine: Topology, cost: Cost) -> int:
     if network.memory_gb is None:
         return _CROPS_CPU
-    budget = memory_budget(network, len(fine.patch_size), memory_gb) * _TWO_STAGE_SHARE
-    values = memory_values(network, fine, landmarks, loss_bytes_per_voxel)
-    return int(min(max(budget // (values * MIN_BATCH), 1), _CROPS_MOST))
+    return int(min(max(cost.limit * _TWO_STAGE_SHARE // cost.of(fine), 1), _CROPS_MOST))
 
 
 def _stage(

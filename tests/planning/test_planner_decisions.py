@@ -6,6 +6,7 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from auto_config.errors import UserError
@@ -183,6 +184,47 @@ def test_the_default_method():
     assert training.loss.value["output_bias"] == -4
     assert training.optimizer.value["lr"] == 2e-3
     assert training.schedule.value["warmup_steps"] == 20
+
+
+@pytest.fixture
+def one_more(monkeypatch):
+    """Adds a method to the table for a test."""
+
+    def add(**changes):
+        method = replace(METHODS["default"], name="another", **changes)
+        monkeypatch.setitem(METHODS, "another", method)
+
+    return add
+
+
+def test_a_method_that_must_see_everything_gets_a_grid_on_which_it_fits(one_more):
+    one_more(whole_anatomy=True, stages="one")
+    plan = _plan(method="another")
+    (stage,) = plan.value("stages")
+    lengths = np.multiply(stage["patch_size"], plan.value("spacing"))
+    assert np.all(lengths >= np.percentile(SKULLS.extents_mm, 95, axis=0))
+    assert "times as coarse, so that a patch holds the whole anatomy, as method another" in plan.reason("spacing")
+    # As fine as it goes: a step finer it would not fit.
+    assert 64_000 / 1.1**3 / 2 < np.prod(stage["patch_size"]) <= 64_000
+    on_gpu = _plan(method="another", network="plain")
+    assert on_gpu.value("spacing") == _plan().value("spacing")
+
+
+def test_what_a_method_cannot_do_is_refused_in_one_line(one_more):
+    one_more(stages="two", instances=False)
+    with pytest.raises(UserError, match=r"^--stages 1: method another has two stages; omit --stages, or give another"):
+        _plan(method="another", stages=1)
+    several = replace(SKULLS, exchangeable=[{"landmarks": [0, 1], "nearest_mm": 1.0}])
+    with pytest.raises(UserError, match=r"^--method another: finds one point .*; give --method default or nnlandmark"):
+        _plan(several, method="another")
+
+
+def test_a_method_with_a_network_of_its_own_is_planned_with_it(one_more):
+    one_more(backbone="resenc_m", mirrors=False)
+    plan = _plan(method="another")
+    assert plan.value("network") == "resenc_m"
+    assert plan.reason("network") == "method another has its own network"
+    assert plan.reason("mirror") == "method another never mirrors"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """One stage or two, and what each sees."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -130,3 +132,34 @@ def test_planned_voxel_far_too_fine_for_any_coarse_grid():
     huge = Anatomy((0.01,) * 3, (9000,) * 3, (90.0,) * 3, 5, 5)
     with pytest.raises(UserError, match=r"coarser --spacing or --stages 1"):
         plan_stages(BACKBONES["tiny"], METHODS["default"], huge)
+
+
+WHOLE = replace(METHODS["default"], name="whole", whole_anatomy=True, stages="one")
+
+
+@pytest.mark.parametrize("name", ["tiny", "plain"])
+def test_a_method_that_must_see_everything_has_one_patch_of_all(name):
+    extended = replace(SMALL, median_shape=(30, 30, 30), extent_mm=(36.0, 40.0, 32.0))
+    (stage,), reason = plan_stages(BACKBONES[name], WHOLE, extended)
+    assert all(edge >= whole for edge, whole in zip(stage["patch_size"], extended.extent_mm, strict=True))
+    assert "method whole has one stage" in reason
+    # What the user says about the patch or the stages holds all the same.
+    given = plan_stages(BACKBONES[name], WHOLE, LARGE, patch_size=(64, 64, 64), wanted=1)[0]
+    assert given[0]["patch_size"] == [64, 64, 64]
+    assert len(plan_stages(BACKBONES[name], WHOLE, LARGE, wanted=2)[0]) == 2
+
+
+def test_a_grid_on_which_the_whole_does_not_fit_is_refused_with_one_on_which_it_does():
+    with pytest.raises(UserError, match=r"^--spacing 0.5,0.5,0.5: method whole must see .*, such as ") as error:
+        plan_stages(BACKBONES["tiny"], WHOLE, LARGE)
+    coarser = tuple(float(step) for step in str(error.value).rsplit(" ", 1)[1].split(","))
+    (stage,), _ = plan_stages(BACKBONES["tiny"], WHOLE, replace(LARGE, spacing=coarser))
+    assert _voxels(stage) <= 64_000
+    assert np.all(np.multiply(stage["patch_size"], coarser) >= LARGE.extent_mm)
+
+
+def test_a_method_of_two_stages_has_two():
+    two = replace(METHODS["default"], name="two", stages="two")
+    stages, reason = plan_stages(BACKBONES["tiny"], two, SMALL)
+    assert [stage["name"] for stage in stages] == ["coarse", "fine"]
+    assert "method two has two stages" in reason

@@ -3,16 +3,13 @@
 Shapes and spacings are in array order (z, y, x), as published; the rule does not care for the order.
 """
 
-from functools import partial
-
 import pytest
 
 from auto_config.methods import BACKBONES, METHODS
 from auto_config.planning import patch
-from auto_config.planning.patch import stock_nnunet_plan
+from auto_config.planning.patch import cost_of, stock_nnunet_plan
 
 NAMES = ("plain", "resenc_m", "resenc_l", "resenc_xl")
-plan_patch = partial(patch.plan_patch, loss_bytes_per_voxel=METHODS["default"].loss_bytes_per_voxel)
 P128, S48, T64 = (128, 128, 128), (48, 96, 56), (64, 128, 128)
 C160, A128 = (160, 160, 160), (128, 160, 112)
 
@@ -76,6 +73,13 @@ OURS = [
     [(S48, 2), (S48, 2), (S48, 2), (S48, 2)],  # B
     [((1024, 1024), 2), ((1280, 1024), 2), ((2048, 1792), 2), ((2048, 2048), 2)],  # M, P
 ]
+
+
+def plan_patch(network, spacing, shape, *, landmarks, cases, memory_gb=None):
+    """Our plan for the default method."""
+    loss = METHODS["default"].loss_bytes_per_voxel
+    cost = cost_of(network, len(shape), landmarks=landmarks, loss_bytes_per_voxel=loss, memory_gb=memory_gb)
+    return patch.plan_patch(network, spacing, shape, cost, cases)
 
 
 def _spacing(shape, spacing):
