@@ -147,6 +147,7 @@ class Method:
         whole_anatomy: whether its one stage must see the whole anatomy in each patch.
         mirrors: whether it trains on mirror images where left-right pairs are known.
         instances: whether it finds landmarks with many instances and exchangeable pairs.
+        stock_patch: whether patch and batch of its one stage are those of nnU-Net, where the GPU has room for them.
     """
 
     name: str
@@ -160,6 +161,7 @@ class Method:
     whole_anatomy: bool
     mirrors: bool
     instances: bool
+    stock_patch: bool = False
 
 
 def target_of(stage: Stage) -> str:

@@ -64,6 +64,7 @@ def make_plan(fingerprint: Fingerprint, options: PlanOptions, split: Mapping[str
         method,
         anatomy,
         memory_gb=memory.value,
+        room_gb=options.gpu_memory_gb or options.found_gpu_memory_gb,
         wanted=wanted,
         why_wanted=why_wanted,
         patch_size=options.patch_size,

@@ -12,6 +12,7 @@ from stage_networks import OnLogits
 from auto_config.bundle_scripts import losses
 from auto_config.bundle_scripts.losses import StagesLoss, inside_patch
 from auto_config.bundle_scripts.targets import ConeTarget, GaussianTarget
+from auto_config.methods import METHODS
 
 SIZE = (9, 10, 8)
 NAN = float("nan")
@@ -224,8 +225,8 @@ def test_the_hardest_voxels_are_chosen_without_masks_and_ties_share_the_last_pla
     torch.testing.assert_close(torch.autograd.grad(ours, logits)[0], gradient, rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize(("parts", "most"), [((1,), 16.1), ((1, 1), 20.2)])
-def test_bytes_that_the_losses_hold_for_each_voxel_and_landmark(parts, most):
+@pytest.mark.parametrize(("method", "parts", "most"), [("nnlandmark", (1,), 16.1), ("default", (1, 1), 20.2)])
+def test_bytes_that_the_losses_hold_for_each_voxel_and_landmark(method, parts, most):
     """What the planner counts: with the logits in single precision and their gradient."""
     size = (24, 24, 24)
     both = (losses.TopKBCELoss(ConeTarget([15] * 3)), losses.SpatialCrossEntropyLoss(GaussianTarget(1.0)))
@@ -235,6 +236,7 @@ def test_bytes_that_the_losses_hold_for_each_voxel_and_landmark(parts, most):
     with PeakMemory() as memory:
         loss(half.float(), points, status).backward()
     assert most - 0.2 < memory.peak / half.numel() < most
+    assert most - 0.1 <= METHODS[method].loss_bytes_per_voxel
 
 
 def test_weights_and_stages_add_up():

@@ -152,6 +152,37 @@ def test_the_published_method_to_the_letter():
     assert _training("default", "plain").keep.value == "best"
 
 
+def test_the_published_method_has_the_published_patch_on_a_gpu_with_room_for_it():
+    brains = replace(
+        SKULLS,
+        landmarks=32,
+        present=[34] * 32,
+        shapes=[[182, 218, 182]] * 34,
+        spacings=[[1.0, 1.0, 1.0]] * 34,
+        extents_mm=[[182.0, 218.0, 182.0]] * 34,
+        pairs=[],
+        midline=[],
+    )
+
+    def stage(**options):
+        plan = _plan(brains, network="plain", **{"method": "nnlandmark", **options})
+        return plan.value("stages")[0], plan.reason("stages")
+
+    for options in ({"gpu_memory_gb": 11}, {"found_gpu_memory_gb": 80.0}, {"gpu_memory_gb": 80}):
+        found, why = stage(**options)
+        assert (found["patch_size"], found["batch_size"], len(found["strides"])) == ([128] * 3, 2, 6)
+        assert "patch and batch are those of nnU-Net" in why
+    # Nobody knows the GPU: the 8 GB that the network is made for.
+    for options in ({}, {"gpu_memory_gb": 8}, {"found_gpu_memory_gb": 8.0}):
+        found, why = stage(**options)
+        assert found["patch_size"] == [112, 128, 112]
+        assert "less than the 9.5 GB of nnU-Net's patch 128x128x128" in why
+    assert "nnU-Net" not in stage(gpu_memory_gb=11, method="default")[1]
+    given, why = stage(gpu_memory_gb=8, patch_size=(64, 64, 64))
+    assert given["patch_size"] == [64] * 3
+    assert "nnU-Net" not in why
+
+
 @pytest.mark.parametrize(
     ("patch", "spacing", "degrees", "fixed_axis"),
     [
