@@ -1,4 +1,4 @@
-"""The files a training leaves: the best weights, and all that is needed to continue it exactly."""
+"""The files a training leaves: the best or the last weights, and all that is needed to continue it exactly."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def weights_to_evaluate(folder: str | os.PathLike[str], fold: int | str, split: 
 
 
 class Checkpoints:
-    """Keeps the best weights and the state of a training in files, and continues from them.
+    """Keeps the best or the last weights and the state of a training in files, and continues from them.
 
     In ``folder/fold_<fold>``: ``model.pt``, the plain state dict with the lowest `key_metric` so far, or the last one
     validated; ``score.json``, its value and epoch; and ``latest.pt``, the state after the last epoch, from which
