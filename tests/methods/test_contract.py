@@ -185,9 +185,8 @@ def test_everything_learnt_is_in_the_state_of_the_network(method, dims):
         for parts, row in zip(parts_of(plan), backbones_of(plan), strict=True):
             output = outputs[parts.name]
             grid = [edge // row.stride for edge in parts.stage["patch_size"]]
-            assert {head: [*x.shape[1:]] for head, x in output.items()} == {
-                head: [channels, *grid] if channels else [0] for head, channels in parts.json.heads.items()
-            }
+            shapes = {head: [channels, *grid] for head, channels in parts.json.heads.items()}
+            assert {head: [*x.shape[1:]] for head, x in output.items()} == shapes
             assert set(parts.decoder.heads) <= set(output)
             assert row.stride == parts.decoder.stride
             # A loss has nothing to learn or to keep, and is no part of a checkpoint.

@@ -125,8 +125,7 @@ def parts_of(plan: Plan) -> list[Parts]:
 
 def backbones_of(plan: Plan) -> list[Any]:
     """The network's row for each stage."""
-    row = BACKBONES[plan.value("network")]
-    return [row] if len(plan.value("stages")) == 1 else [row, row.fine or row]
+    return [BACKBONES[plan.value("network")].of_stage(plan, stage) for stage in plan.value("stages")]
 
 
 def stages_of(method: str, dims: int) -> list[tuple[Plan, Parts]]:
