@@ -15,7 +15,7 @@ from auto_config.methods.topology import Topology
 
 Json = dict[str, Any]
 Stage = dict[str, Any]
-"""A stage of a plan, as ``docs/ARCHITECTURE.md`` lists it under ``stages``."""
+"""A stage of a plan, as ``docs/file_formats.md`` lists it under ``stages``."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class MethodRequest:
 
 @dataclass(frozen=True)
 class Training:
-    """How a method trains, each with its reason; ``docs/ARCHITECTURE.md`` lists the values.
+    """How a method trains, each with its reason; ``docs/file_formats.md`` lists the values.
 
     Angles are in radians, noise and shifts in units of the normalised image. ``loss`` is read by the method alone.
     """
