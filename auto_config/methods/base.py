@@ -56,6 +56,11 @@ class Backbone:
     unused_parameters: bool = False
     fine: Backbone | None = None
 
+    def of_stage(self, plan: Plan, stage: Stage) -> Backbone:
+        """The network of a stage of a plan: `fine` for the fine stage of two, where it is another one."""
+        second = stage["name"] == "fine" and len(plan.value("stages")) == 2
+        return self.fine if second and self.fine is not None else self
+
 
 @dataclass(frozen=True)
 class MethodRequest:

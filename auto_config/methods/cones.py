@@ -41,7 +41,7 @@ def heatmap_parts(
         decoder: of the head ``logits``.
         output_bias: first value of the last convolution's bias; None leaves it alone.
     """
-    backbone, landmarks = BACKBONES[plan.value("network")], plan.value("landmarks")
+    backbone, landmarks = BACKBONES[plan.value("network")].of_stage(plan, stage), plan.value("landmarks")
     return StageParts(
         network=backbone.config(stage, plan.value("spatial_dims"), plan.value("channels"), landmarks),
         heads={"logits": landmarks},

@@ -177,5 +177,7 @@ def test_an_ensemble_is_called_as_its_members():
 def test_wrong_parts_are_refused():
     with pytest.raises(ValueError, match="at least one stage"):
         LandmarkNetwork({}, 2)
+    with pytest.raises(ValueError, match="needs an output layer"):
+        LandmarkNetwork({"fine": nn.Conv3d(1, 2, 1)}, 2, output_bias=-4.0)
     with pytest.raises(ValueError, match="no output layer 'last' with a bias"):
         LandmarkNetwork({"fine": nn.Conv3d(1, 2, 1)}, 5, output_bias=-4.0, output_layers={"fine": "last"})
