@@ -54,29 +54,16 @@ def write_cases(folder: Path, dims: int, cases: int = 6) -> Path:
     return folder
 
 
-def narrow_bundle(data: Path, root: Path, *, stages: int, dims: int, **options) -> Path:
+def narrow_bundle(data: Path, root: Path, *, stages: int | None, dims: int, **options) -> Path:
     """A bundle with narrow networks, from `create` with the given options."""
-    patch = [16, 16, 8][:dims]
-    assert (
-        create(
-            data,
-            root,
-            stages=stages,
-            patch_size=patch,
-            workers=1,
-            folds=2,
-            test_fraction=0.0,
-            network="tiny",
-            **({"pixel_spacing": [2.0]} if dims == 2 else {}),
-            **options,
-        )
-        == 0
-    )
+    usual = {"patch_size": [16, 16, 8][:dims], "network": "tiny", **({"pixel_spacing": [2.0]} if dims == 2 else {})}
+    assert create(data, root, stages=stages, workers=1, folds=2, test_fraction=0.0, **(usual | options)) == 0
     for name in ("train.json", "inference.json"):
         path = root / "configs" / name
         config = json.loads(path.read_text(encoding="utf-8"))
         for stage in config["network_def"]["stages"].values():
-            stage["filters"] = [4 + 2 * level for level in range(len(stage["filters"]))]
+            if "filters" in stage:
+                stage["filters"] = [4 + 2 * level for level in range(len(stage["filters"]))]
         if "iterations_per_epoch" in config:
             config.update(iterations_per_epoch=2, val_interval=1, num_workers=0, batch_size=2, amp=False)
             config["train"]["trainer"]["max_epochs"] = 1

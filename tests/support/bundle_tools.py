@@ -26,7 +26,8 @@ def shrink(bundle: Path) -> Path:
 
     def narrow(config):
         for stage in config["network_def"]["stages"].values():
-            stage["filters"] = [4 + 2 * level for level in range(len(stage["filters"]))]
+            if "filters" in stage:
+                stage["filters"] = [4 + 2 * level for level in range(len(stage["filters"]))]
         if "iterations_per_epoch" in config:
             config.update(iterations_per_epoch=3, val_interval=1, num_workers=0)
             config["train"]["trainer"]["max_epochs"] = 2

@@ -18,9 +18,9 @@ from auto_config.bundle.json_text import json_text
 from auto_config.bundle_scripts.checkpoints import WEIGHTS
 from auto_config.bundle_scripts.instances import read_instances
 from auto_config.bundle_scripts.landmark_files import atomic_write_text
-from auto_config.commands.train import command
 from auto_config.errors import UserError
 from auto_config.running import child
+from auto_config.running.training import command
 
 from . import training_stats
 from .background import end_with_parent, failure, one_line
