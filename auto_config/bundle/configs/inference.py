@@ -19,8 +19,8 @@ def inference_config(plan: Plan, landmarks: int) -> Json:
     """
     return {
         **paths("/path/to/images"),
-        **parts.instances(plan, MODELS),
         **parts.card(plan, training=False),
+        **parts.instances(plan, MODELS),
         **parts.numbers(plan),
         "calibration": "$@bundle_root + '/models/calibration.json'",
         "region_level": 0.9,

@@ -93,9 +93,9 @@ class LandmarkNetwork(nn.Module):
             channels of all heads one after the other.
         landmarks: L.
         spatial_dims: 2 or 3.
-        output_bias: start value of the bias of the last convolution of each stage: a negative number starts with empty
-            heatmaps. None keeps the network's own.
-        output_layers: name of the last convolution of each stage within its network; needed with `output_bias`.
+        output_bias: start value of the bias of the last convolution of the stages in `output_layers`: a negative number
+            starts with empty heatmaps. None keeps the network's own.
+        output_layers: name of the last convolution within the network of a stage.
         heads: channels of each head by name, of each stage; one channel of ``logits`` for each landmark in a stage that
             is not given.
 
@@ -125,9 +125,11 @@ class LandmarkNetwork(nn.Module):
         self.shape = ShapeModel(landmarks, spatial_dims)
         self.to(memory_format=torch.channels_last_3d if self.volumes else torch.channels_last)
         if output_bias is not None:
-            for name, network in self.stages.items():
+            if not output_layers:
+                raise ValueError("an output bias needs an output layer; name the last convolution of a stage")
+            for name, layer in output_layers.items():
                 with torch.no_grad():
-                    output_bias_of(network, (output_layers or {}).get(name, "")).fill_(output_bias)
+                    output_bias_of(self.stages[name], layer).fill_(output_bias)
 
     def views(self) -> list[nn.Module]:
         """Itself: nothing is averaged."""
