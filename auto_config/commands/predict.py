@@ -58,6 +58,7 @@ def predict(
         auto_config predict brain_landmarks scan.nii.gz results
         auto_config predict brain_landmarks new_scans results --labelmap
     """
+    from auto_config.bundle.shared_numbers import disagreement
     from auto_config.bundle_scripts.prediction_files import PREDICTIONS_FILE, RUN_FILE, PredictionFolder
     from auto_config.prediction.input import find_images, training_cases, wanted_images
     from auto_config.prediction.output import check_output, remove_previous
@@ -75,6 +76,8 @@ def predict(
     chosen = {"shape_prior": (shape_prior, False), "all_present": (all_present, False), "region_level": (level, 0.9)}
     settings = {name: value for name, (value, default) in chosen.items() if value != default}
     opened = open_bundle(bundle, device=device, plausibility=plausibility, settings=settings)
+    if (said := disagreement(opened.root)) is not None:
+        print(f"warning: {said}", file=sys.stderr)
     bounds = level_sets(opened, level) if regions else None
     for line in [] if bounds is None else missing_regions(opened, bounds, level):
         print(line, file=sys.stderr)

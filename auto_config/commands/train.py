@@ -1,5 +1,6 @@
 """`train`: calls MONAI's own command line with the right files and overrides."""
 
+import sys
 import time
 from inspect import signature
 from pathlib import Path
@@ -50,6 +51,7 @@ def train(
         auto_config train brain_landmarks --resume
         auto_config train brain_landmarks --batch_size 1 --amp false
     """
+    from auto_config.bundle.shared_numbers import disagreement
     from auto_config.running.folds import check_nothing_is_lost, folds_of, latest, parse_fold
     from auto_config.running.time_budget import parse_time_budget
     from auto_config.running.training import (
@@ -77,6 +79,8 @@ def train(
         raise UserError(f"{latest(folder, folds[0])} does not exist, so there is nothing to resume: train without it.")
     if not overwrite:
         check_nothing_is_lost(folder, [number for number in folds if number not in begun])
+    if (said := disagreement(folder, overrides)) is not None:
+        print(f"warning: {said}", file=sys.stderr, flush=True)
     status = train_folds(
         folder,
         folds,
