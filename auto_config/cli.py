@@ -449,6 +449,7 @@ def serve(
     inference_workers: int | None = None,
     follow_links: bool = False,
     max_sessions_mb: int | None = None,
+    max_voxels: int | None = None,
 ) -> int | None:
     """Serve bundles to 3D Slicer and OHIF, take corrections back and train on them.
 
@@ -471,6 +472,7 @@ def serve(
         inference_workers: inferences at the same time
         follow_links: serve symbolic links to images outside of the folder too
         max_sessions_mb: what the images of all sessions together may take on disk, in MB
+        max_voxels: largest image or label that clients may send, in voxels
 
     Examples:
         auto_config serve scans --bundles my_bundles
@@ -494,6 +496,7 @@ def serve(
         inference_workers=inference_workers,
         follow_links=follow_links,
         max_sessions_mb=max_sessions_mb,
+        max_voxels=max_voxels,
     )
 
 

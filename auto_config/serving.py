@@ -42,6 +42,7 @@ def serve(
     inference_workers: int | None = None,
     follow_links: bool = False,
     max_sessions_mb: int | None = None,
+    max_voxels: int | None = None,
 ) -> int:
     """Serve bundles to 3D Slicer and OHIF until the process is told to end.
 
@@ -61,6 +62,7 @@ def serve(
         inference_workers: inferences at the same time; None for the server's own number.
         follow_links: serve symbolic links to images outside of the folder too.
         max_sessions_mb: what all sessions together may take on disk, in MB; None for the server's own limit.
+        max_voxels: largest image or label of a client, in voxels; None for the server's own limit.
 
     Returns:
         The server's exit status; 0 after SIGTERM, 130 after Ctrl-C.
@@ -87,6 +89,7 @@ def serve(
             "inference_workers": inference_workers,
             "follow_links": follow_links,
             "max_sessions_mb": max_sessions_mb,
+            "max_voxels": max_voxels,
         }
     )
     with tempfile.TemporaryDirectory(prefix="landmark_app_") as app:

@@ -122,6 +122,7 @@ def test_options_reach_the_server_as_words(places, with_monai_label, monkeypatch
     (tmp_path / "tokens.txt").write_text("")
     words = ["--tokens", "tokens.txt", "--insecure", "--cors_origins", "https://a.org,https://b.org:1"]
     more = ["--models", "head,jaw", "--device", "cuda:1", "--points_format", "fiducial", "--max_upload_mb", "7"]
+    more += ["--max_voxels", "1000"]
     port = ["--port", str(free_port())]
     assert main(["serve", "scans", "--bundles", "bundles", *words, *more, *port]) == 0
     [(line, environment)] = started
@@ -135,6 +136,7 @@ def test_options_reach_the_server_as_words(places, with_monai_label, monkeypatch
         "insecure": "true",
         "cors_origins": "https://a.org,https://b.org:1",
         "max_upload_mb": "7",
+        "max_voxels": "1000",
         "follow_links": "false",
     }
     assert line[line.index("--host") + 1] == "127.0.0.1"

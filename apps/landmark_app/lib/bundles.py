@@ -7,13 +7,14 @@ import json
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from auto_config.bundle.opened import OpenBundle, open_bundle, weight_files
 from auto_config.bundle_scripts.grids import apply_affine
@@ -111,15 +112,19 @@ class ServedBundle:
         except (UserError, TypeError, KeyError):
             return False
 
-    def predict(self, image: Path, *, device: str | None = None) -> Prediction:
+    def predict(
+        self, image: Path, *, device: str | None = None, is_gone: Callable[[], bool] | None = None
+    ) -> Prediction:
         """Find the landmarks of an image.
 
         Args:
             image: file that the bundle's readers know.
             device: such as ``cpu`` or ``cuda:1``; None for the bundle's own choice.
+            is_gone: says whether nobody waits for the answer any more; asked before each call of the network.
 
         Raises:
-            ClientError: the bundle has no weights (409) or is broken (500), or the image cannot be read (422).
+            ClientError: the bundle has no weights (409) or is broken (500), the image cannot be read (422), or nobody
+                waits for the answer any more (499).
         """
         with self._lock:
             opened = self._current(device)
@@ -132,7 +137,8 @@ class ServedBundle:
                     f"{image.name}: bundle '{self.name}' cannot use the image ({reason.replace(str(image), 'it')})"
                 )
                 raise ClientError(message, HTTPStatus.UNPROCESSABLE_ENTITY) from error
-            done = opened.predict(data)
+            with _ends_when(is_gone, opened.network):
+                done = opened.predict(data)
         landmarks: list[dict[str, Any]] = done["result"]["landmarks"]
         if self.card.spatial_dims == 2:
             return self.shown([_shown(item, frame) for item in landmarks], frame)
@@ -192,6 +198,21 @@ class ServedBundle:
             ) from error
         self.error = None
         return opened
+
+
+@contextlib.contextmanager
+def _ends_when(is_gone: Callable[[], bool] | None, network: nn.Module) -> Iterator[None]:
+    """Let calls of a network fail as soon as nobody waits for what it finds."""
+
+    def look(*_: Any) -> None:
+        if is_gone is not None and is_gone():
+            raise ClientError("the client is gone", 499)
+
+    hook = network.register_forward_pre_hook(look)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def find_bundles(folder: Path, chosen: Iterable[str] | None = None) -> tuple[dict[str, ServedBundle], dict[str, str]]:

@@ -72,7 +72,8 @@ class LandmarkTask(InferTask):
         """Answer a request.
 
         Args:
-            request: ``image`` is the path of the image file; ``image_id`` its id, if it is in the data store.
+            request: ``image`` is the path of the image file; ``image_id`` its id, if it is in the data store;
+                ``is_gone`` says whether nobody waits for the answer any more.
 
         Returns:
             The file and the JSON part of the answer; ``ball_radius_mm`` is that of the balls for viewers.
@@ -87,7 +88,8 @@ class LandmarkTask(InferTask):
 
     def find(self, request: Mapping[str, Any]) -> Prediction:
         """The landmarks that the answer is about."""
-        return self.bundle.predict(Path(request["image"]), device=self._device(request))
+        is_gone = request.get("is_gone")
+        return self.bundle.predict(Path(request["image"]), device=self._device(request), is_gone=is_gone)
 
     def clicks(self, request: Mapping[str, Any]) -> dict[str, list[list[float]]]:  # noqa: ARG002  of one that has some
         """The clicks that the answer follows, of landmarks of which an image may have any number."""

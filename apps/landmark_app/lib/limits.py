@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
+import threading
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import anyio
@@ -20,7 +23,7 @@ from .errors import ClientError
 Result = TypeVar("Result")
 CLIENT_GONE = 499
 _SECONDS_BETWEEN_LOOKS = 0.5
-
+_SMALL_BLOCK = 4096
 
 _TAKES_FILES = re.compile(r"/(datastore/?|datastore/(image|label)|session/?|(infer|model|proxy)/.*)", re.DOTALL)
 _ALL_TOO_LARGE = "clients send more at the moment than this server takes at once; try again in a moment"
@@ -36,6 +39,9 @@ class BodyLimit:
     What the header Content-Length announces is refused before anything is read; a body without that header, or longer
     than it, is refused at the first byte too many. What was received of a request counts until its answer. Where no
     file is sent, a body is read into memory and parsed at once, so it may have `max_plain` bytes only.
+
+    However many bodies come at the same time, the event loop parses one block of one of them, then looks at everything
+    else that it has to do.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int, max_total: int, max_plain: int) -> None:
@@ -44,6 +50,7 @@ class BodyLimit:
         self.max_plain = max_plain
         self.max_total = max_total
         self.total = 0
+        self._turn = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, with its body counted."""
@@ -75,6 +82,9 @@ class BodyLimit:
                 raise HTTPException(413, _too_large(limit))
             if self.total > self.max_total:
                 raise HTTPException(429, _ALL_TOO_LARGE)
+            if size > _SMALL_BLOCK:
+                async with self._turn:
+                    await asyncio.sleep(0)
             return message
 
         try:
@@ -86,7 +96,7 @@ class BodyLimit:
 class WorkQueue:
     """Runs blocking functions in threads, a few at a time; the event loop and other threads stay free.
 
-    Those who wait are served in the order in which they came, and leave when their client is gone.
+    Those who wait are served in the order in which they came, and leave when their client is gone. What runs is told.
 
     Args:
         what: what is done, for the error: `inferences`.
@@ -100,6 +110,7 @@ class WorkQueue:
         self.workers = workers
         self.places = workers + waiting
         self.each = each or self.places
+        self.taken = 0
         self.running = 0
         self.line: deque[anyio.Event] = deque()
         self.accounts: Counter[str] = Counter()
@@ -116,23 +127,53 @@ class WorkQueue:
         Raises:
             ClientError: status 429, when as many as allowed run and wait already; 499, the client is gone.
         """
+        with self.place(request):
+            return await self.in_turn(function, request)
+
+    @contextmanager
+    def place(self, request: Request | None = None) -> Iterator[None]:
+        """One of the places, to be taken before a request costs anything; `in_turn` runs within.
+
+        Raises:
+            ClientError: status 429, there is none.
+        """
         self.refuse_if_full(request)
         account = _name(request)
+        self.taken += 1
+        self.accounts[account] += 1
+        try:
+            yield
+        finally:
+            self.taken -= 1
+            self.accounts[account] -= 1
+            if not self.accounts[account]:
+                del self.accounts[account]
+
+    async def in_turn(
+        self, function: Callable[[], Result], request: Request | None = None, gone: threading.Event | None = None
+    ) -> Result:
+        """The function's result, as `run`, for one who has a place.
+
+        Args:
+            function: what blocks.
+            request: who asks.
+            gone: is set when the client goes away while the function runs, which may end then.
+
+        Raises:
+            ClientError: status 499, the client was gone before its turn came.
+        """
         turn = anyio.Event()
         self.line.append(turn)
-        self.accounts[account] += 1
         self._next()
         try:
             await self._wait(turn, request)
-            return await to_thread.run_sync(function, limiter=self._threads)
+            with _watched(request, gone):
+                return await to_thread.run_sync(function, limiter=self._threads)
         finally:
             if turn.is_set():
                 self.running -= 1
             else:
                 self.line.remove(turn)
-            self.accounts[account] -= 1
-            if not self.accounts[account]:
-                del self.accounts[account]
             self._next()
 
     def refuse_if_full(self, request: Request | None) -> None:
@@ -141,7 +182,7 @@ class WorkQueue:
         Raises:
             ClientError: status 429, there is none.
         """
-        if self.running + len(self.line) >= self.places or self.accounts[_name(request)] >= self.each:
+        if self.taken >= self.places or self.accounts[_name(request)] >= self.each:
             raise ClientError(f"too many {self.what} run or wait already; try again in a moment", 429)
 
     def _next(self) -> None:
@@ -155,6 +196,25 @@ class WorkQueue:
                 await turn.wait()
             if request is not None and await request.is_disconnected():
                 raise ClientError("the client is gone", CLIENT_GONE)
+
+
+@contextmanager
+def _watched(request: Request | None, gone: threading.Event | None) -> Iterator[None]:
+    """Set an event when the client of a request goes away."""
+    if request is None or gone is None:
+        yield
+        return
+
+    async def watch() -> None:
+        while not await request.is_disconnected():
+            await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
+        gone.set()
+
+    task = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        task.cancel()
 
 
 def _name(request: Request | None) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from datetime import datetime
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,12 @@ class Output(str, Enum):
     ALL = "all"
 
 
+@cache
 def devices() -> list[str]:
-    """Names of the devices that there are, as MONAI Label shows them and as torch calls them."""
+    """Names of the devices that there are, as MONAI Label shows them and as torch calls them.
+
+    Asked once: without a GPU, torch looks for the driver each time.
+    """
     return list(dict.fromkeys(["cpu", *device_list(), *device_map().values()]))
 
 
@@ -92,6 +97,9 @@ class _Inference:
         self.request = {"model": model, **infer_options(given, model, task.info(), devices())}
         self.upload = file_field(form, "file") if form.get("file") else None
         self.session = session
+        self.gone = threading.Event()
+        # A function, and no method of the event: MONAI Label's own apps copy the request with all that it holds.
+        self.request["is_gone"] = lambda: self.gone.is_set()  # noqa: PLW0108
         if self.upload is None and session:
             # MONAI Label's are a dictionary, which is empty, and so false, until the first one is asked for.
             known = app.sessions()
@@ -153,11 +161,13 @@ def infer_router(options: ServerOptions, bounded: BoundedSessions) -> APIRouter:
     ) -> Any:
         queue.refuse_if_full(request)
         form = await read_form(request, options.max_params_bytes)
-        app = await run_in_threadpool(app_instance)
-        inference = await run_in_threadpool(_Inference, app, bounded, model, image, session_id, form)
-        result = await queue.run(inference.run, request)
+        with queue.place(request):
+            inference = await run_in_threadpool(
+                lambda: _Inference(app_instance(), bounded, model, image, session_id, form)
+            )
+            result = await queue.in_turn(inference.run, request, inference.gone)
         result["params"] = jsonable(result.get("params"))
-        return await run_in_threadpool(send_response, app.datastore(), result, output.value, background)
+        return await run_in_threadpool(send_response, inference.app.datastore(), result, output.value, background)
 
     return router
 

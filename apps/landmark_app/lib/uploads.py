@@ -16,6 +16,8 @@ from .errors import ClientError
 
 MOST_FILES = 10
 MOST_FIELDS = 20
+# Between two blocks a thread waits for the interpreter, and others for it.
+_COPIED_AT_ONCE = 2**22
 
 
 async def read_form(request: Request, max_field_bytes: int) -> FormData:
@@ -98,5 +100,5 @@ def on_disk(upload: UploadFile, its_ending: str, name: str = "upload") -> Iterat
     with tempfile.TemporaryDirectory(prefix="landmark_upload_") as folder:
         path = Path(folder) / f"{name}{its_ending}"
         with path.open("wb") as target:
-            shutil.copyfileobj(upload.file, target)
+            shutil.copyfileobj(upload.file, target, _COPIED_AT_ONCE)
         yield path
