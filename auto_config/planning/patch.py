@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import floor, prod
+from math import ceil, floor, prod
 
 import numpy as np
 
-from auto_config.planning.memory import convolution_values, memory_values
-from auto_config.planning.presets import NETWORKS, Network
-from auto_config.planning.topology import Topology, plan_topology
+from auto_config.methods.base import Backbone
+from auto_config.methods.topology import Topology
+from auto_config.methods.unets import UNETS
+from auto_config.planning.memory import memory_values
 
 DATASET_SHARE = 0.05
 """One batch holds at most this share of all voxels of the training cases (but two patches at least)."""
@@ -18,6 +19,9 @@ DATASET_SHARE = 0.05
 MIN_BATCH = 2
 TINY_VOXELS = 64_000
 """Voxels (or pixels) in a patch of the tiny network: about half a second for a step of two on one core."""
+
+Shape = Callable[[Sequence[float], Sequence[int]], Topology]
+"""From a spacing in mm and a wished patch in voxels to a network's shape."""
 
 _LARGEST_CUBE = 256
 _LARGEST_SQUARE = 2048
@@ -38,39 +42,110 @@ class PatchPlan:
     values: float
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What a patch of a network costs, and how much a patch may cost.
+
+    Args:
+        of: the cost of a topology, in values of feature maps (networks for CPUs: in voxels).
+        whole_batch: the cost that a whole batch may have.
+    """
+
+    of: Callable[[Topology], float]
+    whole_batch: float
+
+    @property
+    def limit(self) -> float:
+        """The cost that each patch of the smallest batch may have."""
+        return self.whole_batch / MIN_BATCH
+
+
+def cost_of(
+    network: Backbone, spatial_dims: int, *, landmarks: int, loss_bytes_per_voxel: float, memory_gb: float | None
+) -> Cost:
+    """The cost by which a network is planned: voxels on CPUs, else memory with that of the loss.
+
+    Args:
+        network: from `BACKBONES`.
+        spatial_dims: 2 or 3.
+        landmarks: number of landmarks.
+        loss_bytes_per_voxel: of the method, for each voxel and landmark.
+        memory_gb: GPU memory; None for the network's own.
+    """
+    if network.memory_gb is None:
+        return Cost(voxels, float(TINY_VOXELS * MIN_BATCH))
+    budget = memory_budget(network, spatial_dims, memory_gb)
+    return Cost(lambda topology: memory_values(network, topology, landmarks, loss_bytes_per_voxel), budget)
+
+
 def plan_patch(
-    network: Network,
-    spacing: Sequence[float],
-    median_shape: Sequence[float],
-    *,
-    landmarks: int,
-    cases: int,
-    memory_gb: float | None = None,
+    network: Backbone, spacing: Sequence[float], median_shape: Sequence[float], cost: Cost, cases: int
 ) -> PatchPlan:
     """Our rule: nnU-Net's with an honest count of memory and the cap of the batch for every network.
 
     Args:
-        network: from `NETWORKS`.
+        network: from `BACKBONES`.
         spacing: mm, of the planned grid.
         median_shape: voxels of the median case on that grid.
-        landmarks: channels of the output.
+        cost: of `cost_of`.
         cases: number of training cases.
-        memory_gb: GPU memory; None for the network's own.
     """
+    topology = fit_patch(spacing, median_shape, cost.of, cost.limit, network.topology)
+    return _with_batch(network, topology, median_shape, cost, cases)
+
+
+def whole_patch(
+    network: Backbone,
+    spacing: Sequence[float],
+    extent_mm: Sequence[float],
+    *,
+    median_shape: Sequence[float],
+    cost: Cost,
+    cases: int,
+) -> PatchPlan | None:
+    """A patch that holds the whole anatomy, for methods that must see all of it; None where no two fit.
+
+    Args:
+        network: from `BACKBONES`.
+        spacing: mm, of the planned grid.
+        extent_mm: of the anatomy, mm.
+        median_shape: voxels of the median case on that grid.
+        cost: of `cost_of`.
+        cases: number of training cases.
+    """
+    edges = [ceil(round(length / step, 6)) for length, step in zip(extent_mm, spacing, strict=True)]
+    topology = network.topology(spacing, edges)
+    if cost.of(topology) > cost.limit:
+        return None
+    return _with_batch(network, topology, median_shape, cost, cases)
+
+
+def coarser_for_whole(
+    network: Backbone, spacing: Sequence[float], extent_mm: Sequence[float], cost: Cost
+) -> tuple[list[float], float]:
+    """The spacing, made coarser by one factor until two patches with the whole anatomy fit.
+
+    Returns:
+        The spacing in mm, and the factor: a power of 1.1, or 1.
+    """
+    factor = 1.0
+    while True:
+        grid = [round(step * factor, 6) for step in spacing]
+        if whole_patch(network, grid, extent_mm, median_shape=(1,) * len(grid), cost=cost, cases=1) is not None:
+            return grid, factor
+        factor *= 1.1
+
+
+def _with_batch(
+    network: Backbone, topology: Topology, median_shape: Sequence[float], cost: Cost, cases: int
+) -> PatchPlan:
+    """The batch: two on CPUs; else as many as fit, are sensible for the data set, and at least two."""
+    values = cost.of(topology)
     if network.memory_gb is None:
-        patch = fit_patch(spacing, median_shape, voxels, float(TINY_VOXELS), network.max_pools)
-        return PatchPlan(patch, MIN_BATCH, voxels(patch))
-    budget = memory_budget(network, len(spacing), memory_gb)
-    return _fit(
-        network,
-        spacing,
-        median_shape,
-        cost=lambda topology: memory_values(network, topology, landmarks),
-        budget=budget,
-        batch=MIN_BATCH,
-        whole=floor,  # half a patch more does not fit
-        largest_batch_voxels=cases * prod(median_shape) * DATASET_SHARE,
-    )
+        return PatchPlan(topology, MIN_BATCH, values)
+    by_data = round(cases * prod(median_shape) * DATASET_SHARE / prod(topology.patch_size))
+    # Half a patch more does not fit.
+    return PatchPlan(topology, max(min(floor(cost.whole_batch / values), by_data), MIN_BATCH), values)
 
 
 def stock_nnunet_plan(
@@ -85,21 +160,18 @@ def stock_nnunet_plan(
         cases: number of training cases.
         network: ``"plain"``, ``"resenc_m"``, ``"resenc_l"`` or ``"resenc_xl"``.
     """
-    chosen = NETWORKS[network]
-    plan = _fit(
-        chosen,
-        spacing,
-        shape,
-        cost=lambda topology: convolution_values(chosen, topology, landmarks + 1),
-        budget=chosen.budget(len(spacing)),
-        batch=chosen.stock_batch_2d if len(spacing) == 2 else chosen.batch_3d,
-        whole=round,
-        largest_batch_voxels=cases * prod(shape) * chosen.stock_dataset_share,
-    )
-    return plan.topology.patch_size, plan.batch_size
+    chosen = UNETS[network]
+    budget, batch = chosen.budget(len(spacing)), chosen.stock_batch_2d if len(spacing) == 2 else chosen.batch_3d
+
+    def cost(topology: Topology) -> float:
+        return chosen.values(topology, landmarks + 1)
+
+    topology = fit_patch(spacing, shape, cost, budget / batch, chosen.topology)
+    by_data = round(cases * prod(shape) * chosen.stock_dataset_share / prod(topology.patch_size))
+    return topology.patch_size, max(min(round(budget / cost(topology)), by_data), MIN_BATCH)
 
 
-def memory_budget(network: Network, spatial_dims: int, memory_gb: float | None) -> float:
+def memory_budget(network: Backbone, spatial_dims: int, memory_gb: float | None) -> float:
     """Feature map values that a whole batch may take in `memory_gb` (None: the network's own).
 
     Raises:
@@ -116,12 +188,19 @@ def fit_patch(
     median_shape: Sequence[float],
     cost: Callable[[Topology], float],
     limit: float,
-    max_pools: int | None = None,
+    shape: Shape,
 ) -> Topology:
     """The largest patch in the shape of the median case whose cost is within the limit.
 
     Starts from a cube in mm of 256^3 voxels (2D: 2048^2), cut to the median shape, and takes one step of the divisor
     off the axis that covers most of the median shape until the cost fits.
+
+    Args:
+        spacing: mm.
+        median_shape: voxels of the median case.
+        cost: of a topology.
+        limit: of the cost.
+        shape: the network's topology for a spacing and a wished patch.
 
     Source:
         nnU-Net's rule for the patch size (Isensee et al. 2021).
@@ -130,9 +209,9 @@ def fit_patch(
     largest = _LARGEST_SQUARE if len(spacing) == 2 else _LARGEST_CUBE
     scale = (largest ** len(spacing) / prod(per_mm)) ** (1 / len(spacing))
     start = [min(round(value * scale), int(edge)) for value, edge in zip(per_mm, median_shape, strict=True)]
-    topology = plan_topology(spacing, start, max_pools)
+    topology = shape(spacing, start)
     while cost(topology) > limit:
-        smaller = _smaller(spacing, topology, median_shape, max_pools)
+        smaller = _smaller(spacing, topology, median_shape, shape)
         if smaller is None:
             break
         topology = smaller
@@ -140,7 +219,7 @@ def fit_patch(
 
 
 def _smaller(
-    spacing: Sequence[float], topology: Topology, median_shape: Sequence[float], max_pools: int | None
+    spacing: Sequence[float], topology: Topology, median_shape: Sequence[float], shape: Shape
 ) -> Topology | None:
     """One step less along the axis that covers most of the anatomy; None when no axis can give."""
     covered = [edge / whole for edge, whole in zip(topology.patch_size, median_shape, strict=True)]
@@ -151,31 +230,13 @@ def _smaller(
         if tried[axis] < 1:
             continue
         # The step itself may change the depth, and with it the step.
-        step = plan_topology(spacing, tried, max_pools).divisor[axis]
+        step = shape(spacing, tried).divisor[axis]
         tried[axis] = topology.patch_size[axis] - step
         if tried[axis] >= 1:
-            return plan_topology(spacing, tried, max_pools)
+            return shape(spacing, tried)
     return None
 
 
 def voxels(topology: Topology) -> float:
     """Voxels of the patch, the cost by which the tiny network is planned."""
     return float(prod(topology.patch_size))
-
-
-def _fit(
-    network: Network,
-    spacing: Sequence[float],
-    median_shape: Sequence[float],
-    *,
-    cost: Callable[[Topology], float],
-    budget: float,
-    batch: int,
-    whole: Callable[[float], int],
-    largest_batch_voxels: float,
-) -> PatchPlan:
-    """The largest patch of which `batch` fit into the budget, then as many as fit, are sensible, and at least two."""
-    topology = fit_patch(spacing, median_shape, cost, budget / batch, network.max_pools)
-    values = cost(topology)
-    by_data = round(largest_batch_voxels / prod(topology.patch_size))
-    return PatchPlan(topology, max(min(whole(budget / values), by_data), MIN_BATCH), values)

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from math import ceil, floor, prod
-from typing import Any
 
 import numpy as np
 
 from auto_config.errors import UserError
-from auto_config.planning.memory import memory_values
-from auto_config.planning.patch import MIN_BATCH, TINY_VOXELS, PatchPlan, memory_budget, plan_patch, voxels
-from auto_config.planning.presets import Network
-from auto_config.planning.topology import Topology, plan_topology
+from auto_config.methods.base import Backbone, Method, Stage
+from auto_config.methods.topology import Topology
+from auto_config.planning.patch import (
+    MIN_BATCH,
+    Cost,
+    PatchPlan,
+    coarser_for_whole,
+    cost_of,
+    plan_patch,
+    whole_patch,
+)
 
 MOST_OF_THE_ANATOMY = 0.75
 """One stage is enough where its patch holds this share of the anatomy along each axis."""
@@ -25,9 +32,8 @@ COARSE_MARGIN = 1.1
 _TWO_STAGE_SHARE = 0.5
 """Both networks train in one run: each gets half of the memory."""
 
-_FINE_EDGE = {("tiny", 3): 32, ("tiny", 2): 64, ("gpu", 3): 64, ("gpu", 2): 128}
-_FINE_FEATURES_TINY = 16
-_CROPS_TINY = 4
+_FINE_EDGE = {("cpu", 3): 32, ("cpu", 2): 64, ("gpu", 3): 64, ("gpu", 2): 128}
+_CROPS_CPU = 4
 _CROPS_MOST = 16
 _MAX_FACTOR = 64
 _ALIKE = 1.5
@@ -80,20 +86,20 @@ def describe(
 
 
 def plan_stages(
-    network: Network,
-    recipe: str,
+    network: Backbone,
+    method: Method,
     anatomy: Anatomy,
     *,
     memory_gb: float | None = None,
     wanted: int | None = None,
     why_wanted: str = "given by the user",
     patch_size: Sequence[int] | None = None,
-) -> tuple[list[dict[str, Any]], str]:
+) -> tuple[list[Stage], str]:
     """The stages with their grids, patches, batches and networks.
 
     Args:
-        network: from `NETWORKS`.
-        recipe: ``"nnlandmark"`` has one stage unless `wanted` says otherwise.
+        network: from `BACKBONES`.
+        method: says how many stages it has, where `wanted` does not, and what its loss costs.
         anatomy: the cohort on the planned grid.
         memory_gb: GPU memory; None for the network's own.
         wanted: 1 or 2 where that is settled, as by the user.
@@ -106,23 +112,29 @@ def plan_stages(
     Raises:
         UserError: the given patch does not fit the strides.
     """
-    # Where the user wants two stages, a given patch is that of the fine crops and must fit the fine network's strides.
-    single = _single(network, anatomy, memory_gb, None if wanted == 2 else patch_size)
+    budget = partial(
+        cost_of,
+        spatial_dims=len(anatomy.spacing),
+        landmarks=anatomy.landmarks,
+        loss_bytes_per_voxel=method.loss_bytes_per_voxel,
+        memory_gb=memory_gb,
+    )
+    single = _single(network, method, anatomy, budget(network), wanted=wanted, patch_size=patch_size)
     held = [
         edge * step / whole
         for edge, step, whole in zip(single.topology.patch_size, anatomy.spacing, anatomy.extent_mm, strict=True)
     ]
-    count, reason = _one_or_two(recipe, wanted, why_wanted, held)
+    count, reason = _one_or_two(method, wanted, why_wanted, held)
     if patch_size is not None:
         reason += "; patch given by the user"
     if count == 1:
         factor = [1] * len(anatomy.spacing)
         return [_stage("fine", network, anatomy.spacing, factor, single.topology, batch_size=single.batch_size)], reason
-    coarse, factor = _coarse(network, anatomy, memory_gb)
+    coarse, factor = _coarse(network, anatomy, budget(network))
     coarse_spacing = [step * times for step, times in zip(anatomy.spacing, factor, strict=True)]
-    fine_network = replace(network, features=_FINE_FEATURES_TINY, max_pools=3) if network.memory_gb is None else network
+    fine_network = network.fine or network
     fine = _given(anatomy.spacing, patch_size, fine_network) or _fine(fine_network, anatomy.spacing)
-    crops = _crops_per_image(fine_network, fine, anatomy.landmarks, memory_gb)
+    crops = _crops_per_image(fine_network, fine, budget(fine_network))
     return [
         _stage("coarse", network, coarse_spacing, factor, coarse, batch_size=MIN_BATCH),
         {
@@ -132,7 +144,7 @@ def plan_stages(
     ], reason
 
 
-def jitter_mm(stages: Sequence[dict[str, Any]]) -> float | None:
+def jitter_mm(stages: Sequence[Stage]) -> float | None:
     """Standard deviation along each axis of the points around which fine crops are cut in training; None for one stage.
 
     Two thirds of a coarse voxel: on the mouse skulls the coarse stage is off by a third of a voxel on average and by
@@ -144,12 +156,14 @@ def jitter_mm(stages: Sequence[dict[str, Any]]) -> float | None:
     return round(prod(spacing) ** (1 / len(spacing)) * 2 / 3, 4)
 
 
-def _one_or_two(recipe: str, wanted: int | None, why_wanted: str, held: Sequence[float]) -> tuple[int, str]:
+def _one_or_two(method: Method, wanted: int | None, why_wanted: str, held: Sequence[float]) -> tuple[int, str]:
     share = f"a single patch holds {', '.join(f'{100 * part:.0f}' for part in held)} % of the anatomy along its axes"
     if wanted is not None:
         return wanted, f"{why_wanted} ({share})"
-    if recipe == "nnlandmark":
-        return 1, f"recipe nnlandmark has one stage ({share})"
+    if method.stages == "one":
+        return 1, f"method {method.name} has one stage ({share})"
+    if method.stages == "two":
+        return 2, f"method {method.name} has two stages ({share})"
     if min(held) >= MOST_OF_THE_ANATOMY:
         return 1, f"{share}, {100 * MOST_OF_THE_ANATOMY:.0f} % are enough for one stage"
     return 2, (
@@ -159,27 +173,42 @@ def _one_or_two(recipe: str, wanted: int | None, why_wanted: str, held: Sequence
 
 
 def _single(
-    network: Network,
+    network: Backbone,
+    method: Method,
     anatomy: Anatomy,
-    memory_gb: float | None,
+    cost: Cost,
+    *,
+    wanted: int | None,
     patch_size: Sequence[int] | None,
 ) -> PatchPlan:
-    planned = plan_patch(
-        network,
-        anatomy.spacing,
-        anatomy.median_shape,
-        landmarks=anatomy.landmarks,
-        cases=anatomy.cases,
-        memory_gb=memory_gb,
-    )
-    given = _given(anatomy.spacing, patch_size, network)
-    return planned if given is None else replace(planned, topology=given, batch_size=MIN_BATCH)
+    spacing, shape = anatomy.spacing, anatomy.median_shape
+    planned = plan_patch(network, spacing, shape, cost, anatomy.cases)
+    if wanted == 2:
+        # A given patch is that of the fine crops and must fit the fine network's strides.
+        return planned
+    given = _given(spacing, patch_size, network)
+    if given is not None:
+        return replace(planned, topology=given, batch_size=MIN_BATCH)
+    if not method.whole_anatomy:
+        return planned
+    whole = whole_patch(network, spacing, anatomy.extent_mm, median_shape=shape, cost=cost, cases=anatomy.cases)
+    if whole is None:
+        coarser, _ = coarser_for_whole(network, spacing, anatomy.extent_mm, cost)
+        raise UserError(
+            f"--spacing {_listed(spacing)}: method {method.name} must see the whole anatomy in one patch, which does "
+            f"not fit into memory on this grid; omit --spacing, or give a coarser one, such as {_listed(coarser)}"
+        )
+    return whole
 
 
-def _given(spacing: Sequence[float], patch_size: Sequence[int] | None, network: Network) -> Topology | None:
+def _listed(spacing: Sequence[float]) -> str:
+    return ",".join(f"{step:.10g}" for step in spacing)
+
+
+def _given(spacing: Sequence[float], patch_size: Sequence[int] | None, network: Backbone) -> Topology | None:
     if patch_size is None:
         return None
-    topology = plan_topology(spacing, patch_size, network.max_pools)
+    topology = network.topology(spacing, patch_size)
     if topology.patch_size != tuple(patch_size):
         raise UserError(
             f"--patch_size {','.join(map(str, patch_size))} does not fit the network's strides: it must be a multiple "
@@ -188,19 +217,16 @@ def _given(spacing: Sequence[float], patch_size: Sequence[int] | None, network: 
     return topology
 
 
-def _coarse(network: Network, anatomy: Anatomy, memory_gb: float | None) -> tuple[Topology, list[int]]:
+def _coarse(network: Backbone, anatomy: Anatomy, cost: Cost) -> tuple[Topology, list[int]]:
     """The finest grid of whole blocks, as isotropic as blocks allow, on which the whole anatomy fits into one patch."""
     spacing = anatomy.spacing
-    if network.memory_gb is None:
-        limit = float(TINY_VOXELS)
-    else:
-        limit = memory_budget(network, len(spacing), memory_gb) * _TWO_STAGE_SHARE / MIN_BATCH
+    # Networks for CPUs are planned by voxels, and time is not shared.
+    limit = cost.limit if network.memory_gb is None else cost.limit * _TWO_STAGE_SHARE
     for factor in _block_sizes(spacing):
         grid = [edge * times for edge, times in zip(spacing, factor, strict=True)]
         wanted = [ceil(COARSE_MARGIN * whole / edge) for whole, edge in zip(anatomy.extent_mm, grid, strict=True)]
-        topology = plan_topology(grid, wanted, network.max_pools)
-        cost = voxels(topology) if network.memory_gb is None else memory_values(network, topology, anatomy.landmarks)
-        if cost <= limit:
+        topology = network.topology(grid, wanted)
+        if cost.of(topology) <= limit:
             return topology, list(factor)
     raise UserError(
         f"images of {' x '.join(f'{edge:.0f}' for edge in anatomy.extent_mm)} mm are too large for a coarse stage with "
@@ -226,34 +252,33 @@ def _block_sizes(spacing: Sequence[float]) -> list[tuple[int, ...]]:
     return sorted(blocks, key=lambda factor: (prod(factor), blocks[factor], factor))
 
 
-def _fine(network: Network, spacing: Sequence[float]) -> Topology:
+def _fine(network: Backbone, spacing: Sequence[float]) -> Topology:
     """Crops of the same length in mm along each axis, so fewer voxels on thick ones."""
-    edge = _FINE_EDGE["tiny" if network.memory_gb is None else "gpu", len(spacing)]
+    edge = _FINE_EDGE["cpu" if network.memory_gb is None else "gpu", len(spacing)]
     length = edge * min(spacing)
-    return plan_topology(spacing, [ceil(round(length / step, 6)) for step in spacing], network.max_pools)
+    return network.topology(spacing, [ceil(round(length / step, 6)) for step in spacing])
 
 
-def _crops_per_image(network: Network, fine: Topology, landmarks: int, memory_gb: float | None) -> int:
+def _crops_per_image(network: Backbone, fine: Topology, cost: Cost) -> int:
     if network.memory_gb is None:
-        return _CROPS_TINY
-    budget = memory_budget(network, len(fine.patch_size), memory_gb) * _TWO_STAGE_SHARE
-    return int(min(max(budget // (memory_values(network, fine, landmarks) * MIN_BATCH), 1), _CROPS_MOST))
+        return _CROPS_CPU
+    return int(min(max(cost.limit * _TWO_STAGE_SHARE // cost.of(fine), 1), _CROPS_MOST))
 
 
 def _stage(
-    name: str, network: Network, spacing: Sequence[float], factor: Sequence[int], topology: Topology, *, batch_size: int
-) -> dict[str, Any]:
-    levels = len(topology.strides)
-    stage: dict[str, Any] = {
+    name: str,
+    network: Backbone,
+    spacing: Sequence[float],
+    factor: Sequence[int],
+    topology: Topology,
+    *,
+    batch_size: int,
+) -> Stage:
+    return {
         "name": name,
         "spacing": [round(float(step), 6) for step in spacing],
         "factor": [int(times) for times in factor],
         "patch_size": list(topology.patch_size),
         "batch_size": int(batch_size),
-        "filters": network.filters(levels, len(topology.patch_size)),
-        "strides": [list(stride) for stride in topology.strides],
-        "kernel_sizes": [list(kernel) for kernel in topology.kernel_sizes],
+        **network.describe(topology),
     }
-    if network.residual:
-        stage["blocks"] = network.encoder_blocks(levels)
-    return stage

@@ -5,14 +5,15 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from auto_config.errors import UserError
-from auto_config.fingerprint import Fingerprint
+from auto_config.fingerprint.summary import Fingerprint
+from auto_config.methods import BACKBONES, METHODS, MethodRequest
 from auto_config.planning import DECISION_NAMES, Decision, Plan, PlanOptions, make_plan
 from auto_config.planning.hardware import gpu_memory_gb
 from auto_config.planning.normalization import plan_normalization
-from auto_config.planning.recipes import recipe_decisions
 
 CT = {
     "min": -1024,
@@ -108,33 +109,32 @@ def test_other_images_by_their_own_mean():
     assert pad.value == pytest.approx(-0.6)
 
 
-def test_mirror_needs_every_landmark_and_the_default_recipe():
+def test_mirror_needs_every_landmark_and_a_method_that_mirrors():
     assert _plan().value("mirror") is True
-    assert _plan(recipe="nnlandmark").value("mirror") is False
+    assert _plan(method="nnlandmark").value("mirror") is False
     alone = _plan(replace(SKULLS, midline=[]))
     assert alone.value("mirror") is False
     assert alone.reason("mirror").startswith("1 landmark")
     assert _plan(replace(SKULLS, pairs=[], midline=[0, 1, 2, 3, 4])).value("mirror") is False
 
 
-def test_preset_is_a_name_for_a_pair():
-    plan = _plan(preset="nnlandmark_resenc_l")
-    assert (plan.value("network"), plan.value("recipe"), plan.value("preset")) == (
-        "resenc_l",
-        "nnlandmark",
-        "nnlandmark_resenc_l",
-    )
+def test_a_method_and_its_network_are_given():
+    plan = _plan(method="nnlandmark", network="resenc_l")
+    assert (plan.value("network"), plan.value("method")) == ("resenc_l", "nnlandmark")
+    assert plan.reason("method") == "given by the user"
     assert plan.value("gpu_memory_gb") == 24
     assert len(plan.value("stages")) == 1
+    assert _plan().value("method") == "default"
 
 
-def test_reference_recipe_to_the_letter():
-    decisions = recipe_decisions("nnlandmark", "plain", 2, 3)
-    assert decisions["loss"].value["bce_topk"] == 1.0
-    assert decisions["loss"].value["top_percent"] == 20
-    assert decisions["loss"].value["cross_entropy"] == 0
-    assert decisions["loss"].value["output_bias"] is None
-    assert decisions["optimizer"].value == {
+def _training(method, network, batch_size, dims):
+    return METHODS[method].training(MethodRequest(BACKBONES[network], batch_size, dims))
+
+
+def test_the_published_method_to_the_letter():
+    training = _training("nnlandmark", "plain", 2, 3)
+    assert training.loss.value == {"top_percent": 20}
+    assert training.optimizer.value == {
         "name": "SGD",
         "lr": 1e-2,
         "momentum": 0.99,
@@ -142,29 +142,66 @@ def test_reference_recipe_to_the_letter():
         "weight_decay": 3e-5,
     }
     # Of two patches the second is forced, of nine the last three: nnU-Net's rounding of one third.
-    assert decisions["sampling"].value == {"landmark_share": 0.5, "placement": "centre"}
-    assert recipe_decisions("nnlandmark", "plain", 9, 3)["sampling"].value["landmark_share"] == pytest.approx(1 / 3)
-    assert (decisions["iterations_per_epoch"].value, decisions["max_epochs"].value) == (250, 1000)
-    assert decisions["augmentation"].value["rotation"] == {"prob": 0.2, "max_rad": pytest.approx(0.5236)}
-    with pytest.raises(ValueError, match="default, nnlandmark"):
-        recipe_decisions("best", "plain", 2, 3)
+    assert training.sampling.value == {"landmark_share": 0.5, "placement": "centre"}
+    assert _training("nnlandmark", "plain", 9, 3).sampling.value["landmark_share"] == pytest.approx(1 / 3)
+    assert (training.iterations_per_epoch.value, training.max_epochs.value) == (250, 1000)
+    assert training.augmentation.value["rotation"] == {"prob": 0.2, "max_rad": pytest.approx(0.5236)}
 
 
-def test_default_recipe():
-    decisions = recipe_decisions("default", "tiny", 2, 3)
-    assert decisions["loss"].value["cross_entropy"] == 1.0
-    assert decisions["loss"].value["output_bias"] == -4
-    assert decisions["optimizer"].value["lr"] == 2e-3
-    assert decisions["schedule"].value["warmup_steps"] == 20
+def test_the_default_method():
+    training = _training("default", "tiny", 2, 3)
+    assert training.loss.value["cross_entropy"] == 1.0
+    assert training.loss.value["output_bias"] == -4
+    assert training.optimizer.value["lr"] == 2e-3
+    assert training.schedule.value["warmup_steps"] == 20
+
+
+@pytest.fixture
+def one_more(monkeypatch):
+    """Adds a method to the table for a test."""
+
+    def add(**changes):
+        method = replace(METHODS["default"], name="another", **changes)
+        monkeypatch.setitem(METHODS, "another", method)
+
+    return add
+
+
+def test_a_method_that_must_see_everything_gets_a_grid_on_which_it_fits(one_more):
+    one_more(whole_anatomy=True, stages="one")
+    plan = _plan(method="another")
+    (stage,) = plan.value("stages")
+    lengths = np.multiply(stage["patch_size"], plan.value("spacing"))
+    assert np.all(lengths >= np.percentile(SKULLS.extents_mm, 95, axis=0))
+    assert "times as coarse, so that a patch holds the whole anatomy, as method another" in plan.reason("spacing")
+    # As fine as it goes: a step finer it would not fit.
+    assert 64_000 / 1.1**3 / 2 < np.prod(stage["patch_size"]) <= 64_000
+    on_gpu = _plan(method="another", network="plain")
+    assert on_gpu.value("spacing") == _plan().value("spacing")
+
+
+def test_what_a_method_cannot_do_is_refused_in_one_line(one_more):
+    one_more(stages="two", instances=False)
+    with pytest.raises(UserError, match=r"^--stages 1: method another has two stages; omit --stages, or give another"):
+        _plan(method="another", stages=1)
+    several = replace(SKULLS, exchangeable=[{"landmarks": [0, 1], "nearest_mm": 1.0}])
+    with pytest.raises(UserError, match=r"^--method another: finds one point .*; give --method default or nnlandmark"):
+        _plan(several, method="another")
+
+
+def test_a_method_with_a_network_of_its_own_is_planned_with_it(one_more):
+    one_more(backbone="resenc_m", mirrors=False)
+    plan = _plan(method="another")
+    assert plan.value("network") == "resenc_m"
+    assert plan.reason("network") == "method another has its own network"
+    assert plan.reason("mirror") == "method another never mirrors"
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"network": "huge"}, r"--network must be one of tiny, plain, .*'huge'"),
-        ({"recipe": "best"}, r"--recipe must be one of default, nnlandmark, got 'best'"),
-        ({"preset": "x"}, r"--preset must be one of tiny"),
-        ({"preset": "plain", "network": "tiny"}, r"--preset plain already means --network plain --recipe default"),
+        ({"method": "best"}, r"--method must be one of default, nnlandmark.*, got 'best'"),
         ({"modality": "pet"}, r"--modality must be one of ct, mr"),
         ({"gpu_memory_gb": 0}, r"--gpu_memory_gb must be between 1 and 1000 GB, got 0"),
         ({"stages": 3}, r"--stages must be 1 or 2, got 3"),
