@@ -24,7 +24,7 @@ def test_what_is_installed_is_what_the_extra_asks_for():
 
 def test_the_parts_of_the_app_are_imported_under_one_name():
     """MONAI Label forgets modules named `lib`; a class that exists twice is not itself."""
-    assert importlib.util.find_spec("landmark_app.lib.errors") is not None
+    assert importlib.util.find_spec("landmark_app.lib.core.errors") is not None
     folder = Path(importlib.util.find_spec("landmark_app").origin).parent
     for path in folder.rglob("*.py"):
         text = path.read_text(encoding="utf-8")

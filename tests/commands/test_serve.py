@@ -42,7 +42,7 @@ def with_monai_label(monkeypatch):
 
 def test_the_command_listens_where_it_is_told_and_uses_the_own_server():
     line = command(Path("app"), "scans", "127.0.0.1", 8001, {"bundles": "/b", "models": "a,b"})
-    assert line[:4] == [sys.executable, "-m", "landmark_app.lib.start", "start_server"]
+    assert line[:4] == [sys.executable, "-m", "landmark_app.lib.server.start", "start_server"]
     for words in (
         ["--app", "app"],
         ["--studies", "scans"],
@@ -50,7 +50,7 @@ def test_the_command_listens_where_it_is_told_and_uses_the_own_server():
         ["--port", "8001"],
         ["--conf", "bundles", "/b"],
         ["--conf", "models", "a,b"],
-        ["--uvicorn_app", "landmark_app.lib.server:app"],
+        ["--uvicorn_app", "landmark_app.lib.server.application:app"],
     ):
         assert any(line[start : start + len(words)] == words for start in range(len(line)))
 
