@@ -49,7 +49,7 @@ def test_a_pipe_that_nobody_reads(tmp_path):
 @pytest.mark.parametrize("importing", [True, False])
 def test_a_job_ends_with_its_server(importing):
     """Also one that was still importing when the server was killed."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "apps")}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3] / "apps")}
     command = [sys.executable, "-c", SERVER, JOB, "1.5" if importing else "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
         pids = [int(server.stdout.readline())]

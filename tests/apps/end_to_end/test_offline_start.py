@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from app_tools import NAMES, REPOSITORY, oblique_affine, write_volume
@@ -42,7 +41,7 @@ def can_isolate():
 
 def test_start_and_inference_need_no_network(bundles, tmp_path):
     write_volume(tmp_path / "studies" / "case.nii.gz", oblique_affine("las"))
-    paths = json.dumps([str(Path(__file__).parent), str(REPOSITORY)])
+    paths = json.dumps([str(REPOSITORY / "tests/apps/support"), str(REPOSITORY / "tests/support"), str(REPOSITORY)])
     log = tmp_path / "server.log"
     done = isolated(sys.executable, "-c", PROGRAM, paths, bundles, tmp_path / "studies", log, timeout=400)
     assert done.returncode == 0, done.stderr + (log.read_text() if log.exists() else "")

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from app_tools import oblique_affine, write_fixed_bundle, write_volume
 from fastapi import Depends, FastAPI
+from landmark_app.lib.core import devices
 from landmark_app.lib.core.answers import answer_failures
 from landmark_app.lib.core.errors import ClientError
 from landmark_app.lib.server import auth, limits, routes_tasks, start
@@ -170,8 +171,8 @@ def test_a_server_that_has_started_stops_for_no_collector_and_no_thread(monkeypa
 
 def test_the_devices_are_looked_for_once(monkeypatch):
     asked = []
-    monkeypatch.setattr(routes_tasks, "device_list", lambda: asked.append(1) or ["cpu"])
-    routes_tasks.devices.cache_clear()
-    assert routes_tasks.devices() == routes_tasks.devices() == ["cpu"]
+    monkeypatch.setattr(devices, "device_list", lambda: asked.append(1) or ["cpu"])
+    devices.devices.cache_clear()
+    assert devices.devices() == devices.devices() == ["cpu"]
     assert len(asked) == 1
-    routes_tasks.devices.cache_clear()
+    devices.devices.cache_clear()

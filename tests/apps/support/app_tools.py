@@ -22,7 +22,7 @@ import torch
 
 from auto_config import bundle_scripts
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 NAMES = ("Nose tip", "nose Tip", "Größe, 1", "EAR left")
 # Shares of the image's extent along R, A and S. The balls of the first two touch.
 POINTS = ((0.31, 0.42, 0.57), (0.40, 0.44, 0.57), (0.71, 0.66, 0.36), (0.23, 0.74, 0.81))

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from tiny_app import write_app, write_image
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 START_SECONDS = 300
 
 

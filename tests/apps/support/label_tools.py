@@ -5,8 +5,11 @@ import json
 import itk
 import nibabel as nib
 import numpy as np
+import pytest
+from landmark_app.lib.core.errors import ClientError
 from landmark_app.lib.core.served import Served
 from landmark_app.lib.geometry.balls import Grid
+from landmark_app.lib.labels.label_forms import read_client_label
 
 from auto_config.bundle_scripts.label_map import draw_balls
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, LandmarkSet
@@ -86,3 +89,25 @@ def box(name, point, *, node=None, system="LPS", size=(5.0, 5.0, 5.0), **more):
 def write_json(path, content):
     path.write_text(json.dumps(content))
     return path
+
+
+INFO = {"label_info": [{"name": name, "idx": k} for k, name in enumerate(NAMES, start=1)]}
+
+
+def read_label(path, info=None, records=(), bundles=BUNDLES, grid=GRID, **more):
+    """A label as the app reads it."""
+    return read_client_label(
+        path, image="case.1", grid=grid, bundles=bundles, info=INFO if info is None else info, records=records, **more
+    )
+
+
+def refused_label(path, *parts, **more):
+    """The message for a label that cannot be used."""
+    with pytest.raises(ClientError) as caught:
+        read_label(path, **more)
+    assert caught.value.status == 400
+    assert "\n" not in caught.value.message
+    assert str(path.parent) not in caught.value.message
+    for part in parts:
+        assert part in caught.value.message, caught.value.message
+    return caught.value.message

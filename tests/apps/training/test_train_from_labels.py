@@ -13,12 +13,13 @@ import torch
 from app_tools import NAMES, oblique_affine, true_world, write_fixed_bundle, write_volume
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from landmark_app.lib.core.devices import torch_device
 from landmark_app.lib.core.errors import ClientError
 from landmark_app.lib.tasks.bundles import Card, ServedBundle
 from landmark_app.lib.training import train, training_stats
 from landmark_app.lib.training.train import LandmarkTrain, overrides
 from landmark_app.lib.training.training_data import check_items, choose_cases, find_damage, items_of, own_validation
-from landmark_app.lib.training.training_options import TrainingOptions, read_training_options, torch_device
+from landmark_app.lib.training.training_options import TrainingOptions, read_training_options
 from landmark_app.lib.training.training_stats import begin, end, is_running, note, summary
 from landmark_app.lib.training.training_stats import training_stats as stats_of
 from monai.bundle import ConfigParser

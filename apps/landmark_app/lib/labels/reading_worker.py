@@ -1,7 +1,8 @@
-"""A process that reads files of clients, and may be ended at any moment: `python -m landmark_app.lib.labels.reading_worker`.
+"""A process that reads files of clients, and may be ended at any moment.
 
-Each line of its input is a task in JSON, each line of its output the answer. It has no torch and no MONAI Label, so it
-starts in a second, and a limit of memory, so that a file that asks for more is an error here and nowhere else.
+It is `python -m landmark_app.lib.labels.reading_worker BYTES`, with the most memory that it may take. Each line of its
+input is a task in JSON, each line of its output the answer. It has no torch and no MONAI Label, so it starts in a
+second, and a limit of memory, so that a file that asks for more is an error here and nowhere else.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The server: MONAI Label's addresses with everything that comes in checked.
 
-Used as `python -m landmark_app.lib.server.start start_server --uvicorn_app landmark_app.lib.server.application:app ...`, as
-`auto_config serve` does. Stock clients find what they know; docs/server.md says what differs and why.
+`auto_config serve` starts it: `python -m landmark_app.lib.server.start start_server ... --uvicorn_app
+landmark_app.lib.server.application:app`. Stock clients find what they know; docs/server.md says what differs and why.
 """
 
 from __future__ import annotations

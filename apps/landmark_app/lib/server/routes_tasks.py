@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from datetime import datetime
 from enum import Enum
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,11 @@ from monailabel.interfaces.tasks.batch_infer import BatchInferImageType
 from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.async_tasks.task import AsyncTask
 from monailabel.utils.async_tasks.utils import processes, tasks
-from monailabel.utils.others.generic import device_list, device_map
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
 from ..core.answers import jsonable
+from ..core.devices import devices
 from ..core.errors import ClientError
 from ..core.info_fields import strategies_of
 from ..core.requests import check_plain, image_id, parse_params, session_id
@@ -53,15 +52,6 @@ class Output(str, Enum):
     IMAGE = "image"
     JSON = "json"
     ALL = "all"
-
-
-@cache
-def devices() -> list[str]:
-    """Names of the devices that there are, as MONAI Label shows them and as torch calls them.
-
-    Asked once: without a GPU, torch looks for the driver each time.
-    """
-    return list(dict.fromkeys(["cpu", *device_list(), *device_map().values()]))
 
 
 def _named(kind: str, name: str, known: dict[str, Any]) -> Any:

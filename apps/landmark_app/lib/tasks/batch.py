@@ -13,9 +13,9 @@ from monailabel.interfaces.tasks.batch_infer import BatchInferTask
 from monailabel.utils.others.generic import device_map
 
 from ..core.background import end_with_parent, failure, one_line
+from ..core.devices import torch_device
 from ..core.errors import ClientError
 from ..core.requests import flag, integer
-from ..training.training_options import torch_device
 
 logger = logging.getLogger(__name__)
 

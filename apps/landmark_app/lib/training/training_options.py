@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..core.devices import torch_device
 from ..core.errors import ClientError
 from ..core.requests import flag, integer, number
 
@@ -14,7 +14,6 @@ OWN_VALIDATION = -1.0
 """A `val_split` that stands for the validation cases of the bundle's own data list."""
 
 MOST_EPOCHS = 100_000
-_DEVICE = re.compile(r"cpu|cuda(:\d{1,2})?")
 
 
 @dataclass(frozen=True)
@@ -70,28 +69,3 @@ def read_training_options(
         device=device,
         processes=gpus if together else 1,
     )
-
-
-def torch_device(given: Any, devices: Mapping[str, str]) -> str:
-    """The device in torch's words.
-
-    Args:
-        given: of a client: a name, a list of which the first is meant, as Slicer sends, or nothing.
-        devices: what clients call the devices, and what torch does; the first is the default.
-
-    Raises:
-        ClientError: the server does not have it.
-    """
-    if isinstance(given, list) and given:
-        given = given[0]
-    if given in (None, ""):
-        return next(iter(devices.values()))
-    if not isinstance(given, str) or not (given in devices or _DEVICE.fullmatch(given)):
-        raise ClientError(f"device is {given!r}; give one of {', '.join(devices)}, or cpu, cuda or cuda:0")
-    wanted = devices.get(given, given)
-    if wanted == "cpu" or wanted in devices.values():
-        return wanted
-    # Clients send "cuda" as their default, also to a server that has none.
-    if wanted == "cuda":
-        return "cuda" if any(name.startswith("cuda") for name in devices.values()) else "cpu"
-    raise ClientError(f"device is {given!r}, which this server does not have; give one of {', '.join(devices)} or cpu")
