@@ -11,15 +11,17 @@ import inspect
 import keyword
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from textwrap import TextWrapper
 from typing import Any, Literal, get_args, get_origin
 
 from auto_config.errors import UserError
 
 Command = Callable[..., int | None]
-Names = tuple[str, ...]
-Numbers = tuple[float, ...]
-Integers = tuple[int, ...]
+Place = str | Path
+Names = Sequence[str]
+Numbers = Sequence[float]
+Integers = Sequence[int]
 HELP_WIDTH = 110
 
 
@@ -189,7 +191,7 @@ def _option_line(name: str, parameter: inspect.Parameter, description: str) -> t
 
 def _sections(command: Command) -> tuple[str, dict[str, str], list[str]]:
     """The text, the parameters' descriptions and the examples of a docstring in Google style."""
-    parts = re.split(r"^(Args|Returns|Examples):\n", inspect.getdoc(command) or "", flags=re.MULTILINE)
+    parts = re.split(r"^(Args|Returns|Raises|Examples):\n", inspect.getdoc(command) or "", flags=re.MULTILINE)
     text, sections = parts[0], dict(zip(parts[1::2], parts[2::2], strict=True))
     descriptions: dict[str, str] = {}
     name = ""
@@ -268,6 +270,9 @@ _BOOLEANS = {"true": True, "false": False}
 _READERS: dict[object, tuple[Callable[[str], Any], str]] = {
     str: (str, "a text"),
     str | None: (str, "a text"),
+    Place: (str, "a path"),
+    Place | None: (str, "a path"),
+    str | float | None: (str, "a text"),
     bool: (_boolean, "true or false"),
     bool | None: (_boolean, "true or false"),
     int: (int, "a whole number"),

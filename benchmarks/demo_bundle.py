@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from auto_config.bundle.json_text import json_text
 from auto_config.bundle_scripts.checkpoints import atomic_save
 from auto_config.bundle_scripts.landmark_files import atomic_write_text
 from auto_config.commands.create import create
@@ -82,10 +83,10 @@ def label(bundle: Path, metrics: dict[str, Any], cases: int, minutes: float) -> 
     )
     config = json.loads(train_file.read_text(encoding="utf-8"))
     config["dataset_dir"] = PLACE
-    atomic_write_text(train_file, json.dumps(config, indent=4, ensure_ascii=False) + "\n")
+    atomic_write_text(train_file, json_text(config))
     meta = json.loads(meta_file.read_text(encoding="utf-8"))
     meta["description"] = f"SYNTHETIC training data, for demonstration only. {meta['description']}"
-    atomic_write_text(meta_file, json.dumps(meta, indent=4, ensure_ascii=False) + "\n")
+    atomic_write_text(meta_file, json_text(meta))
     text = readme.read_text(encoding="utf-8")
     before, _, after = text.partition("## Performance\n")
     error, baseline = metrics["mre_mm"], metrics["mean_shape_baseline"]["mre_mm"]

@@ -10,6 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from auto_config.bundle.json_text import json_text
 from auto_config.bundle.writer import SCRIPTS, config_files
 from auto_config.bundle_scripts.landmark_files import atomic_write_text
 from auto_config.fingerprint.summary import Fingerprint
@@ -40,7 +41,7 @@ def main() -> int:
         files["configs/metadata.json"]["description"] = meta["description"]
         files["configs/plan.json"] = {"fingerprint": fingerprint.to_dict(), "decisions": plan.to_dict()}
         for name, content in files.items():
-            atomic_write_text(bundle / name, json.dumps(content, indent=4, ensure_ascii=False) + "\n")
+            atomic_write_text(bundle / name, json_text(content))
         shutil.rmtree(bundle / "scripts")
         shutil.copytree(SCRIPTS, bundle / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
         print(f"{bundle}: up to date")

@@ -49,7 +49,8 @@ Any name at the top of a config can be set on the command line, such as `--fold 
 Python packages and their versions are in `configs/metadata.json`.
 
 ## Limitations
-TorchScript cannot script the network; `torch.jit.trace` on a tensor works and gives the last stage.
+`python -m monai.bundle ckpt_export` and `onnx_export` export the last stage alone; its input is a patch of the planned
+grid.
 Research only. A landmark is always predicted, also where it is not in the image. Images unlike the training images
 give wrong points.
 

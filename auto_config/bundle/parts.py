@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from auto_config.methods import METHODS, StageParts
-from auto_config.methods.base import Json
+from auto_config.methods.base import Json, stage_id
 from auto_config.methods.plan import Plan
 
 # MONAI warns when it has to choose these itself.
 LABELS = [["L", "R"], ["P", "A"], ["I", "S"]]
-MIRROR_PAIRS = {"_target_": "scripts.dataset.read_mirror", "landmarks": "@landmarks"}
 
 
 def two_stages(plan: Plan) -> bool:
@@ -32,22 +32,45 @@ def image_transforms(plan: Plan) -> list[Json]:
         )
     return [
         *transforms,
-        {"_target_": "scripts.transforms.CropBackgroundd", "keys": "image"},
-        {"_target_": "scripts.transforms.LowPassd", "keys": "image", "spacing": "@spacing"},
-        {"_target_": "scripts.transforms.ResampleGridd", "keys": "image", "spacing": "@spacing"},
         {
-            "_target_": "scripts.transforms.NormalizeChannelsd",
+            "_target_": "scripts.transforms.ResampleGridd",
             "keys": "image",
-            "channels": plan.value("normalization"),
+            "spacing": "@spacing",
+            "crop_background": True,
+            "low_pass": True,
         },
+        normalisation(plan.value("normalization")),
     ]
+
+
+def normalisation(rules: Sequence[Json]) -> Json:
+    """MONAI's transform where it does the same: numbers of the cohort for one channel."""
+    rule = rules[0]
+    if len(rules) > 1 or rule["kind"] != "ct" or not rule["low"] < rule["high"] or rule["std"] < 1e-8:
+        return {"_target_": "scripts.transforms.NormalizeChannelsd", "keys": "image", "channels": rules}
+    low, high = rule["low"], rule["high"]
+    return {
+        "_target_": "ScaleIntensityRanged",
+        "keys": "image",
+        "a_min": low,
+        "a_max": high,
+        "b_min": round((low - rule["mean"]) / rule["std"], 6),
+        "b_max": round((high - rule["mean"]) / rule["std"], 6),
+        "clip": True,
+    }
 
 
 def load(plan: Plan) -> Json:
     """One reader for each format, the one that the data set was inspected with."""
     dims = plan.value("spatial_dims")
     pictures = {"pixel_spacing": "@pixel_spacing"} if dims == 2 else {}
-    return {"_target_": "scripts.image_reader.LoadFilesd", "keys": "image", "spatial_dims": dims, **pictures}
+    return {
+        "_target_": "scripts.image_reader.LoadFilesd",
+        "keys": "image",
+        "spatial_dims": dims,
+        "channels": plan.value("channels"),
+        **pictures,
+    }
 
 
 def stage_parts(plan: Plan) -> dict[str, StageParts]:
@@ -81,15 +104,14 @@ def network_def(plan: Plan, landmarks: int) -> Json:
 
 
 def targets(plan: Plan) -> Json:
-    """``heatmap``, a top-level id: what makes the heatmaps of each stage whose loss needs them."""
-    found = {name: part.target for name, part in stage_parts(plan).items() if part.target is not None}
-    return {"heatmap": found} if found else {}
+    """``target``, and ``coarse_target`` of two stages: what makes heatmaps, where a loss needs them."""
+    found = {name: part.target for name, part in stage_parts(plan).items()}
+    return {stage_id("target", name): part for name, part in found.items() if part is not None}
 
 
-def loss(plan: Plan) -> Json:
-    """Sum over the stages of the method's loss."""
-    stages = {name: part.loss for name, part in stage_parts(plan).items()}
-    return {"_target_": "scripts.losses.StagesLoss", "stages": stages, **uses_instances(plan)}
+def losses(plan: Plan) -> Json:
+    """``loss``, and ``coarse_loss`` of two stages."""
+    return {stage_id("loss", name): part.loss for name, part in stage_parts(plan).items()}
 
 
 def has_instances(plan: Plan) -> bool:
@@ -153,14 +175,40 @@ def numbers(plan: Plan) -> Json:
 
 
 def decoders(plan: Plan) -> Json:
-    """``decoder``, and ``coarse_decoder`` where there are two stages, as top-level ids."""
-    out = {"coarse_decoder": decoder(plan, plan.stage("coarse"))} if two_stages(plan) else {}
-    return {**out, "decoder": decoder(plan, plan.stage("fine"))}
+    """``decoder``, and ``coarse_decoder`` of two stages."""
+    return {stage_id("decoder", stage["name"]): decoder(plan, stage) for stage in plan.value("stages")}
+
+
+def window(plan: Plan) -> Json:
+    """``window``: MONAI's sliding window over the grid of the only, or of the coarse stage."""
+    return {
+        "window": {
+            "_target_": "SlidingWindowInferer",
+            "roi_size": "@coarse_patch_size" if two_stages(plan) else "@patch_size",
+            "sw_batch_size": 1,
+            "overlap": "@overlap",
+            "mode": "gaussian",
+            "padding_mode": "constant",
+            "cval": "@pad_value",
+        }
+    }
+
+
+def card(plan: Plan, *, training: bool) -> Json:
+    """What makes the method, as top-level ids: targets, losses, window and decoders, the coarse stage last.
+
+    Args:
+        plan: all decisions.
+        training: with what only training needs.
+    """
+    found = {**targets(plan), **losses(plan)} if training else {}
+    found |= {**window(plan), **decoders(plan)}
+    return dict(sorted(found.items(), key=lambda item: item[0].startswith("coarse_")))
 
 
 def inferer(plan: Plan) -> Json:
     """From images to peaks, by a sliding window or coarse to fine; mirrored where training is."""
-    return mirrored(plan, coarse_to_fine(plan) if two_stages(plan) else dense(plan))
+    return coarse_to_fine(plan) if two_stages(plan) else dense(plan)
 
 
 def has_shape_prior(plan: Plan) -> bool:
@@ -178,49 +226,31 @@ def calibrated_inferer(plan: Plan) -> Json:
         "landmarks": "@landmarks",
         "wanted": "@shape_prior",
     }
-    return mirrored(plan, {**dense(plan), "shape": shape})
+    return {**dense(plan), "shape": shape}
 
 
-def mirrored(plan: Plan, inferer: Json) -> Json:
-    """The inferer, looking in the mirror as well where training mirrors."""
-    if not plan.value("mirror"):
-        return inferer
-    return {"_target_": "scripts.mirror.MirroredInferer", "inferer": inferer, "mirror_pairs": MIRROR_PAIRS}
-
-
-def sliding_window(patch_size: str) -> Json:
-    """MONAI's sliding window.
-
-    Args:
-        patch_size: reference to the size of the window.
-    """
-    return {
-        "_target_": "SlidingWindowInferer",
-        "roi_size": patch_size,
-        "sw_batch_size": 1,
-        "overlap": "@overlap",
-        "mode": "gaussian",
-        "padding_mode": "constant",
-        "cval": "@pad_value",
-    }
+def flip_pairs(plan: Plan) -> Json:
+    """The argument of what flips images left to right, where training does."""
+    return {"flip_pairs": "@landmarks"} if plan.value("mirror") else {}
 
 
 def dense(plan: Plan) -> Json:
-    """The inferer of one stage, with a sliding window on the planned grid."""
+    """The inferer of one stage."""
     return {
         "_target_": "scripts.dense_inferer.DenseInferer",
-        "window": sliding_window("@patch_size"),
+        "window": "@window",
         "decoder": "@decoder",
         "spacing": "@spacing",
+        **flip_pairs(plan),
         **uses_instances(plan),
     }
 
 
 def coarse_to_fine(plan: Plan) -> Json:
-    """The inferer of two stages, with a sliding window on the coarse grid."""
+    """The inferer of two stages."""
     return {
         "_target_": "scripts.inferers.CoarseToFineInferer",
-        "coarse": sliding_window("@coarse_patch_size"),
+        "window": "@window",
         "factor": "@coarse_factor",
         "crop_size": "@patch_size",
         "spacing": "@spacing",
@@ -231,6 +261,7 @@ def coarse_to_fine(plan: Plan) -> Json:
         "plausibility": "@plausibility",
         "shape_prior": "@shape_prior",
         "pad_value": "@pad_value",
+        **flip_pairs(plan),
         **uses_instances(plan),
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 from auto_config.bundle import configs
 from auto_config.bundle.documentation import readme
+from auto_config.bundle.json_text import json_text
 from auto_config.bundle.landmark_table import landmark_table
 from auto_config.bundle.metadata import metadata
 from auto_config.datasets.model.dataset import Case, Dataset
@@ -76,7 +76,7 @@ def write_bundle(
     for name, content in files.items():
         target = working / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(content, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
+        target.write_text(json_text(content), encoding="utf-8")
     shutil.copytree(SCRIPTS, working / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(TEMPLATES / "logging.conf", working / "configs" / "logging.conf")
     shutil.copy(TEMPLATES / "LICENSE", working / "LICENSE")

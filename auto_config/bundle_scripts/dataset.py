@@ -7,27 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
-from monai.data import Dataset
+import torch
+from monai.data import DataLoader, Dataset
 from monai.transforms import MapTransform
 
 from .image_files import images_by_case, listed_case
-from .instances import Instances, read_instances
+from .instances import Instances
 from .landmark_files import read_label
 from .landmark_names import read_landmark_names
-from .sampler import case_of
+from .sampler import GlobalIndexSampler, case_of
 
 TRAINING, VALIDATION, TEST = "training", "validation", "test"
-
-
-def read_mirror(landmarks: str) -> tuple[int, ...]:
-    """For each landmark of ``configs/landmarks.json`` the index of the one that takes its place in the mirror.
-
-    A landmark without a pair lies on the midline and keeps its place.
-    """
-    items = json.loads(Path(landmarks).read_text(encoding="utf-8"))["landmarks"]
-    index = {item["name"]: i for i, item in enumerate(items)}
-    return tuple(index[item["pair"]] if item["pair"] else i for i, item in enumerate(items))
 
 
 def read_cases(datalist: str, dataset_dir: str, split: str, fold: int | str | None = 0) -> list[dict[str, Any]]:
@@ -129,6 +121,32 @@ class SampledDataset(Dataset):
         return self.transform({**case, "seed": self.seed, "index": int(index)})
 
 
+class SampleLoader(DataLoader):
+    """MONAI's `DataLoader` of samples that are pure functions of the seed and their number.
+
+    So a training that goes on after a kill sees the samples that it would have seen, with any number of workers and
+    processes. Cases come in an order that is drawn anew for each pass over them.
+
+    Args:
+        dataset: Cases and their transform, which finds ``seed`` and ``index`` in a case.
+        seed: Of the training.
+        iterations: Batches of an epoch.
+        batch_size: Samples of a batch, in each process.
+        num_workers: Processes that make samples.
+    """
+
+    def __init__(self, dataset: Dataset, *, seed: int, iterations: int, batch_size: int, num_workers: int = 0) -> None:
+        processes = idist.get_world_size()
+        super().__init__(
+            SampledDataset(dataset.data, dataset.transform, seed),
+            batch_size=batch_size,
+            sampler=GlobalIndexSampler(iterations * batch_size * processes, idist.get_rank(), processes),
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
 class LoadLandmarksd(MapTransform):
     """Reads the label of a case: inline landmarks or a landmark file, never cached.
 
@@ -170,36 +188,3 @@ class LoadLandmarksd(MapTransform):
         else:
             out[key], out["status"] = self.instances.label_rows(found)
         return out
-
-
-class SelectStagesd:
-    """Keeps what a batch needs of a sample: the stages and the numbers that seed it.
-
-    Args:
-        stages: names of the stages.
-    """
-
-    def __init__(self, stages: Sequence[str]) -> None:
-        self.stages = list(stages)
-
-    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Drop whole images and world points."""
-        return {**{name: dict(data[name]) for name in self.stages}, "seed": data["seed"], "index": data["index"]}
-
-
-def training_shapes(
-    data: Sequence[Mapping[str, Any]], landmarks: str | Sequence[str], spatial_dims: int = 3
-) -> np.ndarray:
-    """Points of all cases, ``(N, L, D)`` world mm, NaN where a landmark is not present; for the shape model.
-
-    A landmark of which there are many, or one that may change places with another, has no place in the shape: NaN.
-    """
-    names = read_landmark_names(landmarks)
-    known = read_instances(landmarks) if isinstance(landmarks, str) else None
-    pairs = () if known is None else known.exchangeable
-    many = () if known is None else tuple(name for name, of in zip(known.names, known.many, strict=True) if of)
-    loose = np.isin(names, [*many, *(names[channel] for pair in pairs for channel in pair)])
-    labels = [case["label"] for case in data if case.get("label") is not None]
-    sets = [read_label(label, names, spatial_dims=spatial_dims, many=many) for label in labels]
-    shapes = [np.where((s.present & ~loose)[:, None], s.points, np.nan) for s in sets]
-    return np.stack(shapes) if shapes else np.zeros((0, len(names), spatial_dims))

@@ -14,7 +14,7 @@ from .peaks import Peaks, make_peaks
 LINKS = ("softmax", "sigmoid")
 
 
-class PeakDecoder:
+class ArgmaxDecoder:
     """Argmax, then a mean shift to the centre of the peak.
 
     Around the highest voxel, weights ``w = exp(sharpness * (f - max f))`` are averaged under a Gaussian window that
@@ -84,7 +84,7 @@ class PeakDecoder:
         """The probability of each voxel ``(L, *size)``."""
         return self.probability(output[LOGITS])
 
-    def single(self) -> PeakDecoder:
+    def single(self) -> ArgmaxDecoder:
         """Itself: it finds one peak in each channel."""
         return self
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from monai.inferers import Inferer
+from monai.inferers import Inferer, SimpleInferer
 from torch import nn
 
 from .augmentation import IntensityAugmentation
 from .grids import coarse_to_planned, planned_to_coarse
-from .heatmaps import HeatmapInferer, Heatmaps
+from .heatmaps import NOT_FINITE, HeatmapInferer, Heatmaps
 from .instances import Instances
 from .methods.interfaces import Decoder, Output, StageNetwork, kept_heads
 from .shape import shape_prior
@@ -76,17 +77,18 @@ class TrainingInferer(Inferer):
 
     Args:
         amp: use mixed precision where it is fast.
+        inferer: calls the network; None for a plain call.
     """
 
-    def __init__(self, amp: bool = True) -> None:
+    def __init__(self, amp: bool = True, inferer: Inferer | None = None) -> None:
         super().__init__()
-        self.amp = bool(amp)
+        self.amp, self.inferer = bool(amp), SimpleInferer() if inferer is None else inferer
 
     def __call__(self, inputs: dict[str, torch.Tensor], network: nn.Module, *args: Any, **kwargs: Any) -> dict:
         """The output of each stage, heads in float32."""
         device = next(iter(inputs.values())).device
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.amp and has_fast_bfloat16(device)):
-            outputs = network(inputs, *args, **kwargs)
+            outputs = self.inferer(inputs, network, *args, **kwargs)
         return {name: {head: x.float() for head, x in output.items()} for name, output in outputs.items()}
 
 
@@ -97,7 +99,7 @@ class CoarseToFineInferer(HeatmapInferer):
     in a sliding window, but only near where it is: no heatmap of the whole volume is made.
 
     Args:
-        coarse: MONAI's ``SlidingWindowInferer`` with the coarse patch size, for the coarse grid.
+        window: MONAI's ``SlidingWindowInferer`` with the coarse patch size, for the coarse grid.
         factor: block size of the coarse grid in voxels for each axis.
         crop_size: shape of the fine crops in voxels.
         spacing: mm of the planned grid.
@@ -111,12 +113,13 @@ class CoarseToFineInferer(HeatmapInferer):
         batch_size: crops in one call of the network.
         pad_value: value of air.
         instances: which landmarks may change places, so that the views are compared in one order.
+        flip_pairs: see `HeatmapInferer`.
     """
 
     def __init__(
         self,
         *,
-        coarse: Inferer,
+        window: Inferer,
         factor: Sequence[int],
         crop_size: Sequence[int],
         spacing: Sequence[float],
@@ -128,17 +131,17 @@ class CoarseToFineInferer(HeatmapInferer):
         batch_size: int = 8,
         pad_value: float = 0.0,
         instances: Instances | None = None,
+        flip_pairs: str | Path | Sequence[int] | None = None,
     ) -> None:
-        super().__init__()
-        self.coarse, self.factor, self.crop_size = coarse, [int(f) for f in factor], [int(n) for n in crop_size]
+        super().__init__({"coarse": coarse_decoder, "fine": fine_decoder}, flip_pairs)
+        self.window, self.factor, self.crop_size = window, [int(f) for f in factor], [int(n) for n in crop_size]
         self.spacing, self.plausibility = np.asarray(spacing, dtype=np.float64), bool(plausibility)
         self.reach, self.shape_prior = float(reach), bool(shape_prior)
         self.coarse_decoder, self.fine_decoder = coarse_decoder, fine_decoder
-        self.decoders = {"coarse": coarse_decoder, "fine": fine_decoder}
         self.batch_size, self.pad_value = int(batch_size), float(pad_value)
         self.instances = instances
 
-    def heatmaps(self, image: torch.Tensor, network: StageNetwork) -> Heatmaps:
+    def find(self, image: torch.Tensor, network: StageNetwork) -> Heatmaps:
         """The fine heatmap of each landmark of an image ``(C, *size)`` on the planned grid, and its peak."""
         points, distance, replaced = self._find(image, network)
         crops = [self._crop(image, point) for point in points]
@@ -165,16 +168,14 @@ class CoarseToFineInferer(HeatmapInferer):
         Raises:
             ValueError: if the network gives numbers that are not finite, as after a training that diverged.
         """
-        merged = self.coarse(
+        merged = self.window(
             block_mean(image[None], self.factor),
             lambda x: kept_heads(network({"coarse": x})["coarse"], self.coarse_decoder),
         )
         output = {head: value[0] for head, value in merged.items()}
         coarse = self.coarse_decoder.decode(output).points
         if not torch.isfinite(coarse).all():
-            raise ValueError(
-                "the network gave no finite coordinates; lower learning_rate or resume from an earlier state"
-            )
+            raise ValueError(NOT_FINITE)
         points = coarse_to_planned(coarse.double().cpu().numpy(), self.factor)
         # Axes of the planned grid times spacing are a right-handed frame in mm, as the world of the shape is.
         shape, voxel = network.shape, self.spacing * self.factor

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from .decoding import PeakDecoder, unflip_heatmaps
+from .decoding import ArgmaxDecoder, unflip_heatmaps
 from .instances import Instances
 from .medoids import two_medoids
 from .methods.interfaces import LOGITS, Output
@@ -33,7 +33,7 @@ class InstanceDecoder:
     stride = 1
 
     def __init__(
-        self, decoder: PeakDecoder, instances: Instances, spacing: Sequence[float], *, reach_mm: float
+        self, decoder: ArgmaxDecoder, instances: Instances, spacing: Sequence[float], *, reach_mm: float
     ) -> None:
         self.decoder, self.instances, self.spacing = decoder, instances, [float(step) for step in spacing]
         self.reach_mm = float(reach_mm)
@@ -53,7 +53,7 @@ class InstanceDecoder:
             logits[pair] = logits[pair].mean(dim=0, keepdim=True)
         return self.decoder.probability(logits)
 
-    def single(self) -> PeakDecoder:
+    def single(self) -> ArgmaxDecoder:
         """The decoder of one peak for each landmark."""
         return self.decoder
 
@@ -62,7 +62,7 @@ class InstanceDecoder:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Decode ``(L, *size)``: ``(R, D)`` voxels, ``(R,)`` confidence, ``(R, D, D)`` covariance in voxels.
 
-        A prior, as `PeakDecoder` has it, counts for landmarks that are there once.
+        A prior, as `ArgmaxDecoder` has it, counts for landmarks that are there once.
         """
         known = self.instances
         logits = logits.as_tensor() if hasattr(logits, "as_tensor") else logits

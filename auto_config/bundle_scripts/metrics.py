@@ -37,61 +37,41 @@ def radial_errors(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 
 
 class RadialError(CumulativeIterationMetric):
-    """Mean radial error (MRE) in mm: the mean over all present landmarks of all cases. Lower is better.
+    """Mean radial error (MRE) in mm, or the share of small errors, over all present landmarks of all cases.
 
     Called with lists (or batches) of peaks (L, W) in world mm and of true points (L, D), NaN where a landmark is
     not present. The buffer holds (cases, L) mm with NaN, so `MetricsSaver` writes an error for each case and landmark.
 
     Args:
+        within_mm: gives the success detection rate (SDR) in place of the mean: percent of the landmarks with an error
+            of at most this.
         instances: which rows of peaks and points belong to which landmark, where there are many of one or two may
-            change places; see `scripts.instance_errors` for what counts as an error then.
+            change places; see `scripts.instance_errors` for what counts as an error then. The success rate of many is
+            the percent of the true points that were found.
     """
 
-    def __init__(self, instances: Instances | None = None) -> None:
+    def __init__(self, within_mm: float | None = None, instances: Instances | None = None) -> None:
         super().__init__()
-        self.instances = instances
+        self.within_mm, self.instances = within_mm, instances
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
-        """Errors (B, L) in mm of peaks (B, L, W) against points (B, L, D)."""
+        """Errors (B, L) in mm of peaks (B, L, W) against points (B, L, D), or 100 and 0; NaN where nothing is known."""
         if y is None:
             raise ValueError("the radial error needs true points, got None; validate on cases with landmarks")
-        if self.instances is None:
-            return radial_errors(y_pred, y)
-        return torch.stack(
-            [torch.from_numpy(instance_errors(*rows, self.instances)) for rows in _rows_of_images(y_pred, y)]
-        )
-
-    def aggregate(self) -> torch.Tensor:
-        """Mean in mm, a scalar; NaN when no landmark was present."""
-        return _mean_of_known(self.get_buffer())
-
-
-class SuccessRate(CumulativeIterationMetric):
-    """Success detection rate (SDR): percent of the present landmarks with a radial error of at most ``threshold_mm``.
-
-    Args:
-        threshold_mm: the largest error in mm that counts as a success.
-        instances: as `RadialError` has it; of many it is the percent of the true points that were found.
-    """
-
-    def __init__(self, threshold_mm: float = 2.0, instances: Instances | None = None) -> None:
-        super().__init__()
-        self.threshold_mm, self.instances = threshold_mm, instances
-
-    def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
-        """100 or 0 for each landmark (B, L), NaN where the truth has no point."""
-        if y is None:
-            raise ValueError("the success rate needs true points, got None; validate on cases with landmarks")
         if self.instances is not None:
             images = _rows_of_images(y_pred, y)
-            found = [instance_hits(*rows, self.instances, self.threshold_mm) for rows in images]
+            if self.within_mm is None:
+                return torch.stack([torch.from_numpy(instance_errors(*rows, self.instances)) for rows in images])
+            found = [instance_hits(*rows, self.instances, self.within_mm) for rows in images]
             return torch.from_numpy(np.stack(found))
         errors = radial_errors(y_pred, y)
-        hits = torch.where(errors <= self.threshold_mm, 100.0, 0.0).to(errors)
+        if self.within_mm is None:
+            return errors
+        hits = torch.where(errors <= self.within_mm, 100.0, 0.0).to(errors)
         return torch.where(torch.isnan(errors), torch.nan, hits)
 
     def aggregate(self) -> torch.Tensor:
-        """Percent, a scalar; NaN when no landmark was present."""
+        """Mean in mm, or percent, a scalar; NaN when no landmark was present."""
         return _mean_of_known(self.get_buffer())
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -74,15 +75,17 @@ class ProgressReport:
     1, "loss", "mre_mm", "best_mre_mm", "best_epoch", "learning_rate", "seconds", "seconds_left"}``, null where not
     known. The names of the errors are that of the metric, also where they are in pixels.
 
-    Put it after `Validation` in the handlers of the trainer, so that a line shows the validation of its epoch. Only
-    process 0 shows anything.
+    Attach it after `Schedule` and `Checkpoints`, so that a line shows the validation of its epoch. Only process 0 shows
+    anything.
 
     Args:
         schedule: Knows the progress.
         checkpoints: Knows the last and the best error.
         console: Where to write; None is the standard output. On a terminal a bar is drawn.
-        mean_shape: Its error stands beside that of the model when the training ends; None leaves it out.
         unit: Of the errors: ``"mm"``, or ``"px"`` for pictures whose pixel size nobody knows.
+        evaluator: The engine that validates: the error of the mean shape on its cases stands beside that of the model
+            when the training ends. None leaves it out.
+        landmarks: Path of ``configs/landmarks.json``, which has the mean shape.
     """
 
     def __init__(
@@ -90,10 +93,14 @@ class ProgressReport:
         schedule: Schedule,
         checkpoints: Checkpoints,
         console: Console | None = None,
+        *,
         unit: str = "mm",
-        mean_shape: MeanShapeError | None = None,
+        evaluator: Engine | None = None,
+        landmarks: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._mean_shape = mean_shape
+        self._mean_shape = None
+        if evaluator is not None and landmarks is not None:
+            self._mean_shape = MeanShapeError(evaluator, landmarks)
         self._unit = unit
         self._schedule = schedule
         self._checkpoints = checkpoints

@@ -9,11 +9,8 @@ Source of the procedure and of its constants: the project's trials on mouse skul
 alignment after Gower (1975), the weights are those of Geman and McClure (1985).
 """
 
-from typing import Protocol
-
 import numpy as np
 import torch
-from ignite.engine import Engine, Events
 from torch import nn
 
 from .procrustes import procrustes, similarity, size_of
@@ -151,31 +148,3 @@ def shape_prior(
         shape[1 + axis] = size
         total = total + along.reshape(shape)
     return total * torch.as_tensor(chosen, device=logits.device).reshape(-1, *[1] * (logits.ndim - 1))
-
-
-class HasShape(Protocol):
-    """Anything with a shape model, such as a `LandmarkNetwork`."""
-
-    shape: ShapeModel
-
-
-class FitShape:
-    """Handler that learns the shape of the training cases when a training starts.
-
-    Attach it after the handler that restores weights: the shape of the labels as they are now is the one that counts.
-
-    Args:
-        network: has the `ShapeModel` as ``shape``; not wrapped.
-        shapes: ``(N, L, D)`` world mm, NaN where a landmark is not present.
-    """
-
-    def __init__(self, network: HasShape, shapes: np.ndarray) -> None:
-        self.network, self.shapes = network, shapes
-
-    def attach(self, engine: Engine) -> None:
-        """Fit when this trainer starts."""
-        engine.add_event_handler(Events.STARTED, self)
-
-    def __call__(self, _: Engine) -> None:
-        """Fit now."""
-        self.network.shape.fit(self.shapes)

@@ -81,23 +81,39 @@ class LowPassd(MapTransform):
 
 
 class ResampleGridd(MapTransform):
-    """Bring images to a spacing with MONAI's `Spacing`: trilinear, the border voxel outside.
+    """Bring images to the planned grid: crop the constant background, low-pass, MONAI's `Spacing`.
 
-    MONAI 1.6.1's `Spacingd` does the same and then writes to every other entry whose key begins with the image's, which
-    in MONAI Label is the path of a NIfTI file (``image_path``): it fails there.
+    Interpolation is trilinear; outside is the border voxel. See `CropBackgroundd` and `LowPassd` for what MONAI's
+    `CropForegroundd` and `Spacingd` lack.
+
+    MONAI 1.6.1's `Spacingd` resamples as well, and then writes to every other entry whose key begins with the image's,
+    which in MONAI Label is the path of a NIfTI file (``image_path``): it fails there.
 
     Args:
         keys: keys of images.
         spacing: mm of the new grid, in the axis order of the image now.
+        crop_background: whether to crop.
+        low_pass: whether to low-pass along axes on which the grid gets coarser.
     """
 
-    def __init__(self, keys: str | Sequence[str], spacing: Sequence[float]) -> None:
+    def __init__(
+        self,
+        keys: str | Sequence[str],
+        spacing: Sequence[float],
+        *,
+        crop_background: bool = True,
+        low_pass: bool = True,
+    ) -> None:
         super().__init__(keys)
+        self.before: list[MapTransform] = [CropBackgroundd(keys)] if crop_background else []
+        self.before += [LowPassd(keys, spacing)] if low_pass else []
         self.resample = Spacing([float(s) for s in spacing], mode="bilinear", padding_mode="border")
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Resample every key."""
         out = dict(data)
+        for transform in self.before:
+            out = transform(out)
         for key in self.key_iterator(out):
             out[key] = self.resample(out[key])
         return out

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from monai.engines import Evaluator
 from monai.handlers import ValidationHandler
 
-from .schedule import Schedule
+from .time_budget import TimeBudget
+
+
+class Due(Protocol):
+    """What knows when to validate where there is a time budget; None for none."""
+
+    budget: TimeBudget | None
+
+    def validation_due(self) -> bool:
+        """Whether the budget allows a validation now."""
+        ...
 
 
 class Validation(ValidationHandler):
@@ -23,7 +35,7 @@ class Validation(ValidationHandler):
         schedule: Knows whether there is a budget.
     """
 
-    def __init__(self, validator: Evaluator, interval: int, schedule: Schedule) -> None:
+    def __init__(self, validator: Evaluator, interval: int, schedule: Due) -> None:
         super().__init__(interval=interval, validator=validator)
         self._schedule = schedule
         self._is_current = True  # nothing was trained since the last validation

@@ -15,7 +15,7 @@ from auto_config.methods.topology import Topology
 
 Json = dict[str, Any]
 Stage = dict[str, Any]
-"""A stage of a plan, as ``docs/ARCHITECTURE.md`` lists it under ``stages``."""
+"""A stage of a plan, as ``docs/file_formats.md`` lists it under ``stages``."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class MethodRequest:
 
 @dataclass(frozen=True)
 class Training:
-    """How a method trains, each with its reason; ``docs/ARCHITECTURE.md`` lists the values.
+    """How a method trains, each with its reason; ``docs/file_formats.md`` lists the values.
 
     Angles are in radians, noise and shifts in units of the normalised image. ``loss`` is read by the method alone.
     """
@@ -135,6 +135,8 @@ class Method:
         whole_anatomy: whether its one stage must see the whole anatomy in each patch.
         mirrors: whether it trains on mirror images where left-right pairs are known.
         instances: whether it finds landmarks with many instances and exchangeable pairs.
+        tolerance: voxels of the stage's grid by which the point that an output of the smallest loss decodes to may be
+            off; `tests/methods/test_contract.py` holds it.
     """
 
     name: str
@@ -148,8 +150,14 @@ class Method:
     whole_anatomy: bool
     mirrors: bool
     instances: bool
+    tolerance: float = 0.05
+
+
+def stage_id(name: str, stage: str) -> str:
+    """The top-level id of a part of a stage: its name, with ``coarse_`` before it for the coarse one of two."""
+    return name if stage == "fine" else f"{stage}_{name}"
 
 
 def target_of(stage: Stage) -> str:
-    """Reference to the target of a stage in a config."""
-    return f"@heatmap#{stage['name']}"
+    """Reference to the target of a stage in a config: ``target``, and ``coarse_target`` of the coarse one of two."""
+    return f"@{stage_id('target', stage['name'])}"

@@ -16,7 +16,7 @@ LOSS_BYTES_PER_VOXEL = 22.4
 def cone(plan: Plan, stage: Stage) -> Json:
     """The cone of a stage: the same millimetres on every grid and axis."""
     radius = [round(plan.value("heatmap_radius_mm") / step, 4) for step in stage["spacing"]]
-    return {"_target_": "scripts.targets.ConeTarget", "radius": radius}
+    return {"_target_": "scripts.targets.EDTHeatmap", "radius": radius}
 
 
 def top_k_bce(plan: Plan, stage: Stage) -> Json:

@@ -57,7 +57,6 @@ def _training(request: MethodRequest) -> Training:
 
 def _parts(plan: Plan, stage: Stage) -> StageParts:
     rule = plan.value("loss")
-    gaussian = {"_target_": "scripts.targets.GaussianTarget", "sigma": rule["sigma_voxels"]}
     return heatmap_parts(
         plan,
         stage,
@@ -66,11 +65,11 @@ def _parts(plan: Plan, stage: Stage) -> StageParts:
             "_target_": "scripts.losses.WeightedLoss",
             "losses": [
                 top_k_bce(plan, stage),
-                {"_target_": "scripts.losses.SpatialCrossEntropyLoss", "target": gaussian},
+                {"_target_": "scripts.losses.SpatialCrossEntropyLoss", "sigma": rule["sigma_voxels"]},
             ],
             "weights": [rule["bce_topk"], rule["cross_entropy"]],
         },
-        decoder={"_target_": "scripts.decoding.PeakDecoder", "link": "softmax"},
+        decoder={"_target_": "scripts.decoding.ArgmaxDecoder", "link": "softmax"},
         output_bias=rule["output_bias"],
     )
 

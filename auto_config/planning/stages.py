@@ -107,7 +107,7 @@ def plan_stages(
         patch_size: voxels, if the user says so: of the patch, or of the fine crops where there are two stages.
 
     Returns:
-        One stage (``fine``) or two (``coarse``, ``fine``) as in ``docs/ARCHITECTURE.md``, and the reason.
+        One stage (``fine``) or two (``coarse``, ``fine``) as in ``docs/file_formats.md``, and the reason.
 
     Raises:
         UserError: the given patch does not fit the strides.

@@ -13,6 +13,7 @@ import pytest
 import torch
 from bundle_tools import ask, config, weights
 
+from auto_config.bundle.json_text import json_text
 from auto_config.bundle.metadata import channel_def, installed
 from auto_config.commands.train import train
 
@@ -168,13 +169,13 @@ def test_the_tool_trains_through_the_command_line_of_monai(bundles, copy_of):
 
 
 # Each top-level number with another value, and where that must arrive.
-INFERER = "get('inferer').inferer"  # inside of the one that looks in the mirror
-WINDOW = f"{INFERER}.coarse"
+INFERER = "get('inferer')"
+WINDOW = "get('window')"
 EFFECTS = {
     "output_dir": ("OTHER", "[h for h in get('train#handlers') if hasattr(h, '_writer')][0]._writer.log_dir"),
     "cache_dir": ("OTHER", "str(get('images').cache_dir)"),
     "fold": (1, "str(get('checkpoints').fold_folder)[-6:]", "fold_1"),
-    "seed": (5, "get('train#dataset').seed"),
+    "seed": (5, "get('train#dataloader').dataset.seed"),
     "resume": (True, "get('checkpoints')._resume"),
     "keep_ensemble": (True, "get('checkpoints')._keep_ensemble"),
     "keep_better": (True, "get('checkpoints')._keep_better"),
@@ -187,12 +188,12 @@ EFFECTS = {
     "plausibility": (False, f"{INFERER}.plausibility"),
     "shape_prior": (True, f"{INFERER}.shape_prior"),
     "batch_size": (3, "get('train#dataloader').batch_size"),
-    "crops_per_image": (2, "get('train#dataset')[9]['fine']['image'].shape[0]"),
+    "crops_per_image": (2, "get('train#dataloader').dataset[9]['fine']['image'].shape[0]"),
     "jitter_mm": (0.125, "[t for t in get('train#preprocessing').transforms if hasattr(t, 'jitter')][0].jitter"),
     "iterations_per_epoch": (4, "get('train#trainer').state.epoch_length"),
-    "val_interval": (7, "[h for h in get('train#handlers') if hasattr(h, 'interval')][0].interval"),
+    "val_interval": (7, "get('schedule')._validation.interval"),
     "learning_rate": (0.5, "get('optimizer').param_groups[0]['lr']"),
-    "amp": (False, "get('train#inferer').amp"),
+    "amp": (False, "get('train#trainer').inferer.amp"),
     "num_workers": (2, "get('train#dataloader').num_workers"),
     "device": ("cpu", "str(next(get('network').parameters()).device)"),
     "time_budget": (60.0, "get('schedule').budget is not None", True),
@@ -200,9 +201,10 @@ EFFECTS = {
 }
 # The rest: parts, which are replaced as wholes, and paths that must exist.
 PARTS = {
-    *("imports", "bundle_root", "dataset_dir", "landmarks", "datalist", "started", "stages", "network_def", "network"),
-    *("heatmap", "loss", "optimizer", "inferer", "coarse_decoder", "decoder", "augmentation", "images", "train"),
-    *("validate", "schedule", "checkpoints", "shape_fit", "initialize", "run", "training"),
+    *("imports", "bundle_root", "dataset_dir", "landmarks", "datalist", "started", "network_def", "network"),
+    *("target", "loss", "window", "decoder", "coarse_target", "coarse_loss", "coarse_decoder", "inferer", "optimizer"),
+    *("augmentation", "preprocessing", "images", "labels", "train"),
+    *("validate", "schedule", "checkpoints", "progress", "shape_fit", "initialize", "run", "training"),
 }
 
 
@@ -261,7 +263,7 @@ def test_files_are_pretty_and_hold_no_name_and_no_import_of_scripts(bundles):
         for name in CONFIGS:
             path = root / "configs" / f"{name}.json"
             text = path.read_text(encoding="utf-8")
-            assert text == json.dumps(json.loads(text), indent=4, ensure_ascii=False) + "\n"
+            assert text == json_text(json.loads(text))
             assert "import scripts" not in text
             if name in ("landmarks", "metadata"):
                 continue

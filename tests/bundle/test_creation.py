@@ -171,12 +171,10 @@ def test_the_published_method_is_written(data, tmp_path, capsys):
     assert written["optimizer"]["_target_"] == "torch.optim.SGD"
     assert (written["optimizer"]["momentum"], written["optimizer"]["nesterov"]) == (0.99, True)
     assert written["learning_rate"] == 0.01
-    (loss,) = written["loss"]["stages"].values()
-    assert loss["_target_"] == "scripts.losses.TopKBCELoss"
-    assert loss["fraction"] == 0.2
+    assert written["loss"] == {"_target_": "scripts.losses.TopKBCELoss", "target": "@target", "fraction": 0.2}
     assert (written["train"]["trainer"]["max_epochs"], written["iterations_per_epoch"]) == (1000, 250)
     assert written["decoder"]["link"] == "sigmoid"
-    assert np.isclose(max(written["heatmap"]["fine"]["radius"]), 15.0, atol=0.01)
+    assert np.isclose(max(written["target"]["radius"]), 15.0, atol=0.01)
 
 
 def test_every_decision_has_a_reason_in_the_plan_and_the_readme(two_stage_bundle):

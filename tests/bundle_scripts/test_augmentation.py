@@ -1,10 +1,18 @@
 """Intensity augmentation: seeded for each sample, and it moves nothing."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
-from auto_config.bundle_scripts.augmentation import IntensityAugmentation, gaussian_blur, low_resolution
+from auto_config.bundle_scripts.augmentation import (
+    Augmentation,
+    IntensityAugmentation,
+    gaussian_blur,
+    low_resolution,
+)
+from auto_config.bundle_scripts.patches import SpatialAugmentation
 
 EVERYTHING = {
     "noise": (1.0, 0.1),
@@ -95,3 +103,18 @@ def test_blur_keeps_constants_and_spreads_by_sigma():
     out = gaussian_blur(peak, 1.0)[0]
     variance = float((out.sum(1) * (torch.arange(31.0) - 15) ** 2).sum())
     assert variance == pytest.approx(1.0, rel=0.05)
+
+
+def test_one_part_has_the_effects_of_space_and_of_intensity(tmp_path):
+    both = Augmentation(rotation=0.3, scale=(0.8, 1.2), flip_pairs=[1, 0], **EVERYTHING)
+    batch = images()
+    assert torch.equal(both(batch, seeds(0, 1, 2, 3)), IntensityAugmentation(**EVERYTHING)(batch, seeds(0, 1, 2, 3)))
+    space = SpatialAugmentation(rotation=0.3, scale=(0.8, 1.2), mirror_pairs=(1, 0))
+    for number in range(4):
+        ours, theirs = (x.matrix(np.random.default_rng(number), np.ones(3)) for x in (both, space))
+        np.testing.assert_array_equal(ours, theirs)
+    table = tmp_path / "landmarks.json"
+    items = [{"name": name, "pair": pair} for name, pair in (("left", "right"), ("mid", None), ("right", "left"))]
+    table.write_text(json.dumps({"landmarks": items}))
+    assert Augmentation(flip_pairs=str(table)).mirror_pairs == (2, 1, 0)
+    assert Augmentation().mirror_pairs is None

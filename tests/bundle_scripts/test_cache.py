@@ -16,7 +16,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, LoadImaged, Orientationd, Spacingd
 
 from auto_config.bundle_scripts import cache as cache_module
-from auto_config.bundle_scripts.cache import CachedTransformd, FillCache, cache_key, code_digest, describe
+from auto_config.bundle_scripts.cache import CachedTransformd, cache_key, code_digest, describe
 from auto_config.bundle_scripts.transforms import CoarseViewd, LowPassd
 
 
@@ -247,7 +247,7 @@ def test_what_killed_processes_left_long_ago_is_removed_by_one_process(tmp_path,
         os.utime(tmp_path / "cache" / name, (time.time() - age,) * 2)
     os.utime(tmp_path / "cache" / finished, (1, 1))
     monkeypatch.setattr(cache_module.idist, "get_rank", lambda: rank)
-    FillCache(images, [{"image": image}], num_workers=0)(None)
+    images.fill([{"image": image}], num_workers=0)
     assert entries(tmp_path / "cache") == sorted([".new", finished, *([".old"] if rank else [])])
 
 

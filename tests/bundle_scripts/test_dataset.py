@@ -6,22 +6,17 @@ import numpy as np
 import pytest
 import torch
 from analytic_blobs import parse, plan_of
+from monai.data import Dataset
 from torch.utils.data import DataLoader
 
 from auto_config.bundle.configs import inference_config, train_config
 from auto_config.bundle.landmark_table import landmark_table
-from auto_config.bundle_scripts.dataset import (
-    LoadLandmarksd,
-    SampledDataset,
-    SelectStagesd,
-    read_cases,
-    read_mirror,
-    training_shapes,
-)
-from auto_config.bundle_scripts.landmark_names import read_landmark_names
+from auto_config.bundle_scripts.dataset import LoadLandmarksd, SampledDataset, SampleLoader, read_cases
+from auto_config.bundle_scripts.landmark_names import read_flip_pairs, read_landmark_names
 from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet
 from auto_config.bundle_scripts.results import LandmarkResultd
 from auto_config.bundle_scripts.sampler import GlobalIndexSampler
+from auto_config.bundle_scripts.shape_fit import training_shapes
 
 CASES = [{"image": f"{name}.nii.gz", "label": {"tip": [float(i), 0.0, 0.0]}} for i, name in enumerate("abcde")]
 
@@ -126,9 +121,14 @@ def test_shapes_for_the_shape_model():
     assert training_shapes([], ["a", "b"], 2).shape == (0, 2, 2)
 
 
-def test_a_batch_carries_stages_and_seeds_only():
-    out = SelectStagesd(["fine"])({"fine": {"image": 1}, "image": 2, "label": 3, "seed": 4, "index": 5})
-    assert out == {"fine": {"image": 1}, "seed": 4, "index": 5}
+def test_the_loader_gives_the_samples_of_each_epoch_by_their_numbers():
+    loader = SampleLoader(Dataset(CASES, Draw()), seed=7, iterations=4, batch_size=2, num_workers=0)
+    alone = SampledDataset(CASES, Draw(), seed=7)
+    assert len(loader) == 4
+    for epoch in (1, 2):
+        loader.sampler.set_epoch(epoch)  # as MONAI's engines do
+        draws = torch.cat([batch["draw"] for batch in loader])
+        assert torch.equal(draws, torch.stack([alone[8 * epoch + i]["draw"] for i in range(8)]))
 
 
 HOSTILE = [
@@ -163,7 +163,7 @@ def test_odd_names_and_many_names_pass_through_unharmed(tmp_path, names):
     path = tmp_path / "table.json"
     path.write_text(json.dumps(table, ensure_ascii=False), encoding="utf-8")
     assert read_landmark_names(str(path)) == tuple(names)
-    assert read_mirror(str(path)) == (1, 0, *range(2, len(names)))
+    assert read_flip_pairs(str(path)) == (1, 0, *range(2, len(names)))
 
     inline = json.loads(json.dumps(LandmarkSet.from_inline(points).to_inline()))
     datalist = write_list(tmp_path, [{"image": "a.nii", "label": inline, "fold": 0}])

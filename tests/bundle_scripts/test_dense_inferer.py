@@ -10,12 +10,12 @@ from monai.inferers import SlidingWindowInferer
 from stage_networks import Staged
 from torch import nn
 
-from auto_config.bundle_scripts.decoding import PeakDecoder
+from auto_config.bundle_scripts.decoding import ArgmaxDecoder
 from auto_config.bundle_scripts.dense_inferer import DenseInferer
 from auto_config.bundle_scripts.ensemble import EnsembleNetwork
 from auto_config.bundle_scripts.instance_decoding import InstanceDecoder
 from auto_config.bundle_scripts.instances import Instances
-from auto_config.bundle_scripts.mirror import MirroredInferer, MirroredNetwork
+from auto_config.bundle_scripts.mirror import MirroredNetwork
 from auto_config.bundle_scripts.peaks import unpack_peaks
 from auto_config.bundle_scripts.shape import ShapeModel
 
@@ -33,7 +33,7 @@ def window(dims):
 
 
 def inferer(dims, **arguments):
-    return DenseInferer(**{"window": window(dims), "decoder": PeakDecoder(), "spacing": SPACINGS[dims], **arguments})
+    return DenseInferer(**{"window": window(dims), "decoder": ArgmaxDecoder(), "spacing": SPACINGS[dims], **arguments})
 
 
 class Blobs(nn.Module):
@@ -72,7 +72,7 @@ def test_views_that_are_a_known_distance_apart(dims):
     points = np.array(POINTS[dims])
     shift = np.array([2.0, 1.0, -1.0][:dims])
     network = Blobs(one_each(points), one_each(points + shift * [[1], [0]]))
-    looking = MirroredInferer(inferer(dims), [0, 1])
+    looking = inferer(dims, flip_pairs=[0, 1])
     (rows,) = looking(MetaTensor(coordinates(dims)[None]), Staged(network))
     assert not isinstance(rows, MetaTensor)
     found = unpack_peaks(rows)
@@ -81,6 +81,12 @@ def test_views_that_are_a_known_distance_apart(dims):
     np.testing.assert_allclose(found.mirror_disagreement, [half, 0], atol=0.02)
     np.testing.assert_allclose(found.disagreement, [half, 0], atol=0.02)
     assert found.shape_distance.isnan().all() and not found.replaced.any()
+
+
+def test_a_network_that_diverged_is_said_in_one_line():
+    network = Staged(lambda image: torch.full_like(image, torch.nan))
+    with pytest.raises(ValueError, match="no finite coordinates; lower learning_rate"):
+        inferer(2)(coordinates(2)[None, :1], network)
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -103,14 +109,14 @@ def test_points_are_those_of_one_pass_with_the_mean_of_the_views(dims):
     torch.manual_seed(dims)
     layer = [nn.Conv2d, nn.Conv3d][dims - 2]
     ensemble = EnsembleNetwork([Staged(nn.Sequential(layer(dims, 3, 3, padding=1), nn.Tanh())) for _ in range(3)])
-    network = MirroredNetwork(ensemble, [1, 0, 2], {"fine": PeakDecoder()})
+    network = MirroredNetwork(ensemble, [1, 0, 2], {"fine": ArgmaxDecoder()})
     images = torch.rand(2, dims, *SIZES[dims])
     with torch.inference_mode():
         logits = window(dims)(images, lambda x: network({"fine": x})["fine"]["logits"])
         rows = inferer(dims)(images, network)
         for i in range(2):
             torch.testing.assert_close(inferer(dims).heatmaps(images[i], network).output["logits"], logits[i])
-            points, confidence, covariance = PeakDecoder()(logits[i])
+            points, confidence, covariance = ArgmaxDecoder()(logits[i])
             found = unpack_peaks(rows[i])
             torch.testing.assert_close(found.points, points, atol=1e-4, rtol=0)
             torch.testing.assert_close(found.confidence, confidence)
@@ -130,7 +136,7 @@ def test_one_view_after_the_other():
 
     points = one_each(POINTS[3])
     network = MirroredNetwork(
-        EnsembleNetwork([Staged(Blobs(points)) for _ in range(3)]), [0, 1], {"fine": PeakDecoder()}
+        EnsembleNetwork([Staged(Blobs(points)) for _ in range(3)]), [0, 1], {"fine": ArgmaxDecoder()}
     )
     inferer(3, window=watching)(coordinates(3)[None], network)
     assert len(earlier) == 6
@@ -145,14 +151,14 @@ def test_many_instances_and_pairs_are_compared_with_their_partners(dims):
     # Each channel of the pair shows both ends.
     plain, mirrored = [ends, ends, buds], [ends[::-1] + side, ends[::-1] + side, buds[::-1] + side]
     known = Instances(("p", "q", "bud"), (1, 1, 4), (False, False, True), ((0, 1),), (3.0, 3.0, 3.0), (0.5,) * 3)
-    decoder = InstanceDecoder(PeakDecoder(), known, SPACINGS[dims], reach_mm=6.0)
-    looking = MirroredInferer(inferer(dims, decoder=decoder, instances=known), [0, 1, 2])
+    decoder = InstanceDecoder(ArgmaxDecoder(), known, SPACINGS[dims], reach_mm=6.0)
+    looking = inferer(dims, decoder=decoder, instances=known, flip_pairs=[0, 1, 2])
     found = looking.heatmaps(coordinates(dims), Staged(Blobs(plain, mirrored))).peaks
     # Rows: p, q, bud and three more of bud, of which one is there.
     for column in (found.disagreement, found.mirror_disagreement):
         np.testing.assert_allclose(column, [0.25, 0.25, 0.25, 0.25, np.nan, np.nan], atol=0.02)
     assert found.points[4:].isnan().all()
-    unaware = MirroredInferer(inferer(dims, decoder=decoder), [0, 1, 2])
+    unaware = inferer(dims, decoder=decoder, flip_pairs=[0, 1, 2])
     assert (unaware.heatmaps(coordinates(dims), Staged(Blobs(plain, mirrored))).peaks.disagreement[:4] > 3).all()
 
 
@@ -170,10 +176,10 @@ def test_a_shape_prior_takes_the_maximum_that_the_shape_speaks_for():
         logits[:, 2] = torch.maximum(logits[:, 2], Blobs([[false]])(image)[:, 0] + 0.5)
         return logits
 
-    arguments = {"window": lambda x, network: network(x), "decoder": PeakDecoder(), "spacing": spacing}
+    arguments = {"window": lambda x, network: network(x), "decoder": ArgmaxDecoder(), "spacing": spacing}
     plain = DenseInferer(**arguments).heatmaps(grid, Staged(network)).peaks
     np.testing.assert_allclose(plain.points[2], false, atol=0.1)
-    both = MirroredNetwork(Staged(network), list(range(8)), {"fine": PeakDecoder()})
+    both = MirroredNetwork(Staged(network), list(range(8)), {"fine": ArgmaxDecoder()})
     found = DenseInferer(**arguments, shape=model).heatmaps(grid, both).peaks
     np.testing.assert_allclose(found.points, points, atol=0.1)
     assert found.replaced.tolist() == [0, 0, 1, 0, 0, 0, 0, 0]

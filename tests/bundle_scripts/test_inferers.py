@@ -8,7 +8,7 @@ from monai.inferers import SlidingWindowInferer
 from torch import nn
 
 from auto_config.bundle_scripts.augmentation import IntensityAugmentation
-from auto_config.bundle_scripts.decoding import PeakDecoder
+from auto_config.bundle_scripts.decoding import ArgmaxDecoder
 from auto_config.bundle_scripts.inferers import CoarseToFineInferer, PrepareBatch, TrainingInferer, gaussian_window
 from auto_config.bundle_scripts.instances import Instances
 from auto_config.bundle_scripts.shape import ShapeModel, shape_prior
@@ -111,8 +111,8 @@ def inferer(**numbers):
         "factor": FACTOR,
         "crop_size": (16, 16, 16),
         "spacing": (1.0, 1.0, 1.0),
-        "coarse_decoder": PeakDecoder(),
-        "fine_decoder": PeakDecoder(),
+        "coarse_decoder": ArgmaxDecoder(),
+        "fine_decoder": ArgmaxDecoder(),
         "reach": 3.0,
         "pad_value": -50.0,
     }
@@ -143,7 +143,7 @@ def test_a_network_that_diverged_is_told(link):
             return torch.full_like(super()._peaks(image, name), float("nan"))
 
     with pytest.raises(ValueError, match="no finite coordinates; lower learning_rate"):
-        inferer(coarse_decoder=PeakDecoder(link))(coordinates(), Diverged(POINTS))
+        inferer(coarse_decoder=ArgmaxDecoder(link))(coordinates(), Diverged(POINTS))
 
 
 def test_the_fine_stage_corrects_the_coarse_one():

@@ -10,13 +10,13 @@ import pytest
 import torch
 from stage_networks import OnLogits
 
-from auto_config.bundle_scripts.decoding import PeakDecoder
+from auto_config.bundle_scripts.decoding import ArgmaxDecoder
 from auto_config.bundle_scripts.instance_decoding import InstanceDecoder
 from auto_config.bundle_scripts.instances import Instances, read_instances, read_row_mirror
 from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet
 from auto_config.bundle_scripts.losses import SpatialCrossEntropyLoss, StagesLoss, TopKBCELoss, WeightedLoss
 from auto_config.bundle_scripts.nms import find_peaks, local_maxima, suppress
-from auto_config.bundle_scripts.targets import ConeTarget, GaussianTarget
+from auto_config.bundle_scripts.targets import EDTHeatmap, GaussianTarget
 
 NAN = float("nan")
 
@@ -41,7 +41,7 @@ def staged(loss: StagesLoss, logits: torch.Tensor, points: torch.Tensor, status:
 
 
 def fused(radius: float = 4.0) -> WeightedLoss:
-    parts = [TopKBCELoss(ConeTarget([radius] * 2), 0.3), SpatialCrossEntropyLoss(GaussianTarget(1.0))]
+    parts = [TopKBCELoss(EDTHeatmap([radius] * 2), 0.3), SpatialCrossEntropyLoss(GaussianTarget(1.0))]
     return WeightedLoss(parts, [1.0, 0.5])
 
 
@@ -85,7 +85,7 @@ def test_a_pair_is_the_same_in_both_orders(first: str, second: str):
 
 
 def test_the_target_is_the_maximum_of_the_cones():
-    cone = ConeTarget([4.0, 4.0])
+    cone = EDTHeatmap([4.0, 4.0])
     points = torch.tensor([[[[3.0, 3.0], [9.0, 8.0], [NAN, NAN]]]])
     logits = torch.full((1, 1, 14, 14), 40.0)
     loss = OnLogits(TopKBCELoss(cone, 1.0))(logits, points, torch.ones(1, 1, dtype=torch.long))
@@ -112,7 +112,7 @@ def test_gradients_against_differences(size: tuple[int, ...]):
     points = torch.rand(2, rows, dims, generator=rng) * (torch.tensor(size) - 1)
     status = torch.tensor([[1, 1, 1, 1, 1, 0], [1, 1, 0, -1, 0, 0]])
     points[status != 1] = NAN
-    parts = [TopKBCELoss(ConeTarget([4.0] * dims), 0.3), SpatialCrossEntropyLoss(GaussianTarget(1.0))]
+    parts = [TopKBCELoss(EDTHeatmap([4.0] * dims), 0.3), SpatialCrossEntropyLoss(GaussianTarget(1.0))]
     loss = StagesLoss({"fine": WeightedLoss(parts, [1.0, 0.5])}, instances=known)
     logits = torch.randn(2, 4, *size, generator=rng).requires_grad_()
 
@@ -173,10 +173,10 @@ def test_suppression_counts_millimetres_and_stops():
 
 def test_instances_are_decoded_below_a_voxel():
     truth = torch.tensor([[4.3, 5.8, 6.0], [14.6, 5.1, 6.4], [10.2, 14.5, 6.7]])
-    cones = ConeTarget([4.0] * 3)(truth[None], (20, 20, 14))[0]
+    cones = EDTHeatmap([4.0] * 3)(truth[None], (20, 20, 14))[0]
     logits = torch.logit(cones.amax(0) * 0.98 + 0.01)[None]
     logits = torch.cat([logits, torch.logit(cones[:1] * 0.98 + 0.01)])
-    decoder = InstanceDecoder(PeakDecoder("sigmoid", 4.0), instances(many=1, rows=5), [1.0] * 3, reach_mm=6.0)
+    decoder = InstanceDecoder(ArgmaxDecoder("sigmoid", 4.0), instances(many=1, rows=5), [1.0] * 3, reach_mm=6.0)
     points, confidence, covariance = decoder(logits)
     assert points.shape == (6, 3) and covariance.shape == (6, 3, 3)
     found = points[[0, 2, 3]]
@@ -188,7 +188,7 @@ def test_instances_are_decoded_below_a_voxel():
 
 
 def test_a_pair_always_gets_two_points():
-    decoder = InstanceDecoder(PeakDecoder(), instances(pair=True), [1.0, 1.0], reach_mm=6.0)
+    decoder = InstanceDecoder(ArgmaxDecoder(), instances(pair=True), [1.0, 1.0], reach_mm=6.0)
     single = -((torch.stack(torch.meshgrid(*[torch.arange(16.0)] * 2, indexing="ij"), -1) - 8.0) ** 2).sum(-1)
     points, _, _ = decoder(single.expand(3, 16, 16))
     assert torch.linalg.vector_norm(points[0] - points[1]) >= 2.5
@@ -213,10 +213,10 @@ def test_a_plain_target_takes_one_end_twice_and_the_shared_one_never():
     plain, shared, seeds = 0, 0, 12
     for seed in range(seeds):
         orders = (np.random.default_rng(seed).random(60) < 0.5).tolist()
-        found = PeakDecoder()(trained_logits(StagesLoss({"fine": fused()}), orders, ends))[0]
+        found = ArgmaxDecoder()(trained_logits(StagesLoss({"fine": fused()}), orders, ends))[0]
         # Each channel follows the last names that it saw, and where a test image has no such memory, by chance.
         image = trained_logits(StagesLoss({"fine": fused()}, instances=known), orders, ends)
-        both = InstanceDecoder(PeakDecoder(), known, [1.0, 1.0], reach_mm=6.0)(image)[0]
+        both = InstanceDecoder(ArgmaxDecoder(), known, [1.0, 1.0], reach_mm=6.0)(image)[0]
         plain += _wrong(found, ends, in_order=True)
         shared += _wrong(both, ends, in_order=False)
     assert plain >= seeds // 4

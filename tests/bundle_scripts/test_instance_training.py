@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from auto_config.bundle_scripts.decoding import PeakDecoder
+from auto_config.bundle_scripts.decoding import ArgmaxDecoder
 from auto_config.bundle_scripts.instance_decoding import InstanceDecoder
 from auto_config.bundle_scripts.instance_errors import instance_errors, instance_hits
 from auto_config.bundle_scripts.instance_thresholds import best_threshold, f1_score
 from auto_config.bundle_scripts.instances import Instances
 from auto_config.bundle_scripts.losses import SpatialCrossEntropyLoss, StagesLoss, TopKBCELoss, WeightedLoss
-from auto_config.bundle_scripts.targets import ConeTarget, GaussianTarget
+from auto_config.bundle_scripts.targets import EDTHeatmap, GaussianTarget
 
 SIZE, MOST, NEAREST = (20, 20, 20), 6, 6.0
 KNOWN = Instances(("bud",), (MOST,), (True,), (), (NEAREST / 2,), (0.5,))
@@ -41,7 +41,7 @@ def test_blobs_of_one_kind_are_found():
     layers = [nn.Conv3d(1, 8, 5, padding=2), nn.ReLU(), nn.Conv3d(8, 8, 3, padding=1), nn.ReLU(), nn.Conv3d(8, 1, 1)]
     network = nn.Sequential(*layers)
     nn.init.constant_(network[-1].bias, -4.0)
-    parts = [TopKBCELoss(ConeTarget([4.0] * 3), 0.2), SpatialCrossEntropyLoss(GaussianTarget(1.0))]
+    parts = [TopKBCELoss(EDTHeatmap([4.0] * 3), 0.2), SpatialCrossEntropyLoss(GaussianTarget(1.0))]
     loss = StagesLoss({"fine": WeightedLoss(parts, [1.0, 0.1])}, instances=KNOWN)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
     for _ in range(100):
@@ -50,7 +50,7 @@ def test_blobs_of_one_kind_are_found():
         target = {"points": batch[1], "status": batch[2], "size": SIZE}
         loss({"fine": {"logits": network(batch[0])}}, {"fine": target}).backward()
         optimizer.step()
-    decoder = InstanceDecoder(PeakDecoder(), KNOWN, [1.0] * 3, reach_mm=6.0)
+    decoder = InstanceDecoder(ArgmaxDecoder(), KNOWN, [1.0] * 3, reach_mm=6.0)
 
     def candidates(count: int) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         found = []

@@ -10,7 +10,7 @@ from stage_networks import OnLogits
 
 from auto_config.bundle_scripts import losses
 from auto_config.bundle_scripts.losses import StagesLoss, inside_patch
-from auto_config.bundle_scripts.targets import ConeTarget, GaussianTarget
+from auto_config.bundle_scripts.targets import EDTHeatmap, GaussianTarget
 
 SIZE = (9, 10, 8)
 NAN = float("nan")
@@ -47,7 +47,7 @@ def bce(logits, target):
 @pytest.mark.parametrize("fraction", [0.1, 0.2, 1.0])
 def test_top_k_is_the_mean_of_the_hardest_voxels_of_each_channel(fraction):
     logits, points, status = case()
-    loss = TopKBCELoss(ConeTarget([5, 5, 5]), fraction)(logits, points, status)
+    loss = TopKBCELoss(EDTHeatmap([5, 5, 5]), fraction)(logits, points, status)
     keep = round(fraction * math.prod(SIZE))
     hardest = []
     for b in range(2):
@@ -85,7 +85,7 @@ def test_numbers_of_the_reference(size, perfect, constant):
     assert reference_loss(torch.logit(pasted.clamp(1e-7, 1 - 1e-7)), pasted) == pytest.approx(perfect, rel=0.01)
     assert reference_loss(low, pasted) == pytest.approx(constant, rel=0.01)
 
-    target, point, status = ConeTarget([15, 15, 15]), torch.tensor([[center]]).float(), torch.ones(1, 1)
+    target, point, status = EDTHeatmap([15, 15, 15]), torch.tensor([[center]]).float(), torch.ones(1, 1)
     heatmap, loss = target(point, size), TopKBCELoss(target, 0.2)
     # The outermost voxels of its template are 0.067, where our cone falls to 0: 4 to 7 % of what is measured here.
     ours = loss(torch.logit(heatmap.clamp(1e-7, 1 - 1e-7)), point, status)
@@ -99,14 +99,14 @@ def test_numbers_of_the_reference(size, perfect, constant):
 def test_on_a_voxel_centre_the_loss_is_that_of_the_reference():
     size, center = (40, 40, 40), (18, 22, 20)
     logits = torch.randn((1, 1, *size), generator=torch.Generator().manual_seed(1))
-    ours = TopKBCELoss(ConeTarget([15, 15, 15]), 0.2)(logits, torch.tensor([[center]]).float(), torch.ones(1, 1))
+    ours = TopKBCELoss(EDTHeatmap([15, 15, 15]), 0.2)(logits, torch.tensor([[center]]).float(), torch.ones(1, 1))
     assert ours == pytest.approx(float(reference_loss(logits[0, 0], reference_heatmap(size, center))), rel=5e-3)
 
 
 def test_a_landmark_outside_of_the_patch_has_its_part_of_the_cone_as_target():
     logits, points, status = case(landmarks=1, batch=1)
     points = torch.tensor([[[-2.5, 4.0, 4.0]]])
-    loss = TopKBCELoss(ConeTarget([5, 5, 5]), 1.0)(logits, points, status)
+    loss = TopKBCELoss(EDTHeatmap([5, 5, 5]), 1.0)(logits, points, status)
     torch.testing.assert_close(loss, bce(logits[0, 0], dense_cone(points[0, 0], SIZE, 5)).mean())
     empty = bce(logits[0, 0], torch.zeros(SIZE)).mean()
     assert abs((loss - empty).item()) > 1e-4
@@ -116,16 +116,16 @@ def test_an_absent_landmark_is_pushed_to_an_empty_heatmap():
     logits, points, status = case(landmarks=1, batch=1)
     status[:] = 0
     for point in (points, torch.full_like(points, NAN)):
-        loss = TopKBCELoss(ConeTarget([5, 5, 5]), 1.0)(logits, point, status)
+        loss = TopKBCELoss(EDTHeatmap([5, 5, 5]), 1.0)(logits, point, status)
         torch.testing.assert_close(loss, bce(logits[0, 0], torch.zeros(SIZE)).mean())
     assert (torch.autograd.grad(loss, logits)[0] > 0).all()
 
 
 LOSSES = {
-    "bce": TopKBCELoss(ConeTarget([5, 5, 5]), 0.2),
+    "bce": TopKBCELoss(EDTHeatmap([5, 5, 5]), 0.2),
     "ce": SpatialCrossEntropyLoss(GaussianTarget(1.0)),
     "both": WeightedLoss(
-        [TopKBCELoss(ConeTarget([5, 5, 5])), SpatialCrossEntropyLoss(GaussianTarget(1.0))], [1.0, 0.1]
+        [TopKBCELoss(EDTHeatmap([5, 5, 5])), SpatialCrossEntropyLoss(GaussianTarget(1.0))], [1.0, 0.1]
     ),
 }
 
@@ -192,7 +192,7 @@ def test_gradients_by_finite_differences(loss):
 def test_gradients_that_tie_are_shared():
     """A constant map: every voxel of the background is as hard as every other, so all learn."""
     logits = torch.full((1, 1, 8, 8, 8), -4.0, requires_grad=True)
-    loss = TopKBCELoss(ConeTarget([2, 2, 2]), 0.2)(logits, torch.full((1, 1, 3), NAN), torch.zeros(1, 1))
+    loss = TopKBCELoss(EDTHeatmap([2, 2, 2]), 0.2)(logits, torch.full((1, 1, 3), NAN), torch.zeros(1, 1))
     assert loss.item() == pytest.approx(math.log1p(math.exp(-4.0)), rel=1e-5)
     gradient = torch.autograd.grad(loss, logits)[0]
     # Whichever voxels are taken, their sum is that of the mean.
@@ -229,4 +229,4 @@ def test_inside_counts_the_half_voxel_at_the_border():
 @pytest.mark.parametrize("fraction", [0.0, 1.1, -1.0])
 def test_a_fraction_is_above_zero_and_at_most_one(fraction):
     with pytest.raises(ValueError, match="fraction of hardest voxels"):
-        TopKBCELoss(ConeTarget([5, 5, 5]), fraction)
+        TopKBCELoss(EDTHeatmap([5, 5, 5]), fraction)

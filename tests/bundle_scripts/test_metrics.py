@@ -9,7 +9,7 @@ import torch
 from monai.engines import SupervisedEvaluator
 from monai.handlers import IgniteMetricHandler, MetricsSaver, from_engine
 
-from auto_config.bundle_scripts.metrics import RadialError, SuccessRate, radial_errors
+from auto_config.bundle_scripts.metrics import RadialError, radial_errors
 
 NAN = math.nan
 
@@ -37,16 +37,16 @@ def test_the_mean_runs_over_all_present_landmarks():
 
 
 def test_success_counts_an_error_of_exactly_the_threshold():
-    metric = SuccessRate(2.0)
+    metric = RadialError(2.0)
     metric(PREDICTED, TRUTH)
     assert metric.aggregate().item() == 50.0
-    wide = SuccessRate(5.0)
+    wide = RadialError(5.0)
     wide(PREDICTED, TRUTH)
     assert wide.aggregate().item() == 100.0
 
 
 def test_only_absent_landmarks_give_nan():
-    for metric in (RadialError(), SuccessRate()):
+    for metric in (RadialError(), RadialError(2.0)):
         metric([as_peaks([[0.0, 0, 0]])], [torch.full((1, 3), NAN)])
         assert math.isnan(metric.aggregate())
 
@@ -54,7 +54,7 @@ def test_only_absent_landmarks_give_nan():
 def test_a_prediction_that_is_not_finite_never_looks_good():
     broken = [as_peaks([[NAN, 0, 0], [0.0, 0, 0]])]
     truth = [torch.zeros(2, 3)]
-    error, success = RadialError(), SuccessRate(2.0)
+    error, success = RadialError(), RadialError(2.0)
     error(broken, truth)
     success(broken, truth)
     assert math.isinf(error.aggregate())
@@ -64,7 +64,7 @@ def test_a_prediction_that_is_not_finite_never_looks_good():
 def test_wrong_shapes_are_refused():
     with pytest.raises(ValueError, match="do not fit"):
         radial_errors(torch.zeros(2, 3), torch.zeros(3, 3))
-    for metric in (RadialError(), SuccessRate()):
+    for metric in (RadialError(), RadialError(2.0)):
         with pytest.raises(ValueError, match="needs true points"):
             metric([torch.zeros(2, 6)], None)
 
@@ -93,7 +93,7 @@ def test_inside_monais_engine_with_a_report_per_case(tmp_path):
             "val_mre_mm": IgniteMetricHandler(RadialError(), output_transform=from_engine(["pred", "label"]))
         },
         additional_metrics={
-            "val_sdr_2mm": IgniteMetricHandler(SuccessRate(2.0), output_transform=from_engine(["pred", "label"]))
+            "val_sdr_2mm": IgniteMetricHandler(RadialError(2.0), output_transform=from_engine(["pred", "label"]))
         },
         val_handlers=[
             MetricsSaver(

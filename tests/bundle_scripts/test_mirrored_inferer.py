@@ -3,7 +3,7 @@
 import torch
 from stage_networks import Staged
 
-from auto_config.bundle_scripts.decoding import PeakDecoder
+from auto_config.bundle_scripts.decoding import ArgmaxDecoder
 from auto_config.bundle_scripts.mirror import MirroredNetwork
 
 PAIRS = [1, 0, 2]
@@ -26,7 +26,7 @@ def call(network, image):
 
 
 def mirrored(network, shape=None):
-    return MirroredNetwork(Staged(network, shape), PAIRS, {"coarse": PeakDecoder(), "fine": PeakDecoder()})
+    return MirroredNetwork(Staged(network, shape), PAIRS, {"coarse": ArgmaxDecoder(), "fine": ArgmaxDecoder()})
 
 
 def test_a_symmetric_network_is_left_as_it_is():

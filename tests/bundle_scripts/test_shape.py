@@ -7,7 +7,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from auto_config.bundle_scripts.patches import rotation_matrix
-from auto_config.bundle_scripts.shape import FitShape, ShapeModel, procrustes, similarity
+from auto_config.bundle_scripts.shape import ShapeModel, procrustes, similarity
+from auto_config.bundle_scripts.shape_fit import FitShape
 
 QUIET = settings(derandomize=True, deadline=None, max_examples=15, phases=[Phase.explicit, Phase.generate])
 SPREAD = 0.5
@@ -167,7 +168,12 @@ def test_the_shape_travels_in_the_weights():
     shapes, new = cohort()
     network = torch.nn.Module()
     network.shape = ShapeModel(12, 3)
-    FitShape(network, shapes)(None)
+    names = [f"L{i}" for i in range(12)]
+    FitShape(
+        network,
+        [{"label": {n: [float(x) for x in p] for n, p in zip(names, shape, strict=True)}} for shape in shapes],
+        names,
+    )(None)
     other = ShapeModel(12, 3)
     other.load_state_dict(network.shape.state_dict())
     new[1] += 30

@@ -7,14 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from auto_config.bundle_scripts.targets import ConeTarget, GaussianTarget
+from auto_config.bundle_scripts.targets import EDTHeatmap, GaussianTarget
 
 QUIET = settings(derandomize=True, deadline=None, max_examples=15)
 
 
 def test_at_a_voxel_centre_the_cone_is_the_transform_of_a_ball():
     """nnLandmark's template is the distance transform of a ball of radius 15, divided by its maximum."""
-    cone = ConeTarget([15, 15, 15])(torch.full((1, 1, 3), 17.0), (35, 35, 35))[0, 0].numpy()
+    cone = EDTHeatmap([15, 15, 15])(torch.full((1, 1, 3), 17.0), (35, 35, 35))[0, 0].numpy()
     assert (cone > 0).sum() == 14_147
     assert (cone == 1).sum() == 1
     axis = np.arange(35) - 17
@@ -37,14 +37,14 @@ def test_a_cone_falls_linearly_with_the_distance_in_steps_of_the_finest_axis(rad
     dims, finest = len(radius), max(radius)
     point = np.array(point[:dims], dtype=np.float32).astype(np.float64)
     size = (9, 8, 7)[:dims]
-    cone = ConeTarget(radius)(torch.tensor(point)[None, None], size)[0, 0].numpy()
+    cone = EDTHeatmap(radius)(torch.tensor(point)[None, None], size)[0, 0].numpy()
     grid = np.stack(np.meshgrid(*[np.arange(n) for n in size], indexing="ij"), -1)
     distance = np.linalg.norm((grid - point) * finest / np.array(radius), axis=-1)
     np.testing.assert_allclose(cone, np.maximum(0, 1 - distance / np.sqrt(finest**2 + 1)), atol=1e-6)
 
 
 def test_a_landmark_outside_reaches_in_with_its_part_of_the_cone():
-    target = ConeTarget([5, 5, 5])
+    target = EDTHeatmap([5, 5, 5])
     whole = target(torch.tensor([[[3.3, 10.0, 10.0]]]), (21, 21, 21))[0, 0]
     part = target(torch.tensor([[[-2.7, 10.0, 10.0]]]), (15, 21, 21))[0, 0]
     torch.testing.assert_close(part, whole[6:])
@@ -53,7 +53,7 @@ def test_a_landmark_outside_reaches_in_with_its_part_of_the_cone():
 
 def test_no_point_makes_an_empty_heatmap_and_leaves_the_others_alone():
     points = torch.tensor([[[float("nan")] * 2, [3.0, 3.0]]])
-    cone = ConeTarget([5, 5])(points, (7, 7))[0]
+    cone = EDTHeatmap([5, 5])(points, (7, 7))[0]
     assert cone[0].abs().max() == 0
     assert cone[1, 3, 3] == 1
 
@@ -74,7 +74,7 @@ def test_factors_multiply_to_a_gaussian_with_sum_one(point, sigma):
 @pytest.mark.parametrize("radius", [[0.0, 5.0], [-1.0, 2.0]])
 def test_a_radius_must_be_positive(radius):
     with pytest.raises(ValueError, match="radius of the heatmap"):
-        ConeTarget(radius)
+        EDTHeatmap(radius)
 
 
 def test_a_sigma_must_be_positive():

@@ -6,11 +6,20 @@ import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from monai.data import MetaTensor
+from monai.transforms import ScaleIntensityRanged, Spacing
 from scipy import ndimage
 
+from auto_config.bundle.parts import normalisation
 from auto_config.bundle_scripts.background import background_box
 from auto_config.bundle_scripts.grids import apply_affine, coarse_affine, world_to_voxel
-from auto_config.bundle_scripts.transforms import CoarseViewd, CropBackgroundd, LowPassd, NormalizeChannelsd, block_mean
+from auto_config.bundle_scripts.transforms import (
+    CoarseViewd,
+    CropBackgroundd,
+    LowPassd,
+    NormalizeChannelsd,
+    ResampleGridd,
+    block_mean,
+)
 
 QUIET = settings(derandomize=True, deadline=None, max_examples=25, phases=[Phase.explicit, Phase.generate])
 AFFINE = np.array([[0.0, -2, 0, 5], [1.5, 0, 0, -3], [0, 0, 0.5, 2], [0, 0, 0, 1]])
@@ -84,6 +93,47 @@ def test_ct_is_clipped_and_scaled_by_the_numbers_of_the_cohort():
     out = NormalizeChannelsd("image", [rule])(image_of(array, np.eye(3)))["image"]
     np.testing.assert_allclose(out[0], [[-6, 0], [2, 10]])
     np.testing.assert_array_equal(out.affine, np.eye(4) if out.affine.shape[0] == 4 else np.eye(3))
+
+
+@given(st.integers(0, 10**6), st.booleans())
+@QUIET
+def test_where_monai_scales_a_ct_it_does_the_same(seed, integers):
+    random = np.random.default_rng(seed)
+    low, width, std = random.uniform(-1000, 0), random.uniform(1, 3000), random.uniform(0.5, 900)
+    rule = {"kind": "ct", "low": low, "high": low + width, "mean": low + random.uniform(0, width), "std": std}
+    part = normalisation([rule])
+    assert part.pop("_target_") == "ScaleIntensityRanged"
+    array = random.uniform(low - width, low + 2 * width, (1, 4, 5, 6))
+    data = image_of(np.round(array) if integers else array)
+    expected = NormalizeChannelsd("image", [rule])(data)["image"]
+    out = ScaleIntensityRanged(**part)(data)["image"]
+    np.testing.assert_allclose(out, expected, atol=2e-6 * max(1, width / std))
+    np.testing.assert_array_equal(out.affine, expected.affine)
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        [{"kind": "zscore"}],
+        [{"kind": "ct", "low": 0.0, "high": 1.0, "mean": 0.5, "std": 1.0}] * 2,
+        [{"kind": "ct", "low": 1.0, "high": 1.0, "mean": 1.0, "std": 0.0}],
+    ],
+)
+def test_what_monai_cannot_scale_is_scaled_here(rules):
+    assert normalisation(rules)["_target_"] == "scripts.transforms.NormalizeChannelsd"
+
+
+def test_the_planned_grid_is_cropped_smoothed_and_resampled():
+    array = np.pad(np.random.default_rng(0).uniform(1, 2, (1, 16, 14, 18)), [(0, 0)] + [(9, 9)] * 3)
+    data = image_of(array, np.diag([1.0, 1, 1, 1])) | {"image_path": "a file"}
+    out = ResampleGridd("image", [2.0, 1.0, 3.0])(data)
+    by_hand = LowPassd("image", [2.0, 1.0, 3.0])(CropBackgroundd("image")(data))["image"]
+    expected = Spacing([2.0, 1.0, 3.0], mode="bilinear", padding_mode="border")(by_hand)
+    np.testing.assert_array_equal(out["image"], expected)
+    np.testing.assert_array_equal(out["image"].affine, expected.affine)
+    assert out["image_path"] == "a file"
+    plain = ResampleGridd("image", [1.0, 1.0, 1.0], crop_background=False, low_pass=False)(data)["image"]
+    np.testing.assert_allclose(plain, array, atol=1e-6)
 
 
 def test_each_other_image_by_its_own_body_whatever_its_scale_and_padding():

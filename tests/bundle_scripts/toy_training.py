@@ -24,7 +24,6 @@ from auto_config.bundle_scripts.checkpoints import Checkpoints
 from auto_config.bundle_scripts.progress import ProgressReport
 from auto_config.bundle_scripts.sampler import GlobalIndexSampler
 from auto_config.bundle_scripts.schedule import Schedule
-from auto_config.bundle_scripts.validation import Validation
 
 ITERATIONS, BATCH, EPOCHS = 5, 2, 8
 
@@ -90,7 +89,12 @@ class Training:
         )
         self.evaluator.add_event_handler(Events.EPOCH_STARTED, lambda: time.sleep(evaluator_seconds))
         self.schedule = Schedule(
-            optimizer=self.optimizer, warm_up=3, power=0.9, evaluator=self.evaluator, time_budget=time_budget
+            optimizer=self.optimizer,
+            warm_up=3,
+            power=0.9,
+            evaluator=self.evaluator,
+            val_interval=interval,
+            time_budget=time_budget,
         )
         self.checkpoints = Checkpoints(
             network=self.network,
@@ -104,9 +108,6 @@ class Training:
             keep_ensemble=keep_ensemble,
             keep_better=keep_better,
         )
-        handlers = [*before, Validation(self.evaluator, interval, self.schedule)]
-        if console is not None:
-            handlers.append(ProgressReport(self.schedule, self.checkpoints, console))
         self.trainer = SupervisedTrainer(
             device=torch.device("cpu"),
             max_epochs=epochs,
@@ -116,11 +117,13 @@ class Training:
             network=self.network,
             optimizer=self.optimizer,
             loss_function=torch.nn.MSELoss(),
-            train_handlers=handlers,
+            train_handlers=list(before),
         )
         self.trainer.add_event_handler(Events.ITERATION_STARTED, lambda: time.sleep(step_seconds))
         self.schedule.attach(self.trainer)
         self.checkpoints.attach(self.trainer)
+        if console is not None:
+            ProgressReport(self.schedule, self.checkpoints, console).attach(self.trainer)
 
     def run(self):
         self.trainer.run()

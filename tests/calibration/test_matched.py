@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from auto_config.bundle_scripts.decoding import PeakDecoder
+from auto_config.bundle_scripts.decoding import ArgmaxDecoder
 from auto_config.bundle_scripts.heatmaps import Heatmaps
 from auto_config.bundle_scripts.instance_decoding import InstanceDecoder
 from auto_config.bundle_scripts.instances import Instances
@@ -120,7 +120,7 @@ def heatmaps_of(decoder, logits, points, origins):
 
 def test_the_heatmap_of_an_end_is_the_part_that_is_nearer_to_it():
     logits = torch.stack([blobs((20, 12), ([4, 6], 1.0), ([15, 6], 3.0)), blobs((20, 12), ([4, 6], 3.0))])
-    decoder = InstanceDecoder(PeakDecoder(), PAIR, [1.0, 1.0], reach_mm=6.0)
+    decoder = InstanceDecoder(ArgmaxDecoder(), PAIR, [1.0, 1.0], reach_mm=6.0)
     found = densities(*heatmaps_of(decoder, logits, [[4, 6], [15, 6]], np.zeros((2, 2))), PAIR, np.ones(2))
     assert found.sum(axis=(1, 2)) == pytest.approx([1, 1], abs=1e-5)
     assert not found[0, 10:].any() and not found[1, :10].any()
@@ -136,19 +136,19 @@ def test_ends_in_crops_of_their_own_are_divided_in_mm_too():
         [blobs((20, 12), ([4, 2], 1.0), ([14, 8], 2.0)), blobs((20, 12), ([1, 0], 1.0), ([11, 6], 2.0))]
     )
     points, spacing = np.array([[4.0, 2], [14, 8]]), np.array([1.0, 3.0])
-    given = heatmaps_of(PeakDecoder(), logits, points.tolist(), [[0.0, 0.0], [3.0, 2.0]])
+    given = heatmaps_of(ArgmaxDecoder(), logits, points.tolist(), [[0.0, 0.0], [3.0, 2.0]])
     found = densities(*given, PAIR, spacing)
     for end, origin in enumerate(given[1].origins.numpy()):
         voxels = np.stack(np.meshgrid(np.arange(20), np.arange(12), indexing="ij"), -1) + origin
         distance = np.linalg.norm((voxels[:, :, None] - points) * spacing, axis=-1)
         own = distance[..., end] <= distance[..., 1 - end] + (1e-9 if end == 0 else -1e-9)
         np.testing.assert_array_equal(found[end] > 0, own & (found[end] > 0))
-        alone = PeakDecoder().probability(logits)[end].numpy() * own
+        alone = ArgmaxDecoder().probability(logits)[end].numpy() * own
         np.testing.assert_allclose(found[end], alone / alone.sum(), rtol=1e-4, atol=1e-9)
 
 
 def test_landmarks_with_fixed_names_keep_their_heatmaps():
     alone = Instances.single(["a", "b"])
     logits = torch.stack([blobs((20, 12), ([4, 6], 1.0)), blobs((20, 12), ([9, 6], 3.0))])
-    found = densities(*heatmaps_of(PeakDecoder(), logits, [[4, 6], [9, 6]], np.zeros((2, 2))), alone, np.ones(2))
-    np.testing.assert_array_equal(found, PeakDecoder().probability(logits).numpy())
+    found = densities(*heatmaps_of(ArgmaxDecoder(), logits, [[4, 6], [9, 6]], np.zeros((2, 2))), alone, np.ones(2))
+    np.testing.assert_array_equal(found, ArgmaxDecoder().probability(logits).numpy())

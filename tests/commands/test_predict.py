@@ -278,3 +278,14 @@ def test_what_inspect_says_of_several_volumes_and_of_colour_is_said_too(bundle, 
         header = read_header(tmp_path / "in" / f"{name}.nii.gz")
         line = next(one for one in check_header(name, header) if "volumes" in one.message or "colour" in one.message)
         assert f"{line.severity}: {line.message}" in said
+
+
+def test_a_number_that_training_does_not_share_is_said_in_one_line(bundle, tmp_path, capsys):
+    image = tmp_path / "in/a.nii.gz"
+    write_toy_image(image, VOXELS)
+    path = bundle / "configs/inference.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "pad_value": -1.0}))
+    (bundle / "configs/train.json").write_text(json.dumps({"pad_value": -2.0}))
+    assert predict(bundle, image, tmp_path / "out") == 0
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning:")]
+    assert "differ in pad_value (-2.0 and -1.0); set the same in both" in said

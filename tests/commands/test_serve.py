@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from auto_config.cli import main
-from auto_config.commands import serve as serving
-from auto_config.commands.serve import command, serve
+from auto_config.commands.serve import serve
 from auto_config.errors import UserError
+from auto_config.running import server as serving
+from auto_config.running.server import command
 
 
 def free_port():
@@ -148,7 +149,7 @@ def test_options_reach_the_server_as_words(places, with_monai_label, monkeypatch
 
 def test_a_checkout_without_the_app_says_so(monkeypatch, tmp_path):
     monkeypatch.setattr(serving.importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(serving, "__file__", str(tmp_path / "auto_config" / "commands" / "serve.py"))
+    monkeypatch.setattr(serving, "__file__", str(tmp_path / "auto_config" / "running" / "server.py"))
     with pytest.raises(UserError, match="'landmark_app' is not installed"):
         serving._find_app()
 

@@ -12,9 +12,12 @@ import pytest
 import torch
 
 from auto_config import bundle_scripts
-from auto_config.commands import train as training
-from auto_config.commands.train import command, parse_fold, parse_time_budget, train, use_all_folds
+from auto_config.commands.train import train
 from auto_config.errors import UserError
+from auto_config.running import training
+from auto_config.running.folds import parse_fold, use_all_folds
+from auto_config.running.time_budget import parse_time_budget
+from auto_config.running.training import command
 
 SCRIPT = """
 import torch
@@ -354,7 +357,7 @@ def test_a_fold_without_weights_is_no_part_of_an_ensemble(tmp_path):
 
 
 def test_the_command_itself_is_light():
-    code = "import sys, auto_config.commands.train; sys.exit(any(name in sys.modules for name in ('torch', 'monai')))"
+    code = "import sys, auto_config.running.training; sys.exit(any(name in sys.modules for name in ('torch', 'monai')))"
     root = Path(bundle_scripts.__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
 
@@ -392,3 +395,15 @@ def test_resume_and_another_fold_ask_nothing(bundle, monkeypatch):
         (folder / name).write_bytes(b"weights")
     assert train(bundle, resume=True, max_epochs=9) == 3
     assert train(bundle, fold=1) == 3
+
+
+def test_a_number_that_prediction_does_not_share_is_said_in_one_line(bundle, monkeypatch, capsys):
+    monkeypatch.setattr(training, "command", lambda *_: [sys.executable, "-c", "raise SystemExit(3)"])
+    for name, config in (("train", CONFIG), ("inference", {})):
+        shared = {"spacing": [1.0, 1.0, 1.0]}
+        (bundle / "configs" / f"{name}.json").write_text(json.dumps({**config, **shared}))
+    assert train(bundle) == 3
+    assert "warning" not in capsys.readouterr().err
+    assert train(bundle, spacing=[2.0, 2.0, 2.0]) == 3
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning:")]
+    assert "differ in spacing ([2.0, 2.0, 2.0] and [1.0, 1.0, 1.0]); set the same in both" in said

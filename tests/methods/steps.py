@@ -54,29 +54,16 @@ def write_cases(folder: Path, dims: int, cases: int = 6) -> Path:
     return folder
 
 
-def narrow_bundle(data: Path, root: Path, *, stages: int, dims: int, **options) -> Path:
+def narrow_bundle(data: Path, root: Path, *, stages: int | None, dims: int, **options) -> Path:
     """A bundle with narrow networks, from `create` with the given options."""
-    patch = [16, 16, 8][:dims]
-    assert (
-        create(
-            data,
-            root,
-            stages=stages,
-            patch_size=patch,
-            workers=1,
-            folds=2,
-            test_fraction=0.0,
-            network="tiny",
-            **({"pixel_spacing": [2.0]} if dims == 2 else {}),
-            **options,
-        )
-        == 0
-    )
+    usual = {"patch_size": [16, 16, 8][:dims], "network": "tiny", **({"pixel_spacing": [2.0]} if dims == 2 else {})}
+    assert create(data, root, stages=stages, workers=1, folds=2, test_fraction=0.0, **(usual | options)) == 0
     for name in ("train.json", "inference.json"):
         path = root / "configs" / name
         config = json.loads(path.read_text(encoding="utf-8"))
         for stage in config["network_def"]["stages"].values():
-            stage["filters"] = [4 + 2 * level for level in range(len(stage["filters"]))]
+            if "filters" in stage:
+                stage["filters"] = [4 + 2 * level for level in range(len(stage["filters"]))]
         if "iterations_per_epoch" in config:
             config.update(iterations_per_epoch=2, val_interval=1, num_workers=0, batch_size=2, amp=False)
             config["train"]["trainer"]["max_epochs"] = 1
@@ -94,17 +81,17 @@ def two_steps(root: Path) -> dict[str, torch.Tensor]:
     package = opened._import_scripts(root / "scripts")
     config = json.loads((root / "configs/train.json").read_text(encoding="utf-8"))
     config.update(bundle_root=str(root), device="cpu")
-    # Handlers of reports and of files are not needed.
-    keep = ("Validation", "LoadPretrained", "FillCache", "ProgressReport", "TensorBoardStatsHandler")
+    # Handlers of reports, of validations and of files are not needed; an earlier bundle had more of them here.
+    drop = ("Validation", "LoadPretrained", "FillCache", "ProgressReport", "TensorBoardStatsHandler")
     handlers = config["train"]["handlers"]
-    config["train"]["handlers"] = [item for item in handlers if item["_target_"].rsplit(".", 1)[-1] not in keep]
+    config["train"]["handlers"] = [item for item in handlers if item["_target_"].rsplit(".", 1)[-1] not in drop]
+    config["train"]["trainer"]["train_handlers"] = "$list(@train#handlers) + [@schedule, @shape_fit]"
+    if "val_interval" in config["schedule"]:
+        config["schedule"]["val_interval"] = None
     parser = ConfigParser(opened._with_package(config, package))
     set_determinism(config["seed"])
     try:
-        trainer = parser.get_parsed_content("train#trainer")
-        parser.get_parsed_content("schedule").attach(trainer)
-        parser.get_parsed_content("shape_fit").attach(trainer)
-        trainer.run()
+        parser.get_parsed_content("train#trainer").run()
     finally:
         set_determinism(None)
     state = parser.get_parsed_content("network_def").state_dict()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from auto_config.bundle.earlier import earlier_decoder, earlier_find
-from auto_config.bundle_scripts.decoding import PeakDecoder
+from auto_config.bundle_scripts.decoding import ArgmaxDecoder
 from auto_config.errors import UserError
 
 LOGITS = torch.randn(2, 6, 5, generator=torch.Generator().manual_seed(0))
@@ -18,10 +18,10 @@ def old_decoder():
 
     class Old:
         def __call__(self, logits, log_prior=None):
-            return PeakDecoder()(logits, log_prior)
+            return ArgmaxDecoder()(logits, log_prior)
 
         def density(self, logits):
-            return PeakDecoder().probability(logits)
+            return ArgmaxDecoder().probability(logits)
 
     return Old()
 
@@ -33,7 +33,7 @@ def test_a_bare_window_was_decoded_in_post_processing(mirrored):
     config = {"inferer": inferer, "decoder": {"_target_": "scripts.decoding.PeakDecoder"}}
     decoder = earlier_decoder(config, old_decoder())
     found = earlier_find(Path("b"), config, lambda image, network: LOGITS[None], decoder)(torch.zeros(1, 6, 5), None)
-    torch.testing.assert_close(found.peaks.points, PeakDecoder()(LOGITS)[0])
+    torch.testing.assert_close(found.peaks.points, ArgmaxDecoder()(LOGITS)[0])
     assert found.origins.shape == (2, 2) and not found.origins.any()
     with pytest.raises(UserError, match="has no heatmaps to give"):
         earlier_find(Path("b"), config, lambda image, network: LOGITS[None], None)(torch.zeros(1, 6, 5), None)

@@ -49,6 +49,7 @@ def test_pictures_are_read_for_prediction_as_for_training(unit, spacing, expecte
         "_target_": "scripts.image_reader.LoadFilesd",
         "keys": "image",
         "spatial_dims": 2,
+        "channels": 1,
         "pixel_spacing": "@pixel_spacing",
     }
 

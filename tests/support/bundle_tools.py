@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from auto_config.bundle.json_text import json_text
+
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -16,7 +18,7 @@ def edit(path: Path, change) -> None:
     """Change a JSON file as a person would."""
     content = json.loads(path.read_text(encoding="utf-8"))
     change(content)
-    path.write_text(json.dumps(content, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(json_text(content), encoding="utf-8")
 
 
 def shrink(bundle: Path) -> Path:
@@ -24,7 +26,8 @@ def shrink(bundle: Path) -> Path:
 
     def narrow(config):
         for stage in config["network_def"]["stages"].values():
-            stage["filters"] = [4 + 2 * level for level in range(len(stage["filters"]))]
+            if "filters" in stage:
+                stage["filters"] = [4 + 2 * level for level in range(len(stage["filters"]))]
         if "iterations_per_epoch" in config:
             config.update(iterations_per_epoch=3, val_interval=1, num_workers=0)
             config["train"]["trainer"]["max_epochs"] = 2

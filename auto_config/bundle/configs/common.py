@@ -12,11 +12,6 @@ FIND_SCRIPTS = [
     "os.path.abspath(@bundle_root + '/scripts') not in getattr(sys.modules.get('scripts'), '__path__', [])]",
     "$sys.path.insert(0, os.path.abspath(@bundle_root))",
 ]
-# MONAI's client of federated learning initializes twice, and only the second time with the right `bundle_root`.
-KEEP_MEMORY = {
-    "_target_": "scripts.cpu_memory.keep_freed_memory",
-    "_disabled_": "$not os.path.isdir(@bundle_root + '/scripts')",
-}
 DEVICE = "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')"
 
 

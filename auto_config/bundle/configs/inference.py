@@ -19,17 +19,17 @@ def inference_config(plan: Plan, landmarks: int) -> Json:
     """
     return {
         **paths("/path/to/images"),
+        **parts.instances(plan, MODELS),
+        **parts.card(plan, training=False),
         **parts.numbers(plan),
         "calibration": "$@bundle_root + '/models/calibration.json'",
         "region_level": 0.9,
         "all_present": False,
         **({"shape_prior": False} if parts.has_shape_prior(plan) else {}),
-        **parts.instances(plan, MODELS),
         "device": DEVICE,
         "network_def": parts.network_def(plan, landmarks),
         "network": "$@network_def.to(@device)",
         "inferer": parts.calibrated_inferer(plan),
-        **parts.decoders(plan),
         "preprocessing": {"_target_": "Compose", "transforms": parts.image_transforms(plan)},
         "dataset": {
             "_target_": "Dataset",
@@ -90,6 +90,7 @@ def evaluate_config(plan: Plan) -> Json:
         "split": "validation",
         **thresholds,
         "validate#dataset#data#split": "@split",
+        "+validate#postprocessing#transforms": [parts.result(plan)],
         "validate#handlers": [
             load_weights(weights),
             {"_target_": "StatsHandler", "iteration_log": False},

@@ -1,9 +1,9 @@
-"""``train.json`` and ``multi_gpu_train.json``: numbers a person changes, parts, workflow."""
+"""``train.json`` and ``multi_gpu_train.json``: the method's parts, numbers a person changes, other parts, workflow."""
 
 from __future__ import annotations
 
 from auto_config.bundle import parts
-from auto_config.bundle.configs.common import DEVICE, FIND_SCRIPTS, KEEP_MEMORY, paths
+from auto_config.bundle.configs.common import DEVICE, FIND_SCRIPTS, paths
 from auto_config.bundle.configs.engines import train_section, validate_section
 from auto_config.methods import BACKBONES
 from auto_config.methods.base import Json
@@ -28,6 +28,8 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
         **paths(dataset_dir),
         "datalist": "$@bundle_root + '/data/datalist.json'",
         "cache_dir": "$@bundle_root + '/cache'",
+        **parts.instances(plan, None),
+        **parts.card(plan, training=True),
         "fold": 0,
         "seed": seed,
         "resume": False,
@@ -44,17 +46,20 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
         "amp": True,
         "num_workers": plan.value("workers"),
         "device": DEVICE,
-        "stages": parts.stage_names(plan),
-        **parts.instances(plan, None),
         "network_def": parts.network_def(plan, landmarks),
         "network": "$@network_def.to(@device)",
-        **parts.targets(plan),
-        "loss": parts.loss(plan),
-        "optimizer": _optimizer(optimizer),
         "inferer": parts.inferer(plan),
-        **parts.decoders(plan),
-        "augmentation": _spatial_augmentation(plan),
+        "optimizer": _optimizer(optimizer),
+        "augmentation": _augmentation(plan),
+        "preprocessing": {"_target_": "Compose", "transforms": parts.image_transforms(plan)},
         "images": _cached_images(plan),
+        "labels": {
+            "_target_": "scripts.dataset.LoadLandmarksd",
+            "keys": "label",
+            "landmarks": "@landmarks",
+            "spatial_dims": plan.value("spatial_dims"),
+            **parts.uses_instances(plan),
+        },
         "train": train_section(plan, pretrained),
         "validate": validate_section(plan),
         "schedule": {
@@ -63,6 +68,7 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
             "warm_up": schedule["warmup_steps"],
             "power": schedule["power"],
             "evaluator": "@validate#evaluator",
+            "val_interval": "@val_interval",
             "time_budget": "@time_budget",
             "started": "@started",
         },
@@ -79,19 +85,28 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
             "keep_ensemble": "@keep_ensemble",
             "keep_better": "@keep_better",
         },
+        "progress": {
+            "_target_": "scripts.progress.ProgressReport",
+            "schedule": "@schedule",
+            "checkpoints": "@checkpoints",
+            "evaluator": "@validate#evaluator",
+            "landmarks": "@landmarks",
+            **({"unit": plan.value("unit")} if plan.value("unit") != "mm" else {}),
+        },
         **_instance_thresholds(plan),
         "shape_fit": {
-            "_target_": "scripts.shape.FitShape",
+            "_target_": "scripts.shape_fit.FitShape",
             "network": "@network_def",
-            "shapes": {
-                "_target_": "scripts.dataset.training_shapes",
-                "data": "@train#dataset#data",
-                "landmarks": "@landmarks",
-                "spatial_dims": plan.value("spatial_dims"),
-            },
+            "data": "@train#dataset#data",
+            "landmarks": "@landmarks",
+            "spatial_dims": plan.value("spatial_dims"),
         },
-        "initialize": [*FIND_SCRIPTS, KEEP_MEMORY, "$monai.utils.set_determinism(@seed)"],
-        "run": ["$@train#trainer.run()"],
+        "initialize": [*FIND_SCRIPTS, "$monai.utils.set_determinism(@seed)"],
+        # Before training the cores are idle.
+        "run": [
+            "$@images.fill(list(@train#dataset#data) + list(@validate#dataset#data), max(@num_workers, 2))",
+            "$@train#trainer.run()",
+        ],
         "training": "%run",
     }
 
@@ -111,15 +126,8 @@ def multi_gpu_config(plan: Plan) -> Json:
         },
         # Whole volumes go to the module itself: the wrapper only adds what a backward pass needs.
         "validate#evaluator#network": "@network_def",
-        "train#dataloader#sampler": {
-            "_target_": "scripts.sampler.GlobalIndexSampler",
-            "samples_per_epoch": "$@iterations_per_epoch * @batch_size * torch.distributed.get_world_size()",
-            "rank": "$torch.distributed.get_rank()",
-            "world_size": "$torch.distributed.get_world_size()",
-        },
         "initialize": [
             *FIND_SCRIPTS,
-            KEEP_MEMORY,
             "$monai.utils.set_determinism(@seed)",
             "$torch.cuda.set_device(@device) if torch.cuda.is_available() else None",
             "$torch.distributed.init_process_group('nccl' if torch.cuda.is_available() else 'gloo')",
@@ -140,23 +148,24 @@ def _optimizer(rule: Json) -> Json:
     }
 
 
-def _spatial_augmentation(plan: Plan) -> Json:
+def _augmentation(plan: Plan) -> Json:
     rule = plan.value("augmentation")
-    return {
-        "_target_": "scripts.patches.SpatialAugmentation",
+    effects: Json = {
+        "_target_": "scripts.augmentation.Augmentation",
         "rotation": rule["rotation"]["max_rad"],
         "rotation_probability": rule["rotation"]["prob"],
         "scale": [rule["scale"]["low"], rule["scale"]["high"]],
         "scale_probability": rule["scale"]["prob"],
-        "mirror_pairs": _mirror_pairs(plan) if plan.value("mirror") else None,
+        **parts.flip_pairs(plan),
     }
-
-
-def _mirror_pairs(plan: Plan) -> Json:
-    """The partner of each landmark, or of each row of points where a landmark has several."""
-    if not plan.value("instances")["many"]:
-        return parts.MIRROR_PAIRS
-    return {"_target_": "scripts.instances.read_row_mirror", "landmarks": "@landmarks"}
+    if "noise" in rule:
+        effects["noise"] = [rule["noise"]["prob"], rule["noise"]["max_std"]]
+    if "blur" in rule:
+        effects["blur"] = [rule["blur"]["prob"], rule["blur"]["low_sigma"], rule["blur"]["high_sigma"]]
+    for name in ("brightness", "contrast", "low_resolution", "gamma", "gamma_inverted"):
+        if name in rule:
+            effects[name] = [rule[name]["prob"], rule[name]["low"], rule[name]["high"]]
+    return effects
 
 
 def _instance_thresholds(plan: Plan) -> Json:
@@ -174,7 +183,8 @@ def _instance_thresholds(plan: Plan) -> Json:
 
 
 def _cached_images(plan: Plan) -> Json:
-    transforms = parts.image_transforms(plan)
+    """The preprocessing, made once; with two stages the image of the coarse grid too."""
+    transform: str | Json = "@preprocessing"
     keys = ["image"]
     if parts.two_stages(plan):
         coarse = {
@@ -183,10 +193,11 @@ def _cached_images(plan: Plan) -> Json:
             "name": "coarse_image",
             "factor": "@coarse_factor",
         }
-        transforms, keys = [*transforms, coarse], ["image", "coarse_image"]
+        transform = {"_target_": "Compose", "transforms": ["@preprocessing", coarse]}
+        keys = ["image", "coarse_image"]
     return {
         "_target_": "scripts.cache.CachedTransformd",
         "keys": keys,
-        "transform": {"_target_": "Compose", "transforms": transforms},
+        "transform": transform,
         "cache_dir": "@cache_dir",
     }

@@ -1,12 +1,17 @@
-"""Intensity augmentation on the device, in batch, seeded for each sample."""
+"""Augmentation: of intensities on the device, in batch, seeded for each sample; with that of space as one part."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn import functional
+
+from .instances import read_row_mirror
+from .patches import SpatialAugmentation
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,24 @@ class IntensityAugmentation:
         if chance[6] < self.gamma[0]:
             image = _gamma(image, _between(self.gamma[1:], amount[6]))
         return image
+
+
+@dataclass(frozen=True)
+class Augmentation(SpatialAugmentation, IntensityAugmentation):
+    """All of a training: rotation, scale and flips when a patch is cut, intensities when a batch is on the device.
+
+    Args:
+        flip_pairs: flips half of the patches left to right: the path of ``configs/landmarks.json``, or for each row of
+            points the one that takes its place in the mirror image. None never flips.
+    """
+
+    flip_pairs: str | Path | Sequence[int] | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.flip_pairs, (str, Path)):
+            object.__setattr__(self, "mirror_pairs", read_row_mirror(self.flip_pairs))
+        elif self.flip_pairs is not None:
+            object.__setattr__(self, "mirror_pairs", tuple(self.flip_pairs))
 
 
 def _between(limits: tuple[float, ...], where: float) -> float:

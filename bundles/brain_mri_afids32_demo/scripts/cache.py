@@ -18,7 +18,6 @@ import ignite.distributed as idist
 import monai
 import numpy as np
 import torch
-from ignite.engine import Engine, Events
 from monai.data import Dataset, MetaTensor
 from torch.utils.data import DataLoader
 
@@ -107,42 +106,6 @@ def _nothing(_: Any) -> None:
     """What a loader that only fills the cache hands back."""
 
 
-class FillCache:
-    """Handler that preprocesses every image before the first step, several at a time.
-
-    Steps then take the time they always take, which a time budget measures. Of several processes each does its share;
-    what is missing at the first step is made there. Unfinished entries that killed processes left are removed.
-
-    Args:
-        images: fills the cache when it is called.
-        data: cases, of training and validation together.
-        num_workers: processes that work beside this one.
-    """
-
-    def __init__(self, images: CachedTransformd, data: Sequence[Mapping[str, Any]], num_workers: int) -> None:
-        self.images, self.data, self.num_workers = images, list(data), int(num_workers)
-
-    def attach(self, engine: Engine) -> None:
-        """Fill when this trainer starts."""
-        engine.add_event_handler(Events.STARTED, self)
-
-    def __call__(self, _: Engine) -> None:
-        """Fill now."""
-        if self.images.cache_dir is None:
-            return
-        if idist.get_rank() == 0:
-            remove_leftovers(self.images.cache_dir, time.time() - LEFTOVER_SECONDS)
-        missing = [case for case in self.data if not self.images.is_cached(case)]
-        share = missing[idist.get_rank() :: idist.get_world_size()]
-        if not share:
-            return
-        if idist.get_rank() == 0:
-            print(f"Preprocessing {len(missing)} images, once ...", flush=True)
-        dataset = Dataset(data=share, transform=self.images)
-        for _item in DataLoader(dataset, num_workers=self.num_workers, batch_size=1, collate_fn=_nothing):
-            pass
-
-
 class CachedTransformd:
     """Runs image transforms once and keeps what they make on disk.
 
@@ -187,6 +150,30 @@ class CachedTransformd:
     def is_cached(self, data: Mapping[str, Any]) -> bool:
         """Whether this case's images are on disk as its file is now."""
         return self.cache_dir is not None and self._folder(data[self.keys[0]]).is_dir()
+
+    def fill(self, data: Sequence[Mapping[str, Any]], num_workers: int) -> None:
+        """Preprocess all cases before the first step, several at a time.
+
+        Steps then take the time they always take, which a time budget measures. Of several processes each does its
+        share; what is missing at a step is made there. Unfinished entries that killed processes left are removed.
+
+        Args:
+            data: cases, of training and validation together.
+            num_workers: processes that work beside this one.
+        """
+        if self.cache_dir is None:
+            return
+        if idist.get_rank() == 0:
+            remove_leftovers(self.cache_dir, time.time() - LEFTOVER_SECONDS)
+        missing = [case for case in data if not self.is_cached(case)]
+        share = missing[idist.get_rank() :: idist.get_world_size()]
+        if not share:
+            return
+        if idist.get_rank() == 0:
+            print(f"Preprocessing {len(missing)} images, once ...", flush=True)
+        dataset = Dataset(data=share, transform=self)
+        for _item in DataLoader(dataset, num_workers=num_workers, batch_size=1, collate_fn=_nothing):
+            pass
 
     def _folder(self, source: Any) -> Path:
         assert self.cache_dir is not None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from monai.inferers import Inferer
 
-from .heatmaps import HeatmapInferer, Heatmaps
+from .heatmaps import NOT_FINITE, HeatmapInferer, Heatmaps
 from .instances import Instances
 from .methods.interfaces import Decoder, Output, StageNetwork, kept_heads
 from .shape import ShapeModel, shape_prior
@@ -31,6 +32,7 @@ class DenseInferer(HeatmapInferer):
         shape: a shape model whose prior chooses among the maxima of a landmark that it finds far off; None for none.
             Views are compared without it, so that their disagreement means the same with it.
         stage: name of the stage.
+        flip_pairs: see `HeatmapInferer`.
     """
 
     def __init__(
@@ -42,18 +44,25 @@ class DenseInferer(HeatmapInferer):
         instances: Instances | None = None,
         shape: ShapeModel | None = None,
         stage: str = "fine",
+        flip_pairs: str | Path | Sequence[int] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__({stage: decoder}, flip_pairs)
         self.window, self.decoder, self.instances, self.shape = window, decoder, instances, shape
-        self.stage, self.decoders = stage, {stage: decoder}
+        self.stage = stage
         self.spacing = np.asarray(spacing, dtype=np.float64)
 
-    def heatmaps(self, image: torch.Tensor, network: StageNetwork) -> Heatmaps:
-        """The output ``(channels, *grid)`` of an image ``(C, *size)`` on the planned grid, and its peaks."""
+    def find(self, image: torch.Tensor, network: StageNetwork) -> Heatmaps:
+        """The output ``(channels, *grid)`` of an image ``(C, *size)`` on the planned grid, and its peaks.
+
+        Raises:
+            ValueError: if the network gives numbers that are not finite, as after a training that diverged.
+        """
         output, single = mean_of_views(
             network, lambda view: self._slide(image, view), lambda seen: self.decoder.decode(seen).points
         )
         peaks = self.decoder.decode(output)
+        if not torch.isfinite(peaks.confidence).all():
+            raise ValueError(NOT_FINITE)
         columns = agreement(single, peaks.points, network.flipped, self.spacing, self.instances)
         if self.shape is not None:
             # Axes of the planned grid times spacing are a right-handed frame in mm, as the world of the shape is.

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from monai.inferers import Inferer
 
+from .landmark_names import read_flip_pairs
 from .methods.interfaces import Decoder, Output, StageNetwork
+from .mirror import MirroredNetwork
 from .peaks import Peaks
+
+NOT_FINITE = "the network gave no finite coordinates; lower learning_rate or resume from an earlier state"
 
 
 @dataclass(frozen=True)
@@ -32,11 +37,17 @@ class Heatmaps:
 class HeatmapInferer(Inferer):
     """An inferer that finds heatmaps in whole images and gives their peaks.
 
-    Attributes:
-        decoders: the decoder of each stage by name.
+    Args:
+        decoders: the decoder of each stage by name; they know what the output of a mirror image means.
+        flip_pairs: flip test-time augmentation, for networks that were trained on mirrored images: the path of
+            ``configs/landmarks.json``, or for each landmark the one that takes its place in the mirror image. None
+            looks at the image alone.
     """
 
-    decoders: Mapping[str, Decoder]
+    def __init__(self, decoders: Mapping[str, Decoder], flip_pairs: str | Path | Sequence[int] | None = None) -> None:
+        super().__init__()
+        self.decoders = dict(decoders)
+        self.flip_pairs = None if flip_pairs is None else read_flip_pairs(flip_pairs)
 
     def __call__(self, inputs: torch.Tensor, network: StageNetwork, *_: Any, **__: Any) -> torch.Tensor:
         """Peaks of a batch of whole images.
@@ -51,6 +62,12 @@ class HeatmapInferer(Inferer):
         images = inputs.as_tensor() if hasattr(inputs, "as_tensor") else inputs
         return torch.stack([self.heatmaps(image, network).peaks.pack() for image in images])
 
-    @abstractmethod
     def heatmaps(self, image: torch.Tensor, network: StageNetwork) -> Heatmaps:
         """The heatmaps of an image ``(C, *size)`` on the planned grid, and their peaks."""
+        if self.flip_pairs is None:
+            return self.find(image, network)
+        return self.find(image, MirroredNetwork(network, self.flip_pairs, self.decoders))
+
+    @abstractmethod
+    def find(self, image: torch.Tensor, network: StageNetwork) -> Heatmaps:
+        """What one network, or the mean of its views, finds in an image ``(C, *size)``."""

@@ -22,10 +22,13 @@ class FileReader(ImageReader):
     Args:
         spatial_dims: 2 or 3; an image with another number of axes is refused.
         pixel_spacing: pixel size (x, y) in mm of pictures; None for what each file says.
+        channels: an image with another number of channels is refused; None takes any.
     """
 
-    def __init__(self, spatial_dims: int = 3, pixel_spacing: Sequence[float] | None = None) -> None:
-        self.spatial_dims = int(spatial_dims)
+    def __init__(
+        self, spatial_dims: int = 3, pixel_spacing: Sequence[float] | None = None, channels: int | None = None
+    ) -> None:
+        self.spatial_dims, self.channels = int(spatial_dims), channels
         self.pixel_spacing = None if pixel_spacing is None else [float(size) for size in pixel_spacing]
 
     def verify_suffix(self, filename: Sequence[str | os.PathLike] | str | os.PathLike) -> bool:  # noqa: ARG002
@@ -41,6 +44,11 @@ class FileReader(ImageReader):
         paths = [data] if isinstance(data, (str, os.PathLike)) else list(data)
         image = read_image([Path(path) for path in paths], self.pixel_spacing)
         check_axes(image, self.spatial_dims)
+        if self.channels is not None and len(image.array) != self.channels:
+            raise ImageFileError(
+                f"{image.path}: has {len(image.array)} channels; this bundle was made for {self.channels}, give an "
+                "image with as many"
+            )
         return image
 
     def get_data(self, img: Image) -> tuple[np.ndarray, dict[str, Any]]:
@@ -68,12 +76,17 @@ class LoadFilesd(LoadImaged):
         keys: keys of images: a path, or a path for each channel.
         spatial_dims: see `FileReader`.
         pixel_spacing: see `FileReader`.
+        channels: see `FileReader`.
     """
 
     def __init__(
-        self, keys: str | Sequence[str], spatial_dims: int = 3, pixel_spacing: Sequence[float] | None = None
+        self,
+        keys: str | Sequence[str],
+        spatial_dims: int = 3,
+        pixel_spacing: Sequence[float] | None = None,
+        channels: int | None = None,
     ) -> None:
-        self.file_reader = FileReader(spatial_dims, pixel_spacing)
+        self.file_reader = FileReader(spatial_dims, pixel_spacing, channels)
         super().__init__(keys, reader=self.file_reader, ensure_channel_first=True)
 
     def __call__(self, data: Any, reader: ImageReader | None = None) -> dict[Any, Any]:

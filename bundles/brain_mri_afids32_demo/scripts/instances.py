@@ -193,7 +193,7 @@ def read_instances(landmarks: str | Path, models: str | Path | None = None) -> I
 
 
 def read_row_mirror(landmarks: str | Path) -> tuple[int, ...]:
-    """For each row of points the row that takes its place in the mirror; see `scripts.dataset.read_mirror`.
+    """For each row of points the row that takes its place in the mirror; see `read_flip_pairs`.
 
     Raises:
         ValueError: a landmark and its partner differ in their number of rows.

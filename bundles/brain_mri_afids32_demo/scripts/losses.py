@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from .instances import Instances
 from .methods.interfaces import LOGITS, Output, PointBatch
-from .targets import ConeTarget, GaussianTarget
+from .targets import EDTHeatmap, GaussianTarget
 
 
 class _TopKBCE(torch.autograd.Function):
@@ -107,7 +107,7 @@ class TopKBCELoss(nn.Module):
         ValueError: if the fraction is not in (0, 1].
     """
 
-    def __init__(self, target: ConeTarget, fraction: float = 0.2) -> None:
+    def __init__(self, target: EDTHeatmap, fraction: float = 0.2) -> None:
         super().__init__()
         if not 0 < fraction <= 1:
             raise ValueError(f"the fraction of hardest voxels is {fraction}; it must be above 0 and at most 1")
@@ -141,12 +141,13 @@ class SpatialCrossEntropyLoss(nn.Module):
         voxel.
 
     Args:
-        target: the Gaussian.
+        target: makes the factors of the target; None for a Gaussian.
+        sigma: standard deviation of the Gaussian in voxels.
     """
 
-    def __init__(self, target: GaussianTarget) -> None:
+    def __init__(self, target: GaussianTarget | None = None, sigma: float = 1.0) -> None:
         super().__init__()
-        self.target = target
+        self.target = GaussianTarget(sigma) if target is None else target
 
     def forward(self, output: Output, truth: PointBatch, size: Sequence[int]) -> torch.Tensor:
         """Mean over landmarks that are present and inside; 0 (with a gradient of 0) when there is none."""

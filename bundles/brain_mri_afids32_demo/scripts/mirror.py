@@ -8,32 +8,14 @@ from typing import Any
 import torch
 
 from .ensemble import mean_of_two
-from .heatmaps import HeatmapInferer, Heatmaps
 from .methods.interfaces import Decoder, Output, StageNetwork
-
-
-class MirroredInferer(HeatmapInferer):
-    """Another inferer, with a network that also sees the mirror image.
-
-    Outputs of the image and of its mirror image, back in place and with paired landmarks exchanged, are averaged. Only
-    for networks that were trained on mirrored images.
-
-    Args:
-        inferer: calls the network; its decoders know what a flipped output means.
-        mirror_pairs: for each landmark the one that takes its place in the mirror, itself on the midline.
-    """
-
-    def __init__(self, inferer: HeatmapInferer, mirror_pairs: Sequence[int]) -> None:
-        super().__init__()
-        self.inferer, self.mirror_pairs, self.decoders = inferer, list(mirror_pairs), inferer.decoders
-
-    def heatmaps(self, image: torch.Tensor, network: StageNetwork) -> Heatmaps:
-        """What the other inferer gives; mirroring is along the first spatial axis, left to right."""
-        return self.inferer.heatmaps(image, MirroredNetwork(network, self.mirror_pairs, self.decoders))
 
 
 class MirroredNetwork:
     """A network that averages over an image and its mirror image.
+
+    The outputs of the mirror image come back in place, with paired landmarks exchanged. Only for networks that were
+    trained on mirrored images. Mirroring is along the first spatial axis, left to right.
 
     Args:
         network: called with one tensor ``(B, C, *size)`` for each stage.

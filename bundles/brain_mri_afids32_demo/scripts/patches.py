@@ -211,7 +211,9 @@ class RandPatchd:
         name: name of the stage.
         size: patch shape in voxels.
         augmentation: how it is turned and scaled.
-        placement: where it lies.
+        foreground: see `Placement`, as the next two.
+        where: ``anywhere`` or ``centre``.
+        every: None, or the batch size.
         pad_value: value of air.
     """
 
@@ -219,8 +221,13 @@ class RandPatchd:
     name: str
     size: Sequence[int]
     augmentation: SpatialAugmentation = field(default_factory=SpatialAugmentation)
-    placement: Placement = field(default_factory=Placement)
+    foreground: float = 0.67
+    where: str = ANYWHERE
+    every: int | None = None
     pad_value: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.placement = Placement(self.foreground, self.where, every=self.every)
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Make the patch."""

@@ -1,4 +1,4 @@
-"""The learning rate over a training, for a number of epochs or for an amount of time."""
+"""The learning rate over a training and its validations, for a number of epochs or for an amount of time."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any
 
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
+from monai.engines import Evaluator
 from torch.optim import Optimizer
 
 from .time_budget import TimeBudget
+from .validation import Validation
 
 # With a time budget the clock ends the training, so the number of epochs must only be out of reach.
 _EPOCHS_OUT_OF_REACH = 1_000_000
@@ -43,7 +45,7 @@ def advance(progress: float, steps_left: int) -> float:
 
 
 class Schedule:
-    """Sets the learning rate before each step and, with a time budget, ends the training on time.
+    """Sets the learning rate before each step, validates and, with a time budget, ends the training on time.
 
     Without a budget the progress is ``iteration / (max_epochs * epoch_length)``, read from the trainer's state, which
     is the one place of the number of epochs: the same counts give the same rates, bit for bit, also after a resume, and
@@ -58,6 +60,8 @@ class Schedule:
         warm_up: Steps of linear warm-up.
         power: Exponent of the polynomial decay.
         evaluator: The engine that validates; needed to know how long the validation at the end will take.
+        val_interval: Epochs between validations when there is no time budget, see `Validation`; None leaves validations
+            to others.
         time_budget: Seconds from `started` to the end of the process; None trains for `max_epochs`.
         started: When the command began, in seconds since the epoch; None means when this object was made.
         validation_share: Part of the time that validations may take when there is a time budget.
@@ -72,7 +76,8 @@ class Schedule:
         optimizer: Optimizer,
         warm_up: int,
         power: float,
-        evaluator: Engine | None = None,
+        evaluator: Evaluator | None = None,
+        val_interval: int | None = None,
         time_budget: float | None = None,
         started: float | None = None,
         validation_share: float = 0.1,
@@ -82,6 +87,9 @@ class Schedule:
         self.power = power
         self.progress = 0.0
         self.budget = None if time_budget is None else TimeBudget(time_budget, started, evaluator, validation_share)
+        self._validation = None
+        if evaluator is not None and val_interval is not None:
+            self._validation = Validation(evaluator, val_interval, self)
         self._base = [float(group["lr"]) for group in optimizer.param_groups]
         self._logger = logging.getLogger(__name__)
 
@@ -91,6 +99,8 @@ class Schedule:
         Args:
             trainer: The engine that trains.
         """
+        if self._validation is not None:
+            self._validation.attach(trainer)
         if self.budget is not None:
             trainer.state.max_epochs = _EPOCHS_OUT_OF_REACH
             self.budget.attach(trainer)

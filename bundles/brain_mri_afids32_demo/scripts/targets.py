@@ -25,8 +25,8 @@ def _along(values: torch.Tensor, axis: int, dims: int) -> torch.Tensor:
     return values.reshape(shape)
 
 
-class ConeTarget:
-    """Truncated Euclidean distance cone: ``max(0, 1 - d / sqrt(radius^2 + 1))``.
+class EDTHeatmap:
+    """Heatmap of the Euclidean distance, a truncated cone: ``max(0, 1 - d / sqrt(radius^2 + 1))``.
 
     At radius 15 and isotropic voxels this has exactly the 14 147 positive voxels of nnLandmark's template (the
     normalised Euclidean distance transform of a ball of radius 15; Ertl et al., MIDL 2026), but at the sub-voxel
@@ -41,7 +41,7 @@ class ConeTarget:
 
     Example:
         >>> import torch
-        >>> cone = ConeTarget(radius=[15, 15, 15])(torch.tensor([[[2.0, 2.0, 2.0]]]), (5, 5, 5))
+        >>> cone = EDTHeatmap(radius=[15, 15, 15])(torch.tensor([[[2.0, 2.0, 2.0]]]), (5, 5, 5))
         >>> round(float(cone[0, 0, 2, 2, 3]), 4)
         0.9335
     """

@@ -112,7 +112,7 @@ def write_fixed_bundle(
             "decoder": "@decoder",
             "spacing": [1.0, 1.0, 1.0],
         },
-        "decoder": {"_target_": "scripts.decoding.PeakDecoder"},
+        "decoder": {"_target_": "scripts.decoding.ArgmaxDecoder"},
         "postprocessing": {
             "_target_": "Compose",
             "transforms": [

@@ -57,7 +57,7 @@ def write_many_bundle(root: Path, sutures=SUTURES, nasion=NASION) -> Path:
     }
     inference["decoder"] = {
         "_target_": "scripts.instance_decoding.InstanceDecoder",
-        "decoder": {"_target_": "scripts.decoding.PeakDecoder"},
+        "decoder": {"_target_": "scripts.decoding.ArgmaxDecoder"},
         "instances": "@instances",
         "spacing": [1.0, 1.0, 1.0],
         "reach_mm": 6.0,

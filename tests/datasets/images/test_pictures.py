@@ -146,6 +146,13 @@ def test_a_bundle_refuses_images_of_other_axes(tmp_path):
         LoadFilesd("image", 2)({"image": str(tmp_path / "a.nii")})
 
 
+def test_a_bundle_refuses_images_of_other_channels(tmp_path):
+    path = str(save(tmp_path / "a.png", EIGHT))
+    assert LoadFilesd("image", 2, channels=1)({"image": path})["image"].shape[0] == 1
+    with pytest.raises(ValueError, match=r"a\.png: has 2 channels; this bundle was made for 1, give an image"):
+        LoadFilesd("image", 2, channels=1)({"image": [path, path]})
+
+
 def test_every_ending_has_a_reader(tmp_path):
     for suffix in IMAGE_SUFFIXES:
         assert image_suffix(tmp_path / f"a{suffix.upper()}") == suffix

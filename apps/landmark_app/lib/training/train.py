@@ -14,12 +14,13 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.utils.others.generic import device_map
 
+from auto_config.bundle.json_text import json_text
 from auto_config.bundle_scripts.checkpoints import WEIGHTS
 from auto_config.bundle_scripts.instances import read_instances
 from auto_config.bundle_scripts.landmark_files import atomic_write_text
-from auto_config.commands.train import command
 from auto_config.errors import UserError
 from auto_config.running import child
+from auto_config.running.training import command
 
 from ..core.background import end_with_parent, failure, one_line
 from ..store.landmark_labels import LandmarkLabels
@@ -168,7 +169,7 @@ class LandmarkTrain(TrainTask):
         """Train in a process; why it failed, in one line, or None."""
         root = self.bundle.root
         config = training_stats.folder(root) / _CONFIG
-        atomic_write_text(config, json.dumps(overrides(root, options, cases), indent=4) + "\n")
+        atomic_write_text(config, json_text(overrides(root, options, cases)))
         line = command(root, {}, options.processes, [config])
         ended = child.follow(line, log=root / "eval" / "train_error.log")
         if ended.status == 0:
