@@ -1,11 +1,9 @@
 """The command line: what words become, what errors look like, and how quickly help comes."""
 
-import importlib
 import inspect
 import subprocess
 import sys
 import time
-import types
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -256,44 +254,6 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     assert done.returncode in (0, 141)
     assert "Traceback" not in done.stderr
     assert "Exception" not in done.stderr
-
-
-MODULES = {
-    "inspect": "auto_config.commands.inspect",
-    "convert": "auto_config.commands.convert",
-    "create": "auto_config.commands.create",
-    "train": "auto_config.commands.train",
-    "calibrate": "auto_config.commands.calibrate",
-    "predict": "auto_config.commands.predict",
-    "evaluate": "auto_config.evaluation",
-    "serve": "auto_config.commands.serve",
-    "demo": "auto_config.demo",
-}
-
-
-@pytest.mark.parametrize("name", sorted(cli.COMMANDS))
-def test_commands_pass_on_what_their_function_takes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each command hands every option to the function of the same name, which has the same parameters and defaults."""
-    module = importlib.import_module(MODULES[name])
-    function = getattr(module, name)
-    command = cli.COMMANDS[name]
-    ours, theirs = inspect.signature(command).parameters, inspect.signature(function).parameters
-    assert {k: p.kind for k, p in ours.items()} == {k: p.kind for k, p in theirs.items() if k in ours}
-    for key, parameter in ours.items():
-        if parameter.default is not parameter.empty:
-            assert parameter.default == theirs[key].default, key
-    received: dict[str, Any] = {}
-
-    def note(*args: Any, **kwargs: Any) -> int:
-        received.update(inspect.signature(function).bind(*args, **kwargs).arguments)
-        return 7
-
-    monkeypatch.setitem(sys.modules, MODULES[name], types.SimpleNamespace(**{name: note}))
-    values = {key: f"given {key}" for key, p in ours.items() if p.kind is not p.VAR_KEYWORD}
-    positional = [v for k, v in values.items() if ours[k].kind is not ours[k].KEYWORD_ONLY]
-    named = {k: v for k, v in values.items() if ours[k].kind is ours[k].KEYWORD_ONLY}
-    assert command(*positional, **named) == 7
-    assert {key: received[key] for key in values} == values
 
 
 def test_what_nobody_foresaw_is_one_line_too(

@@ -1,82 +1,71 @@
-"""Convert a data set, or a public benchmark, from any format that is read to any that is written: `convert`."""
+"""`convert`: a data set, or a public benchmark, into any format that is written."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-
-from rich.console import Console
-
-from auto_config.datasets import Coordinates, Dataset, Missing, Problem, read_dataset
-from auto_config.datasets.formats.shared.options import NameField
-from auto_config.datasets.formats.shared.target import ImageMode
-from auto_config.datasets.registry import FORMATS
-from auto_config.datasets.writing import check_target, write_dataset
+from auto_config.arguments import Names, Numbers, Place
+from auto_config.choices import Coordinates, ImageMode, Missing, NameField
 from auto_config.errors import UserError
-from auto_config.inspection.problems import counted, problem_lines
 
 _SHOWN = 20
 
 
-@dataclass(frozen=True)
-class Conversion:
-    """What was converted.
-
-    Args:
-        dataset: As it was read; all its cases are written.
-        problems: What was found wrong in the source; a case that cannot be read is named there.
-        losses: What the written format cannot hold, a sentence each.
-    """
-
-    dataset: Dataset
-    problems: tuple[Problem, ...]
-    losses: tuple[str, ...]
-
-
 def convert(
-    source: str,
-    target: str,
+    source: Place,
+    target: Place,
     *,
     to: str = "datalist",
     from_: str | None = None,
     images: ImageMode | None = None,
     missing: Missing = "unknown",
-    landmarks: Sequence[str] | None = None,
+    landmarks: Names | None = None,
     coordinates: Coordinates | None = None,
-    names: NameField | None = None,
-    pixel_spacing: Sequence[float] | None = None,
     missing_value: str | None = None,
+    names: NameField | None = None,
+    pixel_spacing: Numbers | None = None,
     complete: bool = False,
     allow_missing: bool = False,
     overwrite: bool = False,
     workers: int | None = None,
 ) -> int:
-    """Convert a data set or a public benchmark, and say what was left out and what was lost.
+    """Convert a data set to another format, or a public benchmark to a data set.
+
+    Points keep their place in the image to the last digit (in label maps to half a voxel). What the new format cannot
+    hold is said. TARGET is written whole or not at all; SOURCE is never changed.
 
     Args:
-        source: The data set, or the folder of a benchmark as it was downloaded.
-        target: Folder to write.
-        to: Format to write, one of `datasets.formats.WRITERS`.
-        from_: Format of the source, one of `FORMATS`, or the name of a benchmark; the format is detected if None.
-        images: ``"refer"``, ``"link"`` or ``"copy"``, see `convert_dataset`.
-        missing: Status of a name that one case's file lacks.
-        landmarks: Names to keep, in this order; all if None.
-        coordinates: What the numbers of a table are, see `read_dataset`.
-        names: What points of Slicer's files are called by, see `read_dataset`.
-        pixel_spacing: Pixel size of pictures in mm, one number or (x, y).
-        missing_value: What marks a missing point, see `read_dataset`.
-        complete: Of a benchmark, only the cases with all landmarks.
-        allow_missing: Convert a benchmark also where files of some cases are not there.
-        overwrite: Replace `target` if it is there.
-        workers: Processes for the images of a benchmark; one on each core if None.
+        source: the data set, as for `inspect`, or the folder of a benchmark as it was downloaded
+        target: folder to write
+        to: markups, fcsv, json, csv, csv_wide, datalist, nnlandmark, labelmap, labelme or coco
+        from_: format of SOURCE, if it is not detected; or a benchmark, with its published split: afids, mml, pddca,
+            feta, lfc, fetal_pose, isbi2015 or hand_xray
+        images: refer (by their paths), link or copy; tables and lists refer if not given, folders are given links
+        missing: what a name that one case's file lacks means: unknown or absent
+        landmarks: names to keep, in this order: AC,PC
+        coordinates: what the numbers of a table or old .fcsv are, if it does not say it: ras, lps, voxel, pixel, mm
+        missing_value: coordinates that mark a missing point, taken as MISSING says: 0 or -1,-1; none: all are real
+        names: name of a point in Slicer's files: labels, descriptions or order (1, 2, ...); else chosen for all files
+        pixel_spacing: mm of a pixel of pictures, one number or x,y, if the files do not say it
+        complete: of the benchmark mml, only the cases with all landmarks
+        allow_missing: convert a benchmark also where files of some cases are not there
+        overwrite: replace TARGET if it is there
+        workers: processes for the images of a benchmark, one on each core if not given
 
     Returns:
-        0, or 1 if cases were left out because of errors.
+        The exit status: 0, or 1 if cases were left out because of errors.
 
     Raises:
-        UserError: Nothing could be converted; nothing was written.
+        UserError: nothing could be converted; nothing was written.
+
+    Examples:
+        auto_config convert scans raw/Dataset700_Skull --to nnlandmark
+        auto_config convert points.csv as_markups --to markups --coordinates lps
+        auto_config convert afids_download afids --from afids
     """
+    from rich.console import Console
+
+    from auto_config.datasets import FORMATS
+    from auto_config.datasets.conversion import convert_dataset
+    from auto_config.inspection.problems import problem_lines
+    from auto_config.wording import counted
+
     if from_ is not None and from_ not in FORMATS:
         return _convert_benchmark(
             from_,
@@ -133,8 +122,8 @@ def convert(
 
 def _convert_benchmark(
     name: str,
-    source: str,
-    target: str,
+    source: Place,
+    target: Place,
     *,
     to: str,
     images: ImageMode | None,
@@ -144,6 +133,8 @@ def _convert_benchmark(
     overwrite: bool,
     workers: int | None,
 ) -> int:
+    """A benchmark as a datalist, after the options that a benchmark does not take are refused."""
+    from auto_config.datasets import FORMATS
     from auto_config.public_datasets import BENCHMARKS
     from auto_config.public_datasets import convert as convert_benchmark
 
@@ -171,61 +162,3 @@ def _convert_benchmark(
         complete=complete,
         workers=workers,
     )
-
-
-def convert_dataset(
-    source: str | Path,
-    target: str | Path,
-    *,
-    to: str,
-    format: str | None = None,
-    images: ImageMode | None = None,
-    missing: Missing = "unknown",
-    landmarks: Sequence[str] | None = None,
-    coordinates: Coordinates | None = None,
-    names: NameField | None = None,
-    pixel_spacing: float | Sequence[float] | None = None,
-    missing_value: str | None = None,
-    overwrite: bool = False,
-) -> Conversion:
-    """Read a data set and write it in another format, whole or not at all.
-
-    Args:
-        source: The data set.
-        target: Folder to write.
-        to: One of `datasets.formats.WRITERS`.
-        format: Format of the source, one of `FORMATS`; detected if None.
-        images: ``"refer"`` names the images by their paths, ``"link"`` and ``"copy"`` put them into `target`; what is
-            usual for the format if None: a table or a list refers, a folder is given links.
-        missing: Status of a name that one case's file lacks.
-        landmarks: Names to keep, in this order; all if None.
-        coordinates: As for `read_dataset`.
-        names: As for `read_dataset`.
-        pixel_spacing: As for `read_dataset`.
-        missing_value: As for `read_dataset`.
-        overwrite: Replace `target` if it is there.
-
-    Returns:
-        What was read, what is wrong in it, and what was lost.
-
-    Raises:
-        UserError: The source cannot be read, the format cannot hold it, or the target is there.
-    """
-    path = check_target(source, target, to, images, overwrite=overwrite)
-    dataset, problems = read_dataset(
-        source,
-        format=format,
-        missing=missing,
-        landmarks=landmarks,
-        coordinates=coordinates,
-        names=names,
-        pixel_spacing=pixel_spacing,
-        missing_value=missing_value,
-    )
-    if dataset.format == "images":
-        raise UserError(f"{source}: holds images but no landmarks; there is nothing to convert")
-    if not dataset.cases:
-        first = next((problem for problem in problems if problem.severity == "error"), problems[0])
-        raise UserError(f"{source}: no case can be converted; the first of {len(problems)} problems: {first.message}")
-    losses = write_dataset(dataset, path, to, images, overwrite=overwrite)
-    return Conversion(dataset, tuple(problems), tuple(losses))

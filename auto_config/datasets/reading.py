@@ -8,18 +8,19 @@ from pathlib import Path
 from typing import Literal
 
 from auto_config.bundle_scripts.landmarks import LandmarkSet, duplicate_names, name_problem
+from auto_config.choices import Coordinates, Missing, NameField
 from auto_config.datasets.assembly.case_table import FILE_NAME as CASE_TABLE
 from auto_config.datasets.assembly.case_table import place_entries
 from auto_config.datasets.assembly.cohort_names import mixed_names, without_stems
+from auto_config.datasets.assembly.groups import with_bids_groups
 from auto_config.datasets.assembly.missing_marks import parsed_missing_value, without_marks
 from auto_config.datasets.assembly.name_checks import all_names, name_problems
 from auto_config.datasets.assembly.point_names import with_names
-from auto_config.datasets.checks.patients import with_bids_groups
 from auto_config.datasets.detect import chosen_format, detect_format, unfitting_files
 from auto_config.datasets.foreign import first_foreign
 from auto_config.datasets.formats.shared.entries import Entry, Reading, absolute, natural_key
 from auto_config.datasets.formats.shared.named_pictures import root_of
-from auto_config.datasets.formats.shared.options import Coordinates, NameField, ReadOptions
+from auto_config.datasets.formats.shared.options import ReadOptions
 from auto_config.datasets.images import Header
 from auto_config.datasets.model.dataset import Case, Dataset, Problem
 from auto_config.datasets.model.properties import FILE_NAME as PROPERTIES_FILE
@@ -27,9 +28,6 @@ from auto_config.datasets.model.properties import Properties, read_properties
 from auto_config.datasets.model.units import checked_pixel_spacing, declared_pixel_spacing, unit_of, unit_problems
 from auto_config.datasets.option_effects import idle_options, written_systems
 from auto_config.errors import UserError
-
-Missing = Literal["unknown", "absent"]
-"""Status of a landmark that one case's file lacks."""
 
 
 def read_dataset(

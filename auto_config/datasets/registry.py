@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from auto_config.choices import ImageMode
 from auto_config.datasets.formats.annotation_tools.coco import is_coco, read_coco, write_coco
 from auto_config.datasets.formats.annotation_tools.cvat import is_cvat, read_cvat
 from auto_config.datasets.formats.annotation_tools.grand_challenge import GRAND_CHALLENGE
@@ -41,7 +42,7 @@ from auto_config.datasets.formats.shared.entries import Reading
 from auto_config.datasets.formats.shared.named_pictures import ANNOTATIONS
 from auto_config.datasets.formats.shared.options import ReadOptions
 from auto_config.datasets.formats.shared.tables import System
-from auto_config.datasets.formats.shared.target import ImageMode, Target
+from auto_config.datasets.formats.shared.target import Target
 from auto_config.datasets.formats.tables.cohort_csv import is_cohort_csv, read_cohort_csv
 from auto_config.datasets.formats.tables.cohort_csv_writer import write_cohort_csv, write_wide_csv
 from auto_config.datasets.formats.tables.pixel_texts import ISBI_TEXT, PTS, is_payer_csv, read_payer_csv

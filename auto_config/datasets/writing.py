@@ -8,9 +8,10 @@ import tempfile
 from pathlib import Path
 from typing import get_args
 
+from auto_config.choices import ImageMode
 from auto_config.datasets.assembly.case_table import FILE_NAME as CASE_TABLE
 from auto_config.datasets.assembly.case_table import has_placement, write_case_table
-from auto_config.datasets.formats.shared.target import ImageMode, Target, first_and_count
+from auto_config.datasets.formats.shared.target import Target, first_and_count
 from auto_config.datasets.model.dataset import Dataset
 from auto_config.datasets.model.properties import FILE_NAME as PROPERTIES_FILE
 from auto_config.datasets.model.properties import properties_document

@@ -10,7 +10,8 @@ import nibabel as nib
 import numpy as np
 
 from auto_config.bundle_scripts.background import background_box, background_value
-from auto_config.datasets.checks.cases import Outside, check_case, outside_absent
+from auto_config.choices import Outside
+from auto_config.datasets.checks.cases import check_case, outside_absent
 from auto_config.datasets.checks.duplicates import voxel_digest
 from auto_config.datasets.checks.frames import CheckedCase, explain_frames, greys_of
 from auto_config.datasets.images import Header, Image, read_image

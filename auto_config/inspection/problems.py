@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from auto_config.datasets.model.dataset import Problem
+from auto_config.wording import shortened
 
 _SHOWN_PER_GROUP = 3
-_SHOWN_NAMES = 12
 _NUMBER = r"[-+]?\d[\d.e+-]*"
-
-
-def counted(count: int, noun: str) -> str:
-    """A number with its noun: ``1 error``, ``2 errors``."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def shortened(texts: Sequence[str]) -> str:
-    """The first texts of a list, and how many more there are."""
-    more = f", and {len(texts) - _SHOWN_NAMES} more" if len(texts) > _SHOWN_NAMES else ""
-    return ", ".join(texts[:_SHOWN_NAMES]) + more
 
 
 def group_problems(problems: Sequence[Problem]) -> list[list[Problem]]:
@@ -64,6 +55,12 @@ def problem_lines(problems: Sequence[Problem]) -> list[tuple[str, str]]:
             lines += [(severity, problem.message) for problem in group[:shown]]
             lines.append((severity, f"... {also}"))
     return lines
+
+
+def relative_to(problem: Problem, source: Path) -> Problem:
+    """The problem with paths below the data set's folder written from there on."""
+    folder = source if source.is_dir() else source.parent
+    return replace(problem, message=problem.message.replace(f"{folder}/", ""))
 
 
 def _without_file(message: str) -> str:

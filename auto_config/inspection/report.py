@@ -22,7 +22,7 @@ from auto_config.datasets.model.dataset import Problem
 from auto_config.inspection.problems import group_problems
 
 if TYPE_CHECKING:
-    from auto_config.commands.inspect import CaseReport
+    from auto_config.inspection.cases import CaseReport
     from auto_config.inspection.table import LandmarkRow
 
 PANEL_PIXELS = 300

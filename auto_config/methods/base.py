@@ -15,7 +15,7 @@ from auto_config.methods.topology import Topology
 
 Json = dict[str, Any]
 Stage = dict[str, Any]
-"""A stage of a plan, as ``docs/ARCHITECTURE.md`` lists it under ``stages``."""
+"""A stage of a plan, as ``docs/file_formats.md`` lists it under ``stages``."""
 
 
 @dataclass(frozen=True)
@@ -68,18 +68,29 @@ class MethodRequest:
 
     Args:
         backbone: the network.
-        batch_size: of the stage that samples patches from the image.
-        spatial_dims: 2 or 3.
+        stage: the one that samples patches from the image: its batch, its patch and its grid.
     """
 
     backbone: Backbone
-    batch_size: int
-    spatial_dims: int
+    stage: Stage
+
+    @property
+    def batch_size(self) -> int:
+        """Patches of a batch."""
+        return int(self.stage["batch_size"])
+
+    @property
+    def spatial_dims(self) -> int:
+        """2 or 3."""
+        return len(self.stage["patch_size"])
+
+
+_KEEP_BEST = Decision("best", "of the validated weights those with the lowest error in mm")
 
 
 @dataclass(frozen=True)
 class Training:
-    """How a method trains, each with its reason; ``docs/ARCHITECTURE.md`` lists the values.
+    """How a method trains, each with its reason; ``docs/file_formats.md`` lists the values.
 
     Angles are in radians, noise and shifts in units of the normalised image. ``loss`` is read by the method alone.
     """
@@ -93,6 +104,7 @@ class Training:
     max_epochs: Decision
     val_interval: Decision
     overlap: Decision
+    keep: Decision = _KEEP_BEST
 
     def decisions(self) -> dict[str, Decision]:
         """The decisions by name."""
@@ -140,6 +152,7 @@ class Method:
         whole_anatomy: whether its one stage must see the whole anatomy in each patch.
         mirrors: whether it trains on mirror images where left-right pairs are known.
         instances: whether it finds landmarks with many instances and exchangeable pairs.
+        stock_patch: whether patch and batch of its one stage are those of nnU-Net, where the GPU has room for them.
         tolerance: voxels of the stage's grid by which the point that an output of the smallest loss decodes to may be
             off; `tests/methods/test_contract.py` holds it.
     """
@@ -155,6 +168,7 @@ class Method:
     whole_anatomy: bool
     mirrors: bool
     instances: bool
+    stock_patch: bool = False
     tolerance: float = 0.05
 
 

@@ -36,6 +36,7 @@ DECISION_NAMES = (
     "max_epochs",
     "val_interval",
     "overlap",
+    "keep",
     "workers",
     "test",
     "folds",
@@ -53,7 +54,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Plan:
-    """All decisions for one data set, by name (see ``docs/ARCHITECTURE.md`` for the value of each).
+    """All decisions for one data set, by name (see ``docs/file_formats.md`` for the value of each).
 
     Lengths are in mm (``*_mm``, ``spacing``) or voxels of the stage's grid (``patch_size``), axes in the order of
     ``orientation`` (RAS: x to the right, y to the front, z up; 2D: x to the right, y down).

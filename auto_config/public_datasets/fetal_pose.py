@@ -14,8 +14,9 @@ import numpy as np
 
 from auto_config.bundle_scripts.grids import apply_affine
 from auto_config.bundle_scripts.landmarks import PRESENT, UNKNOWN, LandmarkSet, name_problem
-from auto_config.datasets.formats.shared.points import json_point, read_json
+from auto_config.datasets.formats.shared.points import json_point
 from auto_config.datasets.images import read_header
+from auto_config.datasets.json_files import read_json
 from auto_config.datasets.model.dataset import Problem
 from auto_config.datasets.model.properties import Properties
 from auto_config.errors import UserError

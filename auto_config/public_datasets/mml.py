@@ -20,7 +20,6 @@ from auto_config.datasets.images import read_header
 from auto_config.datasets.model.dataset import Problem
 from auto_config.datasets.model.properties import Properties
 from auto_config.errors import UserError
-from auto_config.inspection.problems import counted
 from auto_config.public_datasets.shared.benchmark import (
     BenchmarkCase,
     BenchmarkReading,
@@ -31,6 +30,7 @@ from auto_config.public_datasets.shared.benchmark import (
     unique_names,
 )
 from auto_config.public_datasets.shared.files import absence, natural, subfolder
+from auto_config.wording import counted
 
 LAYOUT = "train/, val/ and test/ with ID_volume.nrrd, ID_label.npy and ID_spacing.npy"
 DOWNLOAD = "download mmld_dataset as github.com/ithet1007/mmld_code says"

@@ -174,7 +174,9 @@ def test_the_whole_way_of_a_calibration(trained, tmp_path, capsys):
     # Kept predictions are those of these labels, in whatever order the ends are named.
     edit(bundle / "data" / "datalist.json", exchange_ends)
     monkey = pytest.MonkeyPatch()
-    monkey.setattr("auto_config.commands.calibrate.predict_fold", lambda *_, **__: pytest.fail("predicted again"))
+    monkey.setattr(
+        "auto_config.calibration.validation_cases.predict_fold", lambda *_, **__: pytest.fail("predicted again")
+    )
     assert calibrate(bundle, device="cpu") == 0
     monkey.undo()
     again = [json.loads(path.read_text())["regions"]["ball_mm"][0], document["regions"]["ball_mm"][0]]
@@ -212,7 +214,7 @@ def test_the_whole_way_of_a_calibration(trained, tmp_path, capsys):
 
 def test_a_training_ends_with_a_calibration(trained, monkeypatch):
     lines = []
-    monkeypatch.setattr("auto_config.commands.train.child.run", lambda line, **_: lines.append(line) or 0)
+    monkeypatch.setattr("auto_config.running.training.child.run", lambda line, **_: lines.append(line) or 0)
     assert train(trained[1], max_epochs=1, overwrite=True) == 0
     assert [line[2:4] for line in lines] == [["monai.bundle", "run"], ["auto_config", "calibrate"]]
 

@@ -7,9 +7,10 @@ import pytest
 from format_examples import EXAMPLES, POINTS
 
 from auto_config.cli import main
-from auto_config.commands.convert import convert, convert_dataset
+from auto_config.commands.convert import convert
 from auto_config.datasets import read_dataset
 from auto_config.datasets import writing as writing_module
+from auto_config.datasets.conversion import convert_dataset
 from auto_config.errors import UserError
 
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 from rich.console import Console
 
-from auto_config.commands.create import tell
+from auto_config.planning.terminal import print_plan
 
 
 def test_what_to_type_next_is_one_line_to_copy():
@@ -16,7 +16,7 @@ def test_what_to_type_next_is_one_line_to_copy():
     } | {"stages": SimpleNamespace(value=[{"name": "fine", "patch_size": [8, 8]}], reason="fits")}
     out = io.StringIO()
     bundle = Path("bundles of many people [old]") / "points of the skull [b]"
-    tell(bundle, SimpleNamespace(decisions=decisions), Console(file=out, width=40))
+    print_plan(bundle, SimpleNamespace(decisions=decisions), Console(file=out, width=40))
     lines = out.getvalue().splitlines()
     assert lines[-1] == (
         "bundles of many people [old]/points of the skull [b]: written; configs/plan.json has every decision. "

@@ -12,9 +12,12 @@ import pytest
 import torch
 
 from auto_config import bundle_scripts
-from auto_config.commands import train as training
-from auto_config.commands.train import command, parse_fold, parse_time_budget, train, use_all_folds
+from auto_config.commands.train import train
 from auto_config.errors import UserError
+from auto_config.running import training
+from auto_config.running.folds import parse_fold, use_all_folds
+from auto_config.running.time_budget import parse_time_budget
+from auto_config.running.training import command
 
 SCRIPT = """
 import torch
@@ -354,7 +357,7 @@ def test_a_fold_without_weights_is_no_part_of_an_ensemble(tmp_path):
 
 
 def test_the_command_itself_is_light():
-    code = "import sys, auto_config.commands.train; sys.exit(any(name in sys.modules for name in ('torch', 'monai')))"
+    code = "import sys, auto_config.running.training; sys.exit(any(name in sys.modules for name in ('torch', 'monai')))"
     root = Path(bundle_scripts.__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
 

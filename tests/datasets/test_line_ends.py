@@ -3,8 +3,8 @@
 import pytest
 
 from auto_config.bundle_scripts.landmark_files import read_fcsv, read_text
-from auto_config.commands.create import with_groups
 from auto_config.datasets import read_dataset
+from auto_config.datasets.assembly.groups import with_groups
 from auto_config.errors import UserError
 from auto_config.evaluation.predictions import read_predictions
 from auto_config.planning.splits import read_test_file

@@ -1,17 +1,16 @@
 """What `demo` refuses before it starts to work, and the order of its steps, with stand-ins for the steps themselves."""
 
+import importlib.util
 import json
-import sys
-import types
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from auto_config import demo
 from auto_config.bundle_scripts.landmark_files import read_markups, write_markups
 from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.commands import demo
 from auto_config.demo import brains
 from auto_config.demo.brains import Template
 from auto_config.errors import UserError
@@ -39,7 +38,7 @@ def test_too_small_numbers_are_refused(options: dict[str, int], message: str, tm
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(demo.importlib.util, "find_spec", lambda package: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda package: None)
     with pytest.raises(UserError, match=r"pip install 'landmark-bundles\[demo\]'"):
         demo.demo(tmp_path / "new")
 
@@ -72,14 +71,8 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch, template: Template, train_status:
         (predictions / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
         return 0
 
-    for module, function in (
-        ("creation", create),
-        ("training", train),
-        ("prediction", predict),
-        ("evaluation", evaluate),
-    ):
-        stand_in = types.SimpleNamespace(**{function.__name__: function})
-        monkeypatch.setitem(sys.modules, f"auto_config.{module}", stand_in)
+    for function in (create, train, predict, evaluate):
+        monkeypatch.setattr(demo, function.__name__, function)
     monkeypatch.setattr(brains, "load_template", lambda: template)
     return steps
 

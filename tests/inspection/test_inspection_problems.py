@@ -3,7 +3,8 @@
 import pytest
 
 from auto_config.datasets import Problem
-from auto_config.inspection.problems import counted, problem_lines, shortened
+from auto_config.inspection.problems import problem_lines
+from auto_config.wording import counted, shortened
 
 
 def resolution(case, size):

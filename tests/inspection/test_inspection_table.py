@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet
-from auto_config.commands.inspect import CaseReport, relative_to
 from auto_config.datasets.model.dataset import Case, Problem
+from auto_config.inspection.cases import CaseReport
+from auto_config.inspection.problems import relative_to
 from auto_config.inspection.report import _labels, write_report
 from auto_config.inspection.table import LandmarkRow, landmark_table
 

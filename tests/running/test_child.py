@@ -87,7 +87,7 @@ def test_a_terminate_signal_reaches_the_command(tmp_path):
         "print('ready', flush=True)\ntime.sleep(60)"
     )
     parent = (
-        "import sys; from pathlib import Path; from auto_config import child\n"
+        "import sys; from pathlib import Path; from auto_config.running import child\n"
         f"sys.exit(child.run([sys.executable, '-c', {waiting!r}], log=Path({str(tmp_path / 'log')!r})))"
     )
     with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True) as process:

@@ -36,7 +36,7 @@ def test_the_lock_ends_with_an_error(tmp_path):
 HOLDS = """
 import sys
 from pathlib import Path
-from auto_config import child
+from auto_config.running import child
 from auto_config.running.training_lock import training_lock
 waits = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
 with training_lock(Path(sys.argv[1]), [0]) as held:

@@ -133,10 +133,10 @@ def image_outcome(root: Path) -> str:
         AssertionError: A message of several lines or without the file, or voxels that are not as the header says.
     """
     from auto_config.bundle_scripts.landmarks import LandmarkSet
-    from auto_config.commands.inspect import inspect_case
     from auto_config.datasets import Case
     from auto_config.datasets.images import read_image
     from auto_config.errors import UserError
+    from auto_config.inspection.cases import inspect_case
 
     path = the_image(root)
     case = Case("case", (path,), LandmarkSet.from_inline({"AC": [-2.0, -3.0, 3.0]}))

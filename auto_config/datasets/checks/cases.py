@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -15,10 +14,9 @@ from auto_config.bundle_scripts.image_header import PIXELS, several_volumes
 from auto_config.bundle_scripts.image_reading import no_place
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, LandmarkSet
 from auto_config.bundle_scripts.volumes import METAIMAGE_SUFFIXES, NRRD_SUFFIXES
+from auto_config.choices import Outside
 from auto_config.datasets.images import Header, Image
 from auto_config.datasets.model.dataset import Case, Problem, Severity
-
-Outside = Literal["error", "absent"]
 
 # A point may lie on the outer border of the outermost voxel; the slack takes up rounding in files.
 _BORDER_SLACK_VOXELS = 0.01

@@ -10,7 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from auto_config.datasets.checks.cases import Outside, outside_text
+from auto_config.choices import Outside
+from auto_config.datasets.checks.cases import outside_text
 from auto_config.datasets.checks.frame_evidence import Evidence, Greys, Verdict, weigh
 from auto_config.datasets.checks.frame_readings import (
     Reading,

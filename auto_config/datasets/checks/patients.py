@@ -1,20 +1,17 @@
 """Which cases are scans of one patient, as far as their names say it.
 
-Scans of one patient in training and in test make the test number too good. A BIDS subject is a group by definition;
-other names are only a hint, because a number may count patients, scans or sites.
+Scans of one patient in training and in test make the test number too good. Names are only a hint, because a number may
+count patients, scans or sites; a BIDS subject is a group by definition (`datasets.assembly.groups`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from auto_config.datasets.formats.shared.entries import Entry
 from auto_config.datasets.model.dataset import Case, Problem
 
-_SUBJECT = re.compile(r"(?:^|_)(sub-[A-Za-z0-9]+)(?=_|$)")
 # Last words of names that tell two scans of a patient apart: a name with another word of the same row is its fellow.
 _FELLOWS = (
     re.compile(r"l|r|left|right|lt|rt", re.IGNORECASE),
@@ -25,31 +22,6 @@ _LAST_WORD = re.compile(r"(.*\w)[_. -](\w[\w-]*?)", re.DOTALL)
 _LAST_DIGIT = re.compile(r"(.*?)(\d{2,})(\d)", re.DOTALL)
 _FEW = 5  # scans of one patient; a cohort that is counted through has ten in each ten
 _PATIENTS = 3  # so many numbers must have the pattern before a digit is a hint
-
-
-def with_bids_groups(entries: list[Entry], source: Path) -> tuple[list[Entry], list[Problem]]:
-    """Make each BIDS subject a group, where one has several cases and the source declares no group.
-
-    Args:
-        entries: The cases; ``sub-LABEL`` in a name is the subject.
-        source: The data set, named in the line.
-
-    Returns:
-        The cases with their groups, and one line that says so.
-    """
-    subjects = {entry.name: match[1] for entry in entries if (match := _SUBJECT.search(entry.name))}
-    counts: dict[str, int] = {}
-    for subject in subjects.values():
-        counts[subject] = counts.get(subject, 0) + 1
-    several = [subject for subject, count in counts.items() if count > 1]
-    if not several or any(entry.group is not None for entry in entries):
-        return entries, []
-    message = (
-        f"{source}: {len(several)} of {len(counts)} BIDS subjects have several cases, {several[0]} has "
-        f"{counts[several[0]]}; cases of one subject stay together in the split, choose other groups with --groups"
-    )
-    grouped = [replace(entry, group=subjects.get(entry.name)) for entry in entries]
-    return grouped, [Problem("warning", message)]
 
 
 def patient_problems(cases: Sequence[Case], source: Path) -> list[Problem]:

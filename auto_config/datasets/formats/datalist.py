@@ -24,9 +24,9 @@ from auto_config.datasets.formats.shared.image_names import local_path, named_st
 from auto_config.datasets.formats.shared.json_contents import content_of
 from auto_config.datasets.formats.shared.label_maps import label_names, read_label_map
 from auto_config.datasets.formats.shared.options import ReadOptions
-from auto_config.datasets.formats.shared.points import read_json, shown
 from auto_config.datasets.formats.shared.target import Target
 from auto_config.datasets.images import image_stem, image_suffix, is_image
+from auto_config.datasets.json_files import read_json, shown
 from auto_config.datasets.model.dataset import Case, Problem
 from auto_config.datasets.model.names import mistyped
 from auto_config.datasets.model.properties import Properties, parse_properties, properties_document

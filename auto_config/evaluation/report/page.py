@@ -28,7 +28,7 @@ from auto_config.evaluation.report.sections import (
     region_section,
 )
 from auto_config.evaluation.tables import in_percent, key_numbers, three_digits, with_unit
-from auto_config.inspection.problems import counted
+from auto_config.wording import counted
 
 _NAMED = 10
 WORST = 6

@@ -17,7 +17,7 @@ from auto_config.evaluation.report.uncertainty_charts import (
     roc_chart,
 )
 from auto_config.evaluation.tables import three_digits
-from auto_config.inspection.problems import counted
+from auto_config.wording import counted
 
 
 def presence_section(presence: Mapping[str, Any]) -> str:

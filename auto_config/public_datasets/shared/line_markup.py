@@ -8,7 +8,7 @@ import numpy as np
 
 from auto_config.bundle_scripts.landmarks import LandmarkFileError
 from auto_config.bundle_scripts.markup_nodes import node_points
-from auto_config.datasets.formats.shared.points import read_json
+from auto_config.datasets.json_files import read_json
 
 
 def read_line(path: Path) -> np.ndarray:

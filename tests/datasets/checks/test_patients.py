@@ -2,8 +2,8 @@
 
 import pytest
 
-from auto_config.commands.create import with_groups
 from auto_config.datasets import read_dataset
+from auto_config.datasets.assembly.groups import with_groups
 from auto_config.datasets.checks.cohort import cohort_problems
 from auto_config.datasets.checks.patients import patient_problems, related_names
 from auto_config.datasets.model.dataset import Case

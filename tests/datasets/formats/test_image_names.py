@@ -8,8 +8,9 @@ import pytest
 from format_examples import pictures, volumes
 from PIL import Image
 
-from auto_config.commands.create import create, with_groups
+from auto_config.commands.create import create
 from auto_config.datasets import read_dataset
+from auto_config.datasets.assembly.groups import with_groups
 from auto_config.datasets.formats.shared.image_names import base_name, meant_name
 
 NUMBERED = ("0001", "0002", "0010")

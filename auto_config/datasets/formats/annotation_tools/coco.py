@@ -20,10 +20,11 @@ from auto_config.datasets.formats.shared.image_names import named_stem
 from auto_config.datasets.formats.shared.json_contents import content_of
 from auto_config.datasets.formats.shared.named_pictures import NamedPictures
 from auto_config.datasets.formats.shared.options import ReadOptions, voxel_to_world, world_to_voxel
-from auto_config.datasets.formats.shared.points import Value, json_point, landmark_set, read_json, rows_of, shown
+from auto_config.datasets.formats.shared.points import Value, json_point, landmark_set, rows_of
 from auto_config.datasets.formats.shared.tables import placement
 from auto_config.datasets.formats.shared.target import Target
 from auto_config.datasets.images import Header
+from auto_config.datasets.json_files import read_json, shown
 from auto_config.datasets.model.dataset import Problem
 from auto_config.errors import UserError
 

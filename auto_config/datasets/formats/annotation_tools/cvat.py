@@ -20,8 +20,9 @@ from auto_config.bundle_scripts.landmarks import LandmarkFileError
 from auto_config.datasets.formats.shared.entries import Reading
 from auto_config.datasets.formats.shared.listed_points import Listed, Rows, read_listed
 from auto_config.datasets.formats.shared.options import ReadOptions
-from auto_config.datasets.formats.shared.points import numbers, shown
+from auto_config.datasets.formats.shared.points import numbers
 from auto_config.datasets.images import Header
+from auto_config.datasets.json_files import shown
 from auto_config.datasets.model.dataset import Problem
 from auto_config.errors import UserError
 

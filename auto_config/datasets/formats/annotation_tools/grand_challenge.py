@@ -12,7 +12,8 @@ from auto_config.bundle_scripts.landmarks import LandmarkSet
 from auto_config.datasets.formats.shared.case_files import CaseFiles
 from auto_config.datasets.formats.shared.json_contents import content_of
 from auto_config.datasets.formats.shared.options import ReadOptions
-from auto_config.datasets.formats.shared.points import Value, json_point, landmark_set, read_json, shown
+from auto_config.datasets.formats.shared.points import Value, json_point, landmark_set
+from auto_config.datasets.json_files import read_json, shown
 from auto_config.errors import UserError
 
 

@@ -19,8 +19,9 @@ from auto_config.datasets.formats.shared.entries import Reading
 from auto_config.datasets.formats.shared.json_contents import content_of
 from auto_config.datasets.formats.shared.listed_points import Listed, Rows, read_listed
 from auto_config.datasets.formats.shared.options import ReadOptions
-from auto_config.datasets.formats.shared.points import json_point, read_json, shown
+from auto_config.datasets.formats.shared.points import json_point
 from auto_config.datasets.images import IMAGE_SUFFIXES, Header
+from auto_config.datasets.json_files import read_json, shown
 from auto_config.datasets.model.dataset import Problem
 from auto_config.errors import UserError
 

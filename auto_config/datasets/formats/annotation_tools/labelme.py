@@ -17,16 +17,9 @@ from auto_config.bundle_scripts.landmarks import LandmarkSet
 from auto_config.datasets.formats.shared.case_files import CaseFiles
 from auto_config.datasets.formats.shared.json_contents import content_of
 from auto_config.datasets.formats.shared.options import ReadOptions, voxel_to_world, world_to_voxel
-from auto_config.datasets.formats.shared.points import (
-    Value,
-    is_word,
-    json_point,
-    landmark_set,
-    read_json,
-    rows_of,
-    shown,
-)
+from auto_config.datasets.formats.shared.points import Value, is_word, json_point, landmark_set, rows_of
 from auto_config.datasets.formats.shared.target import Target
+from auto_config.datasets.json_files import read_json, shown
 from auto_config.errors import UserError
 
 _VERSION = "5.0.0"

@@ -16,9 +16,10 @@ from auto_config.datasets.formats.shared.label_maps import (
     write_label_map,
 )
 from auto_config.datasets.formats.shared.options import ReadOptions
-from auto_config.datasets.formats.shared.points import read_json, rows_of
+from auto_config.datasets.formats.shared.points import rows_of
 from auto_config.datasets.formats.shared.target import Target, all_points
 from auto_config.datasets.images import IMAGE_SUFFIXES, image_stem
+from auto_config.datasets.json_files import read_json
 from auto_config.errors import UserError
 
 NAME_FILES = ("labels.json", "dataset.json")

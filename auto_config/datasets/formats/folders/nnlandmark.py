@@ -25,9 +25,10 @@ from auto_config.datasets.formats.shared.label_maps import (
     write_label_map,
 )
 from auto_config.datasets.formats.shared.options import ReadOptions, voxel_to_world, world_to_voxel
-from auto_config.datasets.formats.shared.points import Value, json_point, landmark_set, read_json, rows_of
+from auto_config.datasets.formats.shared.points import Value, json_point, landmark_set, rows_of
 from auto_config.datasets.formats.shared.target import Target, all_points
 from auto_config.datasets.images import Header, image_stem, image_suffix
+from auto_config.datasets.json_files import read_json
 from auto_config.datasets.model.dataset import Case, Problem
 from auto_config.errors import UserError
 

@@ -20,8 +20,9 @@ from auto_config.bundle_scripts.landmarks import LandmarkSet
 from auto_config.datasets.formats.shared.entries import Entry, Reading, absolute, find_files
 from auto_config.datasets.formats.shared.json_contents import content_of
 from auto_config.datasets.formats.shared.options import ReadOptions, voxel_to_world
-from auto_config.datasets.formats.shared.points import Value, json_point, landmark_set, read_json, shown
+from auto_config.datasets.formats.shared.points import Value, json_point, landmark_set
 from auto_config.datasets.images import IMAGE_SUFFIXES, Header, image_stem
+from auto_config.datasets.json_files import read_json, shown
 from auto_config.datasets.model.dataset import Problem
 from auto_config.errors import UserError
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from auto_config.datasets.formats.shared.points import is_word, read_json
+from auto_config.datasets.formats.shared.points import is_word
+from auto_config.datasets.json_files import read_json
 from auto_config.errors import UserError
 
 _COCO_LISTS = ("images", "annotations", "categories")

@@ -12,8 +12,9 @@ from auto_config.datasets.formats.shared.entries import Entry, Reading, absolute
 from auto_config.datasets.formats.shared.image_names import named_stem
 from auto_config.datasets.formats.shared.named_pictures import NamedPictures
 from auto_config.datasets.formats.shared.options import ReadOptions, voxel_to_world
-from auto_config.datasets.formats.shared.points import Value, landmark_set, shown
+from auto_config.datasets.formats.shared.points import Value, landmark_set
 from auto_config.datasets.images import Header, image_stem
+from auto_config.datasets.json_files import shown
 from auto_config.datasets.model.dataset import Problem
 from auto_config.errors import UserError
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from auto_config.datasets.formats.shared.case_files import find_images
 from auto_config.datasets.formats.shared.entries import absolute
 from auto_config.datasets.formats.shared.image_names import ImageNames, local_path, without_zeros
-from auto_config.datasets.formats.shared.points import shown
 from auto_config.datasets.images import is_image
+from auto_config.datasets.json_files import shown
 from auto_config.errors import UserError
 
 ANNOTATIONS = "annotations"

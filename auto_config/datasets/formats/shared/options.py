@@ -5,21 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
 from auto_config.bundle_scripts.grids import apply_affine
+from auto_config.choices import Coordinates, NameField
 from auto_config.datasets.images import Header, read_header
 from auto_config.errors import UserError
-
-Coordinates = Literal["ras", "lps", "voxel", "pixel", "mm"]
-"""What the numbers of a point mean: RAS or LPS mm of a volume, mm of a picture, or indices of voxels or pixels (the
-centre of the first one is 0)."""
-
-
-NameField = Literal["labels", "descriptions", "order"]
-"""What a landmark of a Slicer file is called by: its label, its description, or its place in the file (1, 2, ...)."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ import numpy as np
 
 from auto_config.bundle_scripts.landmark_files import read_text
 from auto_config.bundle_scripts.landmarks import LandmarkFileError
-from auto_config.datasets.formats.shared.options import Coordinates, voxel_to_world
+from auto_config.choices import Coordinates
+from auto_config.datasets.formats.shared.options import voxel_to_world
 from auto_config.datasets.images import Header
 from auto_config.errors import UserError
 

@@ -10,17 +10,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from auto_config.bundle_scripts.landmark_files import atomic_write_text
 from auto_config.bundle_scripts.landmark_names import quoted
 from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.choices import ImageMode
 from auto_config.datasets.images import Header, image_suffix, read_header
 from auto_config.datasets.model.dataset import Case, Dataset
 from auto_config.errors import UserError
-
-ImageMode = Literal["refer", "link", "copy"]
-"""Images are named by their paths, or put into the written folder as links or as copies."""
 
 _LONGEST_STEM = 150
 _DETACHED = (".mhd", ".nhdr")

@@ -1,0 +1,62 @@
+"""The validation cases of the folds in use, each predicted by the network that did not see it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from auto_config.bundle.opened import weight_files
+from auto_config.calibration.out_of_fold import FILE_NAME as OUT_OF_FOLD
+from auto_config.calibration.out_of_fold import (
+    OutOfFold,
+    fingerprint_of,
+    is_of_these_labels,
+    joined,
+    predict_fold,
+    read_out_of_fold,
+    write_out_of_fold,
+)
+from auto_config.calibration.provenance import prediction_digest
+from auto_config.errors import UserError
+
+
+def validation_cases(root: Path, names: Sequence[str], device: str | None) -> OutOfFold:
+    """The predictions of the validation cases of all folds in use, each by the network that did not see it."""
+    found = [_out_of_fold(root, fold, names, device) for fold in folds_in_use(root)]
+    parts = [part for part in found if part is not None]
+    if not parts:
+        raise UserError(f"{root}: the folds of its weights have no validation cases, so nothing can be calibrated")
+    return joined(parts)
+
+
+def folds_in_use(root: Path) -> list[int]:
+    """The folds whose networks the bundle uses: those of ``ensemble.json``, or the one that ``model.pt`` is of.
+
+    Raises:
+        UserError: no weights, or weights of no fold, such as those of a training on all cases.
+    """
+    used = weight_files(root)
+    if used[0].parent.name.startswith("fold_"):
+        return [int(path.parent.name.removeprefix("fold_")) for path in used]
+    wanted = fingerprint_of(used[0])
+    for path in sorted((root / "models").glob("fold_*/model.pt")):
+        number = path.parent.name.removeprefix("fold_")
+        if number.isdecimal() and fingerprint_of(path) == wanted:
+            return [int(number)]
+    raise UserError(
+        f"{used[0]}: was not trained with validation cases (or its folds are gone), so no case is unseen; "
+        "train with `--fold 0` or `--fold all`, or give other cases with --data"
+    )
+
+
+def _out_of_fold(root: Path, fold: int, names: Sequence[str], device: str | None) -> OutOfFold | None:
+    """The predictions of a fold, from the file where it is of these weights and cases, else made and kept."""
+    weights = root / "models" / f"fold_{fold}" / "model.pt"
+    path = weights.with_name(OUT_OF_FOLD)
+    digest = prediction_digest(root, weights)
+    found = read_out_of_fold(path, names, digest)
+    if found is None or not is_of_these_labels(found, root, fold, names):
+        found = predict_fold(root, fold, device=device)
+        if found is not None:
+            write_out_of_fold(path, found, names, digest)
+    return found

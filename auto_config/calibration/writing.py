@@ -1,0 +1,74 @@
+"""``models/calibration.json``: written from predictions of cases that no network in use has seen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from auto_config.bundle.opened import weight_files
+from auto_config.bundle_scripts.calibration import FILE_NAME
+from auto_config.bundle_scripts.instances import read_instances
+from auto_config.bundle_scripts.landmark_files import atomic_write_text
+from auto_config.bundle_scripts.landmark_names import read_landmark_names
+from auto_config.calibration.document import calibration_document
+from auto_config.calibration.out_of_fold import DATALIST, OutOfFold, training_points
+from auto_config.errors import UserError
+
+
+def write_calibration(
+    root: Path,
+    found: OutOfFold,
+    *,
+    pooled: bool = False,
+    cost: float | None = None,
+    notes: Sequence[str] = (),
+    shapes: np.ndarray | None = None,
+) -> dict[str, Any]:
+    """Write ``models/calibration.json``, atomically.
+
+    Args:
+        root: Folder of the bundle.
+        found: Predictions of cases that no network in use has seen.
+        pooled: One region for all landmarks.
+        cost: As for `calibrate`.
+        notes: Further reservations about the cases.
+        shapes: (N, L, D) world mm of training cases that are not in the bundle's data list.
+
+    Returns:
+        What was written.
+    """
+    table = landmarks_file(root)
+    names = read_landmark_names(table)
+    known = [np.zeros((0, len(names), found.truth.shape[-1]))] if shapes is None else [shapes]
+    # A bundle that came without its data list has no training shapes, and its predictions are not checked by them.
+    if (root / DATALIST).is_file():
+        known.append(training_points(root, names, found.truth.shape[-1]))
+    numbers = calibration_document(
+        found,
+        names,
+        np.concatenate(known),
+        pooled=pooled,
+        cost=cost,
+        ensemble=len(weight_files(root)) > 1,
+        notes=notes,
+        instances=read_instances(table),
+    )
+    text = json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False)
+    atomic_write_text(root / "models" / FILE_NAME, text + "\n")
+    return numbers
+
+
+def landmarks_file(root: Path) -> Path:
+    """The table of the landmarks of a bundle.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = root / "configs" / "landmarks.json"
+    if not path.is_file():
+        raise UserError(f"{root}: is no bundle, it has no configs/landmarks.json; give a folder that `create` wrote")
+    return path

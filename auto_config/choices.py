@@ -1,0 +1,22 @@
+"""Words that options take, on the command line and in the functions behind it. Without imports: help is quick."""
+
+from typing import Literal
+
+Missing = Literal["unknown", "absent"]
+"""What a name that one case's file lacks means."""
+
+Outside = Literal["error", "absent"]
+"""What a point outside its image is."""
+
+Coordinates = Literal["ras", "lps", "voxel", "pixel", "mm"]
+"""What the numbers of a point mean: RAS or LPS mm of a volume, mm of a picture, or indices of voxels or pixels (the
+centre of the first one is 0)."""
+
+NameField = Literal["labels", "descriptions", "order"]
+"""What a landmark of a Slicer file is called by: its label, its description, or its place in the file (1, 2, ...)."""
+
+ImageMode = Literal["refer", "link", "copy"]
+"""How a written data set has its images: by their paths, as links, or as copies."""
+
+PointsFormat = Literal["roi", "fiducial"]
+"""What a server gives to Slicer: boxes that its plugin submits again, or points."""

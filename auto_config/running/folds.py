@@ -1,0 +1,107 @@
+"""The folds of a bundle: which are trained, what they left behind, and how their weights are put into use."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from auto_config.bundle_scripts.landmark_files import atomic_write_text
+from auto_config.errors import UserError
+
+# bundle_scripts.calibration.FILE_NAME; that module imports torch, and this command must be light.
+_CALIBRATION = "calibration.json"
+
+
+def parse_fold(fold: int | str, number_of_folds: int | None) -> list[int | str]:
+    """Say which trainings a choice of folds means.
+
+    Args:
+        fold: A number, "all" or "none".
+        number_of_folds: How many folds the bundle has; None if it does not say.
+
+    Returns:
+        The folds to train in turn; ``["none"]`` trains on all cases.
+
+    Raises:
+        UserError: If there is no such fold.
+    """
+    text = str(fold).strip().lower()
+    if text == "none":
+        return ["none"]
+    if text == "all":
+        if not number_of_folds:
+            raise UserError("fold is 'all', but data/datalist.json of the bundle gives no folds: give one number.")
+        return list(range(number_of_folds))
+    limit = math.inf if number_of_folds is None else number_of_folds
+    if not text.isdecimal() or int(text) >= limit:
+        allowed = "0 or higher" if number_of_folds is None else f"0 to {number_of_folds - 1}"
+        raise UserError(
+            f"fold is {fold!r}; give a number ({allowed}), 'all' for each in turn, or 'none' for all cases."
+        )
+    return [int(text)]
+
+
+def folds_of(folder: Path) -> int | None:
+    """How many folds the data list of a bundle has; None if it does not say."""
+    path = folder / "data" / "datalist.json"
+    if not path.is_file():
+        return None
+    cases = json.loads(path.read_text(encoding="utf-8")).get("training", [])
+    folds = {case["fold"] for case in cases if case.get("fold") is not None}
+    return max(folds) + 1 if folds else None
+
+
+def latest(folder: Path, fold: int | str) -> Path:
+    """The file from which the training of a fold goes on."""
+    return folder / "models" / f"fold_{fold}" / "latest.pt"
+
+
+def check_nothing_is_lost(folder: Path, folds: Sequence[int | str]) -> None:
+    """Folds that begin anew must not have been trained; nor may weights that came without their folds be lost.
+
+    Raises:
+        UserError: They were, or there are.
+    """
+    models = folder / "models"
+    found = [path for fold in folds for path in (models / f"fold_{fold}" / "model.pt", latest(folder, fold))]
+    if not any(models.glob("fold_*/model.pt")):
+        found.append(models / "model.pt")
+    for path in found if folds else []:
+        if path.is_file():
+            going_on = "go on with --resume, or " if path.with_name("latest.pt").is_file() else ""
+            raise UserError(f"{path} is of an earlier training: {going_on}replace it with --overwrite.")
+
+
+def use_all_folds(models: Path, folds: Sequence[int | str]) -> None:
+    """Make predictions average all folds, and ``model.pt`` the best single one.
+
+    Args:
+        models: Folder of weights, ``models`` of the bundle.
+        folds: The folds that were trained.
+
+    Raises:
+        UserError: If a fold left no weights.
+    """
+    files = [f"fold_{fold}/model.pt" for fold in folds]
+    for file in files:
+        if not (models / file).is_file():
+            raise UserError(f"{models / file} does not exist, so the folds cannot be averaged: train that fold again.")
+    errors = {file: _error_of((models / file).with_name("score.json")) for file in files}
+    best = min(files, key=lambda file: errors[file])
+    temporary = models / "model.pt.tmp"
+    with (models / best).open("rb") as source, temporary.open("wb") as target:
+        shutil.copyfileobj(source, target)
+        target.flush()
+        os.fsync(target.fileno())
+    (models / _CALIBRATION).unlink(missing_ok=True)  # it speaks of other weights
+    temporary.replace(models / "model.pt")
+    atomic_write_text(models / "ensemble.json", json.dumps({"files": files}, indent=4) + "\n")
+
+
+def _error_of(path: Path) -> float:
+    value = json.loads(path.read_text(encoding="utf-8"))["value"]
+    return math.inf if value is None else float(value)

@@ -1,0 +1,35 @@
+"""An amount of time as a person writes it."""
+
+import math
+import re
+
+from auto_config.errors import UserError
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([smh])")
+_BUDGET = re.compile(rf"(?:{_AMOUNT.pattern}\s*)+")
+
+
+def parse_time_budget(text: str | float) -> float:
+    """Read an amount of time.
+
+    Args:
+        text: ``"90s"``, ``"15m"``, ``"1h"``, ``"1h30m"``, or a number of seconds.
+
+    Returns:
+        Seconds, above 0.
+
+    Raises:
+        UserError: If it is something else.
+    """
+    seconds = math.nan
+    if isinstance(text, str) and _BUDGET.fullmatch(text.strip().lower()):
+        seconds = sum(float(amount) * _UNITS[unit] for amount, unit in _AMOUNT.findall(text.lower()))
+    elif not isinstance(text, bool):
+        try:
+            seconds = float(text)
+        except (TypeError, ValueError):
+            seconds = math.nan
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise UserError(f"time_budget is {text!r}; give a time above 0: 90s, 15m, 1h30m, or a number of seconds.")
+    return seconds
