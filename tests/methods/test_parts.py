@@ -7,6 +7,7 @@ import torch
 from contract_parts import LANDMARKS, parsed, plan_of
 
 from auto_config.bundle import configs
+from auto_config.bundle.metadata import references
 from auto_config.bundle.parts import network_def
 from auto_config.methods import BACKBONES, METHODS, StageParts
 from auto_config.methods.topology import Topology, round_up
@@ -82,6 +83,13 @@ def test_a_stage_without_a_target_has_none_in_the_config(votes):
     config = configs.train_config(plan_of("votes", 3), LANDMARKS, "/nowhere", 0)
     assert {"target", "loss", "coarse_loss"} <= set(config)
     assert "coarse_target" not in config
+
+
+def test_a_bundle_cites_its_method_and_its_network(votes, monkeypatch):
+    monkeypatch.setitem(METHODS, "votes", replace(votes, citation="Voter, 2020"))
+    assert references(plan_of("votes", 2)) == ["Voter, 2020", BACKBONES["votes"].citation]
+    monkeypatch.setitem(METHODS, "votes", replace(votes, citation=BACKBONES["votes"].citation))
+    assert references(plan_of("votes", 2)) == [BACKBONES["votes"].citation]
 
 
 def test_stages_that_start_with_different_biases_are_refused(votes, monkeypatch):
