@@ -142,7 +142,7 @@ def create(
         missing_value: coordinates that mark a missing point, taken as MISSING says: 0 or -1,-1; none: all are real
         names: name of a point in Slicer's files: labels, descriptions or order (1, 2, ...); else chosen for all files
         pixel_spacing: mm of a pixel of pictures, one number or x,y, if the files do not say it
-        pretrained: bundle to take the first weights from
+        pretrained: bundle, or file of weights, to start from
         overwrite: replace BUNDLE if it is there
         seed: of the split and of the training
         workers: processes to read with, one on each core if not given

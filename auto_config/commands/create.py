@@ -88,7 +88,7 @@ def create(
         names: what points of Slicer's files are called by, see `read_dataset`.
         pixel_spacing: pixel size of pictures in mm, one number or (x, y).
         missing_value: what marks a missing point, see `read_dataset`.
-        pretrained: bundle whose weights the training starts from.
+        pretrained: bundle, or file of weights, that the training starts from.
         overwrite: replace the bundle if it is there.
         seed: of the split and of the training.
         workers: processes to read with; None for one on each core.
@@ -198,15 +198,19 @@ def with_groups(dataset: Dataset, path: Path) -> Dataset:
     return replace(dataset, cases=tuple(replace(case, group=groups.get(case.name)) for case in dataset.cases))
 
 
-def pretrained_weights(bundle: Path) -> Path:
-    """The weights of a bundle.
+def pretrained_weights(source: Path) -> Path:
+    """The weights of a bundle, or a file of weights.
 
     Raises:
-        UserError: if it has none.
+        UserError: if there are none.
     """
-    weights = bundle / "models" / "model.pt"
+    if source.is_file():
+        return source
+    weights = source / "models" / "model.pt"
     if not weights.is_file():
-        raise UserError(f"--pretrained {bundle}: has no models/model.pt; give the folder of a trained bundle")
+        raise UserError(
+            f"--pretrained {source}: has no models/model.pt; give the folder of a trained bundle, or a file of weights"
+        )
     return weights
 
 
