@@ -168,6 +168,8 @@ def test_the_network_has_the_published_size_and_gives_logarithms_of_probabilitie
     torch.manual_seed(0)
     network = LogProbabilityUNet(dims, channels, 5).eval()
     assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(millions, abs=0.01)
+    norms = [m for m in network.modules() if isinstance(m, (torch.nn.BatchNorm2d, torch.nn.BatchNorm3d))]
+    assert {m.momentum for m in norms} == {0.1}
     size = (64,) * dims if dims == 2 else (64, 32, 32)
     image = torch.randn(1, channels, *size)
     with torch.no_grad():

@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Sequence
 
 import torch
+from torch import nn
 
 from ..decoding import box_around, unflip_heatmaps
 from ..peaks import Peaks, make_peaks
@@ -46,7 +47,7 @@ def splat(points: torch.Tensor, size: Sequence[int]) -> tuple[torch.Tensor, torc
     return torch.stack(index, -1), torch.stack(weight, -1) * inside[..., None]
 
 
-class OneHotLoss:
+class OneHotLoss(nn.Module):
     """Negative log-likelihood of the point under the softmax over all voxels of the patch.
 
     ``-sum_x H(x) log softmax(f)(x)`` with `splat` as H, which is never made dense. Where a landmark is absent, or lies
@@ -55,7 +56,7 @@ class OneHotLoss:
     unknown landmark has no gradient.
     """
 
-    def __call__(self, output: Output, truth: PointBatch, size: Sequence[int]) -> torch.Tensor:
+    def forward(self, output: Output, truth: PointBatch, size: Sequence[int]) -> torch.Tensor:
         """See `scripts.methods.interfaces.Loss`; the head is ``logits (B, L, *size)``."""
         flat = output[LOGITS].float().flatten(2)
         index, share = splat(truth.points.to(flat), size)
