@@ -78,7 +78,7 @@ def inference_config(plan: Plan, landmarks: int) -> Json:
 
 
 def evaluate_config(plan: Plan) -> Json:
-    """``configs/evaluate.json``, read on top of train.json: the best weights on validation or test cases."""
+    """``configs/evaluate.json``, read on top of train.json: the kept weights on validation or test cases."""
     thresholds = {"instances#models": MODELS} if parts.has_instances(plan) else {}
     weights = {
         "_target_": "scripts.checkpoints.weights_to_evaluate",
