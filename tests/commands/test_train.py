@@ -395,15 +395,3 @@ def test_resume_and_another_fold_ask_nothing(bundle, monkeypatch):
         (folder / name).write_bytes(b"weights")
     assert train(bundle, resume=True, max_epochs=9) == 3
     assert train(bundle, fold=1) == 3
-
-
-def test_a_number_that_prediction_does_not_share_is_said_in_one_line(bundle, monkeypatch, capsys):
-    monkeypatch.setattr(training, "command", lambda *_: [sys.executable, "-c", "raise SystemExit(3)"])
-    for name, config in (("train", CONFIG), ("inference", {})):
-        shared = {"spacing": [1.0, 1.0, 1.0]}
-        (bundle / "configs" / f"{name}.json").write_text(json.dumps({**config, **shared}))
-    assert train(bundle) == 3
-    assert "warning" not in capsys.readouterr().err
-    assert train(bundle, spacing=[2.0, 2.0, 2.0]) == 3
-    (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning:")]
-    assert "differ in spacing ([2.0, 2.0, 2.0] and [1.0, 1.0, 1.0]); set the same in both" in said
