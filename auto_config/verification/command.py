@@ -57,8 +57,15 @@ def findings_of(
     *,
     dataset_dir: str | os.PathLike[str] | None = None,
     schema: str | os.PathLike[str] | None = None,
+    monai: bool = True,
 ) -> list[Finding]:
     """What `verify` prints.
+
+    Args:
+        root: folder of the bundle.
+        dataset_dir: folder with the images of its data list; None for that of ``train.json``.
+        schema: a copy of the metadata's schema.
+        monai: whether MONAI's commands are run as well, which takes seconds and runs the code of the bundle.
 
     Raises:
         UserError: not a bundle, or no such folder or file.
@@ -74,6 +81,8 @@ def findings_of(
     needed = {"configs/metadata.json", "configs/inference.json", "configs/train.json"}
     if any(finding.state == "failed" and finding.what.split(" ")[0] in needed for finding in findings):
         return [*findings, Finding("MONAI's commands", "not checked", "the configs cannot be read")]
+    if not monai:
+        return findings
     images = None if dataset_dir is None else str(Path(dataset_dir).resolve())
     return [*findings, *_run_monai(root, images)]
 
