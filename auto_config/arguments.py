@@ -10,7 +10,7 @@ import difflib
 import inspect
 import keyword
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from textwrap import TextWrapper
 from typing import Any, Literal, get_args, get_origin
 
@@ -142,9 +142,16 @@ def overview(commands: dict[str, Command]) -> str:
     )
 
 
-def help_text(command: Command) -> str:
-    """The help of one command, from its docstring: what it does, its words and options with defaults, examples."""
+def help_text(command: Command, fill: Mapping[str, str]) -> str:
+    """The help of one command, from its docstring: what it does, its words and options with defaults, examples.
+
+    Args:
+        command: with a docstring.
+        fill: what stands in the place of each ``{name}`` in a description.
+    """
     text, descriptions, examples = _sections(command)
+    for name, value in fill.items():
+        descriptions = {key: line.replace(f"{{{name}}}", value) for key, line in descriptions.items()}
     words, options = [], []
     for name, parameter in inspect.signature(command).parameters.items():
         description = descriptions.get(name, "")

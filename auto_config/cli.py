@@ -22,6 +22,16 @@ INTERRUPTED = 130
 READER_GONE = 141
 
 
+def tables() -> dict[str, str]:
+    """What stands in help in the place of ``{methods}`` and ``{networks}``: the rows of these tables."""
+    from auto_config.methods import BACKBONES, METHODS
+
+    return {
+        "methods": "; ".join(f"{row.name}: {row.title}" for row in METHODS.values()),
+        "networks": "; ".join(f"{row.name}: {row.title}" for row in BACKBONES.values()),
+    }
+
+
 def inspect(
     source: str,
     *,
@@ -64,7 +74,7 @@ def inspect(
         auto_config inspect scans --report scans.html
         auto_config inspect points.csv --missing absent --landmarks AC,PC
     """
-    from auto_config.inspection import inspect as run
+    from auto_config.commands.inspect import inspect as run
 
     return run(
         source,
@@ -86,6 +96,7 @@ def create(
     source: str,
     bundle: str,
     *,
+    method: str | None = None,
     network: str | None = None,
     recipe: str | None = None,
     preset: str | None = None,
@@ -119,9 +130,10 @@ def create(
     Args:
         source: the data set, as for `inspect`
         bundle: folder to write; its name becomes the bundle's name
-        network: tiny (for CPUs), plain, resenc_m, resenc_l or resenc_xl; chosen by the GPU's memory if not given
-        recipe: default, or nnlandmark for the published method to the letter
-        preset: a name for a network and a recipe
+        method: {methods}
+        network: {networks}; chosen by the GPU's memory if not given
+        recipe: earlier name of --method
+        preset: earlier name for a method and a network
         gpu_memory_gb: memory to plan for, in GB; that of this machine's GPU if not given
         folds: number of cross-validation folds
         test_fraction: share of the cases to hold back, if SOURCE marks none
@@ -148,14 +160,16 @@ def create(
     Examples:
         auto_config create scans brain_landmarks
         auto_config create scans brain_landmarks --network resenc_l --gpu_memory_gb 24
+        auto_config create scans brain_landmarks --method nnlandmark
         auto_config create new_scans to_annotate --landmarks AC,PC
         auto_config create xrays xray_landmarks --pixel_spacing 0.1
     """
-    from auto_config.creation import create as run
+    from auto_config.commands.create import create as run
 
     return run(
         source,
         bundle,
+        method=method,
         network=network,
         recipe=recipe,
         preset=preset,
@@ -219,7 +233,7 @@ def train(
         auto_config train brain_landmarks --resume
         auto_config train brain_landmarks --batch_size 1 --amp false
     """
-    from auto_config.training import train as run
+    from auto_config.commands.train import train as run
 
     return run(
         bundle,
@@ -277,7 +291,7 @@ def calibrate(
         auto_config calibrate brain_landmarks --cost 5
         auto_config calibrate brain_landmarks --data our_scans
     """
-    from auto_config.calibration.command import calibrate as run
+    from auto_config.commands.calibrate import calibrate as run
 
     return run(
         bundle,
@@ -343,7 +357,7 @@ def predict(
         auto_config predict brain_landmarks scan.nii.gz results
         auto_config predict brain_landmarks new_scans results --labelmap
     """
-    from auto_config.prediction import predict as run
+    from auto_config.commands.predict import predict as run
 
     return run(
         bundle,
@@ -411,7 +425,7 @@ def evaluate(
         auto_config evaluate results scans --thresholds 0.5,1,2 --output report
         auto_config evaluate results scans --compare_with results_of_another_model
     """
-    from auto_config.evaluation import evaluate as run
+    from auto_config.commands.evaluate import evaluate as run
 
     return run(
         predictions,
@@ -476,7 +490,7 @@ def serve(
         auto_config serve scans --bundles my_bundles
         auto_config serve http://127.0.0.1:8042/dicom-web --bundles my_bundles --port 8001
     """
-    from auto_config.serving import serve as run
+    from auto_config.commands.serve import serve as run
 
     return run(
         studies,
@@ -546,7 +560,7 @@ def convert(
         auto_config convert points.csv as_markups --to markups --coordinates lps
         auto_config convert afids_download afids --from afids
     """
-    from auto_config.converting import convert as run
+    from auto_config.commands.convert import convert as run
 
     return run(
         source,
@@ -649,7 +663,7 @@ def _run(words: list[str], *, debug: bool) -> int:
         words = [*words[1:], "--help"]
     command = choose(words[0], COMMANDS)
     if "--help" in words or "-h" in words:
-        print(help_text(command))
+        print(help_text(command, tables()))
         return 0
     passed_on = ["--debug"] if debug and "debug" in signature(command).parameters else []
     return call(command, [*words[1:], *passed_on]) or 0

@@ -16,11 +16,11 @@ import torch
 
 from auto_config.bundle_scripts.checkpoints import atomic_save
 from auto_config.bundle_scripts.landmark_files import atomic_write_text
-from auto_config.creation import create
+from auto_config.commands.create import create
+from auto_config.commands.evaluate import evaluate
+from auto_config.commands.predict import predict
+from auto_config.commands.train import train
 from auto_config.demo.brains import load_template, write_brains
-from auto_config.evaluation import evaluate
-from auto_config.prediction import predict
-from auto_config.training import train
 
 SHARED = ("LICENSE", "configs", "docs", "scripts", "models/model.pt")
 PLACE = "/path/to/dataset"

@@ -24,7 +24,7 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "datasets")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 from format_examples import EXAMPLES, outcome  # noqa: E402 - found through the path above
 from guided_fuzzing import Guided, fuzz_in_process  # noqa: E402

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from auto_config.bundle.writer import SCRIPTS, config_files
 from auto_config.bundle_scripts.landmark_files import atomic_write_text
-from auto_config.fingerprint import Fingerprint
+from auto_config.fingerprint.summary import Fingerprint
 from auto_config.planning import Plan, PlanOptions, make_plan
 
 
@@ -26,7 +26,9 @@ def main() -> int:
         decided = Plan.from_dict(kept["decisions"])
         split = {name: decided.decisions[name] for name in ("test", "folds")}
         fingerprint = Fingerprint.from_dict(kept["fingerprint"])
-        plan = make_plan(fingerprint, PlanOptions(network=decided.value("network")), split)
+        plan = make_plan(
+            fingerprint, PlanOptions(method=decided.value("method"), network=decided.value("network")), split
+        )
         files = config_files(
             bundle.name,
             plan,

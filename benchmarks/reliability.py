@@ -30,12 +30,12 @@ from threading import Thread
 import torch
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests" / "bundle")]
+sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests" / "support")]
 
 from blobs import write_blobs  # noqa: E402
 from bundle_tools import edit, same, shrink, weights  # noqa: E402
 
-from auto_config.creation import create  # noqa: E402
+from auto_config.commands.create import create  # noqa: E402
 
 EPOCHS = 12
 LIMIT_SECONDS = 600

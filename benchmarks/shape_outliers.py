@@ -12,8 +12,7 @@ import argparse
 import numpy as np
 
 from auto_config.datasets import read_dataset
-from auto_config.datasets.model import present_points
-from auto_config.datasets.shape_outliers import (
+from auto_config.datasets.checks.shape_outliers import (
     align_all,
     distance_limits,
     find_outliers,
@@ -22,6 +21,7 @@ from auto_config.datasets.shape_outliers import (
     predict_points,
     shape_size,
 )
+from auto_config.datasets.model.dataset import present_points
 
 
 def main() -> None:

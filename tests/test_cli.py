@@ -259,14 +259,14 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 
 
 MODULES = {
-    "inspect": "auto_config.inspection",
-    "convert": "auto_config.converting",
-    "create": "auto_config.creation",
-    "train": "auto_config.training",
-    "calibrate": "auto_config.calibration.command",
-    "predict": "auto_config.prediction",
+    "inspect": "auto_config.commands.inspect",
+    "convert": "auto_config.commands.convert",
+    "create": "auto_config.commands.create",
+    "train": "auto_config.commands.train",
+    "calibrate": "auto_config.commands.calibrate",
+    "predict": "auto_config.commands.predict",
     "evaluate": "auto_config.evaluation",
-    "serve": "auto_config.serving",
+    "serve": "auto_config.commands.serve",
     "demo": "auto_config.demo",
 }
 

@@ -6,12 +6,13 @@ import json
 import re
 from typing import Any
 
+from auto_config.bundle.metadata import references
 from auto_config.planning import Plan, Split
 
 _TEXT = """# {name}
 
 ## Model Description
-Finds {count} landmarks in {dims}D images: network `{network}`, recipe `{recipe}`, {stages}. Every choice and its
+Finds {count} landmarks in {dims}D images: network `{network}`, method `{method}`, {stages}. Every choice and its
 reason stand in `configs/plan.json`.
 Nothing is known about its accuracy until it is trained and evaluated; see *Performance*.
 
@@ -56,8 +57,7 @@ give wrong points.
 {decisions}
 
 ## Citation
-Ertl et al., nnLandmark, MIDL 2026; Isensee et al., nnU-Net, Nature Methods 18, 2021; Cardoso et al., MONAI, arXiv
-2211.02701.
+{citation}.
 """
 
 
@@ -99,7 +99,8 @@ def readme(name: str, plan: Plan, landmarks: dict[str, Any], split: Split) -> st
         dims=plan.value("spatial_dims"),
         results=_RESULTS[plan.value("spatial_dims")],
         network=plan.value("network"),
-        recipe=plan.value("recipe"),
+        method=plan.value("method"),
+        citation="; ".join((*references(plan), "Cardoso et al., MONAI, arXiv 2211.02701")),
         stages="one stage" if stages == 1 else "coarse to fine in two stages",
         training=len(split.folds),
         folds=len(set(split.folds.values())),

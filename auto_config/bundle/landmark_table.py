@@ -10,7 +10,7 @@ import numpy as np
 from auto_config.bundle_scripts.grids import apply_affine
 from auto_config.bundle_scripts.landmarks import unique_slugs
 from auto_config.datasets.images import read_header
-from auto_config.datasets.model import Case
+from auto_config.datasets.model.dataset import Case
 
 
 def landmark_table(

@@ -7,7 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from auto_config import __version__
-from auto_config.planning.plan import Plan
+from auto_config.methods import BACKBONES, METHODS
+from auto_config.methods.plan import Plan
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 REQUIRED = ("nibabel", "itk", "pillow", "scipy", "pytorch-ignite", "tensorboard", "rich", "fire", "tqdm")
@@ -25,9 +26,8 @@ def metadata(plan: Plan, name: str, landmarks: dict[str, Any], cases: int) -> di
         cases: number of training cases.
     """
     items = landmarks["landmarks"]
-    packages = [*REQUIRED]
-    if any(stage.get("blocks") for stage in plan.value("stages")):
-        packages.append("dynamic-network-architectures")
+    network = BACKBONES[plan.value("network")]
+    packages = [*REQUIRED, *network.packages]
     channels = plan.value("channels")
     size = list(plan.stage("fine")["patch_size"])
     return {
@@ -46,10 +46,7 @@ def metadata(plan: Plan, name: str, landmarks: dict[str, Any], cases: int) -> di
         "data_source": "see docs/README.md",
         "data_type": "images with landmark points",
         "intended_use": "Research. Not a medical device; check every point before you use it.",
-        "references": [
-            "Ertl et al., nnLandmark: A Self-Configuring Method for 3D Medical Landmark Detection, MIDL 2026",
-            "Isensee et al., nnU-Net, Nature Methods 18, 2021",
-        ],
+        "references": references(plan),
         "network_data_format": {
             "inputs": {
                 "image": {
@@ -93,6 +90,12 @@ def metadata(plan: Plan, name: str, landmarks: dict[str, Any], cases: int) -> di
             },
         },
     }
+
+
+def references(plan: Plan) -> list[str]:
+    """Citations of the method and of its network."""
+    rows = (METHODS[plan.value("method")], BACKBONES[plan.value("network")])
+    return list(dict.fromkeys(row.citation for row in rows))
 
 
 def channel_def(slugs: Sequence[str]) -> dict[str, str]:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
-from auto_config.planning.plan import Plan
-
-Json = dict[str, Any]
+from auto_config.methods import METHODS, StageParts
+from auto_config.methods.base import Json
+from auto_config.methods.plan import Plan
 
 # MONAI warns when it has to choose these itself.
 LABELS = [["L", "R"], ["P", "A"], ["I", "S"]]
 MIRROR_PAIRS = {"_target_": "scripts.dataset.read_mirror", "landmarks": "@landmarks"}
-LEAKY_RELU = ["leakyrelu", {"inplace": True, "negative_slope": 0.01}]
-INSTANCE_NORM = ["INSTANCE", {"affine": True}]
 
 
 def two_stages(plan: Plan) -> bool:
@@ -53,70 +50,45 @@ def load(plan: Plan) -> Json:
     return {"_target_": "scripts.image_reader.LoadFilesd", "keys": "image", "spatial_dims": dims, **pictures}
 
 
+def stage_parts(plan: Plan) -> dict[str, StageParts]:
+    """What the plan's method gives each stage, by the stage's name."""
+    method = METHODS[plan.value("method")]
+    return {stage["name"]: method.parts(plan, stage) for stage in plan.value("stages")}
+
+
 def network_def(plan: Plan, landmarks: int) -> Json:
-    """The network of all stages."""
+    """The network of all stages.
+
+    Raises:
+        ValueError: stages that start with different biases.
+    """
+    stages = stage_parts(plan)
+    layers = {name: part.output_layer for name, part in stages.items() if part.output_layer is not None}
+    biases = {stages[name].output_bias for name in layers} or {None}
+    if len(biases) > 1:
+        raise ValueError(f"a network has one output bias for all stages, not {sorted(map(str, biases))}")
+    heads = {name: part.heads for name, part in stages.items()}
     return {
         "_target_": "scripts.networks.LandmarkNetwork",
-        "stages": {stage["name"]: _unet(plan, stage, landmarks) for stage in plan.value("stages")},
+        "stages": {name: part.network for name, part in stages.items()},
         "landmarks": landmarks,
         "spatial_dims": plan.value("spatial_dims"),
-        "output_bias": plan.value("loss")["output_bias"],
-        "output_layers": {stage["name"]: _output_layer(stage) for stage in plan.value("stages")},
+        "output_bias": biases.pop(),
+        "output_layers": layers,
+        # One map for each landmark goes without saying.
+        **({} if all(one == {"logits": landmarks} for one in heads.values()) else {"heads": heads}),
     }
 
 
-def _output_layer(stage: Json) -> str:
-    """Name of the last convolution within the network of a stage."""
-    if stage.get("blocks"):
-        return f"decoder.seg_layers.{len(stage['filters']) - 2}"
-    return "output_block.conv.conv"
-
-
-def _unet(plan: Plan, stage: Json, landmarks: int) -> Json:
-    common = {
-        "spatial_dims": plan.value("spatial_dims"),
-        "in_channels": plan.value("channels"),
-        "out_channels": landmarks,
-        "kernel_size": stage["kernel_sizes"],
-        "strides": stage["strides"],
-        "filters": stage["filters"],
-    }
-    if stage.get("blocks"):
-        return {"_target_": "scripts.networks.residual_encoder_unet", **common, "blocks": stage["blocks"]}
-    return {
-        "_target_": "DynUNet",
-        **common,
-        "upsample_kernel_size": stage["strides"][1:],
-        "norm_name": INSTANCE_NORM,
-        "act_name": LEAKY_RELU,
-    }
-
-
-def heatmap(plan: Plan, stage: Json) -> Json:
-    """The cone of a stage: the same millimetres on every grid and axis."""
-    radius = [round(plan.value("heatmap_radius_mm") / step, 4) for step in stage["spacing"]]
-    return {"_target_": "scripts.targets.ConeTarget", "radius": radius}
+def targets(plan: Plan) -> Json:
+    """``heatmap``, a top-level id: what makes the heatmaps of each stage whose loss needs them."""
+    found = {name: part.target for name, part in stage_parts(plan).items() if part.target is not None}
+    return {"heatmap": found} if found else {}
 
 
 def loss(plan: Plan) -> Json:
-    """Sum over the stages of the recipe's loss."""
-    rule = plan.value("loss")
-    stages: Json = {}
-    for name in stage_names(plan):
-        bce = {
-            "_target_": "scripts.losses.TopKBCELoss",
-            "target": f"@heatmap#{name}",
-            "fraction": rule["top_percent"] / 100,
-        }
-        if not rule["cross_entropy"]:
-            stages[name] = bce
-            continue
-        gaussian = {"_target_": "scripts.targets.GaussianTarget", "sigma": rule["sigma_voxels"]}
-        stages[name] = {
-            "_target_": "scripts.losses.WeightedLoss",
-            "losses": [bce, {"_target_": "scripts.losses.SpatialCrossEntropyLoss", "target": gaussian}],
-            "weights": [rule["bce_topk"], rule["cross_entropy"]],
-        }
+    """Sum over the stages of the method's loss."""
+    stages = {name: part.loss for name, part in stage_parts(plan).items()}
     return {"_target_": "scripts.losses.StagesLoss", "stages": stages, **uses_instances(plan)}
 
 
@@ -146,7 +118,7 @@ def uses_instances(plan: Plan) -> Json:
 
 def decoder(plan: Plan, stage: Json) -> Json:
     """The decoder of a stage: of several peaks where it sees whole images and there are instances."""
-    one = peak_decoder(plan, stage)
+    one = stage_parts(plan)[stage["name"]].decoder
     if not has_instances(plan) or (two_stages(plan) and stage["name"] == "fine"):
         return one
     return {
@@ -156,13 +128,6 @@ def decoder(plan: Plan, stage: Json) -> Json:
         "spacing": stage["spacing"],
         "reach_mm": plan.value("heatmap_radius_mm"),
     }
-
-
-def peak_decoder(plan: Plan, stage: Json) -> Json:
-    """The decoder of one peak, as the loss of the stage makes it."""
-    if plan.value("loss")["cross_entropy"]:
-        return {"_target_": "scripts.decoding.PeakDecoder", "link": "softmax"}
-    return {"_target_": "scripts.decoding.PeakDecoder", "link": "sigmoid", "sharpness": heatmap(plan, stage)["radius"]}
 
 
 def numbers(plan: Plan) -> Json:

@@ -13,10 +13,10 @@ from auto_config.bundle import configs
 from auto_config.bundle.documentation import readme
 from auto_config.bundle.landmark_table import landmark_table
 from auto_config.bundle.metadata import metadata
-from auto_config.datasets.model import Case, Dataset
-from auto_config.datasets.properties import Properties, properties_document
+from auto_config.datasets.model.dataset import Case, Dataset
+from auto_config.datasets.model.properties import Properties, properties_document
 from auto_config.errors import UserError
-from auto_config.fingerprint import Fingerprint
+from auto_config.fingerprint.summary import Fingerprint
 from auto_config.planning import Plan, Split
 
 SCRIPTS = Path(__file__).parent.parent / "bundle_scripts"

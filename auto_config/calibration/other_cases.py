@@ -18,15 +18,15 @@ from auto_config.bundle_scripts.landmark_names import quoted
 from auto_config.bundle_scripts.landmarks import UNKNOWN, LandmarkSet
 from auto_config.calibration.out_of_fold import LANDMARKS, OutOfFold, predict_case, stacked
 from auto_config.calibration.unseen import refuse_seen_files, refuse_seen_images
+from auto_config.commands.predict import one_line
 from auto_config.datasets import Case, Dataset, Problem, read_dataset
-from auto_config.datasets.assembly import Missing
-from auto_config.datasets.checks import Outside
-from auto_config.datasets.duplicates import duplicate_problems
+from auto_config.datasets.checks.cases import Outside
+from auto_config.datasets.checks.duplicates import duplicate_problems
+from auto_config.datasets.formats.shared.options import Coordinates
 from auto_config.datasets.images import read_header
-from auto_config.datasets.options import Coordinates
+from auto_config.datasets.reading import Missing
 from auto_config.errors import UserError
-from auto_config.measuring import MeasuredCase, measure_cases
-from auto_config.prediction import one_line
+from auto_config.fingerprint.measuring import MeasuredCase, measure_cases
 
 SPLITS = ("training", "test")
 _NAMED = 3

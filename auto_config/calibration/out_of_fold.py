@@ -21,8 +21,8 @@ from auto_config.bundle_scripts.landmark_files import atomic_write_text
 from auto_config.bundle_scripts.landmarks import PRESENT, UNKNOWN, LandmarkSet
 from auto_config.bundle_scripts.peaks import unpack_peaks
 from auto_config.calibration.matched import matched
-from auto_config.densities import densities
 from auto_config.errors import UserError
+from auto_config.prediction.densities import densities
 
 FILE_NAME = "out_of_fold.json"
 DATALIST = "data/datalist.json"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from auto_config import densities
 from auto_config.bundle import earlier
 from auto_config.calibration.out_of_fold import fingerprint_of
+from auto_config.prediction import densities
 
 CONFIGS = ("configs/inference.json", "configs/landmarks.json")
 OWN = (Path(densities.__file__), Path(earlier.__file__))

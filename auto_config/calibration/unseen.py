@@ -8,12 +8,12 @@ from pathlib import Path
 from auto_config.calibration.out_of_fold import DATALIST, training_groups
 from auto_config.calibration.seen_labels import file_hash, labels_seen
 from auto_config.datasets import Case
-from auto_config.datasets.duplicates import voxel_digest
+from auto_config.datasets.checks.duplicates import voxel_digest
 from auto_config.datasets.images import read_header, read_image
 from auto_config.errors import UserError
-from auto_config.measuring import MeasuredCase
-from auto_config.parallel import map_cases
-from auto_config.prediction_input import TRAINING, listed_images, training_cases
+from auto_config.fingerprint.measuring import MeasuredCase
+from auto_config.prediction.input import TRAINING, listed_images, training_cases
+from auto_config.running.parallel import map_cases
 
 
 def refuse_seen_files(bundle: Path, cases: Sequence[Case]) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from auto_config.bundle_scripts.unread_images import first_unread
-from auto_config.datasets.case_table import FILE_NAME as CASE_TABLE
+from auto_config.datasets.assembly.case_table import FILE_NAME as CASE_TABLE
 from auto_config.datasets.foreign import first_foreign, foreign_landmarks
-from auto_config.datasets.formats import FORMATS, READERS, Format
+from auto_config.datasets.formats.shared.json_contents import content_of
 from auto_config.datasets.images import IMAGE_SUFFIXES
-from auto_config.datasets.json_contents import content_of
-from auto_config.datasets.properties import FILE_NAME as PROPERTIES_FILE
+from auto_config.datasets.model.properties import FILE_NAME as PROPERTIES_FILE
+from auto_config.datasets.registry import FORMATS, READERS, Format
 from auto_config.errors import UserError
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from auto_config.bundle_scripts.landmark_files import read_text
 from auto_config.bundle_scripts.landmarks import LandmarkFileError
-from auto_config.datasets.entries import find_files
-from auto_config.datasets.json_contents import not_read
-from auto_config.datasets.points import read_json
+from auto_config.datasets.formats.shared.entries import find_files
+from auto_config.datasets.formats.shared.json_contents import not_read
+from auto_config.datasets.formats.shared.points import read_json
 from auto_config.errors import UserError
 
 _AS_TABLE = "save the points as a .csv with the columns case,landmark,x,y (and z)"

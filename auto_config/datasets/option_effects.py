@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from auto_config.datasets.entries import Reading
-from auto_config.datasets.formats import Format
-from auto_config.datasets.model import Problem
-from auto_config.datasets.options import ReadOptions
-from auto_config.datasets.tables import System
+from auto_config.datasets.formats.shared.entries import Reading
+from auto_config.datasets.formats.shared.options import ReadOptions
+from auto_config.datasets.formats.shared.tables import System
+from auto_config.datasets.model.dataset import Problem
+from auto_config.datasets.registry import Format
 
 _VOLUMES = "the images are volumes, whose headers say the size of their voxels"
 

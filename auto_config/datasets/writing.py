@@ -8,13 +8,13 @@ import tempfile
 from pathlib import Path
 from typing import get_args
 
-from auto_config.datasets.case_table import FILE_NAME as CASE_TABLE
-from auto_config.datasets.case_table import has_placement, write_case_table
-from auto_config.datasets.formats import WRITERS, Writer
-from auto_config.datasets.model import Dataset
-from auto_config.datasets.properties import FILE_NAME as PROPERTIES_FILE
-from auto_config.datasets.properties import properties_document
-from auto_config.datasets.target import ImageMode, Target, first_and_count
+from auto_config.datasets.assembly.case_table import FILE_NAME as CASE_TABLE
+from auto_config.datasets.assembly.case_table import has_placement, write_case_table
+from auto_config.datasets.formats.shared.target import ImageMode, Target, first_and_count
+from auto_config.datasets.model.dataset import Dataset
+from auto_config.datasets.model.properties import FILE_NAME as PROPERTIES_FILE
+from auto_config.datasets.model.properties import properties_document
+from auto_config.datasets.registry import WRITERS, Writer
 from auto_config.errors import UserError
 
 

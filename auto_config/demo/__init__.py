@@ -43,10 +43,10 @@ def demo(directory: str | Path | None = None, *, minutes: float = 5.0, cases: in
     predictions, picture = directory / "predictions", directory / "demo.png"
     _write_data(console, train_data, test_data, cases, seed)
 
-    from auto_config.creation import create
-    from auto_config.evaluation import evaluate
-    from auto_config.prediction import predict
-    from auto_config.training import train
+    from auto_config.commands.create import create
+    from auto_config.commands.evaluate import evaluate
+    from auto_config.commands.predict import predict
+    from auto_config.commands.train import train
 
     steps = (
         (

@@ -1,5 +1,1 @@
-"""`evaluate`: predicted points against true ones, beside the mean-shape baseline."""
-
-from auto_config.evaluation.command import evaluate
-
-__all__ = ["evaluate"]
+"""Predicted points against true ones, beside the mean-shape baseline."""

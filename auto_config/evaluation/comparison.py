@@ -12,7 +12,7 @@ import numpy as np
 
 from auto_config.bundle_scripts.image_files import image_names
 from auto_config.datasets import Case, Dataset
-from auto_config.datasets.properties import Measure
+from auto_config.datasets.model.properties import Measure
 from auto_config.errors import UserError
 from auto_config.evaluation.baseline import mean_shape_points
 from auto_config.evaluation.instances import (

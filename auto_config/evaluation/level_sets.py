@@ -12,7 +12,7 @@ import numpy as np
 from auto_config.calibration.conformal import coverage
 from auto_config.errors import UserError
 from auto_config.evaluation.comparison import Comparison
-from auto_config.level_set_files import LevelSets, read_level_sets
+from auto_config.prediction.level_set_files import LevelSets, read_level_sets
 
 KIND = "level set"
 FILE_ENDING = ".regions.npz"

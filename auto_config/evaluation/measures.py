@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from auto_config.datasets.properties import Measure
+from auto_config.datasets.model.properties import Measure
 
 LIMITS = 1.96
 """Standard deviations between which 95 % of normal differences lie."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from auto_config.datasets.model import Case
+from auto_config.datasets.model.dataset import Case
 from auto_config.evaluation.instances import in_best_order
 
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from auto_config.evaluation.comparison import Comparison
 from auto_config.evaluation.metrics import STATISTICS
-from auto_config.inspection_problems import counted
+from auto_config.inspection.problems import counted
 
 
 def summary_csv(kind: str, rows: Mapping[str, Any], unit: str = "mm") -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import prod
 
 from auto_config.errors import UserError
-from auto_config.fingerprint import Fingerprint
-from auto_config.planning.plan import Decision
+from auto_config.fingerprint.summary import Fingerprint
+from auto_config.methods.plan import Decision
 
 ROOM = 2
 """Rows of points for each instance of the fullest training case: a new image, or a correction, may have more."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from auto_config.planning.plan import Decision
+from auto_config.methods.plan import Decision
 
 MIN_STD = 1e-6
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from auto_config.errors import UserError
-from auto_config.planning.presets import NETWORKS, PRESETS
-from auto_config.planning.recipes import RECIPES
+from auto_config.methods.choosing import check_names
 
 MODALITIES = ("ct", "mr")
 
@@ -16,9 +15,8 @@ class PlanOptions:
     """Wishes of the user; None leaves the decision to the planner.
 
     Args:
-        network: one of ``NETWORKS``.
-        recipe: one of ``RECIPES``.
-        preset: one of ``PRESETS``, instead of network and recipe.
+        method: one of ``METHODS``; None for the first one.
+        network: one of ``BACKBONES`` that the method takes.
         gpu_memory_gb: memory to plan for, in GB.
         found_gpu_memory_gb: memory of the GPU of this machine, if it has one (`hardware.gpu_memory_gb`).
         spacing: mm of the planned grid, RAS order; one number or none for all axes at once is the caller's business.
@@ -28,9 +26,8 @@ class PlanOptions:
         channel_names: What the channels are called, such as ``("T1", "T2")``.
     """
 
+    method: str | None = None
     network: str | None = None
-    recipe: str | None = None
-    preset: str | None = None
     gpu_memory_gb: float | None = None
     found_gpu_memory_gb: float | None = None
     spacing: tuple[float, ...] | None = None
@@ -45,17 +42,9 @@ class PlanOptions:
         Raises:
             UserError: an option has a value that is not allowed, or two options contradict each other.
         """
-        _choice("network", self.network, tuple(NETWORKS))
-        _choice("recipe", self.recipe, RECIPES)
-        _choice("preset", self.preset, tuple(PRESETS))
+        check_names(self.method, self.network)
         for modality in self.modalities:
             _choice("modality", modality, MODALITIES)
-        if self.preset is not None and (self.network is not None or self.recipe is not None):
-            network, recipe = PRESETS[self.preset]
-            raise UserError(
-                f"--preset {self.preset} already means --network {network} --recipe {recipe}; "
-                "give either the preset or those two"
-            )
         if self.gpu_memory_gb is not None and not 1 <= self.gpu_memory_gb <= 1000:
             raise UserError(f"--gpu_memory_gb must be between 1 and 1000 GB, got {self.gpu_memory_gb:g}")
         if self.stages not in (None, 1, 2):

@@ -8,9 +8,10 @@ from math import floor, prod
 
 import numpy as np
 
-from auto_config.planning.memory import convolution_values, memory_values
-from auto_config.planning.presets import NETWORKS, Network
-from auto_config.planning.topology import Topology, plan_topology
+from auto_config.methods.base import Backbone
+from auto_config.methods.topology import Topology
+from auto_config.methods.unets import UNETS
+from auto_config.planning.memory import memory_values
 
 DATASET_SHARE = 0.05
 """One batch holds at most this share of all voxels of the training cases (but two patches at least)."""
@@ -18,6 +19,9 @@ DATASET_SHARE = 0.05
 MIN_BATCH = 2
 TINY_VOXELS = 64_000
 """Voxels (or pixels) in a patch of the tiny network: about half a second for a step of two on one core."""
+
+Shape = Callable[[Sequence[float], Sequence[int]], Topology]
+"""From a spacing in mm and a wished patch in voxels to a network's shape."""
 
 _LARGEST_CUBE = 256
 _LARGEST_SQUARE = 2048
@@ -39,33 +43,35 @@ class PatchPlan:
 
 
 def plan_patch(
-    network: Network,
+    network: Backbone,
     spacing: Sequence[float],
     median_shape: Sequence[float],
     *,
     landmarks: int,
     cases: int,
+    loss_bytes_per_voxel: float,
     memory_gb: float | None = None,
 ) -> PatchPlan:
     """Our rule: nnU-Net's with an honest count of memory and the cap of the batch for every network.
 
     Args:
-        network: from `NETWORKS`.
+        network: from `BACKBONES`.
         spacing: mm, of the planned grid.
         median_shape: voxels of the median case on that grid.
         landmarks: channels of the output.
         cases: number of training cases.
+        loss_bytes_per_voxel: of the method, for each voxel and landmark.
         memory_gb: GPU memory; None for the network's own.
     """
     if network.memory_gb is None:
-        patch = fit_patch(spacing, median_shape, voxels, float(TINY_VOXELS), network.max_pools)
+        patch = fit_patch(spacing, median_shape, voxels, float(TINY_VOXELS), network.topology)
         return PatchPlan(patch, MIN_BATCH, voxels(patch))
     budget = memory_budget(network, len(spacing), memory_gb)
     return _fit(
-        network,
+        network.topology,
         spacing,
         median_shape,
-        cost=lambda topology: memory_values(network, topology, landmarks),
+        cost=lambda topology: memory_values(network, topology, landmarks, loss_bytes_per_voxel),
         budget=budget,
         batch=MIN_BATCH,
         whole=floor,  # half a patch more does not fit
@@ -85,12 +91,12 @@ def stock_nnunet_plan(
         cases: number of training cases.
         network: ``"plain"``, ``"resenc_m"``, ``"resenc_l"`` or ``"resenc_xl"``.
     """
-    chosen = NETWORKS[network]
+    chosen = UNETS[network]
     plan = _fit(
-        chosen,
+        chosen.topology,
         spacing,
         shape,
-        cost=lambda topology: convolution_values(chosen, topology, landmarks + 1),
+        cost=lambda topology: chosen.values(topology, landmarks + 1),
         budget=chosen.budget(len(spacing)),
         batch=chosen.stock_batch_2d if len(spacing) == 2 else chosen.batch_3d,
         whole=round,
@@ -99,7 +105,7 @@ def stock_nnunet_plan(
     return plan.topology.patch_size, plan.batch_size
 
 
-def memory_budget(network: Network, spatial_dims: int, memory_gb: float | None) -> float:
+def memory_budget(network: Backbone, spatial_dims: int, memory_gb: float | None) -> float:
     """Feature map values that a whole batch may take in `memory_gb` (None: the network's own).
 
     Raises:
@@ -116,12 +122,19 @@ def fit_patch(
     median_shape: Sequence[float],
     cost: Callable[[Topology], float],
     limit: float,
-    max_pools: int | None = None,
+    shape: Shape,
 ) -> Topology:
     """The largest patch in the shape of the median case whose cost is within the limit.
 
     Starts from a cube in mm of 256^3 voxels (2D: 2048^2), cut to the median shape, and takes one step of the divisor
     off the axis that covers most of the median shape until the cost fits.
+
+    Args:
+        spacing: mm.
+        median_shape: voxels of the median case.
+        cost: of a topology.
+        limit: of the cost.
+        shape: the network's topology for a spacing and a wished patch.
 
     Source:
         nnU-Net's rule for the patch size (Isensee et al. 2021).
@@ -130,9 +143,9 @@ def fit_patch(
     largest = _LARGEST_SQUARE if len(spacing) == 2 else _LARGEST_CUBE
     scale = (largest ** len(spacing) / prod(per_mm)) ** (1 / len(spacing))
     start = [min(round(value * scale), int(edge)) for value, edge in zip(per_mm, median_shape, strict=True)]
-    topology = plan_topology(spacing, start, max_pools)
+    topology = shape(spacing, start)
     while cost(topology) > limit:
-        smaller = _smaller(spacing, topology, median_shape, max_pools)
+        smaller = _smaller(spacing, topology, median_shape, shape)
         if smaller is None:
             break
         topology = smaller
@@ -140,7 +153,7 @@ def fit_patch(
 
 
 def _smaller(
-    spacing: Sequence[float], topology: Topology, median_shape: Sequence[float], max_pools: int | None
+    spacing: Sequence[float], topology: Topology, median_shape: Sequence[float], shape: Shape
 ) -> Topology | None:
     """One step less along the axis that covers most of the anatomy; None when no axis can give."""
     covered = [edge / whole for edge, whole in zip(topology.patch_size, median_shape, strict=True)]
@@ -151,10 +164,10 @@ def _smaller(
         if tried[axis] < 1:
             continue
         # The step itself may change the depth, and with it the step.
-        step = plan_topology(spacing, tried, max_pools).divisor[axis]
+        step = shape(spacing, tried).divisor[axis]
         tried[axis] = topology.patch_size[axis] - step
         if tried[axis] >= 1:
-            return plan_topology(spacing, tried, max_pools)
+            return shape(spacing, tried)
     return None
 
 
@@ -164,7 +177,7 @@ def voxels(topology: Topology) -> float:
 
 
 def _fit(
-    network: Network,
+    shape: Shape,
     spacing: Sequence[float],
     median_shape: Sequence[float],
     *,
@@ -175,7 +188,7 @@ def _fit(
     largest_batch_voxels: float,
 ) -> PatchPlan:
     """The largest patch of which `batch` fit into the budget, then as many as fit, are sensible, and at least two."""
-    topology = fit_patch(spacing, median_shape, cost, budget / batch, network.max_pools)
+    topology = fit_patch(spacing, median_shape, cost, budget / batch, shape)
     values = cost(topology)
     by_data = round(largest_batch_voxels / prod(topology.patch_size))
     return PatchPlan(topology, max(min(whole(budget / values), by_data), MIN_BATCH), values)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from auto_config.fingerprint import Fingerprint
+from auto_config.errors import UserError
+from auto_config.fingerprint.summary import Fingerprint
+from auto_config.methods import BACKBONES, METHODS, Backbone, Method, MethodRequest
+from auto_config.methods.plan import Decision, Plan
 from auto_config.planning.instances import plan_instances, wanted_stages
 from auto_config.planning.normalization import plan_normalization
 from auto_config.planning.options import PlanOptions
-from auto_config.planning.plan import Decision, Plan
-from auto_config.planning.presets import NETWORKS, PRESETS, Network
-from auto_config.planning.recipes import CONE_RADIUS_VOXELS, recipe_decisions
 from auto_config.planning.spacing import target_spacing
 from auto_config.planning.stages import describe, jitter_mm, plan_stages
+
+CONE_RADIUS_VOXELS = 15
+"""Radius of a heatmap in voxels of the finest axis (nnLandmark: 11 to 23 are equal, 7 fails)."""
 
 MIN_GPU_GB = 4.0
 """A GPU below this is planned for as if there were none."""
@@ -34,8 +37,11 @@ def make_plan(fingerprint: Fingerprint, options: PlanOptions, split: Mapping[str
     options.check(fingerprint.spatial_dims)
     options.check_channels(fingerprint.channels)
     dims = fingerprint.spatial_dims
-    network_name, recipe, chosen = _choose(options)
-    network = NETWORKS[network_name.value]
+    method_name = _method(options)
+    method = METHODS[method_name.value]
+    network_name = _network(options, method)
+    network = BACKBONES[network_name.value]
+    _check_instances(fingerprint, method)
     memory = _memory(options, network)
     spacing = _spacing(fingerprint, options)
     normalization, pad_value = plan_normalization(
@@ -45,10 +51,12 @@ def make_plan(fingerprint: Fingerprint, options: PlanOptions, split: Mapping[str
         spacing.value, fingerprint.spacings, fingerprint.shapes, fingerprint.extents_mm, fingerprint.landmarks
     )
     wanted, why_wanted = wanted_stages(fingerprint, options.stages)
+    if wanted == 1 and method.stages == "two":
+        raise UserError(f"--stages 1: method {method.name} has two stages; omit --stages, or give another --method")
     heatmap_radius_mm = round(CONE_RADIUS_VOXELS * min(spacing.value), 6)
     stages, why_stages = plan_stages(
         network,
-        recipe.value,
+        method,
         anatomy,
         memory_gb=memory.value,
         wanted=wanted,
@@ -57,12 +65,12 @@ def make_plan(fingerprint: Fingerprint, options: PlanOptions, split: Mapping[str
     )
     decisions = {
         "network": network_name,
-        "recipe": recipe,
-        "preset": chosen,
+        "method": method_name,
         "gpu_memory_gb": memory,
         "spatial_dims": Decision(dims, "of the images"),
         "channels": Decision(fingerprint.channels, "of the images"),
         "channel_names": _channel_names(fingerprint, options),
+        "landmarks": Decision(fingerprint.landmarks, "of the data set"),
         "unit": _unit(fingerprint),
         "pixel_spacing": _pixel_spacing(fingerprint),
         "orientation": Decision(
@@ -86,9 +94,9 @@ def make_plan(fingerprint: Fingerprint, options: PlanOptions, split: Mapping[str
             f"{CONE_RADIUS_VOXELS} voxels of the finest axis; the same millimetres, so fewer voxels, on thick axes",
         ),
         "pairs": Decision(fingerprint.pairs, str(fingerprint.left_right_axis_evidence["reason"])),
-        "mirror": _mirror(fingerprint, recipe.value),
+        "mirror": _mirror(fingerprint, method),
         "instances": plan_instances(fingerprint, spacing.value, heatmap_radius_mm),
-        **recipe_decisions(recipe.value, network.name, stages[0]["batch_size"], dims),
+        **method.training(MethodRequest(network, stages[0]["batch_size"], dims)).decisions(),
         "workers": _workers(network),
         "test": split["test"],
         "folds": split["folds"],
@@ -121,33 +129,44 @@ def _pixel_spacing(fingerprint: Fingerprint) -> Decision:
     return Decision(None, "each file holds its own")
 
 
-def _choose(options: PlanOptions) -> tuple[Decision, Decision, Decision]:
-    if options.preset is not None:
-        network, recipe = PRESETS[options.preset]
-        why = f"preset {options.preset}, {_USER}"
-        return Decision(network, why), Decision(recipe, why), Decision(options.preset, _USER)
-    preset = Decision(None, "none was given")
-    if options.recipe is None:
-        recipe_decision = Decision("default", "learns in minutes and in hours; nnlandmark is the published reference")
-    else:
-        recipe_decision = Decision(options.recipe, _USER)
+def _method(options: PlanOptions) -> Decision:
+    if options.method is not None:
+        return Decision(options.method, _USER)
+    name = next(iter(METHODS))
+    return Decision(name, METHODS[name].title)
+
+
+def _network(options: PlanOptions, method: Method) -> Decision:
     if options.network is not None:
-        return Decision(options.network, _USER), recipe_decision, preset
+        return Decision(options.network, _USER)
+    if method.backbone is not None:
+        return Decision(method.backbone, f"method {method.name} has its own network")
     memory = options.gpu_memory_gb or options.found_gpu_memory_gb
     if memory is None:
         why = (
             "warning: no GPU was found and no --gpu_memory_gb given, so the small network for CPUs; for a GPU, "
             "create the bundle with --network plain"
         )
-        return Decision("tiny", why), recipe_decision, preset
+        return Decision("tiny", why)
     if memory < MIN_GPU_GB:
         why = f"warning: {memory:g} GB of GPU memory are too few for the other networks, which need {MIN_GPU_GB:g} GB"
-        return Decision("tiny", why), recipe_decision, preset
+        return Decision("tiny", why)
     why = "there is a GPU; plain is as good as the residual networks on most published data sets, and the quickest"
-    return Decision("plain", why), recipe_decision, preset
+    return Decision("plain", why)
 
 
-def _memory(options: PlanOptions, network: Network) -> Decision:
+def _check_instances(fingerprint: Fingerprint, method: Method) -> None:
+    """Refuse landmarks that are not one point each, where the method knows no others."""
+    if method.instances or not (fingerprint.many or fingerprint.exchangeable):
+        return
+    others = [name for name, other in METHODS.items() if other.instances]
+    raise UserError(
+        f"--method {method.name}: finds one point for each landmark, and landmarks are declared as many or "
+        f"exchangeable; give --method {' or '.join(others)}"
+    )
+
+
+def _memory(options: PlanOptions, network: Backbone) -> Decision:
     if network.memory_gb is None:
         return Decision(None, "the tiny network is planned by voxels for a CPU")
     if options.gpu_memory_gb is not None:
@@ -167,9 +186,9 @@ def _spacing(fingerprint: Fingerprint, options: PlanOptions) -> Decision:
     return Decision(*target_spacing(fingerprint.spacings, fingerprint.shapes))
 
 
-def _mirror(fingerprint: Fingerprint, recipe: str) -> Decision:
-    if recipe == "nnlandmark":
-        return Decision(False, "recipe nnlandmark never mirrors")
+def _mirror(fingerprint: Fingerprint, method: Method) -> Decision:
+    if not method.mirrors:
+        return Decision(False, f"method {method.name} never mirrors")
     paired = 2 * len(fingerprint.pairs) + len(fingerprint.midline)
     if not fingerprint.pairs:
         return Decision(False, "no left-right pairs are known")
@@ -179,7 +198,7 @@ def _mirror(fingerprint: Fingerprint, recipe: str) -> Decision:
     return Decision(True, "every landmark is paired or on the midline, so a mirrored image is another training case")
 
 
-def _workers(network: Network) -> Decision:
+def _workers(network: Backbone) -> Decision:
     if network.memory_gb is None:
         return Decision(1, "the cores are needed for training; patches are cut from cached images in milliseconds")
     return Decision(4, "enough to cut patches while the GPU computes")

@@ -12,9 +12,9 @@ import numpy as np
 
 from auto_config.bundle_scripts.landmark_files import read_text
 from auto_config.bundle_scripts.landmarks import UNKNOWN, LandmarkFileError
-from auto_config.datasets.model import Case
+from auto_config.datasets.model.dataset import Case
 from auto_config.errors import UserError
-from auto_config.planning.plan import Decision
+from auto_config.methods.plan import Decision
 
 _SMALLEST_FOLD_COUNT = 2
 

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from math import ceil, floor, prod
-from typing import Any
 
 import numpy as np
 
 from auto_config.errors import UserError
+from auto_config.methods.base import Backbone, Method, Stage
+from auto_config.methods.topology import Topology
 from auto_config.planning.memory import memory_values
 from auto_config.planning.patch import MIN_BATCH, TINY_VOXELS, PatchPlan, memory_budget, plan_patch, voxels
-from auto_config.planning.presets import Network
-from auto_config.planning.topology import Topology, plan_topology
 
 MOST_OF_THE_ANATOMY = 0.75
 """One stage is enough where its patch holds this share of the anatomy along each axis."""
@@ -25,9 +24,8 @@ COARSE_MARGIN = 1.1
 _TWO_STAGE_SHARE = 0.5
 """Both networks train in one run: each gets half of the memory."""
 
-_FINE_EDGE = {("tiny", 3): 32, ("tiny", 2): 64, ("gpu", 3): 64, ("gpu", 2): 128}
-_FINE_FEATURES_TINY = 16
-_CROPS_TINY = 4
+_FINE_EDGE = {("cpu", 3): 32, ("cpu", 2): 64, ("gpu", 3): 64, ("gpu", 2): 128}
+_CROPS_CPU = 4
 _CROPS_MOST = 16
 _MAX_FACTOR = 64
 _ALIKE = 1.5
@@ -80,20 +78,20 @@ def describe(
 
 
 def plan_stages(
-    network: Network,
-    recipe: str,
+    network: Backbone,
+    method: Method,
     anatomy: Anatomy,
     *,
     memory_gb: float | None = None,
     wanted: int | None = None,
     why_wanted: str = "given by the user",
     patch_size: Sequence[int] | None = None,
-) -> tuple[list[dict[str, Any]], str]:
+) -> tuple[list[Stage], str]:
     """The stages with their grids, patches, batches and networks.
 
     Args:
-        network: from `NETWORKS`.
-        recipe: ``"nnlandmark"`` has one stage unless `wanted` says otherwise.
+        network: from `BACKBONES`.
+        method: says how many stages it has, where `wanted` does not, and what its loss costs.
         anatomy: the cohort on the planned grid.
         memory_gb: GPU memory; None for the network's own.
         wanted: 1 or 2 where that is settled, as by the user.
@@ -107,22 +105,23 @@ def plan_stages(
         UserError: the given patch does not fit the strides.
     """
     # Where the user wants two stages, a given patch is that of the fine crops and must fit the fine network's strides.
-    single = _single(network, anatomy, memory_gb, None if wanted == 2 else patch_size)
+    loss = method.loss_bytes_per_voxel
+    single = _single(network, anatomy, loss, memory_gb, None if wanted == 2 else patch_size)
     held = [
         edge * step / whole
         for edge, step, whole in zip(single.topology.patch_size, anatomy.spacing, anatomy.extent_mm, strict=True)
     ]
-    count, reason = _one_or_two(recipe, wanted, why_wanted, held)
+    count, reason = _one_or_two(method, wanted, why_wanted, held)
     if patch_size is not None:
         reason += "; patch given by the user"
     if count == 1:
         factor = [1] * len(anatomy.spacing)
         return [_stage("fine", network, anatomy.spacing, factor, single.topology, batch_size=single.batch_size)], reason
-    coarse, factor = _coarse(network, anatomy, memory_gb)
+    coarse, factor = _coarse(network, anatomy, loss, memory_gb)
     coarse_spacing = [step * times for step, times in zip(anatomy.spacing, factor, strict=True)]
-    fine_network = replace(network, features=_FINE_FEATURES_TINY, max_pools=3) if network.memory_gb is None else network
+    fine_network = network.fine or network
     fine = _given(anatomy.spacing, patch_size, fine_network) or _fine(fine_network, anatomy.spacing)
-    crops = _crops_per_image(fine_network, fine, anatomy.landmarks, memory_gb)
+    crops = _crops_per_image(fine_network, fine, anatomy.landmarks, loss, memory_gb)
     return [
         _stage("coarse", network, coarse_spacing, factor, coarse, batch_size=MIN_BATCH),
         {
@@ -132,7 +131,7 @@ def plan_stages(
     ], reason
 
 
-def jitter_mm(stages: Sequence[dict[str, Any]]) -> float | None:
+def jitter_mm(stages: Sequence[Stage]) -> float | None:
     """Standard deviation along each axis of the points around which fine crops are cut in training; None for one stage.
 
     Two thirds of a coarse voxel: on the mouse skulls the coarse stage is off by a third of a voxel on average and by
@@ -144,12 +143,14 @@ def jitter_mm(stages: Sequence[dict[str, Any]]) -> float | None:
     return round(prod(spacing) ** (1 / len(spacing)) * 2 / 3, 4)
 
 
-def _one_or_two(recipe: str, wanted: int | None, why_wanted: str, held: Sequence[float]) -> tuple[int, str]:
+def _one_or_two(method: Method, wanted: int | None, why_wanted: str, held: Sequence[float]) -> tuple[int, str]:
     share = f"a single patch holds {', '.join(f'{100 * part:.0f}' for part in held)} % of the anatomy along its axes"
     if wanted is not None:
         return wanted, f"{why_wanted} ({share})"
-    if recipe == "nnlandmark":
-        return 1, f"recipe nnlandmark has one stage ({share})"
+    if method.stages == "one":
+        return 1, f"method {method.name} has one stage ({share})"
+    if method.stages == "two":
+        return 2, f"method {method.name} has two stages ({share})"
     if min(held) >= MOST_OF_THE_ANATOMY:
         return 1, f"{share}, {100 * MOST_OF_THE_ANATOMY:.0f} % are enough for one stage"
     return 2, (
@@ -159,8 +160,9 @@ def _one_or_two(recipe: str, wanted: int | None, why_wanted: str, held: Sequence
 
 
 def _single(
-    network: Network,
+    network: Backbone,
     anatomy: Anatomy,
+    loss_bytes_per_voxel: float,
     memory_gb: float | None,
     patch_size: Sequence[int] | None,
 ) -> PatchPlan:
@@ -170,16 +172,17 @@ def _single(
         anatomy.median_shape,
         landmarks=anatomy.landmarks,
         cases=anatomy.cases,
+        loss_bytes_per_voxel=loss_bytes_per_voxel,
         memory_gb=memory_gb,
     )
     given = _given(anatomy.spacing, patch_size, network)
     return planned if given is None else replace(planned, topology=given, batch_size=MIN_BATCH)
 
 
-def _given(spacing: Sequence[float], patch_size: Sequence[int] | None, network: Network) -> Topology | None:
+def _given(spacing: Sequence[float], patch_size: Sequence[int] | None, network: Backbone) -> Topology | None:
     if patch_size is None:
         return None
-    topology = plan_topology(spacing, patch_size, network.max_pools)
+    topology = network.topology(spacing, patch_size)
     if topology.patch_size != tuple(patch_size):
         raise UserError(
             f"--patch_size {','.join(map(str, patch_size))} does not fit the network's strides: it must be a multiple "
@@ -188,7 +191,9 @@ def _given(spacing: Sequence[float], patch_size: Sequence[int] | None, network: 
     return topology
 
 
-def _coarse(network: Network, anatomy: Anatomy, memory_gb: float | None) -> tuple[Topology, list[int]]:
+def _coarse(
+    network: Backbone, anatomy: Anatomy, loss_bytes_per_voxel: float, memory_gb: float | None
+) -> tuple[Topology, list[int]]:
     """The finest grid of whole blocks, as isotropic as blocks allow, on which the whole anatomy fits into one patch."""
     spacing = anatomy.spacing
     if network.memory_gb is None:
@@ -198,8 +203,12 @@ def _coarse(network: Network, anatomy: Anatomy, memory_gb: float | None) -> tupl
     for factor in _block_sizes(spacing):
         grid = [edge * times for edge, times in zip(spacing, factor, strict=True)]
         wanted = [ceil(COARSE_MARGIN * whole / edge) for whole, edge in zip(anatomy.extent_mm, grid, strict=True)]
-        topology = plan_topology(grid, wanted, network.max_pools)
-        cost = voxels(topology) if network.memory_gb is None else memory_values(network, topology, anatomy.landmarks)
+        topology = network.topology(grid, wanted)
+        cost = (
+            voxels(topology)
+            if network.memory_gb is None
+            else memory_values(network, topology, anatomy.landmarks, loss_bytes_per_voxel)
+        )
         if cost <= limit:
             return topology, list(factor)
     raise UserError(
@@ -226,34 +235,37 @@ def _block_sizes(spacing: Sequence[float]) -> list[tuple[int, ...]]:
     return sorted(blocks, key=lambda factor: (prod(factor), blocks[factor], factor))
 
 
-def _fine(network: Network, spacing: Sequence[float]) -> Topology:
+def _fine(network: Backbone, spacing: Sequence[float]) -> Topology:
     """Crops of the same length in mm along each axis, so fewer voxels on thick ones."""
-    edge = _FINE_EDGE["tiny" if network.memory_gb is None else "gpu", len(spacing)]
+    edge = _FINE_EDGE["cpu" if network.memory_gb is None else "gpu", len(spacing)]
     length = edge * min(spacing)
-    return plan_topology(spacing, [ceil(round(length / step, 6)) for step in spacing], network.max_pools)
+    return network.topology(spacing, [ceil(round(length / step, 6)) for step in spacing])
 
 
-def _crops_per_image(network: Network, fine: Topology, landmarks: int, memory_gb: float | None) -> int:
+def _crops_per_image(
+    network: Backbone, fine: Topology, landmarks: int, loss_bytes_per_voxel: float, memory_gb: float | None
+) -> int:
     if network.memory_gb is None:
-        return _CROPS_TINY
+        return _CROPS_CPU
     budget = memory_budget(network, len(fine.patch_size), memory_gb) * _TWO_STAGE_SHARE
-    return int(min(max(budget // (memory_values(network, fine, landmarks) * MIN_BATCH), 1), _CROPS_MOST))
+    values = memory_values(network, fine, landmarks, loss_bytes_per_voxel)
+    return int(min(max(budget // (values * MIN_BATCH), 1), _CROPS_MOST))
 
 
 def _stage(
-    name: str, network: Network, spacing: Sequence[float], factor: Sequence[int], topology: Topology, *, batch_size: int
-) -> dict[str, Any]:
-    levels = len(topology.strides)
-    stage: dict[str, Any] = {
+    name: str,
+    network: Backbone,
+    spacing: Sequence[float],
+    factor: Sequence[int],
+    topology: Topology,
+    *,
+    batch_size: int,
+) -> Stage:
+    return {
         "name": name,
         "spacing": [round(float(step), 6) for step in spacing],
         "factor": [int(times) for times in factor],
         "patch_size": list(topology.patch_size),
         "batch_size": int(batch_size),
-        "filters": network.filters(levels, len(topology.patch_size)),
-        "strides": [list(stride) for stride in topology.strides],
-        "kernel_sizes": [list(kernel) for kernel in topology.kernel_sizes],
+        **network.describe(topology),
     }
-    if network.residual:
-        stage["blocks"] = network.encoder_blocks(levels)
-    return stage

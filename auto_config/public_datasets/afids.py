@@ -20,11 +20,17 @@ from auto_config.bundle_scripts.control_points import ControlPoint
 from auto_config.bundle_scripts.landmark_files import fcsv_points
 from auto_config.bundle_scripts.landmarks import PRESENT, UNKNOWN, LandmarkFileError, LandmarkSet
 from auto_config.datasets.images import read_header
-from auto_config.datasets.model import Problem
-from auto_config.datasets.properties import Properties
+from auto_config.datasets.model.dataset import Problem
+from auto_config.datasets.model.properties import Properties
 from auto_config.errors import UserError
-from auto_config.public_datasets.benchmark import BenchmarkCase, BenchmarkReading, MissingFile, SourceImage, in_order
-from auto_config.public_datasets.files import absence, natural
+from auto_config.public_datasets.shared.benchmark import (
+    BenchmarkCase,
+    BenchmarkReading,
+    MissingFile,
+    SourceImage,
+    in_order,
+)
+from auto_config.public_datasets.shared.files import absence, natural
 
 LAYOUT = "SET/sub-X/anat/*_T1w.nii.gz with SET/derivatives/afids_groundtruth/sub-X/anat/*_afids.fcsv"
 DOWNLOAD = "get its set from github.com/afids (AFIDs-HCP, AFIDs-OASIS) or OpenNeuro (LHSCPD, SNSX)"

@@ -16,20 +16,20 @@ from rich.console import Console
 
 from auto_config.bundle_scripts.landmark_files import atomic_write_text
 from auto_config.bundle_scripts.landmarks import ABSENT, UNKNOWN
-from auto_config.datasets.model import Problem
-from auto_config.datasets.properties import properties_document
+from auto_config.datasets.model.dataset import Problem
+from auto_config.datasets.model.properties import properties_document
 from auto_config.errors import UserError
-from auto_config.inspection_problems import counted, problem_lines
-from auto_config.parallel import map_cases
+from auto_config.inspection.problems import counted, problem_lines
 from auto_config.public_datasets import afids, feta, fetal_pose, hand_xray, isbi2015, lfc, mml, pddca
-from auto_config.public_datasets.benchmark import (
+from auto_config.public_datasets.shared.benchmark import (
     SECTIONS,
     Benchmark,
     BenchmarkCase,
     BenchmarkReading,
     MissingFile,
 )
-from auto_config.public_datasets.images import ImageTask, Transfer, target_name, transfer_image
+from auto_config.public_datasets.shared.images import ImageTask, Transfer, target_name, transfer_image
+from auto_config.running.parallel import map_cases
 
 DATALIST = "datalist.json"
 """File of the converted data set; the images lie in ``images/`` beside it."""

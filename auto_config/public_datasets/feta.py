@@ -17,12 +17,18 @@ import numpy as np
 from auto_config.bundle_scripts.grids import apply_affine
 from auto_config.bundle_scripts.landmarks import LandmarkSet
 from auto_config.bundle_scripts.volumes import open_volume
-from auto_config.datasets.model import Problem
+from auto_config.datasets.model.dataset import Problem
 from auto_config.errors import UserError
-from auto_config.public_datasets.benchmark import BenchmarkCase, BenchmarkReading, MissingFile, SourceImage, in_order
-from auto_config.public_datasets.files import absence, natural, subfolder
-from auto_config.public_datasets.itk_transform import read_transform
-from auto_config.public_datasets.lines import Line, LineMeasure, line_landmarks, line_names, ordered_lines
+from auto_config.public_datasets.shared.benchmark import (
+    BenchmarkCase,
+    BenchmarkReading,
+    MissingFile,
+    SourceImage,
+    in_order,
+)
+from auto_config.public_datasets.shared.files import absence, natural, subfolder
+from auto_config.public_datasets.shared.itk_transform import read_transform
+from auto_config.public_datasets.shared.lines import Line, LineMeasure, line_landmarks, line_names, ordered_lines
 
 LAYOUT = "sub-X/anat/*_T2w.nii.gz and derivatives/biometry/sub-X/anat/*_meas.nii.gz"
 DOWNLOAD = "download FeTA 2.4 from synapse.org (syn25649159) and its biometry from doi.org/10.5281/zenodo.11192452"

@@ -14,14 +14,20 @@ import numpy as np
 
 from auto_config.bundle_scripts.grids import apply_affine
 from auto_config.bundle_scripts.landmarks import PRESENT, UNKNOWN, LandmarkSet, name_problem
+from auto_config.datasets.formats.shared.points import json_point, read_json
 from auto_config.datasets.images import read_header
-from auto_config.datasets.model import Problem
-from auto_config.datasets.points import json_point, read_json
-from auto_config.datasets.properties import Properties
+from auto_config.datasets.model.dataset import Problem
+from auto_config.datasets.model.properties import Properties
 from auto_config.errors import UserError
-from auto_config.public_datasets.benchmark import BenchmarkCase, BenchmarkReading, MissingFile, SourceImage, in_order
-from auto_config.public_datasets.files import absence, natural, subfolder
 from auto_config.public_datasets.mml import rescaled
+from auto_config.public_datasets.shared.benchmark import (
+    BenchmarkCase,
+    BenchmarkReading,
+    MissingFile,
+    SourceImage,
+    in_order,
+)
+from auto_config.public_datasets.shared.files import absence, natural, subfolder
 
 LAYOUT = "volumes/CASE.nii.gz and landmark_anno/CASE_landmark.json"
 DOWNLOAD = "ask its owners, it is not public"

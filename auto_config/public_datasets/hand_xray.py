@@ -17,11 +17,17 @@ import numpy as np
 
 from auto_config.bundle_scripts.landmark_files import read_text
 from auto_config.bundle_scripts.landmarks import PRESENT, LandmarkFileError, LandmarkSet
-from auto_config.datasets.model import Problem
-from auto_config.datasets.properties import Measure, Properties
+from auto_config.datasets.model.dataset import Problem
+from auto_config.datasets.model.properties import Measure, Properties
 from auto_config.errors import UserError
-from auto_config.public_datasets.benchmark import BenchmarkCase, BenchmarkReading, MissingFile, SourceImage, in_order
-from auto_config.public_datasets.files import absence, natural
+from auto_config.public_datasets.shared.benchmark import (
+    BenchmarkCase,
+    BenchmarkReading,
+    MissingFile,
+    SourceImage,
+    in_order,
+)
+from auto_config.public_datasets.shared.files import absence, natural
 
 LAYOUT = "all.csv (id,x1,y1,...,x37,y37) and ID.mha images"
 DOWNLOAD = "get the images from the Digital Hand Atlas (ipilab.usc.edu/research/baaweb)"

@@ -13,10 +13,10 @@ import numpy as np
 
 from auto_config.bundle_scripts.landmark_files import read_text
 from auto_config.bundle_scripts.landmarks import PRESENT, LandmarkFileError, LandmarkSet
-from auto_config.datasets.model import Problem
-from auto_config.datasets.properties import Properties
+from auto_config.datasets.model.dataset import Problem
+from auto_config.datasets.model.properties import Properties
 from auto_config.errors import UserError
-from auto_config.public_datasets.benchmark import (
+from auto_config.public_datasets.shared.benchmark import (
     BenchmarkCase,
     BenchmarkReading,
     MissingFile,
@@ -24,7 +24,7 @@ from auto_config.public_datasets.benchmark import (
     SourceImage,
     in_order,
 )
-from auto_config.public_datasets.files import absence, natural, subfolder
+from auto_config.public_datasets.shared.files import absence, natural, subfolder
 
 LAYOUT = "RawImage/{TrainingData,Test1Data,Test2Data}/NNN.bmp and AnnotationsByMD/400_{junior,senior}/NNN.txt"
 DOWNLOAD = "download the challenge's images and AnnotationsByMD (figshare.com/s/37ec464af8e81ae6ebbf)"

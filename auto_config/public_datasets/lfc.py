@@ -13,9 +13,9 @@ import re
 from pathlib import Path
 
 from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet
-from auto_config.datasets.model import Problem
+from auto_config.datasets.model.dataset import Problem
 from auto_config.errors import UserError
-from auto_config.public_datasets.benchmark import (
+from auto_config.public_datasets.shared.benchmark import (
     BenchmarkCase,
     BenchmarkReading,
     MissingFile,
@@ -24,9 +24,9 @@ from auto_config.public_datasets.benchmark import (
     in_order,
     unique_names,
 )
-from auto_config.public_datasets.files import absence, natural, subfolder
-from auto_config.public_datasets.line_markup import read_line
-from auto_config.public_datasets.lines import Line, LineMeasure, line_landmarks, line_names, ordered_lines
+from auto_config.public_datasets.shared.files import absence, natural, subfolder
+from auto_config.public_datasets.shared.line_markup import read_line
+from auto_config.public_datasets.shared.lines import Line, LineMeasure, line_landmarks, line_names, ordered_lines
 
 LAYOUT = "train/ID.nii.gz with train_label/ID/*.mrk.json, and the same for valid and test"
 DOWNLOAD = "download it as github.com/lhaof/LFC says"

@@ -17,11 +17,11 @@ import numpy as np
 from auto_config.bundle_scripts.grids import apply_affine
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, LandmarkSet
 from auto_config.datasets.images import read_header
-from auto_config.datasets.model import Problem
-from auto_config.datasets.properties import Properties
+from auto_config.datasets.model.dataset import Problem
+from auto_config.datasets.model.properties import Properties
 from auto_config.errors import UserError
-from auto_config.inspection_problems import counted
-from auto_config.public_datasets.benchmark import (
+from auto_config.inspection.problems import counted
+from auto_config.public_datasets.shared.benchmark import (
     BenchmarkCase,
     BenchmarkReading,
     MissingFile,
@@ -30,7 +30,7 @@ from auto_config.public_datasets.benchmark import (
     in_order,
     unique_names,
 )
-from auto_config.public_datasets.files import absence, natural, subfolder
+from auto_config.public_datasets.shared.files import absence, natural, subfolder
 
 LAYOUT = "train/, val/ and test/ with ID_volume.nrrd, ID_label.npy and ID_spacing.npy"
 DOWNLOAD = "download mmld_dataset as github.com/ithet1007/mmld_code says"

@@ -14,10 +14,10 @@ import numpy as np
 from auto_config.bundle_scripts.landmark_files import fcsv_points
 from auto_config.bundle_scripts.landmarks import UNKNOWN, LandmarkFileError, LandmarkSet
 from auto_config.datasets.images import read_header
-from auto_config.datasets.model import Problem
-from auto_config.datasets.properties import Properties
+from auto_config.datasets.model.dataset import Problem
+from auto_config.datasets.model.properties import Properties
 from auto_config.errors import UserError
-from auto_config.public_datasets.benchmark import (
+from auto_config.public_datasets.shared.benchmark import (
     BenchmarkCase,
     BenchmarkReading,
     MissingFile,
@@ -25,7 +25,7 @@ from auto_config.public_datasets.benchmark import (
     SourceImage,
     in_order,
 )
-from auto_config.public_datasets.files import absence, natural
+from auto_config.public_datasets.shared.files import absence, natural
 
 LAYOUT = "CASE/img.nrrd with CASE/*.fcsv"
 DOWNLOAD = "download all parts of PDDCA 1.4.1 from imagenglab.com/newsite/pddca and unpack them"

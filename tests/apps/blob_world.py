@@ -14,7 +14,7 @@ from monai.bundle import ConfigParser
 
 from auto_config.bundle_scripts.label_map import draw_balls
 from auto_config.bundle_scripts.landmark_files import write_markups
-from auto_config.creation import create
+from auto_config.commands.create import create
 
 NAMES = HEAD
 TO_LPS = np.array([-1.0, -1.0, 1.0])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "apps"))
-sys.path += [str(Path(__file__).parents[2] / part) for part in ("tests/bundle", "plugins/slicer/LandmarkBundles")]
+sys.path += [str(Path(__file__).parents[2] / "plugins/slicer/LandmarkBundles")]
 HAS_MONAI_LABEL = importlib.util.find_spec("monailabel") is not None
 # One file stays: it says why the others are not there.
 collect_ignore = (

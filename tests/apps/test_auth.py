@@ -9,7 +9,7 @@ from landmark_app.lib.answers import answer_failures
 from landmark_app.lib.auth import Account, Guard, Role, credentials, needs, read_tokens, sign_in
 from landmark_app.lib.routes_auth import auth_router
 
-from auto_config.exposure import exposure_problem, names_this_machine
+from auto_config.running.exposure import exposure_problem, names_this_machine
 
 ANNA, TIM, ADA = "a" * 20, "t" * 20, "d" * 20
 FILE = f"# accounts\nanna annotate {ANNA}\n\ntim TRAIN {TIM}\nada admin {ADA}\n"

@@ -9,7 +9,7 @@ from landmark_app.lib.bundles import ServedBundle
 from landmark_app.lib.infer import LandmarkInfer
 from monailabel.tasks.infer.bundle import BundleInferTask
 
-from auto_config.prediction import predict
+from auto_config.commands.predict import predict
 
 SHAPE = (34, 30, 26)
 SPACING = (1.1, 0.9, 2.7)

@@ -18,7 +18,7 @@ from landmark_app.lib.training_stats import training_stats as stats_of
 
 from auto_config.bundle_scripts.landmark_files import write_markups
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, LandmarkSet
-from auto_config.child import Ended
+from auto_config.running.child import Ended
 
 SHAPE = (34, 30, 26)
 AFFINE = oblique_affine("ras", (1.0, 1.0, 1.0), 0.0)

@@ -25,8 +25,8 @@ from monai.bundle import ConfigParser
 
 from auto_config.bundle_scripts.landmark_files import write_markups
 from auto_config.bundle_scripts.landmarks import LandmarkSet
-from auto_config.child import Ended
 from auto_config.errors import UserError
+from auto_config.running.child import Ended
 
 CPU = {"cpu": "cpu"}
 CARD = Card(NAMES, "1", "", 4.0)

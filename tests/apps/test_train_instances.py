@@ -14,7 +14,7 @@ from landmark_app.lib.train import LandmarkTrain
 
 from auto_config.bundle_scripts.landmark_files import write_markups
 from auto_config.bundle_scripts.landmarks import LandmarkSet
-from auto_config.creation import create
+from auto_config.commands.create import create
 
 pytestmark = pytest.mark.slow
 SPACING, SHAPE = 2.0, (28, 28, 28)

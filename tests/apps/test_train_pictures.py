@@ -19,7 +19,7 @@ from PIL import Image
 
 from auto_config.bundle_scripts.landmark_files import read_label, write_markups
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, LandmarkSet
-from auto_config.creation import create
+from auto_config.commands.create import create
 from auto_config.errors import UserError
 
 MM, DPI = 0.5, 254

@@ -7,7 +7,7 @@ import pytest
 from blobs import ODD, write_blobs
 from bundle_tools import Server, shrink
 
-from auto_config.creation import create
+from auto_config.commands.create import create
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import torch
 from bundle_tools import ask, config, weights
 
 from auto_config.bundle.metadata import channel_def, installed
-from auto_config.training import train
+from auto_config.commands.train import train
 
 TRAIN = ("run", "training", "--config_file", "configs/train.json")
 EVALUATE = ("run", "evaluating", "--config_file", "['configs/train.json','configs/evaluate.json']")

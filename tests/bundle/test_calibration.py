@@ -14,13 +14,13 @@ from auto_config import cli
 from auto_config.bundle.opened import open_bundle
 from auto_config.bundle_scripts.landmark_files import read_markups, write_markups
 from auto_config.bundle_scripts.landmarks import ABSENT, LandmarkSet
-from auto_config.calibration.command import calibrate, folds_in_use
 from auto_config.calibration.conformal import conformal_quantile
-from auto_config.creation import create
+from auto_config.commands.calibrate import calibrate, folds_in_use
+from auto_config.commands.create import create
+from auto_config.commands.predict import one_line
 from auto_config.errors import UserError
-from auto_config.level_set_files import read_level_sets
-from auto_config.prediction import one_line
-from auto_config.regions import level_sets
+from auto_config.prediction.level_set_files import read_level_sets
+from auto_config.prediction.regions import level_sets
 
 TRAIN = ("run", "training", "--config_file", "configs/train.json", "--train#trainer#max_epochs", 1)
 
@@ -99,7 +99,7 @@ def test_out_of_fold_points_are_those_of_a_prediction_by_that_fold(trained, copy
 def test_kept_predictions_are_used_until_the_weights_change(trained, copy_of, monkeypatch):
     bundle = copy_of(trained)
     calibrate(bundle, device="cpu")
-    monkeypatch.setattr("auto_config.calibration.command.predict_fold", lambda *_, **__: pytest.fail("predicted again"))
+    monkeypatch.setattr("auto_config.commands.calibrate.predict_fold", lambda *_, **__: pytest.fail("predicted again"))
     calibrate(bundle, cost=3.0)
 
 

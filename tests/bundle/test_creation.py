@@ -1,4 +1,4 @@
-"""`create`: what it refuses, its options, and the bundles it writes for other networks and recipes."""
+"""`create`: what it refuses, its options, and the bundles it writes for other networks and methods."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from bundle_tools import ask, config, edit, same, shrink, weights
 from auto_config.bundle_scripts.dataset import read_cases
 from auto_config.bundle_scripts.landmark_files import read_markups, write_markups
 from auto_config.cli import main
-from auto_config.creation import create
+from auto_config.commands.create import create
 
 ONE_EPOCH = ("run", "training", "--config_file", "configs/train.json", "--train#trainer#max_epochs", 1)
 SMALL = {"network": "tiny", "patch_size": [16, 16, 16], "workers": 1}
@@ -162,9 +162,11 @@ def test_networks_for_gpus(data, server, tmp_path, network, memory):
     assert parts == {name: [1, len(HEAD), *size] for name, size in stages.items()}
 
 
-def test_the_published_recipe_is_written(data, tmp_path):
+def test_the_published_method_is_written(data, tmp_path, capsys):
     bundle = tmp_path / "bundle"
     assert create(data, bundle, preset="nnlandmark", workers=1) == 0
+    (note,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note:")]
+    assert note == "note: --preset nnlandmark stands for --method nnlandmark --network plain"
     written = config(bundle, "train")
     assert written["optimizer"]["_target_"] == "torch.optim.SGD"
     assert (written["optimizer"]["momentum"], written["optimizer"]["nesterov"]) == (0.99, True)

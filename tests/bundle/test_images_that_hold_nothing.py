@@ -8,8 +8,8 @@ from bundle_tools import shrink
 
 from auto_config.bundle_scripts.landmark_files import write_markups
 from auto_config.bundle_scripts.landmarks import LandmarkSet
-from auto_config.creation import create
-from auto_config.inspection import inspect
+from auto_config.commands.create import create
+from auto_config.commands.inspect import inspect
 
 
 def test_it_is_counted_and_learnt_from(heads, server, tmp_path, capsys):

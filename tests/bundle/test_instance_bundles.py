@@ -19,12 +19,12 @@ from bundle_tools import config, edit, shrink
 from auto_config.bundle_scripts.landmark_files import read_markups
 from auto_config.bundle_scripts.matching import best_order
 from auto_config.bundle_scripts.nms import FLOOR
-from auto_config.calibration.command import calibrate
-from auto_config.creation import create
+from auto_config.commands.calibrate import calibrate
+from auto_config.commands.create import create
+from auto_config.commands.evaluate import evaluate
+from auto_config.commands.predict import predict
+from auto_config.commands.train import train
 from auto_config.errors import UserError
-from auto_config.evaluation.command import evaluate
-from auto_config.prediction import predict
-from auto_config.training import train
 
 SPACING, SHAPE, CASES = 2.0, (28, 28, 28), 6
 NAMES = ("bud", "end 1", "end 2")
@@ -174,7 +174,7 @@ def test_the_whole_way_of_a_calibration(trained, tmp_path, capsys):
     # Kept predictions are those of these labels, in whatever order the ends are named.
     edit(bundle / "data" / "datalist.json", exchange_ends)
     monkey = pytest.MonkeyPatch()
-    monkey.setattr("auto_config.calibration.command.predict_fold", lambda *_, **__: pytest.fail("predicted again"))
+    monkey.setattr("auto_config.commands.calibrate.predict_fold", lambda *_, **__: pytest.fail("predicted again"))
     assert calibrate(bundle, device="cpu") == 0
     monkey.undo()
     again = [json.loads(path.read_text())["regions"]["ball_mm"][0], document["regions"]["ball_mm"][0]]
@@ -212,7 +212,7 @@ def test_the_whole_way_of_a_calibration(trained, tmp_path, capsys):
 
 def test_a_training_ends_with_a_calibration(trained, monkeypatch):
     lines = []
-    monkeypatch.setattr("auto_config.training.child.run", lambda line, **_: lines.append(line) or 0)
+    monkeypatch.setattr("auto_config.commands.train.child.run", lambda line, **_: lines.append(line) or 0)
     assert train(trained[1], max_epochs=1, overwrite=True) == 0
     assert [line[2:4] for line in lines] == [["monai.bundle", "run"], ["auto_config", "calibrate"]]
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from auto_config.creation import create
-from auto_config.evaluation import evaluate
-from auto_config.prediction import predict
-from auto_config.training import train
+from auto_config.commands.create import create
+from auto_config.commands.evaluate import evaluate
+from auto_config.commands.predict import predict
+from auto_config.commands.train import train
 
 SIZE, CASES, MM = (64, 48), 6, 0.5
 BASE = np.array([[20.0, 16.0], [44.0, 30.0]])  # pixels

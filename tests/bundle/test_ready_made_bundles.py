@@ -12,7 +12,7 @@ from auto_config.bundle.opened import open_bundle
 from auto_config.bundle.writer import SCRIPTS, config_files
 from auto_config.demo.afids import NAMES
 from auto_config.demo.brains import load_template, make_brain
-from auto_config.fingerprint import Fingerprint
+from auto_config.fingerprint.summary import Fingerprint
 from auto_config.planning import Plan, PlanOptions, make_plan
 
 BUNDLES = sorted(path.parent.parent for path in Path(__file__).parents[2].glob("bundles/*/configs/plan.json"))
@@ -35,7 +35,7 @@ def test_plan_and_configs_are_those_of_today(bundle):
     decided = Plan.from_dict(kept["decisions"])
     split = {name: decided.decisions[name] for name in ("test", "folds")}
     fingerprint = Fingerprint.from_dict(kept["fingerprint"])
-    plan = make_plan(fingerprint, PlanOptions(network=decided.value("network")), split)
+    plan = make_plan(fingerprint, PlanOptions(method=decided.value("method"), network=decided.value("network")), split)
     assert plan.to_dict() == kept["decisions"]
     train = read(bundle / "configs/train.json")
     files = config_files(

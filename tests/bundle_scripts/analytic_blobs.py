@@ -14,9 +14,9 @@ from auto_config.bundle_scripts.grids import world_to_voxel
 from auto_config.bundle_scripts.methods.interfaces import LOGITS
 from auto_config.bundle_scripts.patches import rotation_matrix
 from auto_config.bundle_scripts.shape import ShapeModel
-from auto_config.fingerprint import Fingerprint
+from auto_config.fingerprint.summary import Fingerprint
+from auto_config.methods.plan import Decision, Plan
 from auto_config.planning.options import PlanOptions
-from auto_config.planning.plan import Decision, Plan
 from auto_config.planning.planner import make_plan
 
 CUT = 5.0  # standard deviations after which a blob is exactly background
@@ -24,7 +24,7 @@ HEIGHT = 1.0
 
 
 def plan_of(
-    *, dims=3, channels=1, landmarks=1, recipe="default", stages=1, spacing=None, patch_size=None, **numbers
+    *, dims=3, channels=1, landmarks=1, method="default", stages=1, spacing=None, patch_size=None, **numbers
 ) -> Plan:
     """The planner's decisions for images of 48 voxels of 1 mm; CT unless told, so that intensities are kept."""
     spacing = tuple(spacing or (1.0,) * dims)
@@ -64,7 +64,7 @@ def plan_of(
     )
     options = PlanOptions(
         network="tiny",
-        recipe=recipe,
+        method=method,
         stages=stages,
         patch_size=patch_size,
         modality=kind,
@@ -184,7 +184,7 @@ class KnowingNetwork:
 
     def __init__(self, plan: Plan, sigma_mm: float, landmarks: int) -> None:
         self.shape = ShapeModel(landmarks, plan.value("spatial_dims"))
-        self.sharp = bool(plan.value("loss")["cross_entropy"])
+        self.sharp = "cross_entropy" in plan.value("loss")
         self.unit = {s["name"]: sigma_mm / min(s["spacing"]) for s in plan.value("stages")}
         self.radius = {s["name"]: plan.value("heatmap_radius_mm") / min(s["spacing"]) for s in plan.value("stages")}
 

@@ -15,8 +15,8 @@ from auto_config.bundle_scripts.networks import LandmarkNetwork, residual_encode
 RESIDUAL_LAYER = {"fine": "decoder.seg_layers.0"}
 
 
-def tiny(dims, stages, landmarks=2, recipe="default"):
-    plan = plan_of(dims=dims, stages=stages, landmarks=landmarks, recipe=recipe, patch_size=(16,) * dims)
+def tiny(dims, stages, landmarks=2, method="default"):
+    plan = plan_of(dims=dims, stages=stages, landmarks=landmarks, method=method, patch_size=(16,) * dims)
     text = json.dumps(network_def(plan, landmarks)).replace('"scripts.', '"auto_config.bundle_scripts.')
     return ConfigParser({"network": json.loads(text)}).get_parsed_content("network")
 
@@ -44,7 +44,7 @@ def test_every_stage_gives_one_map_for_each_landmark_at_the_size_of_the_patch(di
     assert list(each) == ["coarse", "fine"][-stages:]
     assert all(list(x) == ["logits"] and x["logits"].shape == (2, 2, *[16] * dims) for x in each.values())
     torch.testing.assert_close(one, each["fine"]["logits"])
-    # Empty heatmaps at the start: the bias of -4 of recipe default.
+    # Empty heatmaps at the start: the bias of -4 of method default.
     assert all(float(x["logits"].median()) < -2 for x in each.values())
 
 
@@ -91,8 +91,8 @@ def test_the_output_bias_of_dynunet(landmarks):
     assert "output_block" in name
 
 
-def test_recipe_nnlandmark_leaves_the_bias_alone():
-    assert not biases_at(tiny(3, 1, recipe="nnlandmark"), -4.0)
+def test_method_nnlandmark_leaves_the_bias_alone():
+    assert not biases_at(tiny(3, 1, method="nnlandmark"), -4.0)
 
 
 def test_two_networks_from_one_config_have_the_same_keys_and_take_each_others_weights():

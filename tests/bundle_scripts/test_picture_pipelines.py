@@ -36,13 +36,13 @@ def picture(path, points, spacing, sigma, extent=6.4):
     return str(path)
 
 
-@pytest.mark.parametrize(("recipe", "stages"), itertools.product(("default", "nnlandmark"), (1, 2)))
+@pytest.mark.parametrize(("method", "stages"), itertools.product(("default", "nnlandmark"), (1, 2)))
 @given(spacing=SIZES, shift=SHIFTS)
 @QUIET
-def test_blobs_follow_their_points_into_training_patches(folder, recipe, stages, spacing, shift):
+def test_blobs_follow_their_points_into_training_patches(folder, method, stages, spacing, shift):
     names, sigma = ["left", "right", "mid"], 0.25
     points = np.array([[1.8, 3.2], [4.6, 3.4], [3.2, 1.9]]) + shift
-    plan = plan_of(dims=2, recipe=recipe, stages=stages, landmarks=3, spacing=GRID, patch_size=(48, 48))
+    plan = plan_of(dims=2, method=method, stages=stages, landmarks=3, spacing=GRID, patch_size=(48, 48))
     path = picture(folder / "a.tif", points, spacing, sigma)
     pipeline = training_pipeline(plan, folder, names, pixel_spacing=list(spacing))
     case = pipeline.transforms[0]({"image": path})
@@ -71,13 +71,13 @@ def test_blobs_follow_their_points_into_training_patches(folder, recipe, stages,
     assert seen > 5
 
 
-@pytest.mark.parametrize(("recipe", "stages"), itertools.product(("default", "nnlandmark"), (1, 2)))
+@pytest.mark.parametrize(("method", "stages"), itertools.product(("default", "nnlandmark"), (1, 2)))
 @given(spacing=SIZES, shift=SHIFTS)
 @settings(QUIET, max_examples=2)
-def test_a_knowing_network_finds_the_point_in_two_channels(folder, recipe, stages, spacing, shift):
+def test_a_knowing_network_finds_the_point_in_two_channels(folder, method, stages, spacing, shift):
     names, sigma = ["a", "A"], 0.3
     points = np.array([[2.3, 3.4], [4.1, 2.6]]) + shift
-    plan = plan_of(dims=2, recipe=recipe, stages=stages, landmarks=2, channels=2, spacing=GRID, patch_size=(32, 32))
+    plan = plan_of(dims=2, method=method, stages=stages, landmarks=2, channels=2, spacing=GRID, patch_size=(32, 32))
     files = [picture(folder / f"c_{k:04d}.tif", points[k : k + 1], spacing, sigma) for k in range(2)]
     parser = parse(configs.inference_config(plan, 2), folder, names, pixel_spacing=list(spacing))
     preprocessing, inferer, postprocessing = (

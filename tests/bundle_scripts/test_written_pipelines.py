@@ -59,18 +59,18 @@ def test_preprocessing_leaves_a_blob_at_its_point(folder, kind, geometry, shift,
     assert error is None or np.abs(error).max() < TOLERANCE
 
 
-@pytest.mark.parametrize(("recipe", "stages"), COMBINATIONS)
+@pytest.mark.parametrize(("method", "stages"), COMBINATIONS)
 @given(geometry=geometries(), shift=st.tuples(*[st.floats(-8, 8)] * 3))
 @settings(QUIET, max_examples=2)
-def test_blobs_follow_their_points_into_training_patches(folder, recipe, stages, geometry, shift):
+def test_blobs_follow_their_points_into_training_patches(folder, method, stages, geometry, shift):
     affine, shape = geometry
     names = ["left", "right", "mid"]
     sigma = 2.4
     points = middle(affine, shape) + np.array([[-15.0, 0, 4], [15.0, 3, 0], [0.0, -15, -15]]) + 0.5 * np.array(shift)
-    plan = plan_of(recipe=recipe, stages=stages, landmarks=3, patch_size=(32, 32, 32))
+    plan = plan_of(method=method, stages=stages, landmarks=3, patch_size=(32, 32, 32))
     path = blob_image(folder / "image.nii.gz", points, affine, shape, sigma)
     pipeline = training_pipeline(plan, folder, names, crops_per_image=2, jitter_mm=2.0)
-    if recipe == "default":
+    if method == "default":
         assert pipeline.transforms[2].augmentation.mirror_pairs == (1, 0, 2)
     made = pipeline.transforms[1](pipeline.transforms[0]({"image": path, "label": inline(names, points)}))
     seen, mirrored = 0, set()
@@ -93,7 +93,7 @@ def test_blobs_follow_their_points_into_training_patches(folder, recipe, stages,
                         seen += 1
                         assert np.abs(error).max() < TOLERANCE
     assert seen > 5
-    assert mirrored == ({True, False} if recipe == "default" else {True})
+    assert mirrored == ({True, False} if method == "default" else {True})
 
 
 def test_without_the_exchange_of_pairs_a_mirrored_patch_is_caught(folder):
@@ -125,10 +125,10 @@ def test_without_the_exchange_of_pairs_a_mirrored_patch_is_caught(folder):
     assert {look((0, 1), index) for index in range(10)} == {(False, True, True), (True, False, True)}
 
 
-@pytest.mark.parametrize(("recipe", "stages"), COMBINATIONS)
+@pytest.mark.parametrize(("method", "stages"), COMBINATIONS)
 @given(image=st.tuples(geometries(), st.tuples(*[st.floats(-5, 5)] * 3), st.integers(0, 12)))
 @settings(QUIET, max_examples=2)
-def test_a_knowing_network_finds_the_point_however_the_image_lies(folder, recipe, stages, image):
+def test_a_knowing_network_finds_the_point_however_the_image_lies(folder, method, stages, image):
     """Orientation, spacing, padding and crop of the file move no prediction by 0.25 voxel of the planned grid."""
     (affine, shape), shift, padding = image
     names, sigma = ["a", "A"], 3.0
@@ -137,7 +137,7 @@ def test_a_knowing_network_finds_the_point_however_the_image_lies(folder, recipe
     shape = (shape[0] + padding, shape[1], shape[2] - padding // 4)
     affine = affine.copy()
     affine[:3, 3] -= affine[:3, 0] * padding
-    plan = plan_of(recipe=recipe, stages=stages, landmarks=2, channels=2, patch_size=(32, 32, 32))
+    plan = plan_of(method=method, stages=stages, landmarks=2, channels=2, patch_size=(32, 32, 32))
     files = [
         blob_image(folder / f"image_{k}.nii.gz", points, affine, shape, sigma, channel=k) for k in range(len(names))
     ]

@@ -14,7 +14,7 @@ from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN, Landm
 from auto_config.bundle_scripts.peaks import make_peaks
 from auto_config.calibration.conformal import ball_scores, exact_coverage, quantiles
 from auto_config.calibration.matched import matched
-from auto_config.densities import densities
+from auto_config.prediction.densities import densities
 
 PAIR = Instances(("end 1", "end 2"), (1, 1), (False, False), ((0, 1),), (4.0, 4.0), (0.5, 0.5))
 BUDS = Instances(("bud", "tip"), (4, 1), (True, False), (), (5.0, 0.0), (0.5, 0.5))

@@ -3,7 +3,7 @@
 import pytest
 
 from auto_config.bundle_scripts.landmark_files import read_fcsv, read_text
-from auto_config.creation import with_groups
+from auto_config.commands.create import with_groups
 from auto_config.datasets import read_dataset
 from auto_config.errors import UserError
 from auto_config.evaluation.predictions import read_predictions

@@ -13,8 +13,8 @@ from PIL import Image
 
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet, name_problem
 from auto_config.datasets import Case, Dataset, read_dataset
-from auto_config.datasets.formats import WRITERS
-from auto_config.datasets.properties import Measure, Properties
+from auto_config.datasets.model.properties import Measure, Properties
+from auto_config.datasets.registry import WRITERS
 from auto_config.datasets.writing import write_dataset
 
 TOLERANCE_MM = 1e-3
@@ -189,7 +189,7 @@ def test_two_hundred_landmarks(to, tmp_path):
     st.lists(st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=300), max_size=6, unique=True)
 )
 def test_file_stems_are_unique_and_can_be_files(names):
-    from auto_config.datasets.target import file_stems
+    from auto_config.datasets.formats.shared.target import file_stems
 
     stems = file_stems(names)
     assert len({stem.casefold() for stem in stems.values()}) == len(names)

@@ -11,9 +11,9 @@ import pytest
 from auto_config import cli
 from auto_config.bundle_scripts.landmark_files import write_markups
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, LandmarkSet
-from auto_config.datasets.properties import Measure, Properties, write_properties
+from auto_config.commands.evaluate import evaluate
+from auto_config.datasets.model.properties import Measure, Properties, write_properties
 from auto_config.errors import UserError
-from auto_config.evaluation import evaluate
 
 NAMES = ("end 1", "end 2", "top <b>")
 CASES = [f"c{i}" for i in range(12)]

@@ -13,9 +13,8 @@ import pytest
 from auto_config.bundle_scripts.landmark_files import write_markups
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet
 from auto_config.bundle_scripts.prediction_files import PredictionFolder
+from auto_config.commands.evaluate import evaluate, key_lines
 from auto_config.errors import UserError
-from auto_config.evaluation import evaluate
-from auto_config.evaluation.command import key_lines
 
 NAMES = ("a", "b", "c")
 NAN = float("nan")

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from auto_config.bundle_scripts.prediction_files import prediction_columns, prediction_rows
+from auto_config.commands.evaluate import evaluate
 from auto_config.errors import UserError
-from auto_config.evaluation import evaluate
 
 POINTS = {"one": [[10.0, 20.0], [30.0, 5.0]], "two": [[12.0, 22.0], [28.0, 8.0]]}  # pixels
 MOVED = {"one": [[13.0, 24.0], [30.0, 5.0]], "two": [[12.0, 22.0], [28.0, 18.0]]}  # errors 5, 0, 0, 10 pixels

@@ -12,9 +12,9 @@ from PIL import Image as PillowImage
 
 from auto_config.datasets.images import Header, Image
 from auto_config.evaluation.baseline import is_clearly_better, mean_shape_points, verdict
-from auto_config.evaluation.charts import landmark_chart, log_ticks, success_curve
 from auto_config.evaluation.metrics import success_rates, summary
-from auto_config.evaluation.pictures import PANEL_PIXELS, error_picture
+from auto_config.evaluation.report.charts import landmark_chart, log_ticks, success_curve
+from auto_config.evaluation.report.pictures import PANEL_PIXELS, error_picture
 from auto_config.evaluation.tables import in_percent, with_unit
 
 

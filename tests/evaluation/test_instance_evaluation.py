@@ -12,9 +12,9 @@ import pytest
 
 from auto_config.bundle_scripts.landmarks import LandmarkSet
 from auto_config.bundle_scripts.matching import best_order, match, ospa
-from auto_config.datasets.model import Case
+from auto_config.commands.evaluate import evaluate
+from auto_config.datasets.model.dataset import Case
 from auto_config.errors import UserError
-from auto_config.evaluation.command import evaluate
 from auto_config.evaluation.instances import in_best_order, instance_metrics
 from auto_config.evaluation.predictions import Predictions, read_predictions
 

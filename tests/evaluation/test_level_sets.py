@@ -11,10 +11,10 @@ import pytest
 from auto_config import cli
 from auto_config.bundle_scripts.landmark_files import write_markups
 from auto_config.bundle_scripts.landmarks import LandmarkSet
-from auto_config.datasets.properties import Properties, write_properties
+from auto_config.commands.evaluate import evaluate
+from auto_config.datasets.model.properties import Properties, write_properties
 from auto_config.errors import UserError
-from auto_config.evaluation import evaluate
-from auto_config.level_set_files import LevelSets, read_level_sets, write_level_sets
+from auto_config.prediction.level_set_files import LevelSets, read_level_sets, write_level_sets
 
 NAMES = ("a", "b")
 AFFINE = np.array([[-2.0, 0, 0, 10], [0, 0, 3, -5], [0, 1, 0, 0], [0, 0, 0, 1]])  # voxels of 2 x 1 x 3 mm, turned

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from auto_config.bundle_scripts.landmarks import LandmarkSet
-from auto_config.datasets.model import Case
-from auto_config.datasets.properties import Measure
+from auto_config.datasets.model.dataset import Case
+from auto_config.datasets.model.properties import Measure
 from auto_config.evaluation.measures import agreement, measured, unit_of
 from auto_config.evaluation.raters import rater_errors
 

@@ -12,7 +12,7 @@ import torch
 
 from auto_config.bundle_scripts.landmark_files import write_markups
 from auto_config.bundle_scripts.landmarks import LandmarkSet
-from auto_config.creation import create
+from auto_config.commands.create import create
 
 NAMES = ("eye_left", "eye_right", "nose", "top")
 POINTS = np.array([[-14.0, 2, 0], [14.0, 2, 0], [0, 15, -4], [0, -12, 9]])

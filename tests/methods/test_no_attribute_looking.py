@@ -16,8 +16,8 @@ SEAM = (
     "bundle_scripts/views.py",
     "bundle/earlier.py",
     "bundle/parts.py",
-    "densities.py",
-    "regions.py",
+    "prediction/densities.py",
+    "prediction/regions.py",
 )
 ALLOWED = {"bundle_scripts/decoding.py": {"isinstance"}}  # a number or one for each axis
 

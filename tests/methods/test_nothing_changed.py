@@ -16,10 +16,7 @@ GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text(encoding="
 
 @pytest.mark.parametrize(("method", "stages", "dims"), CASES)
 def test_weights_and_points_after_two_steps(method, stages, dims, tmp_path):
-    found = measure(tmp_path, method, stages, dims, OPTION)
+    found = measure(tmp_path, method, stages, dims)
     expected = GOLDEN[f"{method}-{stages}-{dims}"]
     np.testing.assert_allclose(found["weights"], expected["weights"], rtol=2e-5, atol=2e-5)
     np.testing.assert_allclose(found["points"], expected["points"], atol=2e-3)
-
-
-OPTION = "recipe"

@@ -13,7 +13,9 @@ def test_a_scripted_network_gives_the_first_head_of_the_last_stage(dims, stages)
     torch.manual_seed(dims)
     layer = (torch.nn.Conv2d, torch.nn.Conv3d)[dims - 2]
     heads = {LOGITS: 3, "offset": 2}
-    network = LandmarkNetwork({name: layer(1, 5, 3, padding=1) for name in stages}, 3, dims, heads=heads).eval()
+    network = LandmarkNetwork(
+        {name: layer(1, 5, 3, padding=1) for name in stages}, 3, dims, heads=dict.fromkeys(stages, heads)
+    ).eval()
     image = torch.randn(2, 1, *(8,) * dims)
     scripted = torch.jit.script(network)(image)
     outputs = network(dict.fromkeys(stages, image))

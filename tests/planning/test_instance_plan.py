@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from auto_config.bundle_scripts.landmarks import LandmarkSet
-from auto_config.datasets.instance_numbers import many_numbers, nearest_distances
-from auto_config.datasets.model import Case
-from auto_config.datasets.properties import Properties
+from auto_config.datasets.model.dataset import Case
+from auto_config.datasets.model.properties import Properties
+from auto_config.fingerprint.instances import many_numbers, nearest_distances
 from auto_config.planning.instances import plan_instances
 
 

@@ -8,7 +8,7 @@ from test_planner_decisions import CT, SKULLS, SPLIT
 from auto_config.bundle import configs
 from auto_config.bundle.metadata import metadata
 from auto_config.errors import UserError
-from auto_config.fingerprint import Fingerprint
+from auto_config.fingerprint.summary import Fingerprint
 from auto_config.planning import PlanOptions, make_plan
 
 MR = {**CT, "min": 0, "air": 0, "p00_5": 10, "air_zscore": -0.8}

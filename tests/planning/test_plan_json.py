@@ -2,7 +2,7 @@
 
 import pytest
 
-from auto_config.planning.plan import Decision, Plan
+from auto_config.methods.plan import Decision, Plan
 
 PLAN = Plan(
     {
@@ -37,3 +37,10 @@ def test_decision_without_reason_is_refused():
 def test_nan_never_reaches_a_file():
     with pytest.raises(ValueError, match="JSON"):
         Plan({"pad_value": Decision(float("nan"), "")}).to_json()
+
+
+def test_plans_of_earlier_versions_name_their_method_a_recipe():
+    earlier = {name: {"value": name, "reason": "given"} for name in ("network", "recipe", "preset")}
+    plan = Plan.from_dict(earlier)
+    assert plan.value("method") == "recipe"
+    assert list(plan.to_dict()) == ["network", "method", "preset"]

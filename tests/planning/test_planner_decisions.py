@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from auto_config.errors import UserError
-from auto_config.fingerprint import Fingerprint
+from auto_config.fingerprint.summary import Fingerprint
+from auto_config.methods import BACKBONES, METHODS, MethodRequest
 from auto_config.planning import DECISION_NAMES, Decision, Plan, PlanOptions, make_plan
 from auto_config.planning.hardware import gpu_memory_gb
 from auto_config.planning.normalization import plan_normalization
-from auto_config.planning.recipes import recipe_decisions
 
 CT = {
     "min": -1024,
@@ -108,33 +108,32 @@ def test_other_images_by_their_own_mean():
     assert pad.value == pytest.approx(-0.6)
 
 
-def test_mirror_needs_every_landmark_and_the_default_recipe():
+def test_mirror_needs_every_landmark_and_a_method_that_mirrors():
     assert _plan().value("mirror") is True
-    assert _plan(recipe="nnlandmark").value("mirror") is False
+    assert _plan(method="nnlandmark").value("mirror") is False
     alone = _plan(replace(SKULLS, midline=[]))
     assert alone.value("mirror") is False
     assert alone.reason("mirror").startswith("1 landmark")
     assert _plan(replace(SKULLS, pairs=[], midline=[0, 1, 2, 3, 4])).value("mirror") is False
 
 
-def test_preset_is_a_name_for_a_pair():
-    plan = _plan(preset="nnlandmark_resenc_l")
-    assert (plan.value("network"), plan.value("recipe"), plan.value("preset")) == (
-        "resenc_l",
-        "nnlandmark",
-        "nnlandmark_resenc_l",
-    )
+def test_a_method_and_its_network_are_given():
+    plan = _plan(method="nnlandmark", network="resenc_l")
+    assert (plan.value("network"), plan.value("method")) == ("resenc_l", "nnlandmark")
+    assert plan.reason("method") == "given by the user"
     assert plan.value("gpu_memory_gb") == 24
     assert len(plan.value("stages")) == 1
+    assert _plan().value("method") == "default"
 
 
-def test_reference_recipe_to_the_letter():
-    decisions = recipe_decisions("nnlandmark", "plain", 2, 3)
-    assert decisions["loss"].value["bce_topk"] == 1.0
-    assert decisions["loss"].value["top_percent"] == 20
-    assert decisions["loss"].value["cross_entropy"] == 0
-    assert decisions["loss"].value["output_bias"] is None
-    assert decisions["optimizer"].value == {
+def _training(method, network, batch_size, dims):
+    return METHODS[method].training(MethodRequest(BACKBONES[network], batch_size, dims))
+
+
+def test_the_published_method_to_the_letter():
+    training = _training("nnlandmark", "plain", 2, 3)
+    assert training.loss.value == {"top_percent": 20}
+    assert training.optimizer.value == {
         "name": "SGD",
         "lr": 1e-2,
         "momentum": 0.99,
@@ -142,29 +141,25 @@ def test_reference_recipe_to_the_letter():
         "weight_decay": 3e-5,
     }
     # Of two patches the second is forced, of nine the last three: nnU-Net's rounding of one third.
-    assert decisions["sampling"].value == {"landmark_share": 0.5, "placement": "centre"}
-    assert recipe_decisions("nnlandmark", "plain", 9, 3)["sampling"].value["landmark_share"] == pytest.approx(1 / 3)
-    assert (decisions["iterations_per_epoch"].value, decisions["max_epochs"].value) == (250, 1000)
-    assert decisions["augmentation"].value["rotation"] == {"prob": 0.2, "max_rad": pytest.approx(0.5236)}
-    with pytest.raises(ValueError, match="default, nnlandmark"):
-        recipe_decisions("best", "plain", 2, 3)
+    assert training.sampling.value == {"landmark_share": 0.5, "placement": "centre"}
+    assert _training("nnlandmark", "plain", 9, 3).sampling.value["landmark_share"] == pytest.approx(1 / 3)
+    assert (training.iterations_per_epoch.value, training.max_epochs.value) == (250, 1000)
+    assert training.augmentation.value["rotation"] == {"prob": 0.2, "max_rad": pytest.approx(0.5236)}
 
 
-def test_default_recipe():
-    decisions = recipe_decisions("default", "tiny", 2, 3)
-    assert decisions["loss"].value["cross_entropy"] == 1.0
-    assert decisions["loss"].value["output_bias"] == -4
-    assert decisions["optimizer"].value["lr"] == 2e-3
-    assert decisions["schedule"].value["warmup_steps"] == 20
+def test_the_default_method():
+    training = _training("default", "tiny", 2, 3)
+    assert training.loss.value["cross_entropy"] == 1.0
+    assert training.loss.value["output_bias"] == -4
+    assert training.optimizer.value["lr"] == 2e-3
+    assert training.schedule.value["warmup_steps"] == 20
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"network": "huge"}, r"--network must be one of tiny, plain, .*'huge'"),
-        ({"recipe": "best"}, r"--recipe must be one of default, nnlandmark, got 'best'"),
-        ({"preset": "x"}, r"--preset must be one of tiny"),
-        ({"preset": "plain", "network": "tiny"}, r"--preset plain already means --network plain --recipe default"),
+        ({"method": "best"}, r"--method must be one of default, nnlandmark.*, got 'best'"),
         ({"modality": "pet"}, r"--modality must be one of ct, mr"),
         ({"gpu_memory_gb": 0}, r"--gpu_memory_gb must be between 1 and 1000 GB, got 0"),
         ({"stages": 3}, r"--stages must be 1 or 2, got 3"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from auto_config.errors import UserError
-from auto_config.planning.presets import NETWORKS
+from auto_config.methods import BACKBONES, METHODS
 from auto_config.planning.stages import Anatomy, describe, jitter_mm, plan_stages
 
 SKULL = Anatomy((0.17, 0.16, 0.16), (88, 153, 77), (16.0, 26.5, 15.5), 51, 34)
@@ -27,7 +27,7 @@ def test_medians_and_percentiles_on_the_planned_grid():
 
 
 def test_small_anatomy_has_one_stage():
-    stages, reason = plan_stages(NETWORKS["tiny"], "default", SMALL)
+    stages, reason = plan_stages(BACKBONES["tiny"], METHODS["default"], SMALL)
     assert [stage["name"] for stage in stages] == ["fine"]
     assert stages[0]["factor"] == [1, 1, 1]
     assert stages[0]["patch_size"] == [40, 40, 40]
@@ -39,7 +39,7 @@ def test_small_anatomy_has_one_stage():
 @pytest.mark.parametrize("anatomy", [SKULL, THICK, LARGE])
 @pytest.mark.parametrize("name", ["tiny", "plain"])
 def test_coarse_patch_holds_the_whole_anatomy_with_margin(anatomy, name):
-    coarse, fine = plan_stages(NETWORKS[name], "default", anatomy, wanted=2)[0]
+    coarse, fine = plan_stages(BACKBONES[name], METHODS["default"], anatomy, wanted=2)[0]
     for axis, edge in enumerate(coarse["patch_size"]):
         assert edge * coarse["spacing"][axis] >= 1.1 * anatomy.extent_mm[axis]
         assert coarse["spacing"][axis] == pytest.approx(coarse["factor"][axis] * anatomy.spacing[axis])
@@ -53,7 +53,7 @@ def test_coarse_patch_holds_the_whole_anatomy_with_margin(anatomy, name):
 
 
 def test_skull_on_a_cpu():
-    stages, reason = plan_stages(NETWORKS["tiny"], "default", SKULL)
+    stages, reason = plan_stages(BACKBONES["tiny"], METHODS["default"], SKULL)
     coarse, fine = stages
     assert 32_000 < _voxels(coarse) <= 64_000
     assert coarse["filters"] == [12, 24, 48, 96]
@@ -66,61 +66,61 @@ def test_skull_on_a_cpu():
 
 
 def test_skull_on_a_gpu_fits_one_patch():
-    stages, _ = plan_stages(NETWORKS["plain"], "default", SKULL)
+    stages, _ = plan_stages(BACKBONES["plain"], METHODS["default"], SKULL)
     assert len(stages) == 1
     assert stages[0]["patch_size"] == [96, 160, 80]
     assert stages[0]["filters"] == [32, 64, 128, 256, 320]
 
 
 def test_gpu_fine_crops_are_shorter_on_thick_axes():
-    fine = plan_stages(NETWORKS["plain"], "default", THICK, wanted=2)[0][1]
+    fine = plan_stages(BACKBONES["plain"], METHODS["default"], THICK, wanted=2)[0][1]
     # 64 voxels of 0.6 mm are 38.4 mm, 8 slices of 5 mm.
     assert fine["patch_size"] == [64, 64, 8]
     assert 1 <= fine["crops_per_image"] <= 16
 
 
 def test_residual_network_says_its_blocks():
-    stages, _ = plan_stages(NETWORKS["resenc_m"], "default", LARGE)
+    stages, _ = plan_stages(BACKBONES["resenc_m"], METHODS["default"], LARGE)
     for stage in stages:
         assert stage["blocks"] == [1, 3, 4, 6, 6, 6][: len(stage["filters"])]
 
 
-def test_reference_recipe_has_one_stage_unless_told():
-    assert len(plan_stages(NETWORKS["plain"], "nnlandmark", LARGE)[0]) == 1
-    assert len(plan_stages(NETWORKS["plain"], "default", LARGE)[0]) == 2
-    stages, reason = plan_stages(NETWORKS["plain"], "nnlandmark", LARGE, wanted=2)
+def test_the_published_method_has_one_stage_unless_told():
+    assert len(plan_stages(BACKBONES["plain"], METHODS["nnlandmark"], LARGE)[0]) == 1
+    assert len(plan_stages(BACKBONES["plain"], METHODS["default"], LARGE)[0]) == 2
+    stages, reason = plan_stages(BACKBONES["plain"], METHODS["nnlandmark"], LARGE, wanted=2)
     assert len(stages) == 2
     assert reason.startswith("given by the user")
 
 
 def test_given_patch():
-    stages, reason = plan_stages(NETWORKS["plain"], "default", LARGE, patch_size=(64, 64, 32), wanted=1)
+    stages, reason = plan_stages(BACKBONES["plain"], METHODS["default"], LARGE, patch_size=(64, 64, 32), wanted=1)
     assert stages[0]["patch_size"] == [64, 64, 32]
     assert stages[0]["batch_size"] == 2
     assert "patch given by the user" in reason
-    coarse, fine = plan_stages(NETWORKS["plain"], "default", LARGE, patch_size=(48, 48, 48))[0]
+    coarse, fine = plan_stages(BACKBONES["plain"], METHODS["default"], LARGE, patch_size=(48, 48, 48))[0]
     assert fine["patch_size"] == [48, 48, 48]
     assert coarse["patch_size"] != fine["patch_size"]
 
 
 def test_patch_that_does_not_fit_names_the_next_that_does():
     with pytest.raises(UserError, match=r"--patch_size 60,64,64 .* multiple of 16,16,16, such as 64,64,64"):
-        plan_stages(NETWORKS["plain"], "default", LARGE, patch_size=(60, 64, 64))
+        plan_stages(BACKBONES["plain"], METHODS["default"], LARGE, patch_size=(60, 64, 64))
 
 
 def test_given_patch_of_two_stages_fits_the_fine_network_alone():
     # One stage of the tiny network halves this axis four times, a fine stage three times.
     with pytest.raises(UserError, match="multiple of"):
-        plan_stages(NETWORKS["tiny"], "default", LARGE, patch_size=(72, 72, 72), wanted=1)
-    _, fine = plan_stages(NETWORKS["tiny"], "default", LARGE, patch_size=(72, 72, 72), wanted=2)[0]
+        plan_stages(BACKBONES["tiny"], METHODS["default"], LARGE, patch_size=(72, 72, 72), wanted=1)
+    _, fine = plan_stages(BACKBONES["tiny"], METHODS["default"], LARGE, patch_size=(72, 72, 72), wanted=2)[0]
     assert fine["patch_size"] == [72, 72, 72]
     with pytest.raises(UserError, match=r"multiple of 8,8,8, such as 48,48,48"):
-        plan_stages(NETWORKS["tiny"], "default", LARGE, patch_size=(44, 44, 44), wanted=2)
+        plan_stages(BACKBONES["tiny"], METHODS["default"], LARGE, patch_size=(44, 44, 44), wanted=2)
 
 
 def test_2d():
     picture = Anatomy((0.1, 0.1), (1935, 2400), (193.5, 240.0), 19, 150)
-    coarse, fine = plan_stages(NETWORKS["tiny"], "default", picture)[0]
+    coarse, fine = plan_stages(BACKBONES["tiny"], METHODS["default"], picture)[0]
     assert len(coarse["patch_size"]) == 2
     assert _voxels(coarse) <= 64_000
     assert fine["patch_size"] == [64, 64]
@@ -129,4 +129,4 @@ def test_2d():
 def test_planned_voxel_far_too_fine_for_any_coarse_grid():
     huge = Anatomy((0.01,) * 3, (9000,) * 3, (90.0,) * 3, 5, 5)
     with pytest.raises(UserError, match=r"coarser --spacing or --stages 1"):
-        plan_stages(NETWORKS["tiny"], "default", huge)
+        plan_stages(BACKBONES["tiny"], METHODS["default"], huge)

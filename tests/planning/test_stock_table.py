@@ -3,12 +3,16 @@
 Shapes and spacings are in array order (z, y, x), as published; the rule does not care for the order.
 """
 
+from functools import partial
+
 import pytest
 
-from auto_config.planning.patch import plan_patch, stock_nnunet_plan
-from auto_config.planning.presets import NETWORKS
+from auto_config.methods import BACKBONES, METHODS
+from auto_config.planning import patch
+from auto_config.planning.patch import stock_nnunet_plan
 
 NAMES = ("plain", "resenc_m", "resenc_l", "resenc_xl")
+plan_patch = partial(patch.plan_patch, loss_bytes_per_voxel=METHODS["default"].loss_bytes_per_voxel)
 P128, S48, T64 = (128, 128, 128), (48, 96, 56), (64, 128, 128)
 C160, A128 = (160, 160, 160), (128, 160, 112)
 
@@ -89,7 +93,7 @@ def test_stock_rules_give_the_published_table(row):
 def test_our_rules(row, expected):
     shape, spacing, landmarks, cases, _ = row
     plans = [
-        plan_patch(NETWORKS[name], _spacing(shape, spacing), shape, landmarks=landmarks, cases=cases) for name in NAMES
+        plan_patch(BACKBONES[name], _spacing(shape, spacing), shape, landmarks=landmarks, cases=cases) for name in NAMES
     ]
     assert [(plan.topology.patch_size, plan.batch_size) for plan in plans] == expected
 
@@ -98,7 +102,7 @@ def test_more_memory_never_gives_less():
     shape, spacing = (182, 218, 182), (1.0, 1.0, 1.0)
     sizes = []
     for memory in (4, 8, 16, 40, 80):
-        plan = plan_patch(NETWORKS["plain"], spacing, shape, landmarks=32, cases=110, memory_gb=memory)
+        plan = plan_patch(BACKBONES["plain"], spacing, shape, landmarks=32, cases=110, memory_gb=memory)
         assert plan.values * plan.batch_size <= 2 * 560e6 * memory / 8
         edges = plan.topology.patch_size
         sizes.append(edges[0] * edges[1] * edges[2] * plan.batch_size)
@@ -106,7 +110,7 @@ def test_more_memory_never_gives_less():
 
 
 def test_tiny_is_planned_by_voxels():
-    plan = plan_patch(NETWORKS["tiny"], (1.0, 1.0, 1.0), (200, 200, 200), landmarks=200, cases=3)
+    plan = plan_patch(BACKBONES["tiny"], (1.0, 1.0, 1.0), (200, 200, 200), landmarks=200, cases=3)
     edges = plan.topology.patch_size
     assert 32_000 < edges[0] * edges[1] * edges[2] <= 64_000
     assert plan.batch_size == 2

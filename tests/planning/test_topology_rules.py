@@ -6,9 +6,10 @@ from dynamic_network_architectures.architectures.unet import PlainConvUNet, Resi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auto_config.planning.memory import LOSS_VALUES_PER_VOXEL, convolution_values, memory_values
-from auto_config.planning.presets import NETWORKS
-from auto_config.planning.topology import plan_topology, round_up
+from auto_config.methods import BACKBONES, METHODS
+from auto_config.methods.topology import plan_topology, round_up
+from auto_config.methods.unets import UNETS
+from auto_config.planning.memory import BYTES_PER_VALUE, memory_values
 
 
 def test_isotropic_cube_pools_to_an_edge_of_four():
@@ -59,7 +60,7 @@ def test_round_up():
     ("spacing", "patch"), [((1, 1, 1), (32, 48, 32)), ((5, 0.6, 0.6), (12, 96, 64)), ((0.1, 0.1), (96, 64))]
 )
 def test_count_is_that_of_the_real_network(name, spacing, patch):
-    network, dims = NETWORKS[name], len(patch)
+    network, dims = UNETS[name], len(patch)
     topology = plan_topology(spacing, patch)
     levels = len(topology.strides)
     common = {
@@ -78,12 +79,15 @@ def test_count_is_that_of_the_real_network(name, spacing, patch):
             )
         else:
             real = PlainConvUNet(**common, n_conv_per_stage=2, n_conv_per_stage_decoder=2)
-    assert convolution_values(network, topology, 7) == real.compute_conv_feature_map_size(topology.patch_size)
+    assert network.values(topology, 7) == real.compute_conv_feature_map_size(topology.patch_size)
 
 
 def test_loss_is_counted_per_landmark_voxel():
-    network, topology = NETWORKS["plain"], plan_topology((1, 1, 1), (64, 64, 64))
-    extra = memory_values(network, topology, 10) - memory_values(network, topology, 0)
-    assert extra == pytest.approx(10 * 64**3 * (1 + LOSS_VALUES_PER_VOXEL))
+    network, topology = BACKBONES["plain"], plan_topology((1, 1, 1), (64, 64, 64))
+    cost = METHODS["default"].loss_bytes_per_voxel
+    extra = memory_values(network, topology, 10, cost) - memory_values(network, topology, 0, cost)
     # 22.4 bytes of float32 maps at 8 GB for 2 x 560e6 values.
-    assert pytest.approx(22.4 / (8e9 / 1.12e9)) == LOSS_VALUES_PER_VOXEL
+    assert extra == pytest.approx(10 * 64**3 * (1 + 22.4 / (8e9 / 1.12e9)))
+    assert pytest.approx(8e9 / 1.12e9) == BYTES_PER_VALUE
+    free = memory_values(network, topology, 10, 0.0)
+    assert free == network.values(topology, 10)

@@ -8,7 +8,7 @@ import pytest
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN
 from auto_config.errors import UserError
 from auto_config.public_datasets import fetal_pose, mml, pddca
-from auto_config.public_datasets.images import volume_array
+from auto_config.public_datasets.shared.images import volume_array
 
 # MML
 

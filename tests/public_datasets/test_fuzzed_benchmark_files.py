@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from auto_config.bundle_scripts.landmarks import LandmarkFileError
 from auto_config.errors import UserError
 from auto_config.public_datasets import afids, fetal_pose, hand_xray, isbi2015
-from auto_config.public_datasets.itk_transform import read_transform
-from auto_config.public_datasets.line_markup import read_line
+from auto_config.public_datasets.shared.itk_transform import read_transform
+from auto_config.public_datasets.shared.line_markup import read_line
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats() | st.text(max_size=8),

@@ -5,7 +5,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from auto_config.public_datasets.files import absence, subfolder
+from auto_config.public_datasets.shared.files import absence, subfolder
 
 DOWNLOAD = "download it"
 

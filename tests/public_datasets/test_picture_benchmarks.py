@@ -8,7 +8,7 @@ from PIL import Image as PillowImage
 from auto_config.datasets.images import read_header
 from auto_config.errors import UserError
 from auto_config.public_datasets import hand_xray, isbi2015
-from auto_config.public_datasets.images import picture_array, write_picture
+from auto_config.public_datasets.shared.images import picture_array, write_picture
 
 
 def test_isbi_truth_is_the_mean_of_two_doctors_in_tenths_of_a_millimetre(tmp_path):

@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from auto_config.bundle_scripts.landmark_files import read_text
 from auto_config.bundle_scripts.landmarks import LandmarkFileError
-from auto_config.exposure import is_loopback, names_this_machine
+from auto_config.running.exposure import is_loopback, names_this_machine
 
 from .answers import error_response
 from .errors import ClientError

@@ -12,7 +12,7 @@ import numpy as np
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.strategy import Strategy
 
-from auto_config.datasets.entries import natural_key
+from auto_config.datasets.formats.shared.entries import natural_key
 
 from .info_fields import handed_out
 from .served import Served, served

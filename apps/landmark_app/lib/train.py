@@ -14,12 +14,12 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.utils.others.generic import device_map
 
-from auto_config import child
 from auto_config.bundle_scripts.checkpoints import WEIGHTS
 from auto_config.bundle_scripts.instances import read_instances
 from auto_config.bundle_scripts.landmark_files import atomic_write_text
+from auto_config.commands.train import command
 from auto_config.errors import UserError
-from auto_config.training import command
+from auto_config.running import child
 
 from . import training_stats
 from .background import end_with_parent, failure, one_line

@@ -12,11 +12,11 @@ from auto_config.bundle_scripts.dataset import training_shapes
 from auto_config.bundle_scripts.instances import read_instances
 from auto_config.bundle_scripts.landmark_files import read_label
 from auto_config.bundle_scripts.landmarks import PRESENT
-from auto_config.calibration.command import write_calibration
 from auto_config.calibration.conformal import smallest_n
 from auto_config.calibration.other_cases import predict_other_cases
+from auto_config.commands.calibrate import write_calibration
 from auto_config.datasets.images import image_stem
-from auto_config.prediction_input import training_cases
+from auto_config.prediction.input import training_cases
 
 from .bundles import Card
 from .seen_cases import NOTHING, Seen

@@ -15,9 +15,9 @@ from auto_config.bundle_scripts.dataset import VALIDATION, read_cases
 from auto_config.bundle_scripts.instances import Instances
 from auto_config.bundle_scripts.landmark_files import read_label, write_markups
 from auto_config.bundle_scripts.landmarks import PRESENT, LandmarkFileError, LandmarkSet
-from auto_config.datasets.checks import check_case
+from auto_config.datasets.checks.cases import check_case
 from auto_config.datasets.images import image_stem, read_header, read_image
-from auto_config.datasets.model import Case
+from auto_config.datasets.model.dataset import Case
 from auto_config.errors import UserError
 
 from .bundles import Card

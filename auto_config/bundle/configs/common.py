@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from auto_config.bundle.parts import Json
+from auto_config.methods.base import Json
 
 IMPORTS = ["$import os", "$import sys", "$import torch", "$import monai"]
 # First of all, and not in `run`: MONAI instantiates before it adds the bundle to the path (docs/bundle.md). What

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from auto_config.bundle import parts
-from auto_config.bundle.parts import Json
-from auto_config.planning.plan import Plan
+from auto_config.methods.base import Json
+from auto_config.methods.plan import Plan
 
 # Curves are drawn once: every process validates all cases.
 NOT_FIRST_PROCESS = "$torch.distributed.is_initialized() and torch.distributed.get_rank() > 0"

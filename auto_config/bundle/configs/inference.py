@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from auto_config.bundle import parts
 from auto_config.bundle.configs.common import DEVICE, FIND_SCRIPTS, load_weights, paths
-from auto_config.bundle.parts import Json
-from auto_config.planning.plan import Plan
+from auto_config.methods.base import Json
+from auto_config.methods.plan import Plan
 
 MODELS = "$@bundle_root + '/models'"
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from auto_config.bundle import parts
 from auto_config.bundle.configs.common import DEVICE, FIND_SCRIPTS, KEEP_MEMORY, paths
 from auto_config.bundle.configs.engines import train_section, validate_section
-from auto_config.bundle.parts import Json
-from auto_config.planning.plan import Plan
+from auto_config.methods import BACKBONES
+from auto_config.methods.base import Json
+from auto_config.methods.plan import Plan
 
 
 def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pretrained: bool = False) -> Json:
@@ -47,7 +48,7 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
         **parts.instances(plan, None),
         "network_def": parts.network_def(plan, landmarks),
         "network": "$@network_def.to(@device)",
-        "heatmap": {stage["name"]: parts.heatmap(plan, stage) for stage in plan.value("stages")},
+        **parts.targets(plan),
         "loss": parts.loss(plan),
         "optimizer": _optimizer(optimizer),
         "inferer": parts.inferer(plan),
@@ -100,15 +101,13 @@ def multi_gpu_config(plan: Plan) -> Json:
 
     Every process validates all cases: it costs no time, and no process can wait for another in vain.
     """
-    residual = any(stage.get("blocks") for stage in plan.value("stages"))
     return {
         "device": "$torch.device('cuda:' + os.environ['LOCAL_RANK'] if torch.cuda.is_available() else 'cpu')",
         "network": {
             "_target_": "torch.nn.parallel.DistributedDataParallel",
             "module": "$@network_def.to(@device)",
             "device_ids": "$[@device] if torch.cuda.is_available() else None",
-            # The residual networks carry output layers of deep supervision that are not used.
-            "find_unused_parameters": residual,
+            "find_unused_parameters": BACKBONES[plan.value("network")].unused_parameters,
         },
         # Whole volumes go to the module itself: the wrapper only adds what a backward pass needs.
         "validate#evaluator#network": "@network_def",

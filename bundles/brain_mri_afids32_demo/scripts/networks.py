@@ -78,7 +78,8 @@ class LandmarkNetwork(nn.Module):
         output_bias: start value of the bias of the last convolution of each stage: a negative number starts with empty
             heatmaps. None keeps the network's own.
         output_layers: name of the last convolution of each stage within its network; needed with `output_bias`.
-        heads: channels of each head by name; one channel of ``logits`` for each landmark if not given.
+        heads: channels of each head by name, of each stage; one channel of ``logits`` for each landmark in a stage that
+            is not given.
 
     Raises:
         ValueError: if there is no stage, or no such layer with a bias.
@@ -94,15 +95,15 @@ class LandmarkNetwork(nn.Module):
         *,
         output_bias: float | None = None,
         output_layers: Mapping[str, str] | None = None,
-        heads: Mapping[str, int] | None = None,
+        heads: Mapping[str, Mapping[str, int]] | None = None,
     ) -> None:
         super().__init__()
         if not stages:
             raise ValueError("a network needs at least one stage")
         self.stages = nn.ModuleDict(dict(stages))
         self.number, self.volumes = len(stages), spatial_dims == 3
-        self.heads = dict(heads or {LOGITS: landmarks})
-        self.first = next(iter(self.heads.values()))
+        self.heads = {name: dict((heads or {}).get(name, {LOGITS: landmarks})) for name in self.stages}
+        self.first = next(iter(self.heads[list(self.stages)[-1]].values()))
         self.shape = ShapeModel(landmarks, spatial_dims)
         self.to(memory_format=torch.channels_last_3d if self.volumes else torch.channels_last)
         if output_bias is not None:
@@ -143,14 +144,18 @@ class LandmarkNetwork(nn.Module):
     def _outputs(self, images: dict[str, torch.Tensor]) -> dict[str, Output]:
         """The output of each stage that is named."""
         channels = {name: self.stages[name](self._lay_out(image)) for name, image in images.items()}
-        sizes = list(self.heads.values())
-        return {name: dict(zip(self.heads, found.split(sizes, dim=1), strict=True)) for name, found in channels.items()}
+        return {name: _split(found, self.heads[name]) for name, found in channels.items()}
 
     def _lay_out(self, image: torch.Tensor) -> torch.Tensor:
         """Channels last: convolutions on CPU and on tensor cores are up to twice as fast."""
         if self.volumes:
             return image.contiguous(memory_format=torch.channels_last_3d)
         return image.contiguous(memory_format=torch.channels_last)
+
+
+def _split(channels: torch.Tensor, heads: Mapping[str, int]) -> Output:
+    """The heads of ``(B, channels, *grid)``."""
+    return dict(zip(heads, channels.split(list(heads.values()), dim=1), strict=True))
 
 
 def output_bias_of(network: nn.Module, layer: str) -> torch.Tensor:

@@ -1,0 +1,1 @@
+"""What is wrong with cases, each by itself and compared with the others."""

@@ -1,0 +1,1 @@
+"""What annotation tools export: points of pictures in pixels, and of volumes as challenges take them."""

@@ -1,0 +1,1 @@
+"""What formats have in common: entries, points, tables, names of images, label maps, targets of writing."""

@@ -1,0 +1,1 @@
+"""What a data set is: cases, landmarks, what is declared about them, and their unit."""

@@ -1,0 +1,1 @@
+"""From a data set to its numbers: each image is read, checked and measured once."""

@@ -1,0 +1,16 @@
+"""The table of methods: one file for each. A new method is a file and a row; everything else reads the table."""
+
+from auto_config.methods import default, nnlandmark
+from auto_config.methods.backbones import BACKBONES
+from auto_config.methods.base import Backbone, Method, MethodRequest, StageParts, Training
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        default.METHOD,
+        nnlandmark.METHOD,
+    )
+}
+"""The methods by name; the first one is what `create` takes unless it is given another."""
+
+__all__ = ["BACKBONES", "METHODS", "Backbone", "Method", "MethodRequest", "StageParts", "Training"]

@@ -1,0 +1,155 @@
+"""What a method and a network are: rows of the tables `METHODS` and `BACKBONES`. Data and pure functions, no torch.
+
+A method is one file. The planner asks it how to train and in how many stages, the bundle's writer asks it for the
+parts of each stage, and nobody asks for its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from auto_config.methods.plan import Decision, Plan
+from auto_config.methods.topology import Topology
+
+Json = dict[str, Any]
+Stage = dict[str, Any]
+"""A stage of a plan, as ``docs/ARCHITECTURE.md`` lists it under ``stages``."""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """What the planner and the bundle's writer know of a network.
+
+    Args:
+        name: as the user gives it.
+        title: a few words for help and tables.
+        citation: of its source.
+        memory_gb: GPU memory that it is planned for; None for a network that is planned for CPUs, by voxels.
+        topology: the network's shape for a spacing (mm) and a wished patch (voxels), which it rounds up to sizes that
+            the network takes.
+        describe: what a stage of the plan says of the network, such as channels and strides.
+        values: values in all feature maps of one patch, for a number of output channels.
+        budget: values of a whole batch that fill `memory_gb`, for 2 or 3 spatial dimensions.
+        config: JSON of the network, from a stage of the plan, spatial dimensions, image channels and output channels.
+        output_layer: name of the last convolution within the network, from a stage of the plan; None where none has a
+            bias that may be set.
+        stride: voxels of the patch for one cell of its output.
+        packages: distributions that a bundle with it needs beside those that every bundle needs.
+        unused_parameters: whether it has parameters without a gradient, which training on several GPUs must know.
+        fine: another network for the fine stage of two; None for the same.
+    """
+
+    name: str
+    title: str
+    citation: str
+    memory_gb: float | None
+    topology: Callable[[Sequence[float], Sequence[int]], Topology]
+    describe: Callable[[Topology], Json]
+    values: Callable[[Topology, int], float]
+    budget: Callable[[int], float]
+    config: Callable[[Stage, int, int, int], Json]
+    output_layer: Callable[[Stage], str | None]
+    stride: int = 1
+    packages: tuple[str, ...] = ()
+    unused_parameters: bool = False
+    fine: Backbone | None = None
+
+
+@dataclass(frozen=True)
+class MethodRequest:
+    """What a method may look at when it decides how to train.
+
+    Args:
+        backbone: the network.
+        batch_size: of the stage that samples patches from the image.
+        spatial_dims: 2 or 3.
+    """
+
+    backbone: Backbone
+    batch_size: int
+    spatial_dims: int
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a method trains, each with its reason; ``docs/ARCHITECTURE.md`` lists the values.
+
+    Angles are in radians, noise and shifts in units of the normalised image. ``loss`` is read by the method alone.
+    """
+
+    loss: Decision
+    optimizer: Decision
+    schedule: Decision
+    sampling: Decision
+    augmentation: Decision
+    iterations_per_epoch: Decision
+    max_epochs: Decision
+    val_interval: Decision
+    overlap: Decision
+
+    def decisions(self) -> dict[str, Decision]:
+        """The decisions by name."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class StageParts:
+    """The parts of one stage that belong to a method, as JSON with ``_target_``.
+
+    Args:
+        network: maps ``(B, C, *size)`` to the channels of all heads, one after the other.
+        heads: channels of each head by name, in that order.
+        loss: a `Loss`; `target_of` refers to `target`.
+        decoder: a `Decoder` of one peak for each landmark.
+        target: what makes heatmaps from points; None where the loss needs none.
+        output_layer: name of the network's last convolution; None where its bias is left alone.
+        output_bias: first value of that bias; None leaves it alone.
+    """
+
+    network: Json
+    heads: dict[str, int]
+    loss: Json
+    decoder: Json
+    target: Json | None = None
+    output_layer: str | None = None
+    output_bias: float | None = None
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method of landmark detection.
+
+    Args:
+        name: as the user gives it.
+        title: what it is, in one line for help and tables.
+        citation: of the publication.
+        backbone: its own network of `BACKBONES`; None where the user chooses among those with one output for each
+            voxel.
+        training: decides how to train.
+        parts: the parts of a stage, from a whole plan and that stage.
+        loss_bytes_per_voxel: memory that loss and target need for each voxel of the patch and each landmark, beside the
+            network's feature maps.
+        stages: ``planned`` by how much of the anatomy a patch holds; ``one`` unless the user wants two; always ``two``.
+        whole_anatomy: whether its one stage must see the whole anatomy in each patch.
+        mirrors: whether it trains on mirror images where left-right pairs are known.
+        instances: whether it finds landmarks with many instances and exchangeable pairs.
+    """
+
+    name: str
+    title: str
+    citation: str
+    backbone: str | None
+    training: Callable[[MethodRequest], Training]
+    parts: Callable[[Plan, Stage], StageParts]
+    loss_bytes_per_voxel: float
+    stages: Literal["planned", "one", "two"]
+    whole_anatomy: bool
+    mirrors: bool
+    instances: bool
+
+
+def target_of(stage: Stage) -> str:
+    """Reference to the target of a stage in a config."""
+    return f"@heatmap#{stage['name']}"

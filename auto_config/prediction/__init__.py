@@ -1,0 +1,1 @@
+"""Around a prediction: which images, heatmaps as probabilities, regions and their files."""
