@@ -49,7 +49,8 @@ Any name at the top of a config can be set on the command line, such as `--fold 
 Python packages and their versions are in `configs/metadata.json`.
 
 ## Limitations
-TorchScript cannot script the network; `torch.jit.trace` on a tensor works and gives the last stage.
+Exports (`python -m monai.bundle ckpt_export`, `onnx_export`) hold the network of the last stage; what finds its
+crops, decodes and calibrates stays in `scripts/`.
 Research only. A landmark is always predicted, also where it is not in the image. Images unlike the training images
 give wrong points.
 

@@ -9,14 +9,14 @@ import zipfile
 import pytest
 from bundle_tools import REPOSITORY, edit
 
+from auto_config.commands.evaluate import evaluate
+from auto_config.commands.package import package
+from auto_config.commands.predict import predict
+from auto_config.commands.verify import findings_of
 from auto_config.errors import UserError
-from auto_config.evaluation import evaluate
 from auto_config.packaging import contents
 from auto_config.packaging.card import performance, with_section
-from auto_config.packaging.command import package
 from auto_config.packaging.contents import leaks, shared_content
-from auto_config.prediction import predict
-from auto_config.verification.command import findings_of
 
 
 @pytest.fixture(scope="module")

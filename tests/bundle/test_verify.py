@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from bundle_tools import config, edit
 
+from auto_config.commands.verify import findings_of, verify
 from auto_config.errors import UserError
-from auto_config.verification.command import findings_of, verify
 from auto_config.verification.files import check_files
 from auto_config.verification.metadata_checks import check_metadata
 

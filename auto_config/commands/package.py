@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from auto_config.bundle_scripts.landmark_files import atomic_write_text
+from auto_config.commands.verify import findings_of
 from auto_config.errors import UserError
 from auto_config.packaging.card import data_section, performance, reliability, with_section
 from auto_config.packaging.contents import case_names, large_files, leaks, shared_content, with_metadata
 from auto_config.packaging.zoo_test import zoo_test
-from auto_config.verification.command import findings_of
 
 README = "docs/README.md"
 _DATE = (1980, 1, 1, 0, 0, 0)
