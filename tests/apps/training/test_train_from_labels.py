@@ -203,7 +203,7 @@ def test_what_is_different_from_the_bundles_own_training(labelled):
     assert config["train"]["trainer"]["max_epochs"] == 3
     assert config["train"]["dataset"]["data"] == cases.training
     assert config["validate"]["dataset"]["data"] == cases.validation
-    assert (config["fold"], config["keep_better"]) == ("labels", True)
+    assert (config["fold"], config["keep_better"], config["keep"]) == ("labels", True, "best")
     assert ConfigParser({"device": config["device"], "imports": ["$import torch"]}).get_parsed_content(
         "device"
     ) == torch.device("cpu")

@@ -257,6 +257,7 @@ def overrides(root: Path, options: TrainingOptions, cases: TrainingCases) -> dic
     changed: dict[str, Any] = {
         "fold": training_stats.FOLD,
         "keep_better": True,
+        "keep": "best",  # what is said of a training is the error of its best weights
         "train#trainer#max_epochs": options.max_epochs,
         "train#dataset#data": cases.training,
         "validate#dataset#data": cases.validation,
