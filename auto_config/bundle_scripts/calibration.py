@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from .landmark_files import read_text
+from .file_names import CALIBRATION
 from .landmark_names import read_landmark_names
+from .landmark_text import read_text
 from .peaks import Peaks
 from .shape import ShapeModel
 
-FILE_NAME = "calibration.json"
 _LARGEST_LOGIT = 12.0
 _SMALLEST_MM = 1e-3
 _ROUND_OFF = 1e-5
@@ -108,7 +108,7 @@ class Calibration:
                 logit = (found - model["mean"]) / model["scale"] @ model["weights"]
                 return 1.0 / (1.0 + np.exp(-(logit + model["intercept"] + model["offsets"][rows])))
         raise ValueError(
-            f"{FILE_NAME}: presence was calibrated with {', '.join(self.presence['features'])}, and this prediction "
+            f"{CALIBRATION}: presence was calibrated with {', '.join(self.presence['features'])}, and this prediction "
             "does not give all of them; run `auto_config calibrate` on the bundle"
         )
 

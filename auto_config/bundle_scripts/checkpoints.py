@@ -2,84 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import json
 import logging
 import math
 import os
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
-import torch
 from ignite.engine import Engine, Events
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from .calibration import FILE_NAME as CALIBRATION
-from .ensemble import EnsembleNetwork
-from .landmark_files import atomic_write_text
-from .random_state import random_state, restore_random_state
+from .file_names import CALIBRATION, ENSEMBLE, LATEST, PROGRESS, SCORE, WEIGHTS
+from .resume_state import restore_training_state, training_state, weights_of
 from .schedule import Schedule
-from .weight_files import read_weights
+from .text_files import atomic_write_text
+from .weight_files import atomic_save, read_weights, remove_leftovers
+from .weights_in_use import holds_weights, is_in_ensemble, network_in_use
 from .write_errors import naming_the_file
-
-WEIGHTS = "model.pt"
-LATEST = "latest.pt"
-SCORE = "score.json"
-ENSEMBLE = "ensemble.json"
-PROGRESS = "progress.jsonl"
 
 LEFTOVER_SECONDS = 600
 """After this time nobody can still be writing a file of weights."""
-
-
-def atomic_save(obj: object, path: str | os.PathLike[str]) -> None:
-    """Write with `torch.save` so that a reader, or a kill at any moment, never sees half a file.
-
-    The temporary file lies beside the target under a name of its own that ends in ``.tmp``, so that two processes can
-    write one file; a kill may leave it there.
-
-    Args:
-        obj: Tensors and primitives, in dictionaries and lists, so that ``torch.load(..., weights_only=True)`` reads it.
-        path: Where to write; its folder must exist.
-
-    Raises:
-        UnwritableError: The disk is full, for one; what was there before is untouched.
-    """
-    path = Path(path)
-    with naming_the_file(path):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                torch.save(obj, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.chmod(0o644)  # mkstemp makes files for the owner only
-            temporary.replace(path)
-        except BaseException:
-            # Half a file would hold the last space of a full disk.
-            temporary.unlink(missing_ok=True)
-            raise
-
-
-def remove_leftovers(folder: Path, before: float = math.inf) -> None:
-    """Remove files that a killed process left unfinished.
-
-    Args:
-        folder: Of weights.
-        before: Only those that were last changed before this time, in seconds since the epoch.
-    """
-    for leftover in folder.glob("*.tmp"):
-        with contextlib.suppress(FileNotFoundError):
-            if leftover.stat().st_mtime < before:
-                leftover.unlink()
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
@@ -90,37 +37,6 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 def is_better(value: float, best: float | None) -> bool:
     """Whether an error is finite and lower than the best one so far (None if there is none)."""
     return math.isfinite(value) and (best is None or value < best)
-
-
-def weights_to_evaluate(folder: str | os.PathLike[str], fold: int | str, split: str) -> str:
-    """The weights that never saw the cases they are about to be judged on.
-
-    ``folder/model.pt`` comes from the newest training, whatever its fold, so it may have been trained on the
-    validation cases of this one.
-
-    Args:
-        folder: The folder of weights, ``models`` of the bundle.
-        fold: The fold whose cases are read, or "none".
-        split: ``validation`` or ``test``.
-
-    Returns:
-        ``folder/fold_<fold>/model.pt`` for validation, ``folder/model.pt`` for tests. A bundle that was handed on
-        without the folders of its folds has only the latter.
-
-    Raises:
-        ValueError: If other folds were trained and this one was not.
-    """
-    folder = Path(folder)
-    mine = folder / f"fold_{fold}" / WEIGHTS
-    if split != "validation":
-        return str(folder / WEIGHTS)
-    trained = sorted(path.parent.name.removeprefix("fold_") for path in folder.glob(f"fold_*/{WEIGHTS}"))
-    if trained and not mine.is_file():
-        raise ValueError(
-            f"fold {fold} was not trained, and the weights in {folder} may have seen its cases; trained: "
-            f"{', '.join(trained)}. Give --fold with one of these, or --split test."
-        )
-    return str(mine if trained else folder / WEIGHTS)
 
 
 class Checkpoints:
@@ -215,7 +131,9 @@ class Checkpoints:
                 self._forget_earlier_training(latest)
             else:
                 self._logger.warning("There is no %s to resume from: the training starts from its beginning.", latest)
-            if self._evaluator.state.epoch_length != 0 and (self._keep_better or self._holds_saved_weights()):
+            if self._evaluator.state.epoch_length != 0 and (
+                self._keep_better or holds_weights(self._folder, weights_of(self._network))
+            ):
                 self._judge_weights_in_use(trainer)
 
     def _forget_earlier_training(self, latest: Path) -> None:
@@ -243,22 +161,14 @@ class Checkpoints:
 
     def _network_in_use(self) -> nn.Module | None:
         """What ``inference.json`` predicts with; None if there is nothing or it belongs to another network."""
-        listed = self._folder / ENSEMBLE
-        members = []
         try:
-            names = json.loads(listed.read_text(encoding="utf-8"))["files"] if listed.is_file() else [WEIGHTS]
-            for name in names:
-                if not (self._folder / name).is_file():
-                    return None
-                members.append(copy.deepcopy(self._network))
-                members[-1].load_state_dict(read_weights(self._folder / name))
+            return network_in_use(self._folder, self._network)
         except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
             reason = str(error).partition("\n")[0]
             self._logger.warning(
                 "The weights in %s cannot be used, so any others replace them: %s", self._folder, reason
             )
             return None
-        return members[0] if len(members) == 1 else EnsembleNetwork(members)
 
     def _after_step(self) -> None:
         self._is_saved = False
@@ -292,29 +202,12 @@ class Checkpoints:
         has_no_cases = self._evaluator.state.epoch_length == 0
         return self.best is None and (has_no_cases or (self.last is not None and not math.isfinite(self.last)))
 
-    def _weights(self) -> dict[str, torch.Tensor]:
-        return {name: tensor.detach().cpu() for name, tensor in self._network.state_dict().items()}
-
-    def _holds_saved_weights(self) -> bool:
-        path = self._folder / WEIGHTS
-        if not path.is_file():
-            return False
-        try:
-            saved = read_weights(path)
-        except (OSError, ValueError):
-            return False  # not a file of ours, so nobody can have loaded it into the network
-        mine = self._weights()
-        # The shape model says NaN where it knows nothing.
-        return saved.keys() == mine.keys() and all(
-            torch.equal(saved[name].nan_to_num(), mine[name].nan_to_num()) for name in mine
-        )
-
     def _save_weights(self, into_use: bool = True) -> None:
         if idist.get_rank() > 0:
             return
-        weights = self._weights()
+        weights = weights_of(self._network)
         takes_over = into_use and not self._keep_ensemble
-        if takes_over or self._is_in_ensemble():
+        if takes_over or is_in_ensemble(self._folder, f"{self.fold_folder.name}/{WEIGHTS}"):
             # A calibration speaks of the weights that it was made for.
             (self._folder / CALIBRATION).unlink(missing_ok=True)
         atomic_save(weights, self.fold_folder / WEIGHTS)
@@ -329,47 +222,28 @@ class Checkpoints:
             for write in self.beside_weights:
                 write(self._folder)
 
-    def _is_in_ensemble(self) -> bool:
-        """Whether the weights of this fold are in use among others, as those of an ensemble that trains on."""
-        try:
-            listed = json.loads((self._folder / ENSEMBLE).read_text(encoding="utf-8"))["files"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
-        return f"{self.fold_folder.name}/{WEIGHTS}" in listed
-
     def _save_latest(self, trainer: Engine, epoch: int) -> None:
         self._is_saved = True
         if idist.get_rank() > 0:
             return
         state = {
-            "network": self._weights(),
-            "optimizer_name": type(self._optimizer).__name__,
-            "optimizer": self._optimizer.state_dict(),
-            "scaler": None if trainer.scaler is None else trainer.scaler.state_dict(),
-            "schedule": self._schedule.state_dict(),
+            **training_state(self._network, self._optimizer, self._schedule, trainer),
             "epoch": epoch,
             "best": self.best,
             "best_epoch": self.best_epoch,
             "last": self.last,
-            "random": random_state(),
         }
         atomic_save(state, self.fold_folder / LATEST)
 
     def _restore(self, trainer: Engine, path: Path) -> None:
         state = read_weights(path)
-        self._check_is_mine(state, path)
-        self._network.load_state_dict(state["network"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._schedule.load_state_dict(state["schedule"])
-        if trainer.scaler is not None and state["scaler"] is not None:
-            trainer.scaler.load_state_dict(state["scaler"])
+        restore_training_state(state, path, self._network, self._optimizer, self._schedule, trainer)
         self.best, self.best_epoch, self.last = state["best"], state["best_epoch"], state["last"]
         if self.best is not None:
             self._evaluator.state.best_metric = self.best
             self._evaluator.state.best_metric_epoch = self.best_epoch
         trainer.state.epoch = state["epoch"]
         trainer.state.iteration = state["epoch"] * trainer.state.epoch_length
-        restore_random_state(state["random"])
         is_out_of_time = self._schedule.budget is not None and self._schedule.progress >= 1.0
         if is_out_of_time or trainer.state.epoch >= trainer.state.max_epochs:
             self._logger.info(
@@ -381,18 +255,3 @@ class Checkpoints:
             trainer.terminate()
         else:
             self._logger.info("Resuming from %s after epoch %d.", path, trainer.state.epoch)
-
-    def _check_is_mine(self, state: dict[str, Any], path: Path) -> None:
-        mine = {name: tensor.shape for name, tensor in self._network.state_dict().items()}
-        theirs = {name: tensor.shape for name, tensor in state["network"].items()}
-        differing = [name for name in [*mine, *theirs] if mine.get(name) != theirs.get(name)]
-        if differing:
-            raise ValueError(
-                f"{path} belongs to another network (it differs in {differing[0]!r}): resume with the configuration it "
-                "was trained with, or train without resume."
-            )
-        if state["optimizer_name"] != type(self._optimizer).__name__:
-            raise ValueError(
-                f"{path} belongs to the optimizer {state['optimizer_name']}, and this configuration has "
-                f"{type(self._optimizer).__name__}: resume with the same one, or train without resume."
-            )

@@ -158,3 +158,10 @@ def to_world(position: object, to_ras: np.ndarray, label: str, path: Path) -> np
             "or mark the point as missing or undefined"
         )
     return (to_ras @ np.array([x, y, z, 1.0]))[:3]
+
+
+def to_lps(point: np.ndarray) -> np.ndarray:
+    """(D,) world mm to (3,) LPS mm; a 2D point lies in the plane z = 0 (see `landmark_files`)."""
+    if len(point) == 2:
+        return np.append(point, 0.0)
+    return point * np.array([-1.0, -1.0, 1.0])

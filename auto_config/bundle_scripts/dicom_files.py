@@ -15,7 +15,8 @@ import numpy as np
 
 from .image_header import PIXELS, Header, ImageFileError, picture_affine
 from .itk_files import itk_array, itk_header, opened
-from .stored_voxels import check_regular, check_sizes
+from .regular_files import check_regular
+from .stored_voxels import check_sizes
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 """Endings of single DICOM files; those of a series in a folder may have any or none."""

@@ -7,7 +7,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from .stored_voxels import MOST_HEADER_BYTES, open_regular
+from .regular_files import open_regular
+from .stored_voxels import MOST_HEADER_BYTES
 
 
 class OtherFileError(ValueError):

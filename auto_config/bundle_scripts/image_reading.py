@@ -23,7 +23,8 @@ from .dicom_files import (
 )
 from .image_header import LARGEST_MM, PIXELS, Header, Image, ImageFileError, picture_affine
 from .pictures import PICTURE_SUFFIXES, picture_array, picture_header
-from .stored_voxels import MOST_VOXELS, open_regular
+from .regular_files import open_regular
+from .stored_voxels import MOST_VOXELS
 from .unread_images import unread_line
 from .volumes import VOLUME_SUFFIXES, is_volume, open_volume
 

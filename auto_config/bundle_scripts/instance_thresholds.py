@@ -12,10 +12,10 @@ from ignite.engine import Engine, Events
 
 from .checkpoints import Checkpoints
 from .instances import THRESHOLD, THRESHOLDS_FILE, Instances
-from .landmark_files import atomic_write_text
 from .matching import match
 from .nms import FLOOR
 from .peaks import unpack_peaks
+from .text_files import atomic_write_text
 
 
 def best_threshold(

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from .image_header import Header
-from .stored_voxels import check_regular, check_sizes
+from .regular_files import check_regular
+from .stored_voxels import check_sizes
 
 _PICTURES = ("PNGImageIO", "JPEGImageIO", "BMPImageIO", "TIFFImageIO")
 _DICOM = "GDCMImageIO"

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from .header_lines import OtherFileError, beside, next_line, numbers, shown, whole_numbers
-from .stored_voxels import GZIP, RAW, TEXT, StoredVoxels, open_regular
+from .regular_files import open_regular
+from .stored_voxels import GZIP, RAW, TEXT, StoredVoxels
 
 _TYPES = {
     "MET_CHAR": "i1", "MET_ASCII_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4",

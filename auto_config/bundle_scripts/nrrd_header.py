@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from .header_lines import OtherFileError, beside, next_line, numbers, shown, whole_numbers
-from .stored_voxels import BZIP2, GZIP, HEX, RAW, TEXT, StoredVoxels, open_regular
+from .regular_files import open_regular
+from .stored_voxels import BZIP2, GZIP, HEX, RAW, TEXT, StoredVoxels
 
 _MAGIC = re.compile(r"NRRD000[1-5]")
 _NAMES = {name: name for name in (

@@ -16,7 +16,8 @@ from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
 from .image_header import PIXELS, Header, picture_affine
-from .stored_voxels import check_sizes, open_regular
+from .regular_files import open_regular
+from .stored_voxels import check_sizes
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 """Endings of the pictures that can be read."""

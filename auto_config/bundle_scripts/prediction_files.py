@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from .calibration import FILE_NAME as CALIBRATION
 from .calibration import read_calibration
-from .landmark_files import atomic_write_text, write_fcsv, write_markups
+from .fcsv_files import write_fcsv
+from .file_names import CALIBRATION
+from .landmark_files import write_markups
 from .landmarks import ABSENT, PRESENT, LandmarkSet
+from .text_files import atomic_write_text
 
 PREDICTIONS_FILE = "predictions.csv"
 UNCERTAINTY_FILE = "uncertainty.csv"

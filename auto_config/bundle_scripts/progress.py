@@ -18,7 +18,8 @@ from ignite.engine import Engine, Events
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-from .checkpoints import PROGRESS, Checkpoints
+from .checkpoints import Checkpoints
+from .file_names import PROGRESS
 from .mean_shape import MeanShapeError, verdict
 from .schedule import Schedule
 from .write_errors import naming_the_file

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import bz2
 import os
-import stat
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+
+from .regular_files import open_regular
 
 MOST_VOXELS = 2**31
 """Numbers of an image that are read at most, of all its channels together."""
@@ -31,10 +32,6 @@ _MOST_DEFLATED = 1032
 _AXES = 16
 _WIDE = {"i": np.int64, "u": np.uint64, "f": np.float64}
 _CHUNK = 2**20
-
-
-class NotRegularError(ValueError):
-    """A path that is no file with an end: a pipe, a device, a folder."""
 
 
 @dataclass(frozen=True)
@@ -64,25 +61,6 @@ class StoredVoxels:
         for size in self.sizes:
             product *= size
         return product
-
-
-def open_regular(path: Path) -> BinaryIO:
-    """Open a file that is a file: a pipe, a terminal or another device would block, or never end.
-
-    Raises:
-        NotRegularError: It is something else.
-        OSError: It cannot be opened.
-    """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise NotRegularError("it is no regular file but a pipe, a device or a folder")
-    return os.fdopen(descriptor, "rb")
-
-
-def check_regular(path: Path) -> None:
-    """Raise as `open_regular` does, for a library that opens the file itself."""
-    open_regular(path).close()
 
 
 def check_sizes(sizes: tuple[int, ...], most: int = MOST_VOXELS) -> None:

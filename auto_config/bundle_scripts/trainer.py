@@ -10,9 +10,9 @@ from monai.inferers import Inferer
 from torch import nn
 
 from .augmentation import IntensityAugmentation
+from .batch import PrepareBatch, TrainingInferer
 from .cpu_memory import keep_freed_memory
 from .gradients import GradientClip
-from .inferers import PrepareBatch, TrainingInferer
 from .instances import Instances
 from .losses import StagesLoss
 from .training_output import KeepLoss

@@ -16,6 +16,7 @@ from nibabel.volumeutils import apply_read_scaling
 from .image_header import LARGEST_MM, Header
 from .metaimage_header import read_metaimage_header
 from .nrrd_header import read_nrrd_header
+from .regular_files import open_regular
 from .stored_voxels import (
     GZIP,
     MOST_VOXELS,
@@ -24,7 +25,6 @@ from .stored_voxels import (
     check_content,
     check_promise,
     inflated_start,
-    open_regular,
     read_voxels,
 )
 

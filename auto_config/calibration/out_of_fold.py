@@ -17,9 +17,9 @@ from scipy.ndimage import map_coordinates
 from auto_config.bundle.opened import OpenBundle, open_bundle
 from auto_config.bundle_scripts.grids import embed_affine, world_to_voxel
 from auto_config.bundle_scripts.instances import read_instances
-from auto_config.bundle_scripts.landmark_files import atomic_write_text
 from auto_config.bundle_scripts.landmarks import PRESENT, UNKNOWN, LandmarkSet
 from auto_config.bundle_scripts.peaks import unpack_peaks
+from auto_config.bundle_scripts.text_files import atomic_write_text
 from auto_config.calibration.matched import matched
 from auto_config.errors import UserError
 from auto_config.prediction.densities import densities

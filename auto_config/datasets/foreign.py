@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from auto_config.bundle_scripts.landmark_files import read_text
+from auto_config.bundle_scripts.landmark_text import read_text
 from auto_config.bundle_scripts.landmarks import LandmarkFileError
 from auto_config.datasets.formats.shared.entries import find_files
 from auto_config.datasets.formats.shared.json_contents import not_read

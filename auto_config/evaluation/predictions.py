@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from auto_config.bundle_scripts.landmark_files import read_text
+from auto_config.bundle_scripts.landmark_text import read_text
 from auto_config.bundle_scripts.landmarks import LandmarkFileError
 from auto_config.errors import UserError
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from auto_config.bundle.opened import OpenBundle
-from auto_config.bundle_scripts.calibration import FILE_NAME, read_calibration
+from auto_config.bundle_scripts.calibration import read_calibration
+from auto_config.bundle_scripts.file_names import CALIBRATION as FILE_NAME
 from auto_config.bundle_scripts.grids import embed_affine
 from auto_config.bundle_scripts.instances import read_instances
 from auto_config.errors import UserError

@@ -12,8 +12,9 @@ from landmark_app.lib.label_forms import read_client_label
 from landmark_app.lib.names import KnownNames
 from landmark_app.lib.served import Served
 
+from auto_config.bundle_scripts.fcsv_files import write_fcsv
 from auto_config.bundle_scripts.label_map import draw_balls
-from auto_config.bundle_scripts.landmark_files import write_fcsv, write_markups
+from auto_config.bundle_scripts.landmark_files import write_markups
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet
 
 NAMES = ("nasion", "suture")

@@ -17,8 +17,10 @@ from monai.handlers import CheckpointLoader
 from toy_training import EPOCHS, Training
 
 from auto_config.bundle_scripts import checkpoints
-from auto_config.bundle_scripts.checkpoints import atomic_save, is_better, weights_to_evaluate
+from auto_config.bundle_scripts.checkpoints import is_better
 from auto_config.bundle_scripts.random_state import random_state, restore_random_state
+from auto_config.bundle_scripts.weight_files import atomic_save
+from auto_config.bundle_scripts.weights_in_use import weights_to_evaluate
 
 
 def load(path):
@@ -77,7 +79,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         stream.write(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(checkpoints.torch, "save", fail)
+    monkeypatch.setattr(torch, "save", fail)
     with pytest.raises(OSError, match="disk full"):
         atomic_save({"a": torch.zeros(2)}, tmp_path / "x.pt")
     monkeypatch.undo()
@@ -88,7 +90,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 def test_a_full_disk_is_said_in_one_line_that_names_the_file(tmp_path):
     code = """
 import resource, sys, torch
-from auto_config.bundle_scripts.checkpoints import atomic_save
+from auto_config.bundle_scripts.weight_files import atomic_save
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 atomic_save({"a": torch.zeros(10_000)}, sys.argv[1])
 """
@@ -115,7 +117,7 @@ def test_two_processes_may_write_one_file(tmp_path, monkeypatch):
         stream.seek(0)
         save(obj, stream)
 
-    monkeypatch.setattr(checkpoints.torch, "save", another_writes_meanwhile)
+    monkeypatch.setattr(torch, "save", another_writes_meanwhile)
     atomic_save({"a": torch.ones(2)}, path)
     assert torch.equal(load(path)["a"], torch.ones(2))
     assert [path.name for path in tmp_path.iterdir()] == ["x.pt"]

@@ -8,8 +8,9 @@ from monai.inferers import SlidingWindowInferer
 from torch import nn
 
 from auto_config.bundle_scripts.augmentation import IntensityAugmentation
+from auto_config.bundle_scripts.batch import PrepareBatch, TrainingInferer
 from auto_config.bundle_scripts.decoding import ArgmaxDecoder
-from auto_config.bundle_scripts.inferers import CoarseToFineInferer, PrepareBatch, TrainingInferer, gaussian_window
+from auto_config.bundle_scripts.inferers import CoarseToFineInferer, gaussian_window
 from auto_config.bundle_scripts.instances import Instances
 from auto_config.bundle_scripts.shape import ShapeModel, shape_prior
 
@@ -61,7 +62,7 @@ class Record(nn.Module):
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_half_precision_only_where_asked_for_and_fast_and_logits_are_single(monkeypatch, fast):
-    monkeypatch.setattr("auto_config.bundle_scripts.inferers.has_fast_bfloat16", lambda _: fast)
+    monkeypatch.setattr("auto_config.bundle_scripts.batch.has_fast_bfloat16", lambda _: fast)
     network = Record()
     for amp in (True, False):
         out = TrainingInferer(amp)({"fine": torch.ones(1, 1, 4, 4)}, network)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auto_config.bundle_scripts.landmark_files import read_fcsv, read_label, read_markups, write_fcsv, write_markups
+from auto_config.bundle_scripts.fcsv_files import read_fcsv, write_fcsv
+from auto_config.bundle_scripts.landmark_files import read_label, read_markups, write_markups
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkFileError, LandmarkSet
 
 

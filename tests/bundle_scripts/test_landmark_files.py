@@ -8,16 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auto_config.bundle_scripts.landmark_files import (
-    atomic_write_text,
-    read_fcsv,
-    read_label,
-    read_landmark_file,
-    read_markups,
-    write_fcsv,
-    write_markups,
-)
+from auto_config.bundle_scripts.fcsv_files import read_fcsv, write_fcsv
+from auto_config.bundle_scripts.landmark_files import read_label, read_landmark_file, read_markups, write_markups
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkFileError, LandmarkSet, name_problem
+from auto_config.bundle_scripts.text_files import atomic_write_text
 
 FEW = settings(max_examples=25, deadline=None, derandomize=True)
 NAMES = st.text(min_size=1, max_size=12).filter(lambda name: name_problem(name) is None and "\x85" not in name)

@@ -11,7 +11,8 @@ from monai.data import DataLoader, Dataset, MetaTensor
 from monai.engines import SupervisedEvaluator
 from monai.transforms import Compose
 
-from auto_config.bundle_scripts.landmark_files import read_fcsv, read_markups
+from auto_config.bundle_scripts.fcsv_files import read_fcsv
+from auto_config.bundle_scripts.landmark_files import read_markups
 from auto_config.bundle_scripts.outputs import PredictionWriter
 from auto_config.bundle_scripts.prediction_files import (
     PredictionFolder,

@@ -15,9 +15,10 @@ import pytest
 from PIL import Image as Pillow
 
 from auto_config.bundle_scripts.image_reading import check_image
-from auto_config.bundle_scripts.landmark_files import read_text
+from auto_config.bundle_scripts.landmark_text import read_text
 from auto_config.bundle_scripts.landmarks import LandmarkFileError
-from auto_config.bundle_scripts.stored_voxels import GZIP, StoredVoxels, open_regular, read_voxels
+from auto_config.bundle_scripts.regular_files import open_regular
+from auto_config.bundle_scripts.stored_voxels import GZIP, StoredVoxels, read_voxels
 from auto_config.datasets.images import read_header, read_image
 from auto_config.errors import UserError
 

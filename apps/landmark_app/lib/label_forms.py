@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from auto_config.bundle_scripts.landmark_files import read_landmark_file, read_text
+from auto_config.bundle_scripts.landmark_files import read_landmark_file
+from auto_config.bundle_scripts.landmark_text import read_text
 from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkFileError, LandmarkSet
 from auto_config.bundle_scripts.matching import match
 

@@ -81,7 +81,7 @@ def evaluate_config(plan: Plan) -> Json:
     """``configs/evaluate.json``, read on top of train.json: the best weights on validation or test cases."""
     thresholds = {"instances#models": MODELS} if parts.has_instances(plan) else {}
     weights = {
-        "_target_": "scripts.checkpoints.weights_to_evaluate",
+        "_target_": "scripts.weights_in_use.weights_to_evaluate",
         "folder": "$@bundle_root + '/models'",
         "fold": "@fold",
         "split": "@split",

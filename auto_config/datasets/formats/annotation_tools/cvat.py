@@ -15,7 +15,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 from xml.parsers import expat
 
-from auto_config.bundle_scripts.landmark_files import read_text
+from auto_config.bundle_scripts.landmark_text import read_text
 from auto_config.bundle_scripts.landmarks import LandmarkFileError
 from auto_config.datasets.formats.shared.entries import Reading
 from auto_config.datasets.formats.shared.listed_points import Listed, Rows, read_listed

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from auto_config.bundle_scripts.landmark_files import read_text
+from auto_config.bundle_scripts.landmark_text import read_text
 from auto_config.bundle_scripts.landmarks import LandmarkFileError
 from auto_config.choices import Coordinates
 from auto_config.datasets.formats.shared.options import voxel_to_world
