@@ -12,7 +12,7 @@ from pathlib import Path
 
 from auto_config.bundle.json_text import json_text
 from auto_config.bundle.writer import SCRIPTS, config_files
-from auto_config.bundle_scripts.text_files import atomic_write_text
+from auto_config.bundle_scripts.files.text import atomic_write_text
 from auto_config.fingerprint.summary import Fingerprint
 from auto_config.planning import Plan, PlanOptions, make_plan
 

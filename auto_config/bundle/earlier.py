@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from auto_config.bundle_scripts.heatmaps import Heatmaps
+from auto_config.bundle_scripts.inference.heatmaps import Heatmaps
 from auto_config.bundle_scripts.methods.interfaces import LOGITS, Decoder, Output
-from auto_config.bundle_scripts.peaks import Peaks, make_peaks
+from auto_config.bundle_scripts.points.peaks import Peaks, make_peaks
 from auto_config.errors import UserError
 
 Find = Callable[[torch.Tensor, Any], Heatmaps]

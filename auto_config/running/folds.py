@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from auto_config.bundle_scripts.file_names import CALIBRATION
-from auto_config.bundle_scripts.text_files import atomic_write_text
+from auto_config.bundle_scripts.files.text import atomic_write_text
 from auto_config.errors import UserError
 
 

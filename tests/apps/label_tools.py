@@ -8,8 +8,8 @@ import numpy as np
 from landmark_app.lib.balls import Grid
 from landmark_app.lib.served import Served
 
-from auto_config.bundle_scripts.label_map import draw_balls
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, LandmarkSet
+from auto_config.bundle_scripts.grid.label_map import draw_balls
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, LandmarkSet
 
 NAMES = ("AC", "PC", "Left eye")
 BUNDLES = {"brain": NAMES}

@@ -18,8 +18,8 @@ from landmark_app.lib.known import KnownPoint
 from landmark_app.lib.label_map_files import write_label_map
 from landmark_app.lib.slicer_files import write_fiducials, write_roi_boxes
 
-from auto_config.bundle_scripts.landmark_files import read_markups
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT
+from auto_config.bundle_scripts.points.landmark_files import read_markups
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT
 
 AFFINE = oblique_affine("pir")
 NAMES = ("A", "a", "Größe, 1")

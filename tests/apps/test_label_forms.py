@@ -25,9 +25,9 @@ from landmark_app.lib.balls import Grid
 from landmark_app.lib.errors import ClientError
 from landmark_app.lib.label_forms import label_ending, read_client_label
 
-from auto_config.bundle_scripts.fcsv_files import write_fcsv
-from auto_config.bundle_scripts.landmark_files import write_markups
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet
+from auto_config.bundle_scripts.points.fcsv_files import write_fcsv
+from auto_config.bundle_scripts.points.landmark_files import write_markups
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet
 
 INFO = {"label_info": [{"name": name, "idx": k} for k, name in enumerate(NAMES, start=1)]}
 

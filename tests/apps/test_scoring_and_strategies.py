@@ -9,8 +9,8 @@ from landmark_app.lib.scoring import LandmarkError, per_landmark, radial_errors,
 from landmark_app.lib.served import record
 from landmark_app.lib.strategies import RESERVED_SECONDS, First, Random, Uncertainty, image_uncertainty
 
-from auto_config.bundle_scripts.landmark_files import write_markups
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet
+from auto_config.bundle_scripts.points.landmark_files import write_markups
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet
 
 IDS = ("case1", "case2", "case10")
 

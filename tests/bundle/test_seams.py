@@ -15,7 +15,7 @@ import torch
 from blobs import HEAD, ODD
 from bundle_tools import ask, weights
 
-from auto_config.bundle_scripts.landmark_files import read_markups, write_markups
+from auto_config.bundle_scripts.points.landmark_files import read_markups, write_markups
 
 TOLERANCE_VOXELS = 0.01
 SMALLEST_SPACING_MM = 1.8

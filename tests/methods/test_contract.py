@@ -27,7 +27,7 @@ from steps import narrow_bundle, points_of, two_steps, write_cases
 
 from auto_config.bundle import configs
 from auto_config.bundle.parts import network_def
-from auto_config.bundle_scripts.ensemble import mean_of_two
+from auto_config.bundle_scripts.methods.ensemble import mean_of_two
 from auto_config.methods import METHODS
 
 EVERY = pytest.mark.parametrize(("method", "dims"), [(name, dims) for name in METHODS for dims in (2, 3)])

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from auto_config.bundle.opened import OpenBundle, open_bundle, weight_files
-from auto_config.bundle_scripts.grids import apply_affine
-from auto_config.bundle_scripts.label_map import draw_balls
+from auto_config.bundle_scripts.grid.grids import apply_affine
+from auto_config.bundle_scripts.grid.label_map import draw_balls
 from auto_config.errors import UserError
 
 from .errors import ClientError

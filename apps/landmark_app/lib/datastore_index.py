@@ -15,7 +15,7 @@ from typing import Any
 from filelock import FileLock
 from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastore, LocalDatastoreModel
 
-from auto_config.bundle_scripts.text_files import atomic_write_text
+from auto_config.bundle_scripts.files.text import atomic_write_text
 
 from .answers import jsonable
 from .errors import ClientError

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from auto_config.bundle_scripts.grids import apply_affine
+from auto_config.bundle_scripts.grid.grids import apply_affine
 
 from .errors import ClientError
 from .known import KnownPoint

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from auto_config.bundle_scripts.control_points import TO_RAS, coordinate_system, millimetres_per_unit, to_world
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, LandmarkSet
+from auto_config.bundle_scripts.points.control_points import TO_RAS, coordinate_system, millimetres_per_unit, to_world
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, LandmarkSet
 
 from .errors import ClientError
 from .label_map_form import shown_point

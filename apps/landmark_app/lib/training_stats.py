@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 
 from auto_config.bundle_scripts.file_names import CALIBRATION, PROGRESS, WEIGHTS
-from auto_config.bundle_scripts.text_files import atomic_write_text
+from auto_config.bundle_scripts.files.text import atomic_write_text
 
 FOLD = "labels"
 """The fold of `train.json` that a training from corrections is, so it leaves the folds of `auto_config train` alone."""
