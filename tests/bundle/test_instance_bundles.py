@@ -1,6 +1,7 @@
 """A landmark with many instances and an exchangeable pair, the whole way: data, bundle, training, prediction, files.
 
-What is learned is the matter of ``tests/bundle_scripts/training/test_instance_training.py``; here the network is barely trained.
+What is learned is the matter of ``tests/bundle_scripts/training/test_instance_training.py``; here the network is barely
+trained.
 
 Each image has three to five equal small blobs (``bud``) and two equal large ones (``end 1``, ``end 2``), whose names
 were given in random order, as by annotators who see no difference.

@@ -22,7 +22,7 @@ NET = ("verify_net_in_out", "--net_id", "network_def", "--device", "cpu")
 def imported(folder):
     """Distributions that the files of a folder import, also those that MONAI only tries."""
     found = set()
-    for path in folder.glob("*.py"):
+    for path in folder.rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Import):

@@ -56,7 +56,7 @@ def trained(two_stage_bundle, one_stage_bundle, heads, odd, server, tmp_path_fac
         items = [{"image": x, "label": str(labels / f"{Path(x).name[:-7]}.mrk.json")} for x in images]
         both.append(Trained(root, names, images, items, {}, {}, {}, items[2]["label"]))
     # The second bundle's own code can be told apart.
-    results = both[1].root / "scripts" / "results.py"
+    results = both[1].root / "scripts" / "inference" / "results.py"
     text = results.read_text(encoding="utf-8")
     results.write_text(text.replace('"name": name,', '"name": name, ' + MARK), encoding="utf-8")
     first = [[str(one.root), {"train#dataset#data": one.items}] for one in both]

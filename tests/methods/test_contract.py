@@ -222,7 +222,16 @@ def test_from_a_plan_to_predictions_and_their_errors(method, dims, tmp_path, cap
 
 SCRIPTS = Path(configs.__file__).parents[2] / "bundle_scripts"
 BEHIND = [
-    *(SCRIPTS / name for name in ("peaks.py", "results.py", "outputs.py", "prediction_files.py", "metrics.py")),
+    *(
+        SCRIPTS / name
+        for name in (
+            "points/peaks.py",
+            "inference/results.py",
+            "inference/outputs.py",
+            "inference/prediction_files.py",
+            "training/metrics.py",
+        )
+    ),
     *(SCRIPTS.parent / "evaluation").glob("*.py"),
     *(SCRIPTS.parent / "calibration").glob("*.py"),
 ]

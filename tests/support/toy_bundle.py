@@ -14,7 +14,7 @@ NAMES = ("tip", "Ä, base")
 TOY = """
 import torch
 
-from .peaks import make_peaks
+from .points.peaks import make_peaks
 
 
 class ToyNetwork(torch.nn.Module):

@@ -23,11 +23,8 @@ from torch.utils.data import DataLoader
 
 from ..files.errors import naming_the_file
 
-CODE = (
-    *("transforms.py", "background.py", "grids.py", "image_reader.py", "image_reading.py", "image_header.py"),
-    *("volumes.py", "pictures.py", "dicom_files.py"),
-)
-"""The package's own files that decide what preprocessing makes."""
+CODE = ("files", "grid", "images")
+"""The packages that decide what preprocessing makes; they import nothing of the others."""
 
 LEFTOVER_SECONDS = 24 * 3600
 """After this time nobody can still be writing an unfinished entry."""
@@ -65,11 +62,12 @@ def code_digest(folder: Path) -> str:
     """Hash of the code that preprocesses: a person may edit the transforms, which change no parameter then.
 
     Args:
-        folder: where the files of `CODE` are.
+        folder: where the packages of `CODE` are.
     """
     digest = hashlib.sha256(monai.__version__.encode())
-    for name in CODE:
-        digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
+    for path in sorted(path for package in CODE for path in (folder / package).rglob("*.py")):
+        digest.update(f"\n{path.relative_to(folder).as_posix()}\n".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
 
@@ -126,7 +124,7 @@ class CachedTransformd:
         # Once: transforms of MONAI get further attributes at their first call, and the key must not change with it;
         # and an edit while a training runs changes nothing of what this process makes.
         self._described = describe(transform)
-        self._code = code_digest(Path(__file__).parent)
+        self._code = code_digest(Path(__file__).parents[1])
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Replace the image's path by preprocessed images; everything else in ``data`` passes through."""

@@ -2,7 +2,7 @@
 
 A row has the D coordinates, the confidence, the shape distance, whether the shape replaced the coarse point, the
 disagreement of the views and of the mirror images, and the D (D + 1) / 2 numbers of the upper triangle of the
-covariance of the peak. Inferers make it in voxels of the planned grid; `scripts.inference.results.PeaksToWorldd` turns it into
+covariance of the peak. Inferers make it in voxels of the planned grid; `PeaksToWorldd` turns it into
 world millimetres.
 """
 

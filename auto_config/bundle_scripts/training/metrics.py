@@ -46,7 +46,7 @@ class RadialError(CumulativeIterationMetric):
         within_mm: gives the success detection rate (SDR) in place of the mean: percent of the landmarks with an error
             of at most this.
         instances: which rows of peaks and points belong to which landmark, where there are many of one or two may
-            change places; see `scripts.points.instance_errors` for what counts as an error then. The success rate of many is
+            change places; see `instance_errors` for what counts as an error then. The success rate of many is
             the percent of the true points that were found.
     """
 

@@ -122,18 +122,20 @@ def test_a_changed_parameter_is_another_entry(tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", ["transforms.py", "background.py", "grids.py"])
+@pytest.mark.parametrize(
+    "name", ["grid/transforms.py", "grid/background.py", "grid/grids.py", "images/nrrd_header.py", "files/regular.py"]
+)
 def test_edited_code_makes_another_entry(tmp_path, name):
     """As a person edits the copy of a bundle: the same parameters, other voxels."""
     package = tmp_path / "edited"
-    shutil.copytree(Path(cache_module.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
-    assert code_digest(package) == code_digest(Path(cache_module.__file__).parent)
+    shutil.copytree(Path(cache_module.__file__).parents[1], package, ignore=shutil.ignore_patterns("__pycache__"))
+    assert code_digest(package) == code_digest(Path(cache_module.__file__).parents[1])
     (package / name).write_text((package / name).read_text() + "\n# edited\n")
-    assert code_digest(package) != code_digest(Path(cache_module.__file__).parent)
+    assert code_digest(package) != code_digest(Path(cache_module.__file__).parents[1])
 
 
 def test_the_version_of_monai_makes_another_entry(monkeypatch):
-    folder = Path(cache_module.__file__).parent
+    folder = Path(cache_module.__file__).parents[1]
     before = code_digest(folder)
     monkeypatch.setattr("monai.__version__", "0.0.1")
     assert code_digest(folder) != before
@@ -170,14 +172,14 @@ def test_a_description_tells_parameters_apart(one, other):
 def test_the_name_of_the_package_does_not_matter(tmp_path):
     """Two bundles, or a bundle and an app, share a cache: the same transforms under another package name."""
     image = write(tmp_path / "a.nii.gz")
-    folder = Path(cache_module.__file__).parent
+    folder = Path(cache_module.__file__).parents[1]
     spec = importlib.util.spec_from_file_location(
         "other_name", folder / "__init__.py", submodule_search_locations=[str(folder)]
     )
     sys.modules["other_name"] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(sys.modules["other_name"])
-        other = importlib.import_module("other_name.transforms").LowPassd("image", spacing=[1, 2, 6])
+        other = importlib.import_module("other_name.grid.transforms").LowPassd("image", spacing=[1, 2, 6])
         assert type(other) is not LowPassd
         mine = LowPassd("image", spacing=[1, 2, 6])
         assert cache_key(image, other, ["image"], "code") == cache_key(image, mine, ["image"], "code")
