@@ -67,6 +67,7 @@ def canonical(command: Command, words: Sequence[str]) -> list[str]:
     parameters = inspect.signature(command).parameters
     places = [name for name, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
     options = [name for name, p in parameters.items() if p.kind is not p.VAR_KEYWORD]
+    switches = [name for name in options if parameters[name].annotation in _SWITCHES]
     open_ended = len(options) < len(parameters)
     values: dict[str, str] = {}
     unnamed: list[str] = []
@@ -76,23 +77,12 @@ def canonical(command: Command, words: Sequence[str]) -> list[str]:
         if not re.match(r"--?[^\W\d]", word):
             unnamed.append(word)
             continue
-        name, equals, value = word.lstrip("-").partition("=")
-        name = name.replace("-", "_")
-        if keyword.iskeyword(name):
-            name += "_"  # no parameter can be called `from`
-        off = name.removeprefix("no_")
-        if name not in options and off in options and parameters[off].annotation in _SWITCHES and not equals:
-            name, equals, value = off, "=", "false"
+        name, value = _option(word, switches)
         if name not in options and not open_ended:
             known = [_shown(option) for option in options]
             raise UserError(_unknown(f"option --{_shown(name)}", name, known, "--", command.__name__))
-        if not equals:
-            if name in options and parameters[name].annotation in _SWITCHES:
-                value = rest.pop(0) if rest and rest[0].lower() in _BOOLEANS else "true"
-            elif rest and not rest[0].startswith("--"):
-                value = rest.pop(0)
-            else:
-                raise UserError(f"--{_shown(name)} needs a value: --{_shown(name)} VALUE")
+        if value is None:
+            value = _next_value(name, rest, is_switch=name in switches)
         if name in values:
             raise UserError(f"--{_shown(name)} is given twice: {values[name]!r} and {value!r}; give it once")
         values[name] = value
@@ -106,6 +96,31 @@ def canonical(command: Command, words: Sequence[str]) -> list[str]:
             f"{unnamed[0]!r} is one word too many; usage: {usage(command)}; lists are written with commas: a,b,c"
         )
     return [f"--{name}={value}" for name, value in values.items()]
+
+
+def _option(word: str, switches: Sequence[str]) -> tuple[str, str | None]:
+    """The parameter that a word names, and the value in the word itself; None where it has none."""
+    name, equals, value = word.lstrip("-").partition("=")
+    name = name.replace("-", "_")
+    if keyword.iskeyword(name):
+        name += "_"  # no parameter can be called `from`
+    off = name.removeprefix("no_")
+    if off != name and name not in switches and off in switches and not equals:
+        return off, "false"
+    return name, value if equals else None
+
+
+def _next_value(name: str, rest: list[str], *, is_switch: bool) -> str:
+    """The value of an option in the words after it, which it takes away from them.
+
+    Raises:
+        UserError: There is none, and the option is no switch.
+    """
+    if is_switch:
+        return rest.pop(0) if rest and rest[0].lower() in _BOOLEANS else "true"
+    if rest and not rest[0].startswith("--"):
+        return rest.pop(0)
+    raise UserError(f"--{_shown(name)} needs a value: --{_shown(name)} VALUE")
 
 
 def choose(name: str, commands: dict[str, Command]) -> Command:

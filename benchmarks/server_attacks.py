@@ -1,6 +1,8 @@
 """What each attack of docs/security.md costs others: how long `/info/` takes, how memory grows, how SIGTERM works.
 
-Each attack runs against a server of its own, as `auto_config serve` starts it. Run it where MONAI Label is installed.
+Each attack runs against a server of its own, as `auto_config serve` starts it. Attackers are a process of their own, so
+that the clock does not wait for the interpreter's lock of their threads; they still share the processor. Run it where
+MONAI Label is installed.
 
 Example, the numbers of docs/security.md:
     python benchmarks/server_attacks.py BUNDLES STUDIES
@@ -12,6 +14,7 @@ import argparse
 import contextlib
 import http.client
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -20,12 +23,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from urllib.parse import quote
 
@@ -34,19 +38,19 @@ import psutil
 REPOSITORY = Path(__file__).resolve().parents[1]
 START_SECONDS = 600
 MEGABYTE = 2**20
+spawn = multiprocessing.get_context("spawn")
 
 
 @dataclass
-class Server:
-    """A server that is attacked."""
+class Target:
+    """What attackers know of a server, and what it answered them."""
 
     port: int
-    process: subprocess.Popen
     image: str
     content: bytes
     model: str
+    over: Event = field(default_factory=spawn.Event)
     statuses: Counter = field(default_factory=Counter)
-    over: threading.Event = field(default_factory=threading.Event)
 
     def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> int:
         """The status of an answer; 0 where the server closes without one."""
@@ -88,6 +92,14 @@ class Server:
         with ThreadPoolExecutor(clients) as pool:
             list(pool.map(client, range(clients)))
 
+
+@dataclass
+class Server:
+    """A server that is attacked."""
+
+    target: Target
+    process: subprocess.Popen
+
     def processes(self) -> list[psutil.Process]:
         """The server and what it started."""
         with contextlib.suppress(psutil.Error):
@@ -103,7 +115,7 @@ class Server:
         return total
 
 
-def names_another_file(server: Server) -> None:
+def names_another_file(target: Target) -> None:
     """Labels and images whose headers name other files of the machine, also one that is never written."""
     nrrd = b"type: uchar\ndimension: 3\nsizes: 1 1 1\nencoding: raw\n\n"
     mha = b"ObjectType = Image\nNDims = 3\nDimSize = 1 1 1\nElementType = MET_UCHAR\n"
@@ -113,30 +125,30 @@ def names_another_file(server: Server) -> None:
         "x.mha": mha + b"ElementDataFile = LOCAL\nElementDataFile = /etc/hostname\n",
         "z.mha": mha + b"ElementDataFile = /dev/zero\n",
     }
-    path = f"/datastore/label?image={server.image}&tag=final"
+    path = f"/datastore/label?image={target.image}&tag=final"
 
     def work(_number: int) -> None:
         for name, content in files.items():
-            server.put(path, "label", name, content)
-            server.put("/session/", "files", name, content)
+            target.put(path, "label", name, content)
+            target.put("/session/", "files", name, content)
 
-    server.repeat(4, work)
+    target.repeat(4, work)
 
 
-def promises_more(server: Server) -> None:
+def promises_more(target: Target) -> None:
     """Files of 1 KB whose headers promise 1500^3 voxels."""
     head = b"ObjectType = Image\nNDims = 3\nDimSize = 1500 1500 1500\nElementType = MET_USHORT\n"
     content = head + b"ElementDataFile = LOCAL\n" + b"\0" * 1024
-    path = f"/datastore/label?image={server.image}&tag=final"
-    server.repeat(4, lambda _number: server.put(path, "label", "x.mha", content))
+    path = f"/datastore/label?image={target.image}&tag=final"
+    target.repeat(4, lambda _number: target.put(path, "label", "x.mha", content))
 
 
-def sessions(server: Server) -> None:
+def sessions(target: Target) -> None:
     """Sessions, as many as there may be and more."""
-    server.repeat(8, lambda _number: server.put("/session/", "files", "x.nii.gz", server.content))
+    target.repeat(8, lambda _number: target.put("/session/", "files", "x.nii.gz", target.content))
 
 
-def info(server: Server) -> None:
+def info(target: Target) -> None:
     """What no list of images could hold, and fields that the server reads."""
     texts = (
         rb'{"a": "\ud800"}',
@@ -145,90 +157,90 @@ def info(server: Server) -> None:
         b'{"strategy": "abc"}',
         b'{"a": [' + b"0," * 200_000 + b"0]}",
     )
-    path = f"/datastore/image/info?image={server.image}"
-    server.repeat(8, lambda number: server.put(path, "info", None, texts[number % len(texts)]))
+    path = f"/datastore/image/info?image={target.image}"
+    target.repeat(8, lambda number: target.put(path, "info", None, texts[number % len(texts)]))
 
 
-def names(server: Server) -> None:
+def names(target: Target) -> None:
     """Hosts and names that are none."""
 
     def work(number: int) -> None:
-        server.ask("GET", "/info/", Host="[bad")
-        server.ask("GET", f"/datastore/image?image={quote('é' * 200)}")
-        server.ask("GET", f"/ohif/{'%2e%2e%2f' * number}etc/passwd")
-        server.ask("GET", f"/datastore/image?image={'a' * 50_000}")
+        target.ask("GET", "/info/", Host="[bad")
+        target.ask("GET", f"/datastore/image?image={quote('é' * 200)}")
+        target.ask("GET", f"/ohif/{'%2e%2e%2f' * number}etc/passwd")
+        target.ask("GET", f"/datastore/image?image={'a' * 50_000}")
 
-    server.repeat(8, work)
+    target.repeat(8, work)
 
 
-def gone_clients(server: Server) -> None:
+def gone_clients(target: Target) -> None:
     """200 inferences at a time, whose clients go away at once."""
     request = (
-        f"POST /infer/{server.model}?image={server.image} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n"
+        f"POST /infer/{target.model}?image={target.image} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n"
     )
-    while not server.over.is_set():
-        held = [server.connect() for _ in range(200)]
+    while not target.over.is_set():
+        held = [target.connect() for _ in range(200)]
         for client in held:
             with contextlib.suppress(OSError):
                 client.sendall(request.encode())
-        server.over.wait(0.5)
+        target.over.wait(0.5)
         for client in held:
             client.close()
-        server.statuses["asked"] += len(held)
+        target.statuses["asked"] += len(held)
 
 
-def half_open(server: Server) -> None:
+def half_open(target: Target) -> None:
     """900 connections, without a request, or with half a head, or half a body."""
     head = b"PUT /session/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n\r\n--x"
     held = []
     for number in range(900):
-        client = server.connect()
+        client = target.connect()
         with contextlib.suppress(OSError):
             client.sendall((b"", b"GET /info/ HTTP/1.1\r\nHost: 127", head)[number % 3])
         held.append(client)
-    server.statuses["opened"] += len(held)
-    server.over.wait()
+    target.statuses["opened"] += len(held)
+    target.over.wait()
     for client in held:
         client.close()
 
 
-def slow_bodies(server: Server) -> None:
+def slow_bodies(target: Target) -> None:
     """200 uploads of a few bytes a second."""
     held = []
     for _ in range(200):
-        client = server.connect()
+        client = target.connect()
         client.sendall(b"PUT /session/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n\r\n")
         held.append(client)
-    server.statuses["opened"] += len(held)
-    while not server.over.wait(0.5):
+    target.statuses["opened"] += len(held)
+    while not target.over.wait(0.5):
         for client in held:
             with contextlib.suppress(OSError):
                 client.sendall(b"x")
 
 
-def links(server: Server) -> None:
+def links(target: Target) -> None:
     """An image that is a link to a file elsewhere."""
-    server.repeat(4, lambda _number: server.ask("GET", "/datastore/image?image=link"))
+    target.repeat(4, lambda _number: target.ask("GET", "/datastore/image?image=link"))
 
 
-def viewer(server: Server) -> None:
+def viewer(target: Target) -> None:
     """Pages of the viewer, and ways out of the proxy."""
 
     def work(_number: int) -> None:
-        server.ask("GET", "/ohif/")
-        server.ask("GET", "/proxy/dicom/wado/studies/..%2f..%2fsystem")
+        target.ask("GET", "/ohif/")
+        target.ask("GET", "/proxy/dicom/wado/studies/..%2f..%2fsystem")
 
-    server.repeat(8, work)
+    target.repeat(8, work)
 
 
-def large_uploads(server: Server) -> None:
+def large_uploads(target: Target) -> None:
     """Uploads of 64 MB that are no images."""
     content = os.urandom(64 * MEGABYTE)
-    server.repeat(6, lambda _number: server.put("/datastore/image?image=large", "file", "x.nii.gz", content))
+    target.repeat(6, lambda _number: target.put("/datastore/image?image=large", "file", "x.nii.gz", content))
 
 
-ATTACKS: dict[str, Callable[[Server], None]] = {
-    "none": lambda server: server.over.wait() and None,
+ATTACKS: dict[str, Callable[[Target], None]] = {
+    "none": lambda target: target.over.wait() and None,
     "A, A2: names another file": names_another_file,
     "B: promises more than it holds": promises_more,
     "B: sessions": sessions,
@@ -265,17 +277,16 @@ def running(bundles: Path, studies: Path) -> Iterator[Server]:
             line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
         model = min(path.name for path in bundles.iterdir() if (path / "configs").is_dir())
-        server = Server(port, process, image.name.removesuffix(".nii.gz"), image.read_bytes(), model)
+        target = Target(port, image.name.removesuffix(".nii.gz"), image.read_bytes(), model)
         try:
             deadline = time.monotonic() + START_SECONDS
-            while server.ask("GET", "/info/") != 200:
+            while target.ask("GET", "/info/") != 200:
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError("the server did not start; run `auto_config serve` by hand to see why")
                 time.sleep(0.3)
             # The first one loads the weights, which is no growth.
-            server.ask("POST", f"/infer/{model}?image={server.image}")
-            server.statuses.clear()
-            yield server
+            target.ask("POST", f"/infer/{model}?image={target.image}")
+            yield Server(target, process)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -296,35 +307,57 @@ def info_ms(port: int) -> float:
     return (time.perf_counter() - begin) * 1000 if good else float("inf")
 
 
-def measure(server: Server, attack: Callable[[Server], None], seconds: float) -> dict[str, object]:
+def attackers(name: str, target: Target, answers: Connection) -> None:
+    """What the process of the attackers does until it is over."""
+    target.statuses.clear()
+    ATTACKS[name](target)
+    answers.send(target.statuses)
+
+
+@contextlib.contextmanager
+def attacked(name: str, target: Target) -> Iterator[Counter]:
+    """Let an attack run; what was answered until its end is counted afterwards."""
+    statuses: Counter = Counter()
+    answers, theirs = spawn.Pipe(duplex=False)
+    process = spawn.Process(target=attackers, args=[name, target, theirs])
+    process.start()
+    theirs.close()
+    try:
+        yield statuses
+    finally:
+        target.over.set()
+        with contextlib.suppress(EOFError):
+            if answers.poll(60):
+                statuses.update(answers.recv())
+        process.kill()
+        process.join()
+
+
+def measure(server: Server, name: str, seconds: float) -> dict[str, object]:
     """Numbers of one attack."""
     before = most = server.memory()
-    attacker = threading.Thread(target=attack, args=[server], daemon=True)
-    attacker.start()
-    time.sleep(1.0)
-    latencies: list[float] = []
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        latencies.append(info_ms(server.port))
-        most = max(most, server.memory())
-        time.sleep(0.05)
-    statuses = {str(status): count for status, count in server.statuses.most_common()}
-    # Stopped while the attack runs.
-    processes = server.processes()
-    begin = time.monotonic()
-    server.process.terminate()
-    server.process.wait(timeout=120)
-    psutil.wait_procs(processes, timeout=60)
-    stopped = time.monotonic() - begin
-    server.over.set()
-    attacker.join(60)
+    with attacked(name, server.target) as statuses:
+        time.sleep(2.0)
+        latencies: list[float] = []
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            latencies.append(info_ms(server.target.port))
+            most = max(most, server.memory())
+            time.sleep(0.05)
+        # Stopped while the attack runs.
+        processes = server.processes()
+        begin = time.monotonic()
+        server.process.terminate()
+        server.process.wait(timeout=120)
+        psutil.wait_procs(processes, timeout=60)
+        stopped = time.monotonic() - begin
     return {
         "info_median_ms": round(statistics.median(latencies), 1),
         "info_worst_ms": round(max(latencies), 1),
         "infos": len(latencies),
         "growth_mb": round((most - before) / MEGABYTE),
         "sigterm_s": round(stopped, 1),
-        "statuses": statuses,
+        "statuses": {str(status): count for status, count in statuses.most_common()},
     }
 
 
@@ -336,11 +369,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0, help="for which each attack runs")
     parser.add_argument("--only", help="attacks whose names contain this")
     arguments = parser.parse_args()
-    for name, attack in ATTACKS.items():
+    for name in ATTACKS:
         if arguments.only and arguments.only not in name:
             continue
         with running(arguments.bundles.resolve(), arguments.studies.resolve()) as server:
-            print(json.dumps({"attack": name, **measure(server, attack, arguments.seconds)}), flush=True)
+            print(json.dumps({"attack": name, **measure(server, name, arguments.seconds)}), flush=True)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-SERVERS = {"stock": "monailabel.app:app", "ours": "landmark_app.lib.server:app"}
+SERVERS = {"stock": "monailabel.app:app", "ours": "landmark_app.lib.server.application:app"}
 START_SECONDS = 600
 
 

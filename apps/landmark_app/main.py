@@ -27,20 +27,20 @@ from auto_config.errors import UserError
 if importlib.util.find_spec("landmark_app") is None:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from landmark_app.lib.batch import LandmarkBatch
-from landmark_app.lib.bundles import EDIT, POINTS, ServedBundle, find_bundles, without_pictures
-from landmark_app.lib.configuration import read_configuration
-from landmark_app.lib.datastore import LandmarkLabels, LocalLandmarkDatastore
-from landmark_app.lib.dicomweb import connect
-from landmark_app.lib.errors import ClientError
-from landmark_app.lib.images import PICTURE_ENDINGS, require_image
-from landmark_app.lib.infer import TAGS, LandmarkEdit, LandmarkInfer, LandmarkPoints, first
-from landmark_app.lib.known import Known, known_points
-from landmark_app.lib.requests import tag as checked_tag
-from landmark_app.lib.scoring import LandmarkError
-from landmark_app.lib.served import record
-from landmark_app.lib.strategies import First, Random, Uncertainty
-from landmark_app.lib.train import LandmarkTrain
+from landmark_app.lib.choosing.scoring import LandmarkError
+from landmark_app.lib.choosing.strategies import First, Random, Uncertainty
+from landmark_app.lib.core.errors import ClientError
+from landmark_app.lib.core.requests import tag as checked_tag
+from landmark_app.lib.core.served import record
+from landmark_app.lib.store.datastore import LandmarkLabels, LocalLandmarkDatastore
+from landmark_app.lib.store.dicomweb import connect
+from landmark_app.lib.store.images import PICTURE_ENDINGS, require_image
+from landmark_app.lib.store.known import Known, known_points
+from landmark_app.lib.tasks.batch import LandmarkBatch
+from landmark_app.lib.tasks.bundles import EDIT, POINTS, ServedBundle, find_bundles, without_pictures
+from landmark_app.lib.tasks.configuration import read_configuration
+from landmark_app.lib.tasks.infer import TAGS, LandmarkEdit, LandmarkInfer, LandmarkPoints, first
+from landmark_app.lib.training.train import LandmarkTrain
 
 logger = logging.getLogger(__name__)
 

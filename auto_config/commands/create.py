@@ -68,7 +68,7 @@ def create(
         missing_value: coordinates that mark a missing point, taken as MISSING says: 0 or -1,-1; none: all are real
         names: name of a point in Slicer's files: labels, descriptions or order (1, 2, ...); else chosen for all files
         pixel_spacing: mm of a pixel of pictures, one number or x,y, if the files do not say it
-        pretrained: bundle to take the first weights from
+        pretrained: bundle, or file of weights, to start from
         overwrite: replace BUNDLE if it is there
         seed: of the split and of the training
         workers: processes to read with, one on each core if not given
@@ -157,13 +157,17 @@ def create(
     return 0
 
 
-def _pretrained_weights(bundle: Path) -> Path:
-    """The weights of a bundle.
+def _pretrained_weights(source: Path) -> Path:
+    """The weights of a bundle, or a file of weights.
 
     Raises:
-        UserError: if it has none.
+        UserError: if there are none.
     """
-    weights = bundle / "models" / "model.pt"
+    if source.is_file():
+        return source
+    weights = source / "models" / "model.pt"
     if not weights.is_file():
-        raise UserError(f"--pretrained {bundle}: has no models/model.pt; give the folder of a trained bundle")
+        raise UserError(
+            f"--pretrained {source}: has no models/model.pt; give the folder of a trained bundle, or a file of weights"
+        )
     return weights

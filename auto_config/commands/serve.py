@@ -24,6 +24,7 @@ def serve(
     inference_workers: int | None = None,
     follow_links: bool = False,
     max_sessions_mb: int | None = None,
+    max_voxels: int | None = None,
 ) -> int:
     """Serve bundles to 3D Slicer and OHIF, take corrections back and train on them.
 
@@ -46,6 +47,7 @@ def serve(
         inference_workers: inferences at the same time
         follow_links: serve symbolic links to images outside of the folder too
         max_sessions_mb: what the images of all sessions together may take on disk, in MB
+        max_voxels: largest image or label that clients may send, in voxels
 
     Raises:
         UserError: wrong arguments, other machines could reach the server without signing in, or MONAI Label is not
@@ -74,5 +76,6 @@ def serve(
         "inference_workers": inference_workers,
         "follow_links": follow_links,
         "max_sessions_mb": max_sessions_mb,
+        "max_voxels": max_voxels,
     }
     return run_server(studies, host, port, choices)

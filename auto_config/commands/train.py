@@ -25,7 +25,8 @@ def train(
 ) -> int:
     """Train a bundle: `python -m monai.bundle run training` with the right files.
 
-    models/model.pt holds the best weights from the first validation on; training may be stopped and resumed any time.
+    models/model.pt holds the best weights (--keep last: the last ones) from the first validation on; training may be
+    stopped and resumed any time.
 
     Args:
         bundle: the folder that `create` wrote

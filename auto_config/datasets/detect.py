@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 
 from auto_config.bundle_scripts.images.unread_images import first_unread
@@ -33,31 +35,10 @@ def detect_format(source: Path) -> tuple[Format, Path]:
         return _of_file(source), source
     if not source.is_dir():
         raise UserError(f"{source}: no such file or folder; check the path")
-    filled: list[Format] = []
-    for row in READERS.values():
-        if row.case_files:
-            if row.fits(source):
-                filled.append(row)
-            continue
-        if filled:
-            break
-        if row.endings:
-            found = _files(source, row)
-            if len(found) > 1:
-                listed = " and ".join(path.name for path in found)
-                raise UserError(f"{source}: holds {listed}; give the path of the one to read")
-            if found:
-                return row, found[0]
-        elif row.fits(source):
-            return row, source
-    if len(filled) > 1:
-        names = [row.name for row in filled]
-        raise UserError(
-            f"{source}: holds {' and '.join(map(_shown, names))} files; choose with --format "
-            f"{' or --format '.join(names)}"
-        )
-    if filled:
-        return filled[0], source
+    for case_files, rows in groupby(READERS.values(), key=lambda row: row.case_files):
+        look = _with_case_files if case_files else _whole
+        if found := look(source, rows):
+            return found
     if said := first_foreign(source):
         raise UserError(f"{source}: holds no landmarks that can be read ({said})")
     if unread := first_unread(source.rglob("*")):
@@ -66,6 +47,42 @@ def detect_format(source: Path) -> tuple[Format, Path]:
         f"{source}: holds neither landmarks (.mrk.json, .fcsv, .csv, datalist .json and others, see docs/formats.md) "
         f"nor images ({', '.join(IMAGE_SUFFIXES)}); check the path"
     )
+
+
+def _with_case_files(source: Path, rows: Iterable[Format]) -> tuple[Format, Path] | None:
+    """The one of these formats that has files for cases in a folder.
+
+    Raises:
+        UserError: Several have.
+    """
+    filled = [row for row in rows if row.fits(source)]
+    if len(filled) > 1:
+        names = [row.name for row in filled]
+        raise UserError(
+            f"{source}: holds {' and '.join(map(_shown, names))} files; choose with --format "
+            f"{' or --format '.join(names)}"
+        )
+    return (filled[0], source) if filled else None
+
+
+def _whole(source: Path, rows: Iterable[Format]) -> tuple[Format, Path] | None:
+    """The first of these formats that a folder is of, or that one file in it is of.
+
+    Raises:
+        UserError: Several files are of it.
+    """
+    for row in rows:
+        if not row.endings:
+            if row.fits(source):
+                return row, source
+            continue
+        found = _files(source, row)
+        if len(found) > 1:
+            listed = " and ".join(path.name for path in found)
+            raise UserError(f"{source}: holds {listed}; give the path of the one to read")
+        if found:
+            return row, found[0]
+    return None
 
 
 def _of_file(source: Path) -> Format:

@@ -126,29 +126,11 @@ def compare(
             f"{dataset.source}: none of its cases ({_some(list(wanted))}) was predicted ({_some(predictions.cases)}); "
             "cases are matched by name, give the data set of these images"
         )
-    if dataset.spatial_dims != predictions.spatial_dims:
-        raise UserError(
-            f"{dataset.source}: has {dataset.spatial_dims}D points, the predictions are {predictions.spatial_dims}D; "
-            "give the data set of these images"
-        )
-    if dataset.unit != predictions.unit:
-        remedy = (
-            "give --pixel_spacing as to `create`"
-            if dataset.unit == "px"
-            else "evaluate without --pixel_spacing, or create the bundle with it"
-        )
-        raise UserError(
-            f"{dataset.source}: its points are in {dataset.unit}, the predictions in {predictions.unit}; {remedy}"
-        )
+    _check_comparable(predictions, dataset)
     known = [name for name in predictions.names if name in dataset.names]
     several = set(predictions.instances) | set(dataset.properties.many)
     many = [name for name in known if name in several]
     names = [name for name in known if name not in several]
-    if not known:
-        raise UserError(
-            f"{dataset.source}: has no landmark of the predictions ({_some(predictions.names)}), "
-            f"but {_some(dataset.names)}; landmarks are matched by name"
-        )
     rows = np.array([predictions.cases.index(case) for case in both])
     columns = np.array([predictions.names.index(name) for name in names], dtype=int)
     truth = [landmarks.ordered(names) for case in both if (landmarks := wanted[case].landmarks) is not None]
@@ -215,6 +197,29 @@ def renamed(predictions: Predictions, cases: Sequence[Case]) -> Predictions:
         failed={names.get(case, case): reason for case, reason in predictions.failed.items()},
         training_cases=tuple(names.get(case, case) for case in predictions.training_cases),
     )
+
+
+def _check_comparable(predictions: Predictions, dataset: Dataset) -> None:
+    """Refuse points of another dimension, unit or of other landmarks."""
+    if dataset.spatial_dims != predictions.spatial_dims:
+        raise UserError(
+            f"{dataset.source}: has {dataset.spatial_dims}D points, the predictions are {predictions.spatial_dims}D; "
+            "give the data set of these images"
+        )
+    if dataset.unit != predictions.unit:
+        remedy = (
+            "give --pixel_spacing as to `create`"
+            if dataset.unit == "px"
+            else "evaluate without --pixel_spacing, or create the bundle with it"
+        )
+        raise UserError(
+            f"{dataset.source}: its points are in {dataset.unit}, the predictions in {predictions.unit}; {remedy}"
+        )
+    if not set(predictions.names) & set(dataset.names):
+        raise UserError(
+            f"{dataset.source}: has no landmark of the predictions ({_some(predictions.names)}), "
+            f"but {_some(dataset.names)}; landmarks are matched by name"
+        )
 
 
 def _wanted(dataset: Dataset, split: str | None, cases: Sequence[str] | None) -> dict[str, Case]:

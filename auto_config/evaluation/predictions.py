@@ -7,10 +7,10 @@ import io
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -96,78 +96,133 @@ def read_predictions(folder: Path) -> Predictions:
     path = folder if folder.is_file() else folder / "predictions.csv"
     if not path.is_file():
         raise UserError(f"{path}: is not there; {EXCHANGED}")
-    columns, rows = _rows(path)
+    columns, lines = _rows(path)
     dims = 3 if "x_ras_mm" in columns else 2
     for column in ("case", "landmark", *WORLD_COLUMNS[dims]):
         if column not in columns:
             raise UserError(f"{path}: has no column '{column}'; {EXCHANGED}")
-    unit = "px" if dims == 2 and rows and not any(row[column] for row in rows for column in WORLD_COLUMNS[2]) else "mm"
-    world = WORLD_COLUMNS[dims] if unit == "mm" else PIXEL_COLUMNS
+    unit = _unit_of(lines, dims)
     run = _read_run(path.parent / "run.json")
-    many = set(run.get("many") or ())
-    names = tuple(dict.fromkeys(row["landmark"] for row in rows))
-    cases = tuple(dict.fromkeys(row["case"] for row in rows))
-    points = np.full((len(cases), len(names), dims), np.nan)
-    present = np.ones((len(cases), len(names)), dtype=bool)
-    confidence, radius = np.full((2, len(cases), len(names)), np.nan)
-    place = {name: k for k, name in enumerate(names)}, {case: n for n, case in enumerate(cases)}
-    instances: dict[str, list[list[list[float]]]] = {name: [[] for _ in cases] for name in names if name in many}
-    numbers: dict[str, list[list[int]]] = {name: [[] for _ in cases] for name in instances}
-    seen = np.zeros((len(cases), len(names)), dtype=int)
-    for line, row in enumerate(rows, start=2):
-        k, n = place[0][row["landmark"]], place[1][row["case"]]
-        point = [_coordinate(row, column, path, line) for column in world]
-        if row["landmark"] in many and row.get("present", "1") != "0":
-            instances[row["landmark"]][n].append(point)
-            numbers[row["landmark"]][n].append(int(seen[n, k]))
-        seen[n, k] += 1
-        if np.isfinite(points[n, k]).all():
-            if row["landmark"] in many:
-                continue
-            raise UserError(
-                f"{path}: line {line}: landmark '{row['landmark']}' of case '{row['case']}' is there twice; remove one"
-            )
-        points[n, k] = point
-        present[n, k] = row.get("present", "1") != "0"
-        confidence[n, k], radius[n, k] = (optional_number(row.get(key)) for key in ("confidence", "radius_mm"))
-    lacking = np.argwhere(~np.isfinite(points).all(axis=-1))
-    if len(lacking):
-        n, k = lacking[0]
-        raise UserError(f"{path}: case '{cases[n]}' has no row for landmark '{names[k]}'; predict this case again")
-    shape, centers = run.get("mean_shape") or {}, run.get("image_centers") or {}
-    bundle = run.get("bundle") or {}
+    names = tuple(dict.fromkeys(line["landmark"] for line in lines))
+    cases = tuple(dict.fromkeys(line["case"] for line in lines))
+    many = [name for name in names if name in set(run.get("many") or ())]
+    rows = _placed(path, lines, cases, names, WORLD_COLUMNS[dims] if unit == "mm" else PIXEL_COLUMNS)
+    _check_rows(path, rows, cases, names, many)
+    first = [row for row in rows if row.number == 0]
+    place = tuple(np.array([[row.case, row.landmark] for row in first]).T) if first else ([], [])
+
+    def filled(values: Sequence[Any], empty: np.ndarray) -> np.ndarray:
+        """(N, L, ...) with the values of the first rows."""
+        empty[place] = values
+        return empty
+
+    shape = (len(cases), len(names))
     spreads, implausible = read_uncertainty(path.with_name("uncertainty.csv"), cases, names, dims)
     unknown = np.full((dims, dims), np.nan)
-    covariance = np.array([[spreads.get((n, k, 0), unknown) for k in range(len(names))] for n in range(len(cases))])
+    counted = [row for row in rows if row.present and names[row.landmark] in many]
+    bundle = run.get("bundle") or {}
     return Predictions(
         names=names,
         cases=cases,
-        points=points,
-        present=present,
+        points=filled([row.point for row in first], np.full((*shape, dims), np.nan)),
+        present=filled([row.present for row in first], np.ones(shape, dtype=bool)),
         failed=dict(run.get("failed") or {}),
         training_cases=tuple(run.get("training_cases") or ()),
-        mean_shape=_table(shape, names, dims),
-        centers=_table(centers, cases, dims),
+        mean_shape=_table(run.get("mean_shape") or {}, names, dims),
+        centers=_table(run.get("image_centers") or {}, cases, dims),
         bundle=f"{bundle.get('name', '')} {bundle.get('version', '')}".strip(),
         unit=unit,
-        instances={
-            name: tuple(np.array(one, dtype=np.float64).reshape(-1, dims) for one in of_cases)
-            for name, of_cases in instances.items()
-        },
-        confidence=confidence,
-        radius=radius,
-        instance_covariance={
-            name: tuple(
-                np.array([spreads.get((n, place[0][name], i), unknown) for i in rows]).reshape(-1, dims, dims)
-                for n, rows in enumerate(of_cases)
-            )
-            for name, of_cases in numbers.items()
-        },
-        covariance=covariance.reshape(len(cases), len(names), dims, dims),
+        instances=_of_many(counted, names, many, len(cases), value=lambda row: row.point, shape=(dims,)),
+        instance_covariance=_of_many(
+            counted, names, many, len(cases), value=lambda row: spreads.get(row.place, unknown), shape=(dims, dims)
+        ),
+        confidence=filled([row.confidence for row in first], np.full(shape, np.nan)),
+        radius=filled([row.radius for row in first], np.full(shape, np.nan)),
+        covariance=filled([spreads.get(row.place, unknown) for row in first], np.full((*shape, dims, dims), np.nan)),
         implausible=implausible,
         calibration=run.get("calibration"),
-        exchangeable=tuple((str(first), str(second)) for first, second in run.get("exchangeable") or ()),
+        exchangeable=tuple((str(one), str(other)) for one, other in run.get("exchangeable") or ()),
     )
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A line of the table: the place of its case and landmark, and which of several rows of both it is, from 0."""
+
+    line: int
+    case: int
+    landmark: int
+    number: int
+    point: tuple[float, ...]
+    present: bool
+    confidence: float
+    radius: float
+
+    @property
+    def place(self) -> tuple[int, int, int]:
+        return self.case, self.landmark, self.number
+
+
+def _unit_of(lines: Sequence[Mapping[str, str]], dims: int) -> Literal["mm", "px"]:
+    """Pixels where the columns in mm of a picture are there and empty."""
+    in_mm = any(line[column] for line in lines for column in WORLD_COLUMNS[dims])
+    return "px" if dims == 2 and lines and not in_mm else "mm"
+
+
+def _placed(
+    path: Path,
+    lines: Sequence[Mapping[str, str]],
+    cases: Sequence[str],
+    names: Sequence[str],
+    columns: Sequence[str],
+) -> list[_Row]:
+    """The lines of a table as rows; a coordinate that is no number is an error."""
+    place = {name: k for k, name in enumerate(names)}, {case: n for n, case in enumerate(cases)}
+    seen: Counter[tuple[int, int]] = Counter()
+    rows = []
+    for number, line in enumerate(lines, start=2):
+        k, n = place[0][line["landmark"]], place[1][line["case"]]
+        point = tuple(_coordinate(line, column, path, number) for column in columns)
+        confidence, radius = (optional_number(line.get(key)) for key in ("confidence", "radius_mm"))
+        rows.append(_Row(number, n, k, seen[n, k], point, line.get("present", "1") != "0", confidence, radius))
+        seen[n, k] += 1
+    return rows
+
+
+def _check_rows(
+    path: Path, rows: Sequence[_Row], cases: Sequence[str], names: Sequence[str], many: Sequence[str]
+) -> None:
+    """Every case has each landmark, and one that is not of many once."""
+    for row in rows:
+        if row.number and names[row.landmark] not in many:
+            raise UserError(
+                f"{path}: line {row.line}: landmark '{names[row.landmark]}' of case '{cases[row.case]}' is there "
+                "twice; remove one"
+            )
+    there = {(row.case, row.landmark) for row in rows}
+    for n, case in enumerate(cases):
+        for k, name in enumerate(names):
+            if (n, k) not in there:
+                raise UserError(f"{path}: case '{case}' has no row for landmark '{name}'; predict this case again")
+
+
+def _of_many(
+    rows: Sequence[_Row],
+    names: Sequence[str],
+    many: Sequence[str],
+    cases: int,
+    *,
+    value: Callable[[_Row], Any],
+    shape: tuple[int, ...],
+) -> dict[str, tuple[np.ndarray, ...]]:
+    """For each landmark of `many`, for each case the values (K, *shape) of its rows."""
+    found: dict[str, list[list[Any]]] = {name: [[] for _ in range(cases)] for name in many}
+    for row in rows:
+        found[names[row.landmark]][row.case].append(value(row))
+    return {
+        name: tuple(np.array(one, dtype=np.float64).reshape(-1, *shape) for one in of_cases)
+        for name, of_cases in found.items()
+    }
 
 
 def read_uncertainty(

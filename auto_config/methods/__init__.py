@@ -1,6 +1,6 @@
 """The table of methods: one file for each. A new method is a file and a row; everything else reads the table."""
 
-from auto_config.methods import default, nnlandmark
+from auto_config.methods import default, landmarker, nnlandmark
 from auto_config.methods.backbones import BACKBONES
 from auto_config.methods.base import Backbone, Method, MethodRequest, StageParts, Training
 
@@ -9,6 +9,7 @@ METHODS: dict[str, Method] = {
     for method in (
         default.METHOD,
         nnlandmark.METHOD,
+        landmarker.METHOD,
     )
 }
 """The methods by name; the first one is what `create` takes unless it is given another."""

@@ -56,6 +56,11 @@ class Backbone:
     unused_parameters: bool = False
     fine: Backbone | None = None
 
+    def of_stage(self, plan: Plan, stage: Stage) -> Backbone:
+        """The network of a stage of a plan: `fine` for the fine stage of two, where it is another one."""
+        second = stage["name"] == "fine" and len(plan.value("stages")) == 2
+        return self.fine if second and self.fine is not None else self
+
 
 @dataclass(frozen=True)
 class MethodRequest:
@@ -63,13 +68,24 @@ class MethodRequest:
 
     Args:
         backbone: the network.
-        batch_size: of the stage that samples patches from the image.
-        spatial_dims: 2 or 3.
+        stage: the one that samples patches from the image: its batch, its patch and its grid.
     """
 
     backbone: Backbone
-    batch_size: int
-    spatial_dims: int
+    stage: Stage
+
+    @property
+    def batch_size(self) -> int:
+        """Patches of a batch."""
+        return int(self.stage["batch_size"])
+
+    @property
+    def spatial_dims(self) -> int:
+        """2 or 3."""
+        return len(self.stage["patch_size"])
+
+
+_KEEP_BEST = Decision("best", "of the validated weights those with the lowest error in mm")
 
 
 @dataclass(frozen=True)
@@ -88,6 +104,7 @@ class Training:
     max_epochs: Decision
     val_interval: Decision
     overlap: Decision
+    keep: Decision = _KEEP_BEST
 
     def decisions(self) -> dict[str, Decision]:
         """The decisions by name."""
@@ -135,6 +152,7 @@ class Method:
         whole_anatomy: whether its one stage must see the whole anatomy in each patch.
         mirrors: whether it trains on mirror images where left-right pairs are known.
         instances: whether it finds landmarks with many instances and exchangeable pairs.
+        stock_patch: whether patch and batch of its one stage are those of nnU-Net, where the GPU has room for them.
         tolerance: voxels of the stage's grid by which the point that an output of the smallest loss decodes to may be
             off; `tests/methods/test_contract.py` holds it.
     """
@@ -150,6 +168,7 @@ class Method:
     whole_anatomy: bool
     mirrors: bool
     instances: bool
+    stock_patch: bool = False
     tolerance: float = 0.05
 
 

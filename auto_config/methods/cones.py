@@ -9,8 +9,8 @@ from auto_config.methods.plan import Plan
 NNLANDMARK = "Ertl et al., nnLandmark: A Self-Configuring Method for 3D Medical Landmark Detection, MIDL 2026"
 
 LOSS_BYTES_PER_VOXEL = 22.4
-"""For each voxel of each landmark's channel, in float32: the promoted logit (4), the heatmap (4), the cross-entropy
-(4), its gradient (4), the spatial log-softmax (4), and for the top 20 % a value and a 64 bit index (2.4)."""
+"""For each voxel of each landmark's channel, in float32, with the spatial cross-entropy: the logit, the gradient of the
+top-k loss, the Gaussian, the softmax and their product (4 each), and 2.4 as room for what kernels take."""
 
 
 def cone(plan: Plan, stage: Stage) -> Json:
@@ -41,7 +41,7 @@ def heatmap_parts(
         decoder: of the head ``logits``.
         output_bias: first value of the last convolution's bias; None leaves it alone.
     """
-    backbone, landmarks = BACKBONES[plan.value("network")], plan.value("landmarks")
+    backbone, landmarks = BACKBONES[plan.value("network")].of_stage(plan, stage), plan.value("landmarks")
     return StageParts(
         network=backbone.config(stage, plan.value("spatial_dims"), plan.value("channels"), landmarks),
         heads={"logits": landmarks},

@@ -36,6 +36,7 @@ DECISION_NAMES = (
     "max_epochs",
     "val_interval",
     "overlap",
+    "keep",
     "workers",
     "test",
     "folds",

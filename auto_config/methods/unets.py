@@ -153,8 +153,6 @@ def unet_backbone(unet: UNet, title: str, fine: Mapping[str, Any] | None = None)
         config=unet.config,
         output_layer=unet.output_layer,
         packages=("dynamic-network-architectures",) if unet.residual else (),
-        # The residual networks carry output layers of deep supervision that are not used.
-        unused_parameters=unet.residual,
         fine=None if fine is None else unet_backbone(replace(unet, **fine), title),
     )
 

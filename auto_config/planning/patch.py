@@ -10,7 +10,6 @@ import numpy as np
 
 from auto_config.methods.base import Backbone
 from auto_config.methods.topology import Topology
-from auto_config.methods.unets import UNETS
 from auto_config.planning.memory import memory_values
 
 DATASET_SHARE = 0.05
@@ -35,11 +34,13 @@ class PatchPlan:
         topology: with the patch size in voxels.
         batch_size: patches.
         values: estimated memory of one patch, in values of feature maps (tiny: in voxels).
+        reason: what is to be said of them, if anything.
     """
 
     topology: Topology
     batch_size: int
     values: float
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -146,29 +147,6 @@ def _with_batch(
     by_data = round(cases * prod(median_shape) * DATASET_SHARE / prod(topology.patch_size))
     # Half a patch more does not fit.
     return PatchPlan(topology, max(min(floor(cost.whole_batch / values), by_data), MIN_BATCH), values)
-
-
-def stock_nnunet_plan(
-    shape: Sequence[int], spacing: Sequence[float], landmarks: int, cases: int, network: str
-) -> tuple[tuple[int, ...], int]:
-    """Patch size and batch size as nnU-Net 2.6 (and so nnLandmark) plans them; the reference for tests and for docs.
-
-    Args:
-        shape: voxels of the median case; axes in any order, the patch comes in the same.
-        spacing: mm, the same axes.
-        landmarks: number of landmarks; nnU-Net counts one more channel, for the background.
-        cases: number of training cases.
-        network: ``"plain"``, ``"resenc_m"``, ``"resenc_l"`` or ``"resenc_xl"``.
-    """
-    chosen = UNETS[network]
-    budget, batch = chosen.budget(len(spacing)), chosen.stock_batch_2d if len(spacing) == 2 else chosen.batch_3d
-
-    def cost(topology: Topology) -> float:
-        return chosen.values(topology, landmarks + 1)
-
-    topology = fit_patch(spacing, shape, cost, budget / batch, chosen.topology)
-    by_data = round(cases * prod(shape) * chosen.stock_dataset_share / prod(topology.patch_size))
-    return topology.patch_size, max(min(round(budget / cost(topology)), by_data), MIN_BATCH)
 
 
 def memory_budget(network: Backbone, spatial_dims: int, memory_gb: float | None) -> float:

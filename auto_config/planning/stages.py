@@ -13,6 +13,7 @@ import numpy as np
 from auto_config.errors import UserError
 from auto_config.methods.base import Backbone, Method, Stage
 from auto_config.methods.topology import Topology
+from auto_config.methods.unets import UNETS
 from auto_config.planning.patch import (
     MIN_BATCH,
     Cost,
@@ -22,6 +23,7 @@ from auto_config.planning.patch import (
     plan_patch,
     whole_patch,
 )
+from auto_config.planning.stock import plan_stock_patch
 
 MOST_OF_THE_ANATOMY = 0.75
 """One stage is enough where its patch holds this share of the anatomy along each axis."""
@@ -91,6 +93,7 @@ def plan_stages(
     anatomy: Anatomy,
     *,
     memory_gb: float | None = None,
+    room_gb: float | None = None,
     wanted: int | None = None,
     why_wanted: str = "given by the user",
     patch_size: Sequence[int] | None = None,
@@ -101,7 +104,8 @@ def plan_stages(
         network: from `BACKBONES`.
         method: says how many stages it has, where `wanted` does not, and what its loss costs.
         anatomy: the cohort on the planned grid.
-        memory_gb: GPU memory; None for the network's own.
+        memory_gb: GPU memory to plan for; None for the network's own.
+        room_gb: memory of the GPU, for a method whose patch is nnU-Net's; None for the network's own.
         wanted: 1 or 2 where that is settled, as by the user.
         why_wanted: the reason of `wanted`.
         patch_size: voxels, if the user says so: of the patch, or of the fine crops where there are two stages.
@@ -119,7 +123,7 @@ def plan_stages(
         loss_bytes_per_voxel=method.loss_bytes_per_voxel,
         memory_gb=memory_gb,
     )
-    single = _single(network, method, anatomy, budget(network), wanted=wanted, patch_size=patch_size)
+    single = _single(network, method, anatomy, budget(network), room_gb, wanted=wanted, patch_size=patch_size)
     held = [
         edge * step / whole
         for edge, step, whole in zip(single.topology.patch_size, anatomy.spacing, anatomy.extent_mm, strict=True)
@@ -128,6 +132,7 @@ def plan_stages(
     if patch_size is not None:
         reason += "; patch given by the user"
     if count == 1:
+        reason += f"; {single.reason}" if single.reason else ""
         factor = [1] * len(anatomy.spacing)
         return [_stage("fine", network, anatomy.spacing, factor, single.topology, batch_size=single.batch_size)], reason
     coarse, factor = _coarse(network, anatomy, budget(network))
@@ -177,18 +182,31 @@ def _single(
     method: Method,
     anatomy: Anatomy,
     cost: Cost,
+    room_gb: float | None,
     *,
     wanted: int | None,
     patch_size: Sequence[int] | None,
 ) -> PatchPlan:
     spacing, shape = anatomy.spacing, anatomy.median_shape
-    planned = plan_patch(network, spacing, shape, cost, anatomy.cases)
+    unet = UNETS.get(network.name)
+    if method.stock_patch and unet is not None and unet.memory_gb is not None:
+        planned = plan_stock_patch(
+            unet,
+            spacing,
+            shape,
+            landmarks=anatomy.landmarks,
+            cases=anatomy.cases,
+            loss_bytes_per_voxel=method.loss_bytes_per_voxel,
+            memory_gb=room_gb or unet.memory_gb,
+        )
+    else:
+        planned = plan_patch(network, spacing, shape, cost, anatomy.cases)
     if wanted == 2:
         # A given patch is that of the fine crops and must fit the fine network's strides.
         return planned
     given = _given(spacing, patch_size, network)
     if given is not None:
-        return replace(planned, topology=given, batch_size=MIN_BATCH)
+        return replace(planned, topology=given, batch_size=MIN_BATCH, reason="")
     if not method.whole_anatomy:
         return planned
     whole = whole_patch(network, spacing, anatomy.extent_mm, median_shape=shape, cost=cost, cases=anatomy.cases)

@@ -17,7 +17,7 @@ from typing import Any
 
 from auto_config.errors import UserError
 
-APP, START, SERVER = "landmark_app", "landmark_app.lib.start", "landmark_app.lib.server"
+APP, START, SERVER = "landmark_app", "landmark_app.lib.server.start", "landmark_app.lib.server.application"
 SECONDS_TO_END = 4.5
 STOPPED_BY_CTRL_C = 130
 # MONAI Label writes logs into the folder of the app, which may be an installed one that nobody may write to.

@@ -13,7 +13,7 @@ HAS_MONAI_LABEL = importlib.util.find_spec("monailabel") is not None
 collect_ignore = (
     []
     if HAS_MONAI_LABEL
-    else [p.name for p in Path(__file__).parent.glob("test_*.py") if p.name != "test_label_environment.py"]
+    else [str(p) for p in Path(__file__).parent.rglob("test_*.py") if p.name != "test_label_environment.py"]
 )
 
 if HAS_MONAI_LABEL:

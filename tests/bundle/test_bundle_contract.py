@@ -177,6 +177,7 @@ EFFECTS = {
     "fold": (1, "str(get('checkpoints').fold_folder)[-6:]", "fold_1"),
     "seed": (5, "get('train#dataloader').dataset.seed"),
     "resume": (True, "get('checkpoints')._resume"),
+    "keep": ("last", "get('checkpoints')._keep"),
     "keep_ensemble": (True, "get('checkpoints')._keep_ensemble"),
     "keep_better": (True, "get('checkpoints')._keep_better"),
     "spacing": ([3.0, 3.0, 3.0], f"list({INFERER}.spacing)"),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "apps"), str(HERE.parents[1] / "apps")]
+sys.path[:0] = [str(HERE), str(HERE.parents[1] / "apps")]
 
 
 def pytest_addoption(parser):

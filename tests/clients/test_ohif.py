@@ -20,7 +20,7 @@ pytest.importorskip("dicomweb_client")
 from app_tools import NAMES, START_SECONDS, oblique_affine, start_server, true_world, write_fixed_bundle
 from dicom_series import ct_series, right_handed
 from dicomweb_client import DICOMwebClient
-from landmark_app.lib.datastore import DicomLandmarkDatastore
+from landmark_app.lib.store.datastore import DicomLandmarkDatastore
 from pacs_objects import report_points, segment_middles
 from parts import only_loopback, orthanc, wait_until
 from PIL import Image

@@ -43,7 +43,7 @@ def with_monai_label(monkeypatch):
 
 def test_the_command_listens_where_it_is_told_and_uses_the_own_server():
     line = command(Path("app"), "scans", "127.0.0.1", 8001, {"bundles": "/b", "models": "a,b"})
-    assert line[:4] == [sys.executable, "-m", "landmark_app.lib.start", "start_server"]
+    assert line[:4] == [sys.executable, "-m", "landmark_app.lib.server.start", "start_server"]
     for words in (
         ["--app", "app"],
         ["--studies", "scans"],
@@ -51,7 +51,7 @@ def test_the_command_listens_where_it_is_told_and_uses_the_own_server():
         ["--port", "8001"],
         ["--conf", "bundles", "/b"],
         ["--conf", "models", "a,b"],
-        ["--uvicorn_app", "landmark_app.lib.server:app"],
+        ["--uvicorn_app", "landmark_app.lib.server.application:app"],
     ):
         assert any(line[start : start + len(words)] == words for start in range(len(line)))
 
@@ -123,6 +123,7 @@ def test_options_reach_the_server_as_words(places, with_monai_label, monkeypatch
     (tmp_path / "tokens.txt").write_text("")
     words = ["--tokens", "tokens.txt", "--insecure", "--cors_origins", "https://a.org,https://b.org:1"]
     more = ["--models", "head,jaw", "--device", "cuda:1", "--points_format", "fiducial", "--max_upload_mb", "7"]
+    more += ["--max_voxels", "1000"]
     port = ["--port", str(free_port())]
     assert main(["serve", "scans", "--bundles", "bundles", *words, *more, *port]) == 0
     [(line, environment)] = started
@@ -136,6 +137,7 @@ def test_options_reach_the_server_as_words(places, with_monai_label, monkeypatch
         "insecure": "true",
         "cors_origins": "https://a.org,https://b.org:1",
         "max_upload_mb": "7",
+        "max_voxels": "1000",
         "follow_links": "false",
     }
     assert line[line.index("--host") + 1] == "127.0.0.1"

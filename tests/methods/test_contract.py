@@ -133,11 +133,8 @@ def test_merged_windows_decode_like_the_whole(method, dims):
         window = list(parts.size(*(20, 24, 12)[:dims]))
         whole = {head: one.outputs["present"][head] for head in parts.decoder.heads}
         network = Played(parts.name, parts.json.heads, parts.stride, dims)
-        config = configs.inference_config(plan, LANDMARKS)
-        config["inferer"] = config["inferer"].get("inferer", config["inferer"])
         small = {"patch_size": window, "coarse_patch_size": window, "pad_value": 0.0}
-        inferer = parsed(config, **small).get_parsed_content("inferer")
-        slide = inferer.coarse if parts.name == "coarse" else inferer.window
+        slide = parsed(configs.inference_config(plan, LANDMARKS), **small).get_parsed_content("window")
         merged = sample(slide(network.image(one.outputs["present"])[None], partial(network.kept, heads=list(whole))), 0)
         assert {head: x.shape for head, x in merged.items()} == {head: x.shape for head, x in whole.items()}
         found, expected = (parts.decoder.decode(output) for output in (merged, whole))
@@ -188,9 +185,8 @@ def test_everything_learnt_is_in_the_state_of_the_network(method, dims):
         for parts, row in zip(parts_of(plan), backbones_of(plan), strict=True):
             output = outputs[parts.name]
             grid = [edge // row.stride for edge in parts.stage["patch_size"]]
-            assert {head: [*x.shape[1:]] for head, x in output.items()} == {
-                head: [channels, *grid] if channels else [0] for head, channels in parts.json.heads.items()
-            }
+            shapes = {head: [channels, *grid] for head, channels in parts.json.heads.items()}
+            assert {head: [*x.shape[1:]] for head, x in output.items()} == shapes
             assert set(parts.decoder.heads) <= set(output)
             assert row.stride == parts.decoder.stride
             # A loss has nothing to learn or to keep, and is no part of a checkpoint.

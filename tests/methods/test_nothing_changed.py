@@ -1,6 +1,7 @@
 """The numbers of two seeded steps and of a prediction are those recorded before methods had a seam of their own.
 
-`golden.json` was written by `python tests/methods/steps.py tests/methods/golden.json recipe` with the code before it.
+`golden.json` was written by `python tests/methods/steps.py tests/methods/golden.json recipe` with the code before it;
+the numbers of nnlandmark once more when its patches and augmentation became those of nnU-Net.
 The tolerances let other builds of torch pass; on one machine the numbers are equal.
 """
 

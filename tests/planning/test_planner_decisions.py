@@ -1,6 +1,7 @@
 """The whole plan: every decision with a reason, overrides, and clear refusals."""
 
 import json
+import math
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ CT = {
     "air": -1000,
     "air_zscore": -1.2,
 }
+CUBE = {"batch_size": 2, "patch_size": [128, 128, 128], "spacing": [1.0, 1.0, 1.0]}
 SPLIT = {"test": Decision({"from": "fraction"}, "20 %"), "folds": Decision({"count": 5}, "5")}
 SKULLS = Fingerprint(
     cases=34,
@@ -127,12 +129,12 @@ def test_a_method_and_its_network_are_given():
     assert _plan().value("method") == "default"
 
 
-def _training(method, network, batch_size, dims):
-    return METHODS[method].training(MethodRequest(BACKBONES[network], batch_size, dims))
+def _training(method, network, **stage):
+    return METHODS[method].training(MethodRequest(BACKBONES[network], CUBE | stage))
 
 
 def test_the_published_method_to_the_letter():
-    training = _training("nnlandmark", "plain", 2, 3)
+    training = _training("nnlandmark", "plain")
     assert training.loss.value == {"top_percent": 20}
     assert training.optimizer.value == {
         "name": "SGD",
@@ -143,13 +145,72 @@ def test_the_published_method_to_the_letter():
     }
     # Of two patches the second is forced, of nine the last three: nnU-Net's rounding of one third.
     assert training.sampling.value == {"landmark_share": 0.5, "placement": "centre"}
-    assert _training("nnlandmark", "plain", 9, 3).sampling.value["landmark_share"] == pytest.approx(1 / 3)
+    assert _training("nnlandmark", "plain", batch_size=9).sampling.value["landmark_share"] == pytest.approx(1 / 3)
     assert (training.iterations_per_epoch.value, training.max_epochs.value) == (250, 1000)
     assert training.augmentation.value["rotation"] == {"prob": 0.2, "max_rad": pytest.approx(0.5236)}
+    assert training.keep.value == "last"
+    assert _training("default", "plain").keep.value == "best"
+
+
+def test_the_published_method_has_the_published_patch_on_a_gpu_with_room_for_it():
+    brains = replace(
+        SKULLS,
+        landmarks=32,
+        present=[34] * 32,
+        shapes=[[182, 218, 182]] * 34,
+        spacings=[[1.0, 1.0, 1.0]] * 34,
+        extents_mm=[[182.0, 218.0, 182.0]] * 34,
+        pairs=[],
+        midline=[],
+    )
+
+    def stage(**options):
+        plan = _plan(brains, network="plain", **{"method": "nnlandmark", **options})
+        return plan.value("stages")[0], plan.reason("stages")
+
+    for options in ({"gpu_memory_gb": 11}, {"found_gpu_memory_gb": 80.0}, {"gpu_memory_gb": 80}):
+        found, why = stage(**options)
+        assert (found["patch_size"], found["batch_size"], len(found["strides"])) == ([128] * 3, 2, 6)
+        assert "patch and batch are those of nnU-Net" in why
+    # Nobody knows the GPU: the 8 GB that the network is made for.
+    for options in ({}, {"gpu_memory_gb": 8}, {"found_gpu_memory_gb": 8.0}):
+        found, why = stage(**options)
+        assert found["patch_size"] == [112, 128, 112]
+        assert "less than the 9.5 GB of nnU-Net's patch 128x128x128" in why
+    assert "nnU-Net" not in stage(gpu_memory_gb=11, method="default")[1]
+    given, why = stage(gpu_memory_gb=8, patch_size=(64, 64, 64))
+    assert given["patch_size"] == [64] * 3
+    assert "nnU-Net" not in why
+
+
+@pytest.mark.parametrize(
+    ("patch", "spacing", "degrees", "fixed_axis"),
+    [
+        ((128, 128, 128), (1, 1, 1), 30, None),
+        # A cube of voxels is a cube for nnU-Net, however thick its slices are.
+        ((64, 64, 64), (1, 1, 5), 30, None),
+        ((128, 128, 42), (1, 1, 5), 180, 2),
+        ((128, 128, 43), (1, 1, 5), 30, None),
+        ((14, 384, 320), (5, 0.6, 0.6), 180, 0),
+        ((96, 24, 96), (1, 4, 1), 180, 1),
+        # Of equally thick axes nnU-Net puts z first: flat along x counts as not flat.
+        ((128, 128, 32), (1, 1, 1), 180, 2),
+        ((32, 128, 128), (1, 1, 1), 30, None),
+        ((512, 512), (1, 1), 180, None),
+        ((512, 768), (1, 1), 180, None),
+        ((512, 1024), (1, 1), 15, None),
+        ((1024, 512), (1, 1), 15, None),
+    ],
+)
+def test_the_reference_turns_flat_patches_in_their_plane_and_long_pictures_little(patch, spacing, degrees, fixed_axis):
+    found = _training("nnlandmark", "plain", patch_size=patch, spacing=spacing).augmentation.value
+    assert found["rotation"]["max_rad"] == pytest.approx(math.radians(degrees), abs=1e-4)
+    assert found["fixed_axis"] == fixed_axis
+    assert _training("default", "plain", patch_size=patch, spacing=spacing).augmentation.value.get("fixed_axis") is None
 
 
 def test_the_default_method():
-    training = _training("default", "tiny", 2, 3)
+    training = _training("default", "tiny")
     assert training.loss.value["cross_entropy"] == 1.0
     assert training.loss.value["output_bias"] == -4
     assert training.optimizer.value["lr"] == 2e-3

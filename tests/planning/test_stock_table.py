@@ -3,11 +3,14 @@
 Shapes and spacings are in array order (z, y, x), as published; the rule does not care for the order.
 """
 
+import numpy as np
 import pytest
 
 from auto_config.methods import BACKBONES, METHODS
+from auto_config.methods.unets import UNETS
 from auto_config.planning import patch
-from auto_config.planning.patch import cost_of, stock_nnunet_plan
+from auto_config.planning.patch import cost_of
+from auto_config.planning.stock import plan_stock_patch, step_gb, stock_nnunet_plan
 
 NAMES = ("plain", "resenc_m", "resenc_l", "resenc_xl")
 P128, S48, T64 = (128, 128, 128), (48, 96, 56), (64, 128, 128)
@@ -91,6 +94,49 @@ def test_stock_rules_give_the_published_table(row):
     shape, spacing, landmarks, cases, expected = row
     found = [stock_nnunet_plan(shape, _spacing(shape, spacing), landmarks, cases, name) for name in NAMES]
     assert found == expected
+
+
+def stock_patch(row, name, memory_gb):
+    """What method nnlandmark plans on a GPU of so much memory."""
+    shape, spacing, landmarks, cases, _ = row
+    plan = plan_stock_patch(
+        UNETS[name],
+        _spacing(shape, spacing),
+        shape,
+        landmarks=landmarks,
+        cases=cases,
+        loss_bytes_per_voxel=METHODS["nnlandmark"].loss_bytes_per_voxel,
+        memory_gb=memory_gb,
+    )
+    return plan, (plan.topology.patch_size, plan.batch_size)
+
+
+@pytest.mark.parametrize("row", STOCK, ids=lambda row: "x".join(map(str, row[0])))
+def test_nnlandmark_has_the_published_patches_where_the_gpu_has_room_for_them(row):
+    # 11 GB are enough for every row of what nnU-Net plans for 8, 32 for 24 GB, 54 for 40 GB.
+    for name, room, expected in zip(NAMES, (11, 11, 32, 54), row[4], strict=True):
+        plan, found = stock_patch(row, name, room)
+        assert found == expected
+        assert plan.reason.startswith("patch and batch are those of nnU-Net, for ")
+
+
+@pytest.mark.parametrize("memory", [4, 6, 8, 10])
+def test_nnlandmark_never_plans_more_than_the_memory(memory):
+    for row in STOCK:
+        for name, stock in zip(NAMES[:2], row[4][:2], strict=True):
+            plan, (patch_size, batch) = stock_patch(row, name, memory)
+            gigabytes = batch * step_gb(UNETS[name], plan.topology, row[2], METHODS["nnlandmark"].loss_bytes_per_voxel)
+            assert gigabytes <= memory
+            assert np.prod(patch_size) * batch <= np.prod(stock[0]) * stock[1]
+
+
+def test_what_a_smaller_gpu_costs_is_said():
+    plan, found = stock_patch(STOCK[0], "plain", 8)
+    assert found == ((112, 128, 112), 2)
+    assert plan.reason == (
+        "8 GB of GPU memory are less than the 9.5 GB of nnU-Net's patch 128x128x128 and batch 2, so they are smaller; "
+        "--gpu_memory_gb says what there is"
+    )
 
 
 @pytest.mark.parametrize(("row", "expected"), list(zip(STOCK, OURS, strict=True)), ids=lambda row: str(row[0]))

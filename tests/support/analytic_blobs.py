@@ -29,7 +29,7 @@ def plan_of(
     """The planner's decisions for images of 48 voxels of 1 mm; CT unless told, so that intensities are kept."""
     spacing = tuple(spacing or (1.0,) * dims)
     names = 2 * (landmarks // 2)
-    kind = numbers.pop("kind", "ct")
+    kind, network = numbers.pop("kind", "ct"), numbers.pop("network", "tiny")
     fingerprint = Fingerprint(
         cases=20,
         spatial_dims=dims,
@@ -63,7 +63,7 @@ def plan_of(
         left_right_axis_evidence={"source": "names", "residual_mm": None, "spread_mm": None, "reason": "names"},
     )
     options = PlanOptions(
-        network="tiny",
+        network=network,
         method=method,
         stages=stages,
         patch_size=patch_size,

@@ -16,6 +16,7 @@ from auto_config.bundle_scripts.methods.interfaces import Decoder, Output, Point
 from auto_config.bundle_scripts.points.shape import ShapeModel
 from auto_config.fingerprint.summary import Fingerprint
 from auto_config.methods import BACKBONES, METHODS, StageParts
+from auto_config.methods.base import stage_id
 from auto_config.planning import Decision, Plan, PlanOptions, make_plan
 
 SPACING = (1.0, 1.25, 3.0)
@@ -105,25 +106,26 @@ class Parts:
 def parts_of(plan: Plan) -> list[Parts]:
     """The parts of each stage as the plan's train.json names them."""
     parser = parsed(configs.train_config(plan, LANDMARKS, "/nowhere", 0))
-    loss = parser.get_parsed_content("loss")
-    names = [stage["name"] for stage in plan.value("stages")]
     method = METHODS[plan.value("method")]
+
+    def part(name: str, stage: str) -> Any:
+        return parser.get_parsed_content(stage_id(name, stage))
+
     return [
         Parts(
             name,
             plan.stage(name),
             method.parts(plan, plan.stage(name)),
-            loss.stages[name],
-            parser.get_parsed_content("decoder" if name == "fine" else "coarse_decoder"),
+            loss=part("loss", name),
+            decoder=part("decoder", name),
         )
-        for name in names
+        for name in [stage["name"] for stage in plan.value("stages")]
     ]
 
 
 def backbones_of(plan: Plan) -> list[Any]:
     """The network's row for each stage."""
-    row = BACKBONES[plan.value("network")]
-    return [row] if len(plan.value("stages")) == 1 else [row, row.fine or row]
+    return [BACKBONES[plan.value("network")].of_stage(plan, stage) for stage in plan.value("stages")]
 
 
 def stages_of(method: str, dims: int) -> list[tuple[Plan, Parts]]:

@@ -61,6 +61,7 @@ class Training:
         fold=0,
         keep_ensemble=False,
         keep_better=False,
+        keep="best",
         time_budget=None,
         width=8,
         optimizer="SGD",
@@ -107,6 +108,7 @@ class Training:
             resume=resume,
             keep_ensemble=keep_ensemble,
             keep_better=keep_better,
+            keep=keep,
         )
         self.trainer = SupervisedTrainer(
             device=torch.device("cpu"),

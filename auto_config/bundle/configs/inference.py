@@ -19,8 +19,8 @@ def inference_config(plan: Plan, landmarks: int) -> Json:
     """
     return {
         **paths("/path/to/images"),
-        **parts.instances(plan, MODELS),
         **parts.card(plan, training=False),
+        **parts.instances(plan, MODELS),
         **parts.numbers(plan),
         "calibration": "$@bundle_root + '/models/calibration.json'",
         "region_level": 0.9,
@@ -82,7 +82,7 @@ def inference_config(plan: Plan, landmarks: int) -> Json:
 
 
 def evaluate_config(plan: Plan) -> Json:
-    """``configs/evaluate.json``, read on top of train.json: the best weights on validation or test cases."""
+    """``configs/evaluate.json``, read on top of train.json: the kept weights on validation or test cases."""
     thresholds = {"instances#models": MODELS} if parts.has_instances(plan) else {}
     weights = {
         "_target_": "scripts.training.run.weights_in_use.weights_to_evaluate",

@@ -28,13 +28,14 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
         **paths(dataset_dir),
         "datalist": "$@bundle_root + '/data/datalist.json'",
         "cache_dir": "$@bundle_root + '/cache'",
-        **parts.instances(plan, None),
         **parts.card(plan, training=True),
+        **parts.instances(plan, None),
         "fold": 0,
         "seed": seed,
         "resume": False,
         "time_budget": None,
         "started": None,
+        "keep": plan.value("keep"),
         "keep_ensemble": False,
         "keep_better": False,
         **parts.numbers(plan),
@@ -82,6 +83,7 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
             "folder": "$@bundle_root + '/models'",
             "fold": "@fold",
             "resume": "@resume",
+            "keep": "@keep",
             "keep_ensemble": "@keep_ensemble",
             "keep_better": "@keep_better",
         },
@@ -157,6 +159,7 @@ def _augmentation(plan: Plan) -> Json:
         "scale": [rule["scale"]["low"], rule["scale"]["high"]],
         "scale_probability": rule["scale"]["prob"],
         **parts.flip_pairs(plan),
+        **({"uniform_step": True} if rule["scale"].get("uniform_step") else {}),
     }
     if "noise" in rule:
         effects["noise"] = [rule["noise"]["prob"], rule["noise"]["max_std"]]
@@ -165,7 +168,9 @@ def _augmentation(plan: Plan) -> Json:
     for name in ("brightness", "contrast", "low_resolution", "gamma", "gamma_inverted"):
         if name in rule:
             effects[name] = [rule[name]["prob"], rule[name]["low"], rule[name]["high"]]
-    return effects
+    if rule.get("gamma", {}).get("half_below_one"):
+        effects["half_below_one"] = True
+    return effects | {name: rule[name] for name in ("channel_share", "fixed_axis") if rule.get(name) is not None}
 
 
 def _instance_thresholds(plan: Plan) -> Json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
@@ -108,32 +109,19 @@ class ArgmaxDecoder:
         Returns:
             ``(N, D)`` voxel coordinates, ``(N,)`` confidence and ``(N, D, D)`` covariance, as a call gives them.
         """
-        size = torch.tensor(logits.shape[1:], device=logits.device)
-        dims = len(size)
         flat = logits.flatten(1)
         highest = flat[channel, index]
-        peak = torch.stack(torch.unravel_index(index, logits.shape[1:]), dim=-1)
-
-        steps = torch.arange(-self.radius, self.radius + 1, device=logits.device)
-        box = torch.stack(torch.meshgrid(*[steps] * dims, indexing="ij"), dim=-1).reshape(-1, dims)
-        voxels = peak[:, None] + box[None]
-        valid = ((voxels >= 0) & (voxels < size)).all(-1)
-        voxels = voxels.clamp(min=torch.zeros_like(size), max=size - 1)
-        strides = torch.tensor(
-            list(itertools.accumulate(reversed(logits.shape[2:]), lambda a, b: a * b, initial=1))[::-1],
-            device=logits.device,
-        )
-        values = flat[channel[:, None], (voxels * strides).sum(-1)].float()
+        box = box_around(logits, channel, index, self.radius)
+        values, voxels, valid, dims = box.values, box.voxels, box.valid, logits.ndim - 1
 
         value = values if self.link == "softmax" else functional.logsigmoid(values)
         if alone:
             value = value - value.masked_fill(~valid, -torch.inf).amax(dim=1, keepdim=True)
         else:
-            value = (value - value[:, len(box) // 2, None]).clamp(max=0.0)
+            value = (value - value[:, voxels.shape[1] // 2, None]).clamp(max=0.0)
         # (L, box, D): the weights for each axis of the centre.
         weight = torch.exp(torch.as_tensor(self.sharpness, device=value.device) * value[..., None]) * valid[..., None]
-        voxels = voxels.to(torch.float32)
-        centre = peak.to(torch.float32)
+        centre = box.peak
         for _ in range(self.rounds):
             window = torch.exp(-0.5 * ((voxels - centre[:, None]) / self.window).square().sum(-1, keepdim=True))
             near = window * weight
@@ -146,6 +134,48 @@ class ArgmaxDecoder:
         # A voxel is a box and not a point: its own variance keeps a heatmap of one voxel from being certain.
         covariance = covariance + torch.eye(dims, device=covariance.device) / 12
         return centre, torch.sigmoid(highest.float()), covariance
+
+
+@dataclass(frozen=True)
+class Box:
+    """The voxels in a box around N peaks, M voxels each.
+
+    Args:
+        values: ``(N, M)`` logits, float32.
+        voxels: ``(N, M, D)`` voxel coordinates, float32; of those outside of the image, the nearest inside.
+        valid: ``(N, M)`` whether a voxel is inside.
+        peak: ``(N, D)`` voxel coordinates of the middle, float32.
+    """
+
+    values: torch.Tensor
+    voxels: torch.Tensor
+    valid: torch.Tensor
+    peak: torch.Tensor
+
+
+def box_around(logits: torch.Tensor, channel: torch.Tensor, index: torch.Tensor, radius: int) -> Box:
+    """The logits near peaks whose highest voxel is known.
+
+    Args:
+        logits: ``(L, *size)``.
+        channel: ``(N,)`` channel of each peak.
+        index: ``(N,)`` its highest voxel, counted flat.
+        radius: half width of the box in voxels.
+    """
+    size = torch.tensor(logits.shape[1:], device=logits.device)
+    dims = len(size)
+    peak = torch.stack(torch.unravel_index(index, logits.shape[1:]), dim=-1)
+    steps = torch.arange(-radius, radius + 1, device=logits.device)
+    box = torch.stack(torch.meshgrid(*[steps] * dims, indexing="ij"), dim=-1).reshape(-1, dims)
+    voxels = peak[:, None] + box[None]
+    valid = ((voxels >= 0) & (voxels < size)).all(-1)
+    voxels = voxels.clamp(min=torch.zeros_like(size), max=size - 1)
+    strides = torch.tensor(
+        list(itertools.accumulate(reversed(logits.shape[2:]), lambda a, b: a * b, initial=1))[::-1],
+        device=logits.device,
+    )
+    values = logits.flatten(1)[channel[:, None], (voxels * strides).sum(-1)].float()
+    return Box(values, voxels.to(torch.float32), valid, peak.to(torch.float32))
 
 
 def unflip_heatmaps(output: Output, pairs: Sequence[int]) -> Output:

@@ -25,6 +25,9 @@ def residual_encoder_unet(
 ) -> nn.Module:
     """nnU-Net's residual-encoder U-Net (Isensee et al., MICCAI 2024), without deep supervision.
 
+    First weights are nnU-Net's: normal after He for a slope of 0.01, biases 0, and the last normalisation of each
+    residual block 0, so that a block starts as its shortcut. The package leaves this to whoever builds the network.
+
     Args:
         spatial_dims: 2 or 3.
         in_channels: image channels.
@@ -44,7 +47,7 @@ def residual_encoder_unet(
             "the residual-encoder networks need a package: pip install dynamic-network-architectures"
         ) from error
     conv, norm = (nn.Conv3d, nn.InstanceNorm3d) if spatial_dims == 3 else (nn.Conv2d, nn.InstanceNorm2d)
-    return ResidualEncoderUNet(
+    network = ResidualEncoderUNet(
         input_channels=in_channels,
         n_stages=len(filters),
         features_per_stage=list(filters),
@@ -61,6 +64,21 @@ def residual_encoder_unet(
         nonlin_kwargs={"inplace": True},
         deep_supervision=False,
     )
+    network.apply(ResidualEncoderUNet.initialize)
+    heads = network.decoder.seg_layers
+    for number in range(len(heads) - 1):
+        heads[number] = _NoHead()
+    return network
+
+
+class _NoHead(nn.Identity):
+    """In the place of an output layer of deep supervision, which nothing calls.
+
+    Without weights, so that every weight of the network has a gradient. Those of a file that has some are passed over.
+    """
+
+    def _load_from_state_dict(self, *_: object) -> None:
+        pass
 
 
 class LandmarkNetwork(nn.Module):
@@ -75,9 +93,9 @@ class LandmarkNetwork(nn.Module):
             channels of all heads one after the other.
         landmarks: L.
         spatial_dims: 2 or 3.
-        output_bias: start value of the bias of the last convolution of each stage: a negative number starts with empty
-            heatmaps. None keeps the network's own.
-        output_layers: name of the last convolution of each stage within its network; needed with `output_bias`.
+        output_bias: start value of the bias of the last convolution of the stages in `output_layers`: a negative number
+            starts with empty heatmaps. None keeps the network's own.
+        output_layers: name of the last convolution within the network of a stage.
         heads: channels of each head by name, of each stage; one channel of ``logits`` for each landmark in a stage that
             is not given.
 
@@ -107,9 +125,11 @@ class LandmarkNetwork(nn.Module):
         self.shape = ShapeModel(landmarks, spatial_dims)
         self.to(memory_format=torch.channels_last_3d if self.volumes else torch.channels_last)
         if output_bias is not None:
-            for name, network in self.stages.items():
+            if not output_layers:
+                raise ValueError("an output bias needs an output layer; name the last convolution of a stage")
+            for name, layer in output_layers.items():
                 with torch.no_grad():
-                    output_bias_of(network, (output_layers or {}).get(name, "")).fill_(output_bias)
+                    output_bias_of(self.stages[name], layer).fill_(output_bias)
 
     def views(self) -> list[nn.Module]:
         """Itself: nothing is averaged."""

@@ -13,13 +13,16 @@ from torch.nn import functional
 from ..points.instances import read_row_mirror
 from .patches import SpatialAugmentation
 
+BLUR, LOW_RESOLUTION = 1, 4
+"""Places of these two among the chances and amounts."""
+
 
 @dataclass(frozen=True)
 class IntensityAugmentation:
     """Noise, blur, brightness, contrast and gamma. Every effect is drawn for each patch on its own.
 
-    The ranges are those of nnU-Net's data augmentation (Isensee et al., 2021); a probability of 0 switches an effect
-    off.
+    A probability of 0 switches an effect off. Ranges, the draws of channels and of exponents, and the fixed axis are
+    those of nnU-Net's data augmentation (Isensee et al., 2021) where a plan asks for them.
 
     Args:
         noise: (probability, largest standard deviation).
@@ -30,6 +33,12 @@ class IntensityAugmentation:
             down and up again about its centre, so points stay where they are.
         gamma: (probability, low, high) exponent on values scaled to [0, 1]; mean and deviation are restored.
         gamma_inverted: the same on the negative of the image.
+        half_below_one: half of the exponents are below 1, each half uniform in its part of the range; else all of the
+            range is uniform.
+        channel_share: None draws once for all channels. A share: effects other than noise have an amount for each
+            channel, a blur one for each axis, and where a patch is blurred or has a low resolution, only this share of
+            its channels is.
+        fixed_axis: axis along which a low resolution leaves the voxels alone.
     """
 
     noise: tuple[float, float] = (0.0, 0.0)
@@ -39,6 +48,9 @@ class IntensityAugmentation:
     gamma: tuple[float, float, float] = (0.0, 1.0, 1.0)
     gamma_inverted: tuple[float, float, float] = (0.0, 1.0, 1.0)
     low_resolution: tuple[float, float, float] = (0.0, 1.0, 1.0)
+    half_below_one: bool = False
+    channel_share: float | None = None
+    fixed_axis: int | None = None
 
     def __call__(self, images: torch.Tensor, seeds: np.ndarray) -> torch.Tensor:
         """Augment a batch.
@@ -60,20 +72,42 @@ class IntensityAugmentation:
             generator = torch.Generator(image.device).manual_seed(int(rng.integers(2**62)))
             drawn = torch.randn(image.shape, generator=generator, device=image.device)
             image = image + drawn * (self.noise[1] * amount[0])
-        if chance[1] < self.blur[0]:
-            image = gaussian_blur(image, _between(self.blur[1:], amount[1]))
+        if self.channel_share is None:
+            return self._change(image, chance, amount, [amount[BLUR]] * (image.ndim - 1))
+        channels = []
+        for channel in image:
+            amount, sigmas = rng.uniform(size=7), rng.uniform(size=image.ndim - 1).tolist()
+            spared = rng.uniform(size=2) >= self.channel_share
+            own = chance.copy()
+            own[[BLUR, LOW_RESOLUTION]] = np.where(spared, np.inf, own[[BLUR, LOW_RESOLUTION]])
+            channels.append(self._change(channel[None], own, amount, sigmas))
+        return torch.cat(channels)
+
+    def _change(
+        self, image: torch.Tensor, chance: np.ndarray, amount: np.ndarray, sigmas: Sequence[float]
+    ) -> torch.Tensor:
+        """Every effect but noise whose chance has come, on channels that share the amounts."""
+        if chance[BLUR] < self.blur[0]:
+            image = gaussian_blur(image, [_between(self.blur[1:], where) for where in sigmas])
         if chance[2] < self.brightness[0]:
             image = image * _between(self.brightness[1:], amount[2])
         if chance[3] < self.contrast[0]:
             mean, low, high = image.mean(), image.min(), image.max()
             image = ((image - mean) * _between(self.contrast[1:], amount[3]) + mean).clamp(low, high)
-        if chance[4] < self.low_resolution[0]:
-            image = low_resolution(image, _between(self.low_resolution[1:], amount[4]))
+        if chance[LOW_RESOLUTION] < self.low_resolution[0]:
+            factor = _between(self.low_resolution[1:], amount[LOW_RESOLUTION])
+            image = low_resolution(image, factor, self.fixed_axis)
         if chance[5] < self.gamma_inverted[0]:
-            image = -_gamma(-image, _between(self.gamma_inverted[1:], amount[5]))
+            image = -_gamma(-image, self._exponent(self.gamma_inverted[1:], amount[5]))
         if chance[6] < self.gamma[0]:
-            image = _gamma(image, _between(self.gamma[1:], amount[6]))
+            image = _gamma(image, self._exponent(self.gamma[1:], amount[6]))
         return image
+
+    def _exponent(self, limits: tuple[float, ...], where: float) -> float:
+        low, high = limits
+        if not self.half_below_one or low >= 1:
+            return _between(limits, where)
+        return _between((low, 1.0), 2 * where) if where < 0.5 else _between((1.0, high), 2 * where - 1)
 
 
 @dataclass(frozen=True)
@@ -105,7 +139,7 @@ def _gamma(image: torch.Tensor, exponent: float) -> torch.Tensor:
     return (image - image.mean()) / image.std().clamp(min=1e-7) * std + mean
 
 
-def low_resolution(image: torch.Tensor, factor: float) -> torch.Tensor:
+def low_resolution(image: torch.Tensor, factor: float, fixed_axis: int | None = None) -> torch.Tensor:
     """Sample down and up again, both linear and aligned at the borders of the patch, so nothing moves.
 
     The reference takes the nearest voxel on the way down, which moves the image by up to half a voxel.
@@ -113,28 +147,30 @@ def low_resolution(image: torch.Tensor, factor: float) -> torch.Tensor:
     Args:
         image: ``(C, *size)``.
         factor: of the number of voxels along each axis, in (0, 1].
+        fixed_axis: axis of the patch that keeps its voxels.
     """
     size = image.shape[1:]
-    small = [max(1, round(n * factor)) for n in size]
+    small = [n if axis == fixed_axis else max(1, round(n * factor)) for axis, n in enumerate(size)]
     mode = "trilinear" if len(size) == 3 else "bilinear"
     low = functional.interpolate(image[None], size=small, mode=mode, align_corners=False)
     return functional.interpolate(low, size=size, mode=mode, align_corners=False)[0]
 
 
-def gaussian_blur(image: torch.Tensor, sigma: float) -> torch.Tensor:
+def gaussian_blur(image: torch.Tensor, sigma: float | Sequence[float]) -> torch.Tensor:
     """Separable Gaussian blur with repeated borders.
 
     Args:
         image: ``(C, *size)``.
-        sigma: voxels.
+        sigma: voxels, the same along all axes or one for each.
     """
-    radius = max(1, int(3 * sigma + 0.5))
-    steps = torch.arange(-radius, radius + 1, device=image.device, dtype=torch.float32)
-    kernel = torch.softmax(-0.5 * (steps / sigma) ** 2, dim=0)
     dims = image.ndim - 1
+    sigmas = [sigma] * dims if isinstance(sigma, float | int) else list(sigma)
     conv = functional.conv3d if dims == 3 else functional.conv2d
     out = image[:, None].float()
-    for axis in range(dims):
+    for axis, own in enumerate(sigmas):
+        radius = max(1, int(3 * own + 0.5))
+        steps = torch.arange(-radius, radius + 1, device=image.device, dtype=torch.float32)
+        kernel = torch.softmax(-0.5 * (steps / own) ** 2, dim=0)
         shape = [1] * dims
         shape[axis] = -1
         pads = [p for a in reversed(range(dims)) for p in ((radius, radius) if a == axis else (0, 0))]

@@ -32,6 +32,9 @@ class SpatialAugmentation:
         mirror_pairs: for each landmark the landmark that takes its place in the mirror (itself on the midline); None
         never
             mirrors. Mirroring is along the first axis of the planned grid, left to right.
+        uniform_step: `scale` is the range of the step from voxel to voxel instead, uniform, as in nnU-Net.
+        fixed_axis: in 3D, the axis about which alone patches are turned, and along which none is scaled: what nnU-Net
+            does with flat patches.
     """
 
     rotation: float = 0.0
@@ -39,6 +42,8 @@ class SpatialAugmentation:
     rotation_probability: float = 1.0
     scale_probability: float = 1.0
     mirror_pairs: tuple[int, ...] | None = None
+    uniform_step: bool = False
+    fixed_axis: int | None = None
 
     def matrix(self, rng: np.random.Generator, spacing: np.ndarray) -> np.ndarray:
         """A random ``(D, D)`` matrix from offsets in patch voxels to offsets in image voxels.
@@ -51,12 +56,17 @@ class SpatialAugmentation:
         matrix = np.eye(dims)
         # Every number is drawn whatever is used of it, so that one parameter does not shift the others.
         angles = rng.uniform(-self.rotation, self.rotation, size=3)
-        zoom = float(np.exp(rng.uniform(np.log(self.scale[0]), np.log(self.scale[1]))))
+        if self.uniform_step:
+            zoom = 1 / rng.uniform(*self.scale)
+        else:
+            zoom = float(np.exp(rng.uniform(np.log(self.scale[0]), np.log(self.scale[1]))))
         turn, stretch, mirror = rng.uniform(size=3)
+        changed = np.arange(dims) != self.fixed_axis
         if turn < self.rotation_probability:
-            matrix = rotation_matrix(angles[:1] if dims == 2 else angles)
+            free = angles if self.fixed_axis is None else angles * ~changed
+            matrix = rotation_matrix(free[:1] if dims == 2 else free)
         if stretch < self.scale_probability:
-            matrix = matrix / zoom
+            matrix = matrix / np.where(changed, zoom, 1.0)
         if self.mirror_pairs is not None and mirror < 0.5:
             matrix = matrix @ np.diag([-1.0] + [1.0] * (dims - 1))
         return np.diag(1.0 / spacing) @ matrix @ np.diag(spacing)
@@ -142,7 +152,9 @@ class Placement:
 
     Args:
         foreground: share of the patches that hold a random present landmark.
-        where: ``anywhere`` puts that landmark at a random place in the patch, ``centre`` in its middle (stock nnU-Net).
+        where: ``anywhere`` puts that landmark at a random place in the patch; ``centre`` places all patches as stock
+            nnU-Net does: on whole voxels, such a landmark within a voxel of the middle unless the patch would begin
+            before the image, and in the middle of the image along an axis that is shorter than the patch.
         margin: share of the patch's edge that such a landmark keeps away from, on each side.
         every: None chooses by chance; a batch size makes the last samples of each batch the ones with a landmark, as
             stock nnU-Net does.
@@ -180,11 +192,18 @@ class Placement:
         chance, pick = rng.uniform(), rng.uniform()
         spot = rng.uniform(self.margin, 1 - self.margin, size=len(size))
         anywhere = rng.uniform(size=len(size))
-        reach = size * np.abs(np.linalg.det(matrix)) ** (1 / len(size))
         if self.every is None:
             wanted = chance < self.foreground
         else:
             wanted = index % self.every >= round(self.every * (1 - self.foreground))
+        if self.where == CENTER:
+            low = -(np.maximum(size - shape, 0) // 2)
+            corner = low + np.floor(anywhere * (np.maximum(shape - size, 0) + 1))
+            if wanted and len(points):
+                near = np.round(points[int(pick * len(points))]) + rng.integers(-1, 2, size=len(size))
+                corner = np.maximum(low, near - size // 2)
+            return corner + (size - 1) / 2
+        reach = size * np.abs(np.linalg.det(matrix)) ** (1 / len(size))
         # Where the image is smaller than the patch, the whole image stays inside; where it is larger, the patch does.
         low, high = np.minimum(reach, shape) / 2, shape - np.minimum(reach, shape) / 2
         slack = np.maximum(reach - shape, 0) / 2
@@ -192,8 +211,6 @@ class Placement:
         if not wanted or len(points) == 0:
             return free
         point = points[int(pick * len(points))]
-        if self.where == CENTER:
-            return point
         held = point - matrix @ ((spot - 0.5) * (size - 1))
         # The same limits: a patch around a landmark at the border does not look at air only.
         return np.clip(held, low - slack - 0.5, high + slack - 0.5)

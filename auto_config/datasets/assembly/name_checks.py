@@ -31,75 +31,130 @@ def name_problems(
 
     Names that most cases have for themselves are one error, unless an error has said so already (`labels_judged`).
     """
-    holders = {
-        name: [entry for entry in entries if entry.landmarks is not None and name in entry.landmarks.names]
-        for name in dict.fromkeys([*names, *all_names(entries)])
-    }
-    holding = {name: {entry.name for entry in found} for name, found in holders.items()}
-    problems = []
-    told: set[str] = set()
-    for first, second in name_variants(list(holders)):
-        if holding[first] & holding[second]:
-            continue  # both in one case: two landmarks
-        if not holders[first] or not holders[second]:
-            continue
-        rare, common = sorted((first, second), key=lambda name: len(holders[name]))
-        count = len(holders[common])
-        message = (
-            f"{_where(holders[rare][0], entries)}: landmark {rare!r} is called {common!r} in {count} other "
-            f"{'case' if count == 1 else 'cases'}; "
-            "rename it, or they become two landmarks"
-        )
-        problems.append(Problem("error", message, holders[rare][0].name, rare))
-        told |= {first, second}
+    held = _Held(entries, names)
+    problems, told = _variants(held)
     for name in names:
-        count = len(holders[name])
-        if not count:
-            there = ", ".join(other for other, having in holders.items() if having)[:200]
-            if not there:
-                continue  # no case could be read: that is the problem, and it is told
-            message = f"{source}: landmark {name!r} is in no case; correct the name, there are {there}"
-            problems.append(Problem("error", message, None, name))
-        elif count < len(entries) and name not in told:
-            without = next(entry for entry in entries if entry.name not in holding[name])
-            slip = _slip(name, holding)
-            if slip is not None:
-                # One line for both, about the file that holds the rare one.
-                told |= {name, slip}
-                rare, common = sorted((name, slip), key=lambda one: len(holders[one]))
-                without = holders[rare][0]
-                others = f"{len(holders[common])} other{'' if len(holders[common]) == 1 else 's'}"
-                message = (
-                    f"landmark {rare!r} is in {len(holders[rare])} of {len(entries)} cases only, {common!r} in "
-                    f"{others}; if {common!r} is meant, rename it, otherwise"
-                )
-                name = rare  # noqa: PLW2901 - the warning is about this one
-            else:
-                message = f"has no landmark {name!r}, which is in {count} of {len(entries)} cases only;"
-            taken = f"it is taken as {missing} in the others, choose with --missing unknown or absent"
-            message = f"{_where(without, entries)}: {message} {taken}"
-            problems.append(Problem("warning", message, without.name, name))
-        elif not any(entry.landmarks is not None and _is_present(entry, name) for entry in entries):
-            message = f"{source}: landmark {name!r} is present in no case; leave it out with --landmarks"
-            problems.append(Problem("error", message, None, name))
-    if not labels_judged and (lonely := _names_of_their_own(holding, told, source, entries)) is not None:
+        found = _problem_of(name, held, missing, source, told)
+        if found is not None:
+            problems.append(found)
+    if not labels_judged and (lonely := _names_of_their_own(held.cases, told, source, entries)) is not None:
         problems = [problem for problem in problems if problem.severity == "error"]
         problems.append(lonely)
-    left_out = [] if everything else [name for name in holders if name not in names]
-    if left_out:
-        message = f"{source}: {len(left_out)} landmarks are left out by choice: {', '.join(left_out)[:200]}"
-        problems.append(Problem("warning", message))
-    elif unexpected := [name for name in holders if name not in names]:
-        one = len(unexpected) == 1
-        which = f"landmark {unexpected[0]!r} is" if one else f"{len(unexpected)} landmarks are"
-        those = "" if one else f": {', '.join(unexpected)[:200]}"
-        message = (
-            f"{holders[unexpected[0]][0].label}: {which} not in the list 'landmarks' of "
-            f"{source.name if source.is_file() else 'landmarks.json or the data list'}{those}; the list has to name "
-            f"all: add {'it' if one else 'them'} there, rename {'it' if one else 'them'}, or choose with --landmarks"
-        )
-        problems.append(Problem("error", message, holders[unexpected[0]][0].name, unexpected[0]))
+    others = [name for name in held.entries if name not in names]
+    if others:
+        problems.append(_left_out(others, source) if not everything else _unexpected(others, held, source))
     return problems
+
+
+class _Held:
+    """Which cases have which names.
+
+    Args:
+        entries: all cases.
+        names: landmarks of the data set; those of the cases come after them.
+    """
+
+    def __init__(self, entries: list[Entry], names: tuple[str, ...]) -> None:
+        self.all = entries
+        self.entries = {
+            name: [entry for entry in entries if entry.landmarks is not None and name in entry.landmarks.names]
+            for name in dict.fromkeys([*names, *all_names(entries)])
+        }
+        """The cases that have each name."""
+        self.cases = {name: {entry.name for entry in found} for name, found in self.entries.items()}
+        """Their names."""
+
+    def count(self, name: str) -> int:
+        """Number of cases that have a name."""
+        return len(self.entries[name])
+
+    def where(self, entry: Entry) -> str:
+        """What holds the landmarks of a case; of a file that holds several cases, with the name of the case."""
+        shared = sum(other.label == entry.label for other in self.all) > 1
+        return f"{entry.label}: case {entry.name!r}" if shared else entry.label
+
+
+def _variants(held: _Held) -> tuple[list[Problem], set[str]]:
+    """An error for each two names that are one in other letters, no case having both; and these names."""
+    problems, told = [], set()
+    for first, second in name_variants(list(held.entries)):
+        together = held.cases[first] & held.cases[second]  # two landmarks
+        if together or not held.count(first) or not held.count(second):
+            continue
+        rare, common = sorted((first, second), key=held.count)
+        count = held.count(common)
+        entry = held.entries[rare][0]
+        message = (
+            f"{held.where(entry)}: landmark {rare!r} is called {common!r} in {count} other "
+            f"{'case' if count == 1 else 'cases'}; rename it, or they become two landmarks"
+        )
+        problems.append(Problem("error", message, entry.name, rare))
+        told |= {first, second}
+    return problems, told
+
+
+def _problem_of(name: str, held: _Held, missing: str, source: Path, told: set[str]) -> Problem | None:
+    """What is wrong with one landmark: in no case, in some cases only, or present in none.
+
+    Args:
+        name: of the landmark.
+        held: which cases have it.
+        missing: what it is where a case lacks it.
+        source: the data set.
+        told: names whose likely spelling is named already; those that are named here are added.
+    """
+    if not held.count(name):
+        there = ", ".join(other for other, having in held.entries.items() if having)[:200]
+        if not there:
+            return None  # no case could be read: that is the problem, and it is told
+        return Problem(
+            "error", f"{source}: landmark {name!r} is in no case; correct the name, there are {there}", None, name
+        )
+    if held.count(name) < len(held.all):
+        return None if name in told else _incomplete(name, held, missing, told)
+    if not any(_is_present(entry, name) for entry in held.all):
+        message = f"{source}: landmark {name!r} is present in no case; leave it out with --landmarks"
+        return Problem("error", message, None, name)
+    return None
+
+
+def _incomplete(name: str, held: _Held, missing: str, told: set[str]) -> Problem:
+    """A warning for a name that some cases lack; one line for both, if another name looks like it."""
+    taken = f"it is taken as {missing} in the others, choose with --missing unknown or absent"
+    slip = _slip(name, held.cases)
+    if slip is None:
+        entry = next(entry for entry in held.all if entry.name not in held.cases[name])
+        message = f"has no landmark {name!r}, which is in {held.count(name)} of {len(held.all)} cases only;"
+        return Problem("warning", f"{held.where(entry)}: {message} {taken}", entry.name, name)
+    told |= {name, slip}
+    rare, common = sorted((name, slip), key=held.count)
+    entry = held.entries[rare][0]  # the line is about the file that holds the rare one
+    others = f"{held.count(common)} other{'' if held.count(common) == 1 else 's'}"
+    message = (
+        f"landmark {rare!r} is in {held.count(rare)} of {len(held.all)} cases only, {common!r} in {others}; "
+        f"if {common!r} is meant, rename it, otherwise"
+    )
+    return Problem("warning", f"{held.where(entry)}: {message} {taken}", entry.name, rare)
+
+
+def _left_out(names: Sequence[str], source: Path) -> Problem:
+    """A warning for landmarks that were not chosen."""
+    message = f"{source}: {len(names)} landmarks are left out by choice: {', '.join(names)[:200]}"
+    return Problem("warning", message)
+
+
+def _unexpected(names: Sequence[str], held: _Held, source: Path) -> Problem:
+    """An error for landmarks that cases have and the list of the data set lacks."""
+    one = len(names) == 1
+    which = f"landmark {names[0]!r} is" if one else f"{len(names)} landmarks are"
+    those = "" if one else f": {', '.join(names)[:200]}"
+    entry = held.entries[names[0]][0]
+    message = (
+        f"{entry.label}: {which} not in the list 'landmarks' of "
+        f"{source.name if source.is_file() else 'landmarks.json or the data list'}{those}; the list has to name "
+        f"all: add {'it' if one else 'them'} there, rename {'it' if one else 'them'}, or choose with --landmarks"
+    )
+    return Problem("error", message, entry.name, names[0])
 
 
 def _names_of_their_own(
@@ -138,12 +193,6 @@ def _names_of_their_own(
             "were typed freely; give the same point the same name in all files"
         )
     return Problem("error", f"{source}: {what}, such as {example!r}; {reason}", None, example)
-
-
-def _where(entry: Entry, entries: list[Entry]) -> str:
-    """What holds the landmarks of a case; of a file that holds several cases, with the name of the case."""
-    shared = sum(other.label == entry.label for other in entries) > 1
-    return f"{entry.label}: case {entry.name!r}" if shared else entry.label
 
 
 def _slip(name: str, holding: Mapping[str, set[str]]) -> str | None:

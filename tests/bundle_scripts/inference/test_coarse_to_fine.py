@@ -108,7 +108,7 @@ def inferer(**numbers):
         roi_size=(12, 12, 12), overlap=0.5, mode="gaussian", padding_mode="constant", cval=-50.0
     )
     arguments = {
-        "coarse": window,
+        "window": window,
         "factor": FACTOR,
         "crop_size": (16, 16, 16),
         "spacing": (1.0, 1.0, 1.0),

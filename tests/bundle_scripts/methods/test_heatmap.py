@@ -80,3 +80,10 @@ def test_a_radius_must_be_positive(radius):
 def test_a_sigma_must_be_positive():
     with pytest.raises(ValueError, match="sigma is 0"):
         GaussianTarget(0.0)
+
+
+def test_cones_in_pictures_have_the_radius_of_those_in_volumes():
+    """The reference's are the first slice of a ball's template there, a disc of radius 11: docs/method.md says so."""
+    heatmap = EDTHeatmap([15.0, 15.0])(torch.tensor([[[20.0, 20.0]]]), (41, 41))[0, 0]
+    assert int((heatmap > 0).sum()) == 709
+    assert float(heatmap.max()) == 1.0

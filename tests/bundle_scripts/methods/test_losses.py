@@ -5,12 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from peak_memory import PeakMemory
 from scipy import ndimage
 from stage_networks import OnLogits
 
 from auto_config.bundle_scripts.methods import losses
 from auto_config.bundle_scripts.methods.heatmap import EDTHeatmap, GaussianTarget
 from auto_config.bundle_scripts.methods.losses import StagesLoss, inside_patch
+from auto_config.methods import METHODS
 
 SIZE = (9, 10, 8)
 NAN = float("nan")
@@ -197,6 +199,44 @@ def test_gradients_that_tie_are_shared():
     gradient = torch.autograd.grad(loss, logits)[0]
     # Whichever voxels are taken, their sum is that of the mean.
     assert float(gradient.sum()) == pytest.approx(1 / (1 + math.exp(4.0)), rel=1e-4)
+
+
+def masked_top_k(logits, target, keep):
+    """Mean of the hardest voxels and its gradient, by masks: what is above the last place counts, ties share it."""
+    loss = torch.nn.functional.softplus(logits) - logits * target
+    hardest = loss.topk(keep, dim=1).values
+    threshold = hardest.amin(1, keepdim=True)
+    tied = loss == threshold
+    share = (keep - (hardest > threshold).sum(1, keepdim=True)) / tied.sum(1, keepdim=True)
+    counted = (loss > threshold).float() + tied * share
+    return hardest.mean(), (logits.sigmoid() - target) * counted / (len(logits) * keep)
+
+
+@pytest.mark.parametrize("levels", [0, 3])
+def test_the_hardest_voxels_are_chosen_without_masks_and_ties_share_the_last_place(levels):
+    generator = torch.Generator().manual_seed(levels)
+    logits, target = torch.randn((4, 500), generator=generator), torch.rand((4, 500), generator=generator)
+    if levels:  # few values, so that many voxels tie
+        logits, target = (logits * levels).round() / levels, target.round()
+    logits.requires_grad_()
+    loss, gradient = masked_top_k(logits.detach(), target, 100)
+    ours = losses._TopKBCE.apply(logits, target.clone(), 100)
+    torch.testing.assert_close(ours, loss, rtol=1e-6, atol=0)
+    torch.testing.assert_close(torch.autograd.grad(ours, logits)[0], gradient, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize(("method", "parts", "most"), [("nnlandmark", (1,), 16.1), ("default", (1, 1), 20.2)])
+def test_bytes_that_the_losses_hold_for_each_voxel_and_landmark(method, parts, most):
+    """What the planner counts: with the logits in single precision and their gradient."""
+    size = (24, 24, 24)
+    both = (losses.TopKBCELoss(EDTHeatmap([15] * 3)), losses.SpatialCrossEntropyLoss(GaussianTarget(1.0)))
+    loss = OnLogits(losses.WeightedLoss(list(both[: len(parts)]), list(parts)))
+    half = torch.randn((2, 4, *size), generator=torch.Generator().manual_seed(0)).bfloat16().requires_grad_()
+    points, status = torch.full((2, 4, 3), 11.3), torch.ones((2, 4), dtype=torch.int64)
+    with PeakMemory() as memory:
+        loss(half.float(), points, status).backward()
+    assert most - 0.2 < memory.peak / half.numel() < most
+    assert most - 0.1 <= METHODS[method].loss_bytes_per_voxel
 
 
 def test_weights_and_stages_add_up():

@@ -5,7 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from analytic_blobs import plan_of
+from monai.bundle import ConfigParser
 
+from auto_config.bundle.configs import train_config
 from auto_config.bundle_scripts.training.augmentation import (
     Augmentation,
     IntensityAugmentation,
@@ -118,3 +121,94 @@ def test_one_part_has_the_effects_of_space_and_of_intensity(tmp_path):
     table.write_text(json.dumps({"landmarks": items}))
     assert Augmentation(flip_pairs=str(table)).mirror_pairs == (2, 1, 0)
     assert Augmentation().mirror_pairs is None
+
+
+def changed_channels(effect, augmentation, images=400):
+    """Which of two channels change, ``(images, 2)``."""
+    batch = torch.randn((1, 2, 6, 6, 6), generator=torch.Generator().manual_seed(0))
+    made = IntensityAugmentation(**{effect: (1.0, 0.5, 0.7)}, **augmentation)
+    return np.array([(made(batch, seeds(i))[0] != batch[0]).flatten(1).any(1).numpy() for i in range(images)])
+
+
+@pytest.mark.parametrize("effect", ["blur", "low_resolution"])
+def test_the_reference_blurs_and_coarsens_half_of_the_channels_each_on_its_own(effect):
+    together = changed_channels(effect, {}, images=20)
+    assert together.all()
+    found = changed_channels(effect, {"channel_share": 0.5})
+    np.testing.assert_allclose(found.mean(0), 0.5, atol=0.08)
+    assert np.mean(found[:, 0] & found[:, 1]) == pytest.approx(0.25, abs=0.08)
+
+
+def test_of_one_channel_the_shares_are_halved():
+    """What nnU-Net's 0.2 and 0.25 mean for the usual image, which has one channel."""
+    batch = torch.randn((1, 1, 6, 6), generator=torch.Generator().manual_seed(0))
+    for effect, share in (("blur", 0.2), ("low_resolution", 0.25)):
+        made = IntensityAugmentation(**{effect: (share, 0.5, 0.9)}, channel_share=0.5)
+        found = [not torch.equal(made(batch, seeds(i)), batch) for i in range(2000)]
+        assert np.mean(found) == pytest.approx(share / 2, abs=0.02)
+
+
+def test_channels_of_the_reference_have_amounts_of_their_own_and_share_that_of_noise():
+    batch = torch.ones((1, 2, 64, 64))
+    bright = IntensityAugmentation(brightness=(1.0, 0.5, 1.5), channel_share=0.5)(batch, seeds(3))[0]
+    assert not torch.allclose(bright[0], bright[1])
+    noise = [IntensityAugmentation(noise=(1.0, 1.0), channel_share=0.5)(batch, seeds(i))[0] for i in range(5)]
+    for one in noise:
+        assert float(one[0].std()) == pytest.approx(float(one[1].std()), rel=0.06)
+    assert np.ptp([float(one.std()) for one in noise]) > 0.1
+    # Contrast is about the mean of the channel, and keeps the range of the channel.
+    pair = torch.stack([torch.linspace(0, 1, 64), torch.linspace(10, 11, 64)]).reshape(1, 2, 8, 8)
+    contrast = IntensityAugmentation(contrast=(1.0, 0.8, 0.8), channel_share=0.5)(pair, seeds(0))[0]
+    torch.testing.assert_close(contrast.flatten(1).mean(1), torch.tensor([0.5, 10.5]))
+    assert float(contrast[0].std()) == pytest.approx(0.8 * float(pair[0, 0].std()), rel=1e-4)
+
+
+def test_the_blur_of_the_reference_has_a_sigma_for_each_axis():
+    peak = torch.zeros((1, 1, 31, 31))
+    peak[0, 0, 15, 15] = 1
+    spread = []
+    made = IntensityAugmentation(blur=(1.0, 0.5, 1.0), channel_share=1.0)
+    for index in range(20):
+        out = made(peak, seeds(index))[0, 0]
+        spread.append([float((out.sum(axis) * (torch.arange(31.0) - 15) ** 2).sum()) for axis in (0, 1)])
+    assert np.abs(np.diff(spread)).max() > 0.2
+    torch.testing.assert_close(gaussian_blur(peak[0], [0.7, 0.7]), gaussian_blur(peak[0], 0.7), rtol=0, atol=0)
+
+
+def test_half_of_the_exponents_of_the_reference_are_below_one():
+    """BGContrast(0.7, 1.5): uniform below and above 1; a uniform draw has 37.5 % below and a mean of 1.1."""
+    made = IntensityAugmentation(half_below_one=True)
+    exponents = np.array([made._exponent((0.7, 1.5), where) for where in (np.arange(1000) + 0.5) / 1000])
+    assert np.mean(exponents < 1) == 0.5
+    assert exponents.min() == pytest.approx(0.7, abs=1e-3)
+    assert exponents.max() == pytest.approx(1.5, abs=1e-3)
+    assert exponents.mean() == pytest.approx(1.05, abs=1e-3)
+    assert IntensityAugmentation()._exponent((0.7, 1.5), 0.5) == pytest.approx(1.1)
+    assert made._exponent((1.0, 1.5), 0.2) == pytest.approx(1.1)
+
+
+def test_a_low_resolution_leaves_a_fixed_axis_alone():
+    """Slices of a flat patch stay apart: a checkerboard along that axis is kept to the bit."""
+    image = torch.zeros((1, 8, 8, 6))
+    image[..., ::2] = 1
+    torch.testing.assert_close(low_resolution(image, 0.5, fixed_axis=2), image)
+    assert not torch.allclose(low_resolution(image, 0.5), image)
+    made = IntensityAugmentation(low_resolution=(1.0, 0.5, 0.5), fixed_axis=2)
+    torch.testing.assert_close(made(image[None], seeds(0))[0], image)
+
+
+def augmentation_of(method, **numbers):
+    """The augmentation of a written bundle."""
+    config = train_config(plan_of(stages=1, method=method, **numbers), 2, "/data", 0)
+    part = {**config["augmentation"], "flip_pairs": None}
+    text = json.dumps({"augmentation": part}).replace('"scripts.', '"auto_config.bundle_scripts.')
+    return ConfigParser(json.loads(text)).get_parsed_content("augmentation"), part
+
+
+def test_a_bundle_of_the_reference_augments_as_planned_and_one_of_the_default_method_as_ever():
+    flat = {"dims": 3, "patch_size": (32, 32, 8)}
+    reference, _ = augmentation_of("nnlandmark", **flat)
+    assert (reference.channel_share, reference.half_below_one, reference.fixed_axis) == (0.5, True, 2)
+    assert (reference.uniform_step, reference.rotation) == (True, pytest.approx(np.pi, abs=1e-4))
+    _, ours = augmentation_of("default", **flat)
+    assert not {"channel_share", "half_below_one", "fixed_axis", "uniform_step"} & set(ours)

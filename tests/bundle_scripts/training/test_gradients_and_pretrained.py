@@ -60,3 +60,14 @@ def test_weights_of_another_network_are_refused(tmp_path):
     torch.save({"other": torch.ones(3)}, path)
     with pytest.raises(ValueError, match="no tensor fits this network"):
         LoadPretrained(network(3), str(path)).attach(Engine(lambda *_: None))
+
+
+def test_a_file_of_an_encoder_alone_fits_by_the_ends_of_names(tmp_path):
+    target = nn.Module()
+    target.stages = nn.ModuleDict({"fine": nn.ModuleDict({"encoder": nn.ModuleDict({"conv": nn.Conv2d(1, 8, 3)})})})
+    path = tmp_path / "encoder.pt"
+    torch.save({"conv.weight": torch.ones(8, 1, 3, 3), "weight": torch.zeros(8, 1, 3, 3)}, path)
+    bias = target.stages["fine"]["encoder"]["conv"].bias.detach().clone()
+    LoadPretrained(target, str(path)).attach(Engine(lambda *_: None))
+    assert (target.stages["fine"]["encoder"]["conv"].weight == 1).all()
+    assert torch.equal(target.stages["fine"]["encoder"]["conv"].bias, bias)

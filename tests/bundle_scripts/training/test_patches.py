@@ -133,12 +133,85 @@ def test_landmarks_lie_anywhere_in_forced_patches_and_in_the_middle_for_the_refe
     anywhere = places(Placement(foreground=1.0), range(200))
     assert np.abs(anywhere).max() < 0.4 * 19 + 1e-9
     assert np.std(anywhere) == pytest.approx(0.8 * 19 / np.sqrt(12), rel=0.1)
-    # Of a batch of 2 always the second one, as stock nnU-Net.
-    centred = places(Placement(foreground=0.5, where="centre", every=2), range(40))
-    assert (centred[1::2] == 0).all()
-    assert (centred[::2] != 0).any(axis=1).all()
+    # Of a batch of 2 always the second one, as stock nnU-Net: within a voxel of the middle, which of 20 voxels is no
+    # voxel itself.
+    centred = places(Placement(foreground=0.5, where="centre", every=2), range(200))
+    assert np.unique(centred[1::2]).tolist() == [-1.5, -0.5, 0.5]
+    assert (np.abs(centred[::2]) > 1.5).any(axis=1).all()
     with pytest.raises(ValueError, match="placement is 'middle'"):
         Placement(where="middle")
+
+
+def corners(size, shape, points, indices, share=1.0):
+    """First voxel of patches placed as stock nnU-Net places them."""
+    size, shape = np.asarray(size), np.asarray(shape)
+    placement = Placement(foreground=share, where="centre")
+    turned = rotation_matrix([0.3]) * 1.3
+    return np.array(
+        [
+            placement.center(np.random.default_rng(i), i, points=points, matrix=turned, size=size, shape=shape)
+            - (size - 1) / 2
+            for i in indices
+        ]
+    )
+
+
+def test_patches_of_the_reference_begin_in_the_image_and_may_end_behind_it():
+    """nnU-Net clamps at the lower border only: a landmark there is not in the middle."""
+    low = corners((20, 20), (100, 100), np.array([[3.0, 50.0]]), range(60))
+    assert (low[:, 0] == 0).all()
+    assert sorted(set(low[:, 1])) == [39, 40, 41]
+    high = corners((20, 20), (100, 100), np.array([[97.0, 50.0]]), range(60))
+    assert sorted(set(high[:, 0])) == [86, 87, 88]
+
+
+def test_free_patches_of_the_reference_lie_on_whole_voxels_of_the_image():
+    found = corners((20, 21), (24, 21), np.zeros((0, 2)), range(200), share=0.0)
+    assert sorted(set(found[:, 0])) == [0, 1, 2, 3, 4]
+    assert (found[:, 1] == 0).all()
+    # Along an axis that is shorter than the patch, the image is in its middle.
+    assert (corners((20, 20), (10, 13), np.array([[2.0, 3.0]]), range(20)) == [-5, -3]).all()
+    assert (corners((20, 20), (10, 13), np.zeros((0, 2)), range(20)) == [-5, -3]).all()
+
+
+def test_an_unturned_patch_of_the_reference_holds_the_voxels_of_the_image():
+    """Interpolation at a random place would make training patches smoother than what inference sees."""
+    patch = RandPatchd(key="image", name="fine", size=(12, 13, 12), placement=Placement(where="centre"))
+    for index in range(4):
+        data = case(index=index)
+        made = patch(data)["fine"]
+        corner = made["affine"][0, :3, 3].numpy()
+        assert (corner == np.round(corner)).all()
+        a, b, c = corner.astype(int)
+        padded = np.pad(data["image"].numpy(), [(0, 0)] + [(20, 20)] * 3)
+        expected = padded[:, a + 20 : a + 32, b + 20 : b + 33, c + 20 : c + 32]
+        np.testing.assert_allclose(made["image"][0], expected, atol=2e-5)
+
+
+def test_a_fixed_axis_is_neither_turned_nor_scaled():
+    augmentation = SpatialAugmentation(np.pi, (0.7, 1.4), uniform_step=True, fixed_axis=1)
+    angles = []
+    for seed in range(300):
+        matrix = augmentation.matrix(np.random.default_rng(seed), np.array([0.5, 4.0, 0.5]))
+        np.testing.assert_allclose(matrix[1], [0, 1, 0], atol=1e-12)
+        np.testing.assert_allclose(matrix[:, 1], [0, 1, 0], atol=1e-12)
+        plane = matrix[np.ix_([0, 2], [0, 2])]
+        step = np.sqrt(np.linalg.det(plane))
+        np.testing.assert_allclose(plane @ plane.T, step**2 * np.eye(2), atol=1e-9)
+        angles.append(np.arctan2(plane[1, 0], plane[0, 0]))
+    assert np.ptp(angles) > 6
+
+
+def test_the_step_of_the_reference_is_uniform():
+    """nnU-Net's scale is the step between voxels: larger numbers, smaller objects."""
+    augmentation = SpatialAugmentation(0.0, (0.7, 1.4), uniform_step=True)
+    steps = [augmentation.matrix(np.random.default_rng(i), np.ones(2))[0, 0] for i in range(2000)]
+    assert 0.7 <= min(steps) < 0.71
+    assert 1.39 < max(steps) <= 1.4
+    assert np.mean(steps) == pytest.approx(1.05, abs=0.01)
+    zoomed = SpatialAugmentation(0.0, (0.7, 1.4))
+    zooms = [zoomed.matrix(np.random.default_rng(i), np.ones(2))[0, 0] for i in range(2000)]
+    assert np.mean(1 / np.array(zooms)) < 1.02
 
 
 def case(status=(1, 0, -1, 1), **numbers):

@@ -57,7 +57,7 @@ def verdict(steps: int, error: float | None, baseline: float | None, unit: str) 
 
     Args:
         steps: of the training.
-        error: of the best weights, in `unit`.
+        error: of the weights that are kept, in `unit`.
         baseline: that of the mean shape.
         unit: ``mm`` or ``px``.
     """

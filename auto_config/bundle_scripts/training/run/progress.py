@@ -208,7 +208,7 @@ class ProgressReport:
             self._write(trainer)
             self._print("Training has ended:  " + self.line(trainer))
             baseline = None if self._mean_shape is None else self._mean_shape.value
-            said = verdict(trainer.state.iteration, self._checkpoints.best, baseline, self._unit)
+            said = verdict(trainer.state.iteration, self._checkpoints.kept[0], baseline, self._unit)
             if said is not None:
                 self._print(said)
             self._begun_at = None  # a trainer that runs again begins anew

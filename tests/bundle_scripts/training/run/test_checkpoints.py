@@ -159,6 +159,62 @@ def test_the_best_weights_are_kept(tmp_path):
     assert json.loads((tmp_path / "ensemble.json").read_text()) == {"files": ["model.pt"]}
 
 
+def score(folder):
+    return json.loads((folder / "fold_0" / "score.json").read_text())
+
+
+def test_the_last_weights_are_kept_where_that_is_wanted(tmp_path):
+    training = Training(tmp_path, epochs=4, interval=1, keep="last", metric=errors([3.0, 1.0, 2.0, 1.5])).run()
+    for name in ("model.pt", "fold_0/model.pt"):
+        assert same(load(tmp_path / name), training.weights())
+    # What is said of the weights is their own error and not the best one.
+    assert score(tmp_path) == {"metric": "mre_mm", "value": 1.5, "epoch": 4}
+    assert training.checkpoints.kept == (1.5, 4)
+    assert (training.checkpoints.best, training.checkpoints.best_epoch) == (1.0, 2)
+
+
+def test_the_last_weights_are_kept_without_an_error_too_and_after_a_resume(tmp_path):
+    Training(tmp_path, epochs=1, interval=1, keep="last", metric=errors([1.0])).run()
+    training = Training(
+        tmp_path, epochs=3, interval=1, keep="last", resume=True, metric=errors([2.0, float("nan")])
+    ).run()
+    assert same(load(tmp_path / "model.pt"), training.weights())
+    assert score(tmp_path)["value"] is None
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    Training(tmp_path, epochs=3, keep="last", resume=True).run()
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == files
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_the_last_weights_replace_better_judged_ones_only_if_they_are_better(tmp_path, interrupted):
+    """And not before the end: what was better on the way is not what is kept."""
+    Training(tmp_path, epochs=1).run()
+    before = load(tmp_path / "model.pt")
+    options = {"folder": tmp_path, "interval": 1, "keep_better": True, "keep": "last"}
+    if interrupted:
+        Training(**options, epochs=2, metric=errors([1.0, 0.5, 0.7])).run()
+        atomic_save(before, tmp_path / "model.pt")
+        worse = Training(**options, epochs=3, resume=True, metric=errors([1.1])).run()
+    else:
+        worse = Training(**options, epochs=3, metric=errors([1.0, 0.5, 0.7, 1.1])).run()
+    assert same(load(tmp_path / "model.pt"), before)
+    assert same(load(tmp_path / "fold_0" / "model.pt"), worse.weights())
+    in_use = []
+    better = Training(**options, epochs=2, metric=errors([1.0, 0.5, 0.9]))
+    better.trainer.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda: in_use.append(same(load(tmp_path / "model.pt"), before))
+    )
+    better.run()
+    assert in_use == [True, True]
+    assert same(load(tmp_path / "model.pt"), better.weights())
+    assert json.loads((tmp_path / "ensemble.json").read_text()) == {"files": ["model.pt"]}
+
+
+def test_other_words_for_what_is_kept_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="keep is 'newest'; allowed are 'best' and 'last'"):
+        Training(tmp_path, keep="newest")
+
+
 def test_the_last_epoch_is_always_validated(tmp_path):
     training = Training(tmp_path, epochs=1, interval=5).run()
     assert training.checkpoints.best is not None

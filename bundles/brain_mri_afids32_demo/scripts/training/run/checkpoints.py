@@ -1,4 +1,4 @@
-"""The files a training leaves: the best weights, and all that is needed to continue it exactly."""
+"""The files a training leaves: the best or the last weights, and all that is needed to continue it exactly."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ from .resume_state import restore_training_state, training_state, weights_of
 from .schedule import Schedule
 from .weights_in_use import holds_weights, is_in_ensemble, network_in_use
 
+KEEP_BEST, KEEP_LAST = "best", "last"
+
 LEFTOVER_SECONDS = 600
 """After this time nobody can still be writing a file of weights."""
 
@@ -34,26 +36,26 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
         atomic_write_text(path, json.dumps(content, indent=4) + "\n")
 
 
-def is_better(value: float, best: float | None) -> bool:
-    """Whether an error is finite and lower than the best one so far (None if there is none)."""
-    return math.isfinite(value) and (best is None or value < best)
+def is_better(value: float | None, best: float | None) -> bool:
+    """Whether there is an error, finite and lower than the best one so far (None if there is none)."""
+    return value is not None and math.isfinite(value) and (best is None or value < best)
 
 
 class Checkpoints:
-    """Keeps the best weights and the state of a training in files, and continues from them.
+    """Keeps the best or the last weights and the state of a training in files, and continues from them.
 
-    In ``folder/fold_<fold>``: ``model.pt``, the plain state dict with the lowest `key_metric` so far; ``score.json``,
-    its value and epoch; and ``latest.pt``, the state after the last epoch, from which `resume` goes on so that the
-    final weights are those of a training that never stopped, bit for bit where the device computes reproducibly. In
-    `folder` itself ``model.pt`` is the same file again, for ``inference.json`` and the clients, and ``ensemble.json``
-    says that it is used alone.
+    In ``folder/fold_<fold>``: ``model.pt``, the plain state dict with the lowest `key_metric` so far, or the last one
+    validated; ``score.json``, its value and epoch; and ``latest.pt``, the state after the last epoch, from which
+    `resume` goes on so that the final weights are those of a training that never stopped, bit for bit where the device
+    computes reproducibly. In `folder` itself ``model.pt`` is the same file again, for ``inference.json`` and the
+    clients, and ``ensemble.json`` says that it is used alone.
 
     A training that does not resume removes ``latest.pt``, ``score.json`` and ``progress.jsonl`` of an earlier one when
     it starts. A trainer that runs again, as in each round of federated learning, goes on with its own.
 
     When there is nothing to validate, the weights are written after each epoch. When the training starts from the
     weights in ``folder/model.pt`` (a client loaded them), or with `keep_better`, the weights in use, one file or the
-    ensemble, are validated first, and only better ones replace them.
+    ensemble, are validated first, and only better ones replace them; with `keep` "last" the last ones, at the end.
     Only process 0 writes. Attach it to the trainer last: after `Validation` and `Schedule`.
 
     Args:
@@ -68,6 +70,10 @@ class Checkpoints:
         keep_ensemble: Leave ``folder/model.pt`` and ``folder/ensemble.json`` as they are, for one fold of several.
         keep_better: Judge the weights in use also where the training starts from others. Where nothing can judge them,
             they are replaced when the training ends, not after its first epoch.
+        keep: "best" keeps the weights with the lowest error, "last" those of the last validation, after the last step.
+
+    Raises:
+        ValueError: If `keep` is something else.
     """
 
     def __init__(
@@ -83,10 +89,15 @@ class Checkpoints:
         resume: bool = False,
         keep_ensemble: bool = False,
         keep_better: bool = False,
+        keep: str = KEEP_BEST,
     ) -> None:
+        if keep not in (KEEP_BEST, KEEP_LAST):
+            raise ValueError(f"keep is {keep!r}; allowed are {KEEP_BEST!r} and {KEEP_LAST!r}")
         self.best: float | None = None
         self.best_epoch: int | None = None
         self.last: float | None = None
+        self.last_epoch: int | None = None
+        self.to_beat: float | None = None  # error of the weights in use, where they were judged
         self.validations = 0
         self.beside_weights: list[Callable[[Path], None]] = []  # each writes a file into a folder of weights
         self.key_metric = key_metric
@@ -98,7 +109,8 @@ class Checkpoints:
         self._folder = Path(folder)
         self._resume = resume
         self._keep_ensemble = keep_ensemble
-        self._keep_better = keep_better
+        self._keep_better, self._keep = keep_better, keep
+        self._is_unused = False  # the last weights wait for the end of the training
         self._judges_weights_in_use = False
         self._is_saved = True  # nothing was trained since latest.pt was written
         self._logger = logging.getLogger(__name__)
@@ -131,9 +143,8 @@ class Checkpoints:
                 self._forget_earlier_training(latest)
             else:
                 self._logger.warning("There is no %s to resume from: the training starts from its beginning.", latest)
-            if self._evaluator.state.epoch_length != 0 and (
-                self._keep_better or holds_weights(self._folder, weights_of(self._network))
-            ):
+            is_to_beat = self._keep_better or holds_weights(self._folder, weights_of(self._network))
+            if is_to_beat and self._evaluator.state.epoch_length != 0:
                 self._judge_weights_in_use(trainer)
 
     def _forget_earlier_training(self, latest: Path) -> None:
@@ -176,11 +187,17 @@ class Checkpoints:
     def _after_validation(self, evaluator: Engine) -> None:
         self.validations += 1
         value = evaluator.state.metrics.get(self.key_metric)
-        self.last = None if value is None else float(value)
-        if self.last is not None and is_better(self.last, self.best):
-            self.best, self.best_epoch = self.last, int(evaluator.state.epoch)
-            if not self._judges_weights_in_use:
-                self._save_weights()
+        self.last, self.last_epoch = None if value is None else float(value), int(evaluator.state.epoch)
+        is_best = is_better(self.last, self.best)
+        if is_best:
+            self.best, self.best_epoch = self.last, self.last_epoch
+        if self._judges_weights_in_use:
+            self.to_beat = self.best
+        elif self._keep == KEEP_LAST:
+            self._is_unused = self.to_beat is not None
+            self._save_weights(into_use=not self._is_unused)
+        elif is_best:
+            self._save_weights()
 
     def _after_epoch(self, trainer: Engine) -> None:
         if self._has_nothing_to_validate:
@@ -190,6 +207,9 @@ class Checkpoints:
     def _at_end(self, trainer: Engine) -> None:
         if self._has_nothing_to_validate and (self._keep_better or not self._is_saved):
             self._save_weights()
+        if self._is_unused and is_better(self.last, self.to_beat):
+            self._save_weights()
+        self._is_unused = False
         if self._is_saved:
             return
         # A time budget ended the training within an epoch. Only whole epochs can be continued, so this one counts as
@@ -202,6 +222,13 @@ class Checkpoints:
         has_no_cases = self._evaluator.state.epoch_length == 0
         return self.best is None and (has_no_cases or (self.last is not None and not math.isfinite(self.last)))
 
+    @property
+    def kept(self) -> tuple[float | None, int | None]:
+        """Error of the weights that are kept, None where there is no number, and their epoch."""
+        if self._keep == KEEP_BEST:
+            return self.best, self.best_epoch
+        return (self.last if is_better(self.last, None) else None), self.last_epoch
+
     def _save_weights(self, into_use: bool = True) -> None:
         if idist.get_rank() > 0:
             return
@@ -211,8 +238,8 @@ class Checkpoints:
             # A calibration speaks of the weights that it was made for.
             (self._folder / CALIBRATION).unlink(missing_ok=True)
         atomic_save(weights, self.fold_folder / WEIGHTS)
-        score = {"metric": self.key_metric, "value": self.best, "epoch": self.best_epoch}
-        _write_json(self.fold_folder / SCORE, score)
+        value, epoch = self.kept
+        _write_json(self.fold_folder / SCORE, {"metric": self.key_metric, "value": value, "epoch": epoch})
         for write in self.beside_weights:
             write(self.fold_folder)
         if takes_over:
@@ -232,6 +259,8 @@ class Checkpoints:
             "best": self.best,
             "best_epoch": self.best_epoch,
             "last": self.last,
+            "last_epoch": self.last_epoch,
+            "to_beat": self.to_beat,
         }
         atomic_save(state, self.fold_folder / LATEST)
 
@@ -239,6 +268,7 @@ class Checkpoints:
         state = read_weights(path)
         restore_training_state(state, path, self._network, self._optimizer, self._schedule, trainer)
         self.best, self.best_epoch, self.last = state["best"], state["best_epoch"], state["last"]
+        self.last_epoch, self.to_beat = state.get("last_epoch"), state.get("to_beat")
         if self.best is not None:
             self._evaluator.state.best_metric = self.best
             self._evaluator.state.best_metric_epoch = self.best_epoch

@@ -1,0 +1,1 @@
+"""Series of a DICOMweb server as volumes, and landmarks as DICOM objects."""

@@ -1,0 +1,1 @@
+"""Grids of images, where viewers show them, and balls in label maps."""

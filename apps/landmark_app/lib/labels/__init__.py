@@ -1,0 +1,1 @@
+"""From the files that clients send to landmarks, and from landmarks to the files that viewers show."""

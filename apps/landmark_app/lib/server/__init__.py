@@ -1,0 +1,1 @@
+"""The web server: connections, accounts, limits and routes."""

@@ -1,0 +1,1 @@
+"""Bundles as tasks of MONAI Label: inference of one image and of many, and their options."""

@@ -1,0 +1,1 @@
+"""Trainings of a bundle from the labels of the data store."""

@@ -1,0 +1,77 @@
+"""`landmarker`: one-hot heatmaps under a softmax over all voxels, the best published set-up of that package."""
+
+from __future__ import annotations
+
+from auto_config.methods.backbones import BACKBONES
+from auto_config.methods.base import Method, MethodRequest, Stage, StageParts, Training
+from auto_config.methods.plan import Decision, Plan
+
+_WHY = "method landmarker"
+
+
+def _training(request: MethodRequest) -> Training:  # noqa: ARG001
+    return Training(
+        loss=Decision(
+            {"box_radius_voxels": 2, "temperature": 1.0},
+            f"{_WHY}: negative log-likelihood of the point under a softmax over the patch; a point between voxels is "
+            "shared by them; decoded as the mean in a box of 5 voxels around the highest (a radius of 0 is the argmax)",
+        ),
+        optimizer=Decision(
+            {"name": "Adam", "lr": 1e-3, "weight_decay": 0.0}, f"{_WHY}: Adam at 1e-3 (McCouat and Voiculescu, 2022)"
+        ),
+        schedule=Decision(
+            {"name": "poly", "power": 0.9, "warmup_steps": 20, "gradient_clip": 12.0},
+            f"{_WHY}: the publications decay in steps at epochs of their data sets; a polynomial fits any length",
+        ),
+        sampling=Decision(
+            {"landmark_share": 1.0, "placement": "anywhere"},
+            f"{_WHY}: a patch holds the whole anatomy; in larger images each holds a random landmark",
+        ),
+        augmentation=Decision(
+            {
+                "rotation": {"prob": 1.0, "max_rad": 0.3},
+                "scale": {"prob": 1.0, "low": 0.85, "high": 1.15},
+                "noise": {"prob": 0.5, "max_std": 0.1},
+                "contrast": {"prob": 0.5, "low": 0.75, "high": 1.25},
+                "brightness": {"prob": 0.3, "low": 0.9, "high": 1.1},
+                "gamma": {"prob": 0.2, "low": 0.8, "high": 1.25},
+                "blur": {"prob": 0.1, "low_sigma": 0.5, "high_sigma": 1.0},
+            },
+            f"{_WHY}: rotation, scale and intensity as most methods here, because the publications differ",
+        ),
+        iterations_per_epoch=Decision(250, f"{_WHY}: as the other methods, so that epochs can be compared"),
+        max_epochs=Decision(200, f"{_WHY}: 50 000 steps; --time_budget fits the schedule to any time"),
+        val_interval=Decision(5, "validation reads whole volumes, so every fifth epoch"),
+        overlap=Decision(0.5, "sliding windows overlap by half where an image is larger than the patch"),
+    )
+
+
+def _parts(plan: Plan, stage: Stage) -> StageParts:
+    backbone, landmarks = BACKBONES[plan.value("network")], plan.value("landmarks")
+    rule = plan.value("loss")
+    return StageParts(
+        network=backbone.config(stage, plan.value("spatial_dims"), plan.value("channels"), landmarks),
+        heads={"logits": landmarks},
+        loss={"_target_": "scripts.methods.one_hot.OneHotLoss"},
+        decoder={
+            "_target_": "scripts.methods.one_hot.LocalSoftArgmaxDecoder",
+            "radius": rule["box_radius_voxels"],
+            "temperature": rule["temperature"],
+        },
+    )
+
+
+METHOD = Method(
+    name="landmarker",
+    title="one-hot heatmaps with a softmax over the whole anatomy, as the package landmarker's best",
+    citation="Jonkers et al., landmarker, SoftwareX 2025; McCouat and Voiculescu, Contour-Hugging Heatmaps, CVPR 2022",
+    backbone="flexible_unet",
+    training=_training,
+    parts=_parts,
+    # float32: the logits, the log-softmax, and the gradient of each.
+    loss_bytes_per_voxel=16.0,
+    stages="one",
+    whole_anatomy=True,
+    mirrors=True,
+    instances=False,
+)

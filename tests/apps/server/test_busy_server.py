@@ -1,0 +1,208 @@
+"""What keeps a busy server quick: few changes of threads, one block of a body in a turn, and nothing for nobody."""
+
+import asyncio
+import gc
+import socket
+import sys
+import threading
+from collections import Counter
+from types import SimpleNamespace
+
+import httpx
+import pytest
+from app_tools import oblique_affine, write_fixed_bundle, write_volume
+from fastapi import Depends, FastAPI
+from landmark_app.lib.core import devices
+from landmark_app.lib.core.answers import answer_failures
+from landmark_app.lib.core.errors import ClientError
+from landmark_app.lib.server import auth, limits, routes_tasks, start
+from landmark_app.lib.server.auth import Guard, Role, needs
+from landmark_app.lib.server.limits import BodyLimit, WorkQueue
+from landmark_app.lib.tasks.bundles import ServedBundle
+
+
+def request_of(is_gone):
+    """A request whose client is gone as soon as the event is set."""
+
+    async def is_disconnected():
+        return is_gone.is_set()
+
+    return SimpleNamespace(state=SimpleNamespace(account=SimpleNamespace(name="anna")), is_disconnected=is_disconnected)
+
+
+def test_a_role_is_looked_up_in_the_event_loop(monkeypatch):
+    where = []
+
+    def account_of(request):
+        where.append(threading.current_thread())
+        return auth.Account("anna", Role.ANNOTATE)
+
+    async def ask():
+        server = FastAPI()
+        answer_failures(server)
+        server.get("/", dependencies=[Depends(needs(Role.TRAIN))])(lambda: {})
+        transport = httpx.ASGITransport(app=server)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            return (await client.get("/")).status_code
+
+    monkeypatch.setattr(auth, "account_of", account_of)
+    assert asyncio.run(ask()) == 403
+    assert where == [threading.main_thread()]
+
+
+def test_of_many_bodies_one_block_is_taken_in_a_turn_of_the_loop():
+    """Else `/info/` waits in each of its steps until a block of every upload was parsed."""
+    taken, clients, blocks = [], 6, 4
+
+    async def app(scope, receive, send):
+        for _ in range(blocks):
+            await receive()
+            taken.append(turn[0])
+
+    async def receive():
+        return {"type": "http.request", "body": bytes(2**16), "more_body": True}
+
+    async def send(message):
+        raise AssertionError(message)
+
+    turn = [0]
+
+    async def count():
+        while True:
+            turn[0] += 1
+            await asyncio.sleep(0)
+
+    async def crowd():
+        limit = BodyLimit(app, max_bytes=2**30, max_total=2**30, max_plain=2**30)
+        scope = {"type": "http", "headers": [], "path": "/session/"}
+        counting = asyncio.create_task(count())
+        await asyncio.gather(*(limit(scope, receive, send) for _ in range(clients)))
+        counting.cancel()
+
+    asyncio.run(crowd())
+    assert len(taken) == clients * blocks
+    assert len(set(taken)) == len(taken)
+
+
+def test_of_two_hundred_requests_those_without_a_place_cost_no_thread(monkeypatch):
+    """They come in the same moment, before any of them waits in the line."""
+    prepared, release = [], threading.Event()
+
+    class Inference:
+        def __init__(self, *arguments):
+            prepared.append(arguments)
+            self.gone = threading.Event()
+            self.app = SimpleNamespace(datastore=lambda: None)
+
+        def run(self):
+            release.wait(20)
+            raise ClientError("done", 418)
+
+    monkeypatch.setattr(routes_tasks, "_Inference", Inference)
+    monkeypatch.setattr(routes_tasks, "app_instance", lambda: None)
+
+    async def crowd():
+        server = FastAPI()
+        answer_failures(server)
+        options = SimpleNamespace(inference_workers=1, inference_queue=4, max_params_bytes=1000)
+        server.include_router(routes_tasks.infer_router(options, None))
+        server.add_middleware(Guard, tokens=None, insecure=True, origins=())
+        transport = httpx.ASGITransport(app=server)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=60) as client:
+            asked = [asyncio.create_task(client.post("/infer/head?image=x")) for _ in range(40)]
+            while sum(one.done() for one in asked) < 35:
+                await asyncio.sleep(0.01)
+            release.set()
+            return [one.status_code for one in await asyncio.gather(*asked)]
+
+    statuses = asyncio.run(crowd())
+    assert (statuses.count(429), statuses.count(418)) == (35, 5)
+    assert len(prepared) == 5
+
+
+def test_what_runs_hears_that_its_client_is_gone(monkeypatch):
+    monkeypatch.setattr(limits, "_SECONDS_BETWEEN_LOOKS", 0.01)
+    gone, heard = threading.Event(), threading.Event()
+
+    def work():
+        gone.set()
+        return heard.wait(20)
+
+    async def ask():
+        queue = WorkQueue("inferences", workers=1, waiting=1)
+        request = request_of(gone)
+        with queue.place(request):
+            ended = await queue.in_turn(work, request, heard)
+            with queue.place(request), pytest.raises(ClientError, match="too many"):
+                await queue.run(work, request)
+        return ended, queue.taken, queue.running, dict(queue.accounts)
+
+    assert asyncio.run(ask()) == (True, 0, 0, {})
+
+
+def test_the_network_is_not_called_for_a_client_that_is_gone(tmp_path):
+    image = write_volume(tmp_path / "image.nii.gz", oblique_affine("ras", (1.5, 1.5, 1.5), 0.0), (24, 22, 20))
+    bundle = ServedBundle(write_fixed_bundle(tmp_path / "head"))
+    asked = []
+    found = bundle.predict(image, is_gone=lambda: asked.append(1) or False)
+    assert asked and found.landmarks
+    with pytest.raises(ClientError, match="the client is gone") as error:
+        bundle.predict(image, is_gone=lambda: True)
+    assert error.value.status == 499
+    # The next one asks for itself.
+    assert bundle.predict(image).landmarks == found.landmarks
+
+
+def test_a_server_that_has_started_stops_for_no_collector_and_no_thread(monkeypatch):
+    """A collection of cycles goes through all that is loaded; a thread waits 5 ms for another one that works."""
+
+    async def startup(self, sockets=None):
+        pass
+
+    monkeypatch.setattr(start.uvicorn.Server, "startup", startup)
+    before, objects = sys.getswitchinterval(), len(gc.get_objects())
+    try:
+        asyncio.run(start.EndingServer(start.uvicorn.Config("x")).startup())
+        assert sys.getswitchinterval() == pytest.approx(start.SWITCH_SECONDS)
+        assert gc.get_freeze_count() > objects / 2
+        assert len(gc.get_objects()) < objects / 10
+    finally:
+        gc.unfreeze()
+        sys.setswitchinterval(before)
+
+
+def test_the_devices_are_looked_for_once(monkeypatch):
+    asked = []
+    monkeypatch.setattr(devices, "device_list", lambda: asked.append(1) or ["cpu"])
+    devices.devices.cache_clear()
+    assert devices.devices() == devices.devices() == ["cpu"]
+    assert len(asked) == 1
+    devices.devices.cache_clear()
+
+
+def test_connections_are_taken_a_few_at_a_time_and_wait_in_a_long_queue():
+    taken = []
+
+    class Protocol(asyncio.Protocol):
+        def connection_made(self, transport):
+            taken.append(turn[0])
+            transport.close()
+
+    turn = [0]
+
+    async def serve(listening):
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(Protocol, sock=listening, backlog=4)
+        clients = [socket.create_connection(listening.getsockname(), timeout=5) for _ in range(60)]
+        while len(taken) < len(clients):
+            turn[0] += 1
+            await asyncio.sleep(0)
+        server.close()
+        for client in clients:
+            client.close()
+
+    listening = start.LongQueue(socket.AF_INET)
+    listening.bind(("127.0.0.1", 0))
+    asyncio.run(asyncio.wait_for(serve(listening), 30))
+    assert len(taken) == 60
+    assert max(Counter(taken).values()) <= 4
