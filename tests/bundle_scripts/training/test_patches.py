@@ -176,7 +176,7 @@ def test_free_patches_of_the_reference_lie_on_whole_voxels_of_the_image():
 
 def test_an_unturned_patch_of_the_reference_holds_the_voxels_of_the_image():
     """Interpolation at a random place would make training patches smoother than what inference sees."""
-    patch = RandPatchd(key="image", name="fine", size=(12, 13, 12), placement=Placement(where="centre"))
+    patch = RandPatchd(key="image", name="fine", size=(12, 13, 12), where="centre")
     for index in range(4):
         data = case(index=index)
         made = patch(data)["fine"]
