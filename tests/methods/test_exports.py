@@ -6,7 +6,8 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import torch
-from bundle_tools import config, shrink
+from blobs import write_blobs
+from bundle_tools import Server, config, shrink
 from monai.bundle import ConfigParser
 
 from auto_config.bundle import opened
@@ -14,15 +15,31 @@ from auto_config.commands.create import create
 from auto_config.methods import METHODS
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """Runs MONAI's commands."""
+    served = Server(tmp_path_factory.mktemp("output"))
+    yield served
+    served.close()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Volumes of blobs."""
+    folder = tmp_path_factory.mktemp("data")
+    write_blobs(folder)
+    return folder
+
+
 @pytest.fixture(scope="module", params=METHODS)
-def bundle(request, heads, tmp_path_factory):
+def bundle(request, data, tmp_path_factory):
     """A bundle of the method with first weights; in two stages where the method leaves that to the planner."""
     method = METHODS[request.param]
     root = tmp_path_factory.mktemp("exports") / method.name
     # A network of its own plans its own patches: on a coarse grid they are small.
     small = {"network": "tiny", "patch_size": [16, 16, 16]} if method.backbone is None else {"spacing": [4.0, 4.0, 4.0]}
     stages = 2 if method.stages == "planned" else None
-    assert create(heads[0], root, method=method.name, stages=stages, workers=1, **small) == 0
+    assert create(data, root, method=method.name, stages=stages, workers=1, **small) == 0
     torch.save(network_of(shrink(root)).state_dict(), root / "models" / "model.pt")
     return root
 
