@@ -231,7 +231,7 @@ BEHIND = [
     *(SCRIPTS.parent / "evaluation").glob("*.py"),
     *(SCRIPTS.parent / "calibration").glob("*.py"),
 ]
-KNOWS_OUTPUTS = {"methods", "decoding", "instance_decoding", "losses", "targets", "networks", "heatmap", "heatmaps"}
+KNOWS_OUTPUTS = {"methods", "dense", "coarse_to_fine", "flip", "heatmaps"}
 
 
 @pytest.mark.parametrize("path", BEHIND, ids=lambda path: f"{path.parent.name}/{path.name}")
