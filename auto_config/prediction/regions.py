@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from auto_config.bundle.opened import OpenBundle
-from auto_config.bundle_scripts.calibration import FILE_NAME, read_calibration
-from auto_config.bundle_scripts.grids import embed_affine
-from auto_config.bundle_scripts.instances import read_instances
+from auto_config.bundle_scripts.file_names import CALIBRATION as FILE_NAME
+from auto_config.bundle_scripts.grid.grids import embed_affine
+from auto_config.bundle_scripts.inference.calibration import read_calibration
+from auto_config.bundle_scripts.points.instances import read_instances
 from auto_config.errors import UserError
 from auto_config.prediction.densities import densities
 from auto_config.prediction.level_set_files import LevelSets

@@ -13,8 +13,8 @@ from monai.networks.nets import EfficientNetBN
 from auto_config.bundle_scripts.methods.flexible_unet import LogProbabilityUNet
 from auto_config.bundle_scripts.methods.interfaces import LOGITS, PointBatch
 from auto_config.bundle_scripts.methods.one_hot import LocalSoftArgmaxDecoder, OneHotLoss, splat
-from auto_config.bundle_scripts.networks import LandmarkNetwork
-from auto_config.bundle_scripts.pretrained import LoadPretrained
+from auto_config.bundle_scripts.methods.stages import LandmarkNetwork
+from auto_config.bundle_scripts.training.pretrained import LoadPretrained
 from auto_config.methods import BACKBONES
 
 SIZES = {2: (7, 9), 3: (6, 7, 5)}

@@ -13,7 +13,7 @@ from monai.bundle import ConfigParser
 
 from auto_config.bundle import configs
 from auto_config.bundle_scripts.methods.interfaces import Decoder, Output, PointBatch
-from auto_config.bundle_scripts.shape import ShapeModel
+from auto_config.bundle_scripts.points.shape import ShapeModel
 from auto_config.fingerprint.summary import Fingerprint
 from auto_config.methods import BACKBONES, METHODS, StageParts
 from auto_config.methods.base import stage_id

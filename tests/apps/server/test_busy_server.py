@@ -2,10 +2,8 @@
 
 import asyncio
 import gc
-import socket
 import sys
 import threading
-from collections import Counter
 from types import SimpleNamespace
 
 import httpx
@@ -178,31 +176,3 @@ def test_the_devices_are_looked_for_once(monkeypatch):
     assert devices.devices() == devices.devices() == ["cpu"]
     assert len(asked) == 1
     devices.devices.cache_clear()
-
-
-def test_connections_are_taken_a_few_at_a_time_and_wait_in_a_long_queue():
-    taken = []
-
-    class Protocol(asyncio.Protocol):
-        def connection_made(self, transport):
-            taken.append(turn[0])
-            transport.close()
-
-    turn = [0]
-
-    async def serve(listening):
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(Protocol, sock=listening, backlog=4)
-        clients = [socket.create_connection(listening.getsockname(), timeout=5) for _ in range(60)]
-        while len(taken) < len(clients):
-            turn[0] += 1
-            await asyncio.sleep(0)
-        server.close()
-        for client in clients:
-            client.close()
-
-    listening = start.LongQueue(socket.AF_INET)
-    listening.bind(("127.0.0.1", 0))
-    asyncio.run(asyncio.wait_for(serve(listening), 30))
-    assert len(taken) == 60
-    assert max(Counter(taken).values()) <= 4

@@ -26,26 +26,11 @@ FINISH_SECONDS = 2
 END_SECONDS = 4.0
 """When the process ends at the latest, whatever its threads do."""
 STARTUP_FAILURE = 3
-TAKEN_AT_ONCE = 16
-"""Connections that the event loop takes in a turn, before it goes on with those that it has."""
-WAITING_CONNECTIONS = 2048
 SWITCH_SECONDS = 0.0005
 """After which a thread gives the interpreter to another that wants it. Python's 5 ms are waited for by the event loop
 after each call of the system, as long as other threads work."""
 LARGEST_HEAD = 64 * 1024
 """Bytes of a request's head: addresses of OHIF name many series."""
-
-
-class LongQueue(socket.socket):
-    """A listening socket at which more connections wait than the event loop takes in a turn.
-
-    asyncio has one number for both. With a small one, a client would be sent away by the system and come back after a
-    second; with a large one, hundreds of connections go through each step together, and whoever comes with them waits.
-    """
-
-    def listen(self, backlog: int = WAITING_CONNECTIONS, /) -> None:
-        """Listen, with a queue that is long whatever the loop asks for."""
-        super().listen(max(backlog, WAITING_CONNECTIONS))
 
 
 class EndingServer(uvicorn.Server):
@@ -98,11 +83,10 @@ class Start(Main):
             ws="none",
             h11_max_incomplete_event_size=LARGEST_HEAD,
             timeout_graceful_shutdown=FINISH_SECONDS,
-            backlog=TAKEN_AT_ONCE,
         )
         server = EndingServer(config)
         with suppress(KeyboardInterrupt):
-            server.run([LongQueue(fileno=config.bind_socket().detach())])
+            server.run()
         if not server.started:
             sys.exit(STARTUP_FAILURE)
 

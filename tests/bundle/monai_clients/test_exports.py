@@ -1,0 +1,85 @@
+"""`ckpt_export` and `onnx_export`, as MONAI's model zoo calls them, on a bundle of every method."""
+
+import json
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+import torch
+from bundle_tools import config, shrink
+from monai.bundle import ConfigParser
+
+from auto_config.bundle import opened
+from auto_config.commands.create import create
+from auto_config.methods import METHODS
+
+
+@pytest.fixture(scope="module", params=METHODS)
+def bundle(request, heads, tmp_path_factory):
+    """A bundle of the method with first weights; in two stages where the method leaves that to the planner."""
+    method = METHODS[request.param]
+    root = tmp_path_factory.mktemp("exports") / method.name
+    # A network of its own plans its own patches: on a coarse grid they are small.
+    small = {"network": "tiny", "patch_size": [16, 16, 16]} if method.backbone is None else {"spacing": [4.0, 4.0, 4.0]}
+    stages = 2 if method.stages == "planned" else None
+    assert create(heads[0], root, method=method.name, stages=stages, workers=1, **small) == 0
+    torch.save(network_of(shrink(root)).state_dict(), root / "models" / "model.pt")
+    return root
+
+
+def network_of(root):
+    """The network of inference.json."""
+    package = opened._import_scripts(root / "scripts")
+    written = opened._with_package({**config(root, "inference"), "bundle_root": str(root)}, package)
+    torch.manual_seed(0)
+    return ConfigParser(written).get_parsed_content("network_def").eval()
+
+
+def image_of(root):
+    """A patch as metadata.json describes it, and what the network says of it."""
+    described = config(root, "metadata")["network_data_format"]["inputs"]["image"]
+    generator = torch.Generator().manual_seed(1)
+    image = torch.randn(1, described["num_channels"], *described["spatial_shape"], generator=generator)
+    network = network_of(root)
+    network.load_state_dict(torch.load(root / "models" / "model.pt", weights_only=True))
+    with torch.inference_mode():
+        return image, network(image)
+
+
+def arguments(root, target):
+    """As ci/verify_bundle.py of the model zoo calls both commands, from the bundle's folder."""
+    return (
+        *("--net_id", "network_def", "--filepath", target, "--ckpt_file", "models/model.pt"),
+        *("--meta_file", "configs/metadata.json", "--config_file", "configs/inference.json"),
+    )
+
+
+def test_torchscript_by_scripting(bundle, server, tmp_path):
+    server.monai(bundle, "ckpt_export", *arguments(bundle, tmp_path / "model.ts"))
+    image, expected = image_of(bundle)
+    extra = {"metadata.json": "", "inference.json": ""}
+    scripted = torch.jit.load(str(tmp_path / "model.ts"), _extra_files=extra).eval()
+    with torch.inference_mode():
+        torch.testing.assert_close(scripted(image), expected, atol=1e-4, rtol=1e-4)
+        # Scripted and not traced: other sizes are no other code.
+        larger = image.repeat_interleave(2, dim=2)
+        assert scripted(larger).shape[2] == 2 * expected.shape[2]
+    assert json.loads(extra["metadata.json"])["name"] == bundle.name
+    assert "network_def" in json.loads(extra["inference.json"])
+
+
+@pytest.mark.skipif(find_spec("onnx") is None or find_spec("onnxscript") is None, reason="needs onnx and onnxscript")
+def test_onnx(bundle, server, tmp_path):
+    server.monai(bundle, "onnx_export", *arguments(bundle, tmp_path / "model.onnx"))
+    from onnx.reference import ReferenceEvaluator
+
+    image, expected = image_of(bundle)
+    model = ReferenceEvaluator(str(tmp_path / "model.onnx"))
+    (found,) = model.run(None, {model.input_names[0]: image.numpy()})
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-3)
+
+
+def test_the_limitations_say_nothing_else(bundle):
+    text = (bundle / "docs" / "README.md").read_text(encoding="utf-8")
+    assert "ckpt_export" in text
+    assert "cannot script" not in text
