@@ -40,9 +40,10 @@ async def run_quietly(function: Callable[[], Result]) -> Result:
             found.set_exception(error)
 
     threading.Thread(target=work, name="quiet", daemon=True).start()
+    answer = asyncio.wrap_future(found)
     with anyio.CancelScope(shield=True):
-        await asyncio.wait([asyncio.wrap_future(found)])
-    return found.result()
+        await asyncio.wait([answer])
+    return answer.result()
 
 
 def yield_to_others() -> None:
