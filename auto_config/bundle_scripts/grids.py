@@ -64,7 +64,7 @@ def planned_to_coarse(points: np.ndarray, factor: Sequence[int]) -> np.ndarray:
 
 
 def to_cells(points: Any, stride: int) -> Any:
-    """Voxels ``(..., D)`` of a grid, an array or a tensor, in cells of `stride` voxels, of which the first starts it."""
+    """Voxels ``(..., D)`` of a grid, an array or a tensor, in cells of `stride` voxels."""
     return (points - (stride - 1) / 2) / stride
 
 

@@ -197,7 +197,7 @@ class CoarseToFineInferer(HeatmapInferer):
         return np.clip(points, 0, limit), distance, replaced
 
     def _log_prior(self, points: torch.Tensor) -> torch.Tensor:
-        """Log of a Gaussian ``(L, *grid)`` of the fine output about the coarse points ``(L, D)``, voxels of the crops."""
+        """Log of a Gaussian ``(L, *grid)`` about the coarse points ``(L, D)``, which are in voxels of the crops."""
         total = torch.zeros((), device=points.device)
         stride = self.fine_decoder.stride
         for axis, offset in enumerate(axis_offsets(to_cells(points[None], stride), self._cells())):

@@ -1,4 +1,4 @@
-"""`global_to_local`: cells vote where landmarks are, first of the whole anatomy, then of crops (Noothout et al., 2020)."""
+"""`global_to_local`: cells of the whole anatomy vote where landmarks are, then cells of crops (Noothout et al.)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def _training(request: MethodRequest) -> Training:  # noqa: ARG001
     return Training(
         loss=Decision(
             {"output_bias": -6.0},
-            f"{_WHY}: cross-entropy of the cells and mean absolute error of signed logarithms of their vectors, weights "
-            "of 1 each; the bias starts where nearly every cell is right, because one of hundreds holds the landmark",
+            f"{_WHY}: cross-entropy of the cells and mean absolute error of signed logarithms of their vectors, "
+            "weights of 1 each; the bias starts where nearly every cell is right: one of hundreds holds the landmark",
         ),
         optimizer=Decision({"name": "Adam", "lr": 1e-3, "weight_decay": 0.0}, f"{_WHY}: Adam at 1e-3"),
         schedule=Decision(

@@ -77,7 +77,7 @@ def test_the_signed_logarithm_by_hand():
 def test_a_perfect_output_decodes_to_the_point_and_has_no_loss(dims, stride, data):
     grid = GRIDS[dims]
     size = voxels(grid, stride)
-    points = [[data.draw(st.floats(-0.4, n - 0.6, width=32)) for n in size] for _ in range(2)]
+    points = [[data.draw(st.floats(-0.375, n - 0.625, width=32)) for n in size] for _ in range(2)]
     output = perfect(points, grid, stride)
     peaks = GridVoteDecoder(stride).decode(output)
     torch.testing.assert_close(peaks.points, torch.tensor(points), atol=2e-3, rtol=0)
@@ -221,17 +221,22 @@ def test_monais_own_window_is_off_by_part_of_a_cell():
 
 
 class Knows:
-    """A network that knows where landmarks are: the image holds its own voxel coordinates, one channel for each axis.
+    """A network that knows where landmarks are: the image holds the coordinates of its voxels, a channel for each axis.
 
-    It sees no more than a crop and its coordinates, so it is equivariant.
+    It sees nothing but these of a window or a crop, so its output moves with them.
+
+    Args:
+        points: ``(L, D)`` in the coordinates that the image holds.
+        strides: voxels for one cell, of each stage.
+        factor: coordinates for one voxel of the coarse stage.
     """
 
     flipped = False
 
-    def __init__(self, points, strides, mirror=None):
-        """``points`` (L, D) of each stage in voxels of its grid."""
-        self.points, self.strides, self.mirror = points, strides, mirror
-        self.shape = ShapeModel(len(points["fine"]), points["fine"].shape[1])
+    def __init__(self, points, strides, factor=1):
+        self.points, self.strides = torch.as_tensor(points, dtype=torch.float32), strides
+        self.scale = {"fine": 1, "coarse": factor}
+        self.shape = ShapeModel(*points.shape)
 
     def views(self):
         return [self]
@@ -241,8 +246,7 @@ class Knows:
         stride, dims = self.strides[name], image.ndim - 2
         pool = torch.nn.functional.avg_pool3d if dims == 3 else torch.nn.functional.avg_pool2d
         places = pool(image, stride)
-        points = torch.as_tensor(self.points[name], dtype=torch.float32)
-        vectors = points[(None, ..., *(None,) * dims)] - places[:, None]
+        vectors = (self.points[(None, ..., *(None,) * dims)] - places[:, None]) / self.scale[name]
         classes = torch.where((vectors.abs() <= stride / 2).all(2), 20.0, -20.0)
         return {name: {CLASS: classes, OFFSET: signed_log(vectors).flatten(1, 2), "unused": places}}
 
@@ -257,7 +261,7 @@ POINTS = np.array([[10.3, 12.6, 5.2], [21.7, 20.1, 9.8], [13.1, 15.9, 7.4]])
 @pytest.mark.parametrize("dims", [2, 3])
 def test_one_stage_of_cells_finds_points_in_an_image_of_any_size(dims):
     image = coordinates((37, 30, 19)[:dims])
-    network = Knows({"fine": POINTS[:, :dims]}, {"fine": 8})
+    network = Knows(POINTS[:, :dims], {"fine": 8})
     window = StridedWindowInferer([24, 16, 16][:dims], stride=8, cval=-99.0)
     inferer = DenseInferer(window=window, decoder=GridVoteDecoder(8), spacing=(1.0,) * dims)
     found = inferer.heatmaps(image, network)
@@ -273,19 +277,7 @@ def test_coarse_cells_then_fine_cells_of_crops_that_overlap(dims, batch_size):
     """Crops overlap and touch the border; their outputs are averaged on whole cells, vectors too."""
     points = POINTS[:, :dims]
     image = coordinates((37, 30, 19)[:dims])
-    # The coarse image of coordinates holds the planned coordinates of the blocks' centres.
-    coarse_points = points + 0.0
-    network = Knows({"coarse": coarse_points, "fine": points}, {"coarse": 4, "fine": 2})
-
-    class Planned(Knows):
-        def __call__(self, images):
-            if "fine" in images:
-                return super().__call__(images)
-            output = super().__call__(images)["coarse"]
-            vectors = signed_exp(output[OFFSET]) / 2  # planned voxels to coarse ones
-            return {"coarse": {**output, OFFSET: signed_log(vectors)}}
-
-    network = Planned(network.points, {"coarse": 4, "fine": 2})
+    network = Knows(points, {"coarse": 4, "fine": 2}, factor=2)
     inferer = CoarseToFineInferer(
         window=StridedWindowInferer([12, 8, 8][:dims], stride=4, cval=-99.0),
         factor=(2,) * dims,
@@ -343,12 +335,12 @@ def counted(dims, channels, landmarks):
     return total
 
 
-@pytest.mark.parametrize(("dims", "millions"), [(2, 6.07), (3, 17.72)])
+@pytest.mark.parametrize(("dims", "millions"), [(2, 5.59), (3, 16.13)])
 def test_the_global_network_is_that_of_the_specification(dims, millions):
     network = GlobalGridNetwork(dims, 1, 6).eval()
     number = sum(p.numel() for p in network.parameters())
     assert number == counted(dims, 1, 6)
-    assert number / 1e6 == pytest.approx(millions, abs=0.3)
+    assert number / 1e6 == pytest.approx(millions, abs=0.01)
     image = torch.randn(1, 1, *(40, 32, 24)[:dims])
     assert network(image).shape == (1, 6 * (1 + dims), *(5, 4, 3)[:dims])
 
@@ -372,7 +364,7 @@ def test_the_local_network_is_that_of_the_specification_and_sees_14_voxels(dims)
 
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("kind", [GlobalGridNetwork, LocalGridNetwork])
-def test_networks_are_scripted_and_exported_to_onnx(dims, kind, tmp_path):
+def test_networks_are_scripted_and_their_bias_starts_empty(dims, kind):
     torch.manual_seed(0)
     filters = [4, 6, 8, 10] if kind is GlobalGridNetwork else [4, 6]
     heads = {CLASS: 3, OFFSET: 3 * dims}
@@ -390,12 +382,8 @@ def test_networks_are_scripted_and_exported_to_onnx(dims, kind, tmp_path):
         torch.testing.assert_close(torch.jit.script(network)(image), found)
         outputs = network({"fine": image})["fine"]
     torch.testing.assert_close(outputs[CLASS], found)
+    torch.testing.assert_close(network.stages["fine"].class_head[6].bias.data, torch.full((3,), -6.0))
     assert outputs[OFFSET].shape == (2, 3 * dims, *found.shape[2:])
-    onnxruntime = pytest.importorskip("onnxruntime")
-    path = tmp_path / "network.onnx"
-    torch.onnx.export(torch.jit.script(network), (image,), str(path), dynamo=False)
-    (seen,) = onnxruntime.InferenceSession(str(path)).run(None, {"image": image.numpy()})
-    np.testing.assert_allclose(seen, found.numpy(), atol=1e-4)
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -445,4 +433,4 @@ def test_it_learns_one_image_by_heart(dims):
     with torch.no_grad():
         classes, offset = network.eval()(batch[:1]).split([2, 2 * dims], dim=1)
     found = GridVoteDecoder(2).decode({CLASS: classes[0], OFFSET: offset[0]})
-    assert float(torch.linalg.vector_norm(found.points - points, dim=1).max()) < 1.0
+    assert float(torch.linalg.vector_norm(found.points - points, dim=1).max()) < 1.5

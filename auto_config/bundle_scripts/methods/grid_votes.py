@@ -134,7 +134,7 @@ class GridVoteDecoder:
         vectors = torch.cat([-vectors[:, :, :1], vectors[:, :, 1:]], dim=2)
         return {CLASS: classes[:, list(pairs)].flip(2), OFFSET: vectors.flatten(1, 2)}
 
-    def density(self, output: Output) -> None:  # noqa: ARG002  none of any output
+    def density(self, output: Output) -> None:
         """None: votes have no level sets."""
 
     def single(self) -> GridVoteDecoder:
