@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 LABEL_VENV := .venv-label
 LABEL_BIN := $(LABEL_VENV)/bin
 # What runs there: the app, and how MONAI Label's own tasks run bundles.
-LABEL_TESTS := tests/apps tests/bundle/test_seams.py tests/bundle/test_label_training.py
+LABEL_TESTS := tests/apps tests/bundle/test_seams.py tests/bundle/monai_clients/test_label_training.py
 CLIENT_PACKAGES := orthanc orthanc-dicomweb chromium iproute2
 
 .PHONY: help demo test test-core test-label test-clients lint format clean

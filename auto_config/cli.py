@@ -13,9 +13,11 @@ from auto_config.commands.create import create
 from auto_config.commands.demo import demo
 from auto_config.commands.evaluate import evaluate
 from auto_config.commands.inspect import inspect
+from auto_config.commands.package import package
 from auto_config.commands.predict import predict
 from auto_config.commands.serve import serve
 from auto_config.commands.train import train
+from auto_config.commands.verify import verify
 from auto_config.errors import UserError
 
 WRONG_INPUT = 2
@@ -24,7 +26,7 @@ READER_GONE = 141
 
 COMMANDS: dict[str, Command] = {
     command.__name__: command
-    for command in (inspect, convert, create, train, calibrate, predict, evaluate, serve, demo)
+    for command in (inspect, convert, create, train, calibrate, predict, evaluate, verify, package, serve, demo)
 }
 
 

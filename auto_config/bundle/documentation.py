@@ -50,7 +50,7 @@ Python packages and their versions are in `configs/metadata.json`.
 
 ## Limitations
 `python -m monai.bundle ckpt_export` and `onnx_export` export the last stage alone; its input is a patch of the planned
-grid.
+grid. What finds crops, decodes and calibrates stays in `scripts/`.
 Research only. A landmark is always predicted, also where it is not in the image. Images unlike the training images
 give wrong points.
 

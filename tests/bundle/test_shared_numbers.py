@@ -1,10 +1,13 @@
 """Numbers that stand in train.json and in inference.json: a person who changes one of them is told."""
 
 import json
+import sys
 
 import pytest
 
 from auto_config.bundle.shared_numbers import SHARED, disagreement
+from auto_config.commands.train import train
+from auto_config.running import training
 
 
 @pytest.fixture
@@ -71,3 +74,13 @@ def test_a_written_bundle_agrees_and_has_what_is_compared(two_stage_bundle):
         json.loads((two_stage_bundle / f"configs/{name}.json").read_text()) for name in ("train", "inference")
     )
     assert set(SHARED) - {"pixel_spacing"} <= train.keys() & inference.keys()
+
+
+def test_train_says_it_and_goes_on(bundle, monkeypatch, capsys):
+    (bundle / "data").mkdir()
+    monkeypatch.setattr(training, "command", lambda *_: [sys.executable, "-c", "raise SystemExit(3)"])
+    assert train(bundle) == 3
+    assert "warning" not in capsys.readouterr().err
+    assert train(bundle, spacing=[2.0, 2.0, 2.0]) == 3
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning:")]
+    assert "differ in spacing ([2.0, 2.0, 2.0] and [1.0, 1.0, 2.0]); set the same in both" in said

@@ -94,7 +94,7 @@ def test_each_part_of_ours_has_its_reason_and_each_reason_its_part():
         if name.startswith("scripts.")
     }
     assert sorted(names) == sorted(own)
-    assert all(len(reason) > 30 and reason.endswith(".") for _, reason in rows)
+    assert all(len(reason) > 20 and reason.endswith(".") for _, reason in rows)
 
 
 @pytest.mark.parametrize("method", ["default", "nnlandmark"])

@@ -15,9 +15,6 @@ from auto_config import bundle_scripts
 from auto_config.commands.train import train
 from auto_config.errors import UserError
 from auto_config.running import training
-from auto_config.running.folds import parse_fold, use_all_folds
-from auto_config.running.time_budget import parse_time_budget
-from auto_config.running.training import command
 
 SCRIPT = """
 import torch
@@ -253,62 +250,6 @@ def test_a_training_that_fails_says_so_and_ends_the_folds(bundle, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("90s", 90), ("15m", 900), ("1h", 3600), ("1h30m", 5400), (" 1.5 H ", 5400), ("900", 900), (900, 900), (0.5, 0.5)],
-)
-def test_time_budget(text, seconds):
-    assert parse_time_budget(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "15 minutes", "15x", "m", 0, -5, "0s", "nan", float("inf"), True, None])
-def test_wrong_time_budget(text):
-    with pytest.raises(UserError, match="give a time above 0: 90s, 15m"):
-        parse_time_budget(text)
-
-
-@pytest.mark.parametrize(
-    ("fold", "number", "folds"),
-    [
-        (0, 5, [0]),
-        ("4", 5, [4]),
-        ("all", 3, [0, 1, 2]),
-        ("none", 5, ["none"]),
-        ("NONE", None, ["none"]),
-        (7, None, [7]),
-    ],
-)
-def test_fold(fold, number, folds):
-    assert parse_fold(fold, number) == folds
-
-
-@pytest.mark.parametrize(("fold", "number"), [(5, 5), (-1, 5), ("first", 5), (0.5, 5), ("all", None), (True, 5)])
-def test_wrong_fold(fold, number):
-    with pytest.raises(UserError, match="fold is"):
-        parse_fold(fold, number)
-
-
-def test_command_of_one_process(tmp_path):
-    arguments = {"fold": "none", "resume": True, "train#trainer#max_epochs": 3, "device": "$torch.device('cpu')"}
-    assert command(tmp_path, arguments) == [
-        *[sys.executable, "-m", "monai.bundle", "run", "training"],
-        f"--config_file='{tmp_path}/configs/train.json'",
-        f"--bundle_root='{tmp_path}'",
-        "--fold='none'",
-        "--resume=True",
-        "--train#trainer#max_epochs=3",
-        "--device=\"$torch.device('cpu')\"",
-    ]
-
-
-def test_command_of_several_processes(tmp_path):
-    start = command(tmp_path, {}, processes=2)
-    assert start[1:8] == [
-        *["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "monai.bundle", "run"],
-    ]
-    assert start[9] == f"--config_file=['{tmp_path}/configs/train.json', '{tmp_path}/configs/multi_gpu_train.json']"
-
-
-@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"lerning_rate": 1}, "lerning_rate is neither an option nor a name in .*: did you mean learning_rate"),
@@ -339,25 +280,11 @@ def test_what_is_not_a_bundle_is_refused(tmp_path):
         train(tmp_path)
 
 
-@pytest.mark.parametrize(("errors", "best"), [([2.0, 1.0, 3.0], 1), ([None, 4.0, None], 1), ([None, None, None], 0)])
-def test_the_single_model_is_that_of_the_best_fold(tmp_path, errors, best):
-    for fold, error in enumerate(errors):
-        (tmp_path / f"fold_{fold}").mkdir()
-        (tmp_path / f"fold_{fold}" / "model.pt").write_bytes(b"%d" % fold)
-        (tmp_path / f"fold_{fold}" / "score.json").write_text(json.dumps({"value": error}))
-    use_all_folds(tmp_path, [0, 1, 2])
-    assert (tmp_path / "model.pt").read_bytes() == b"%d" % best
-    files = json.loads((tmp_path / "ensemble.json").read_text())["files"]
-    assert files == [f"fold_{fold}/model.pt" for fold in range(3)]
-
-
-def test_a_fold_without_weights_is_no_part_of_an_ensemble(tmp_path):
-    with pytest.raises(UserError, match="cannot be averaged"):
-        use_all_folds(tmp_path, [0])
-
-
 def test_the_command_itself_is_light():
-    code = "import sys, auto_config.running.training; sys.exit(any(name in sys.modules for name in ('torch', 'monai')))"
+    code = (
+        "import sys, auto_config.running.training, auto_config.bundle.shared_numbers; "
+        "sys.exit(any(name in sys.modules for name in ('torch', 'monai')))"
+    )
     root = Path(bundle_scripts.__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
 
@@ -395,15 +322,3 @@ def test_resume_and_another_fold_ask_nothing(bundle, monkeypatch):
         (folder / name).write_bytes(b"weights")
     assert train(bundle, resume=True, max_epochs=9) == 3
     assert train(bundle, fold=1) == 3
-
-
-def test_a_number_that_prediction_does_not_share_is_said_in_one_line(bundle, monkeypatch, capsys):
-    monkeypatch.setattr(training, "command", lambda *_: [sys.executable, "-c", "raise SystemExit(3)"])
-    for name, config in (("train", CONFIG), ("inference", {})):
-        shared = {"spacing": [1.0, 1.0, 1.0]}
-        (bundle / "configs" / f"{name}.json").write_text(json.dumps({**config, **shared}))
-    assert train(bundle) == 3
-    assert "warning" not in capsys.readouterr().err
-    assert train(bundle, spacing=[2.0, 2.0, 2.0]) == 3
-    (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning:")]
-    assert "differ in spacing ([2.0, 2.0, 2.0] and [1.0, 1.0, 1.0]); set the same in both" in said

@@ -7,8 +7,9 @@ import torch
 from contract_parts import LANDMARKS, parsed, plan_of
 
 from auto_config.bundle import configs
+from auto_config.bundle.metadata import references
 from auto_config.bundle.parts import network_def
-from auto_config.methods import BACKBONES, METHODS
+from auto_config.methods import BACKBONES, METHODS, StageParts
 from auto_config.methods.topology import Topology, round_up
 
 STRIDE = 8
@@ -29,19 +30,15 @@ def _grid(stage, dims, channels, outputs):
 
 def _parts(plan, stage):
     """Votes on a coarse grid, then the heatmaps of the default method."""
-    fine = METHODS["default"].parts(plan, stage)
     if stage["name"] == "fine":
-        return replace(fine, network=BACKBONES["tiny"].config(stage, plan.value("spatial_dims"), 1, LANDMARKS))
+        return METHODS["default"].parts(plan, stage)
     dims = plan.value("spatial_dims")
     heads = {"class": LANDMARKS, "offset": LANDMARKS * dims}
-    return replace(
-        fine,
-        network=_grid(stage, dims, plan.value("channels"), sum(heads.values())),
+    return StageParts(
+        network=BACKBONES["votes"].config(stage, dims, plan.value("channels"), sum(heads.values())),
         heads=heads,
         loss={"_target_": "torch.nn.Identity"},
-        target=None,
-        output_layer=None,
-        output_bias=None,
+        decoder={"_target_": "scripts.decoding.ArgmaxDecoder"},
     )
 
 
@@ -49,7 +46,7 @@ def _parts(plan, stage):
 def votes(monkeypatch):
     """A method of two stages with a network of its own for each."""
     fine = replace(BACKBONES["tiny"].fine, name="votes_fine")
-    own = replace(fine, name="votes", topology=_topology, describe=lambda topology: {}, stride=STRIDE, fine=fine)
+    own = replace(fine, name="votes", topology=_topology, describe=lambda _: {}, config=_grid, stride=STRIDE, fine=fine)
     monkeypatch.setitem(BACKBONES, "votes", own)
     method = replace(METHODS["default"], name="votes", backbone="votes", stages="two", parts=_parts)
     monkeypatch.setitem(METHODS, "votes", method)
@@ -75,9 +72,8 @@ def test_each_stage_has_a_network_heads_and_sizes_of_its_own(votes, dims):
         "class": [2, LANDMARKS, *grid],
         "offset": [2, LANDMARKS * dims, *grid],
     }
-    assert {head: list(x.shape) for head, x in outputs["fine"].items()} == {
-        "logits": [2, LANDMARKS, *fine["patch_size"]]
-    }
+    assert list(outputs["fine"]) == ["logits"]
+    assert list(outputs["fine"]["logits"].shape) == [2, LANDMARKS, *fine["patch_size"]]
     # The bias is that of the stage that has a layer for it.
     assert float(outputs["fine"]["logits"].median()) < -2
     assert float(outputs["coarse"]["class"].abs().max()) < 1
@@ -87,6 +83,13 @@ def test_a_stage_without_a_target_has_none_in_the_config(votes):
     config = configs.train_config(plan_of("votes", 3), LANDMARKS, "/nowhere", 0)
     assert {"target", "loss", "coarse_loss"} <= set(config)
     assert "coarse_target" not in config
+
+
+def test_a_bundle_cites_its_method_and_its_network(votes, monkeypatch):
+    monkeypatch.setitem(METHODS, "votes", replace(votes, citation="Voter, 2020"))
+    assert references(plan_of("votes", 2)) == ["Voter, 2020", BACKBONES["votes"].citation]
+    monkeypatch.setitem(METHODS, "votes", replace(votes, citation=BACKBONES["votes"].citation))
+    assert references(plan_of("votes", 2)) == [BACKBONES["votes"].citation]
 
 
 def test_stages_that_start_with_different_biases_are_refused(votes, monkeypatch):

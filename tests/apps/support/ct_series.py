@@ -2,10 +2,11 @@
 
 import io
 
+import nibabel as nib
 import numpy as np
 import pydicom
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from dicom_series import ct_series
+from pydicom.dataset import Dataset
 
 ROWS, COLUMNS, SLICES = 20, 24, 12
 # Directions of rows and columns in LPS, turned about z; slices upward.
@@ -33,32 +34,15 @@ def ras(column, row, number):
 
 
 def make_series(patient="Müller^Äpfel", slices=SLICES):
-    """The instances of a CT series."""
-    study, series, frame = generate_uid(), generate_uid(), generate_uid()
-    instances = []
-    for number in range(slices):
-        meta = FileMetaDataset()
-        meta.MediaStorageSOPClassUID = CTImageStorage
-        meta.MediaStorageSOPInstanceUID = generate_uid()
-        meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        one = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-        one.is_little_endian, one.is_implicit_VR = True, False
-        one.SpecificCharacterSet = "ISO_IR 100"
-        one.SOPClassUID, one.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-        one.StudyInstanceUID, one.SeriesInstanceUID, one.FrameOfReferenceUID = study, series, frame
-        one.PatientName, one.PatientID, one.PatientBirthDate, one.PatientSex = patient, "p1", "19700101", "O"
-        one.StudyDate, one.StudyTime, one.StudyID, one.AccessionNumber = "20260101", "120000", "1", ""
-        one.ReferringPhysicianName, one.Modality, one.SeriesNumber = "", "CT", 1
-        one.InstanceNumber = number + 1
-        one.Rows, one.Columns, one.PixelSpacing, one.SliceThickness = ROWS, COLUMNS, list(SPACING), STEP
-        one.ImageOrientationPatient = [*ALONG_ROW.tolist(), *ALONG_COLUMN.tolist()]
-        one.ImagePositionPatient = lps(0, 0, number).tolist()
-        one.ImageType, one.PositionReferenceIndicator = ["ORIGINAL", "PRIMARY", "AXIAL"], ""
-        one.SamplesPerPixel, one.PhotometricInterpretation = 1, "MONOCHROME2"
-        one.BitsAllocated, one.BitsStored, one.HighBit, one.PixelRepresentation = 16, 16, 15, 1
-        one.RescaleSlope, one.RescaleIntercept = 1, 0
-        one.PixelData = np.full((ROWS, COLUMNS), number, np.int16).tobytes()
-        instances.append(one)
+    """The instances of a CT series, whose voxels are the numbers of their slices."""
+    affine = np.eye(4)
+    affine[:3] = np.stack([SPACING[1] * ALONG_ROW, SPACING[0] * ALONG_COLUMN, [0.0, 0.0, STEP], ORIGIN], axis=1)
+    voxels = np.broadcast_to(np.arange(slices, dtype=np.int16), (COLUMNS, ROWS, slices))
+    instances = ct_series(nib.Nifti1Image(voxels, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine), patient)
+    for one in instances:
+        # A name needs its character set, and says whose the report is, with the rest of what is known of a patient.
+        one.SpecificCharacterSet, one.PatientID = "ISO_IR 100", "p1"
+        one.PatientBirthDate, one.PatientSex = "19700101", "O"
     return instances
 
 

@@ -19,7 +19,8 @@ def bundle(request, heads, tmp_path_factory):
     """A bundle of the method with first weights; in two stages where the method leaves that to the planner."""
     method = METHODS[request.param]
     root = tmp_path_factory.mktemp("exports") / method.name
-    small = {"network": "tiny", "patch_size": [16, 16, 16]} if method.backbone is None else {}
+    # A network of its own plans its own patches: on a coarse grid they are small.
+    small = {"network": "tiny", "patch_size": [16, 16, 16]} if method.backbone is None else {"spacing": [4.0, 4.0, 4.0]}
     stages = 2 if method.stages == "planned" else None
     assert create(heads[0], root, method=method.name, stages=stages, workers=1, **small) == 0
     torch.save(network_of(shrink(root)).state_dict(), root / "models" / "model.pt")

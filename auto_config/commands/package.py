@@ -1,0 +1,82 @@
+"""`package`: one zip of a trained bundle for others."""
+
+from pathlib import Path
+
+from auto_config.arguments import Place
+from auto_config.errors import UserError
+
+
+def package(
+    bundle: Place,
+    output: Place,
+    *,
+    results: Place | None = None,
+    authors: str | None = None,
+    copyright: str | None = None,
+    data_source: str | None = None,
+    data_license: str | None = None,
+    version: str | None = None,
+    changes: str | None = None,
+    weights_url: str | None = None,
+    overwrite: bool = False,
+) -> int:
+    """Write a zip of a trained bundle for others: no data, no names of cases, no places of files.
+
+    The zip holds one folder with what predicts, describes and trains; BUNDLE is not changed. Beside it a test in the
+    style of MONAI's model zoo, test_NAME.py. docs/README.md gets the numbers of an evaluation and of the calibration.
+
+    Args:
+        bundle: folder of a trained bundle
+        output: the zip to write
+        results: folder that `evaluate` wrote: its numbers go into docs/README.md
+        authors: of the model
+        copyright: of the model
+        data_source: where the training data come from
+        data_license: of the training data
+        version: of the model, three numbers; that of the bundle if not given
+        changes: what is new in this version
+        weights_url: address of a folder that weights above 25 MB will be fetched from; the zip then only lists them
+        overwrite: replace files that are there
+
+    Raises:
+        UserError: not a trained bundle, files in the way, results that are none, names of cases or places that would be
+            handed on.
+
+    Examples:
+        auto_config package brain_landmarks brain_landmarks.zip --results test_results --authors "A. Nn"
+    """
+    from auto_config.bundle_scripts.landmark_files import atomic_write_text
+    from auto_config.packaging.archive import README, card_of, findings_in, refuse_leaks, test_of, write_zip
+    from auto_config.packaging.contents import large_files, shared_content, with_metadata
+
+    root, target = Path(bundle), Path(output)
+    if not (root / "configs" / "metadata.json").is_file():
+        raise UserError(f"{root}: is no bundle, it has no configs/metadata.json; give a folder that `create` wrote")
+    if target.suffix != ".zip":
+        raise UserError(f"{target}: the name of the output must end in .zip")
+    name = root.resolve().name
+    test = target.with_name(f"test_{name}.py")
+    for path in (target, test):
+        if path.exists() and not overwrite:
+            raise UserError(f"{path}: exists already; give --overwrite to replace it, or another name")
+    words = {"authors": authors, "copyright": copyright, "data_source": data_source, "name": name}
+    content = with_metadata(shared_content(root), words, version, changes or "")
+    content[README] = card_of(content, results, authors, data_source, data_license).encode("utf-8")
+    if data_license:
+        content["docs/data_license.txt"] = f"{data_license.strip()}\n".encode()
+    refuse_leaks(root, content)
+    large: list[str] = []
+    if weights_url:
+        content, large = large_files(content, weights_url)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_zip(target, name, content)
+    atomic_write_text(test, test_of(name, content))
+    for finding in findings_in(name, content):
+        print(finding)
+    size = target.stat().st_size / 1e6
+    print(f"{target}: {len(content)} files, {size:.1f} MB; {test}: a test for the zoo's ci/unit_tests")
+    for file in large:
+        print(f"upload {root / file} to {weights_url}; large_files.yml names it with its hash")
+    if results is None:
+        print("docs/README.md says nothing of accuracy: --results FOLDER takes the numbers that `evaluate` wrote")
+    return 0

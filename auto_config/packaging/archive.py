@@ -1,0 +1,124 @@
+"""The zip of a bundle, its card, and the test that lies beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from auto_config.errors import UserError
+from auto_config.packaging.card import data_section, performance, reliability, with_section
+from auto_config.packaging.contents import case_names, leaks
+from auto_config.packaging.zoo_test import zoo_test
+from auto_config.verification.checks import findings_of
+
+README = "docs/README.md"
+_DATE = (1980, 1, 1, 0, 0, 0)
+"""Of every file, so that the same bundle gives the same zip."""
+
+
+def card_of(
+    content: Mapping[str, bytes],
+    results: str | os.PathLike[str] | None,
+    authors: str | None,
+    data_source: str | None,
+    data_license: str | None,
+) -> str:
+    """``docs/README.md`` with what is known now."""
+    text = (
+        content[README].decode("utf-8")
+        if README in content
+        else f"# {json.loads(content['configs/metadata.json'])['name']}\n"
+    )
+    if authors:
+        text = with_section(text, "Authors", authors, before="Model Description")
+    text = data_section(text, data_source, data_license)
+    if results is not None:
+        text = with_section(text, "Performance", performance(_metrics(Path(results))), before="Usage")
+    calibration = content.get("models/calibration.json")
+    if calibration is not None:
+        text = with_section(text, "Reliability", reliability(json.loads(calibration)), before="Usage")
+    use = json.loads(content["configs/metadata.json"]).get("intended_use")
+    if use:
+        text = with_section(text, "Intended Use", use, before="Limitations")
+    return text
+
+
+def _metrics(folder: Path) -> dict[str, Any]:
+    path = folder / "metrics.json"
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content["per_landmark"], content["cases"]["training"], content["unit"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path}: is not what `evaluate` writes ({error}); give --results the folder of an evaluation"
+        ) from error
+    return content
+
+
+def refuse_leaks(root: Path, content: Mapping[str, bytes]) -> None:
+    """Stop where a name of a case or a place of the data would be handed on.
+
+    Args:
+        root: folder of the bundle, whose data list names the cases.
+        content: files by their path in the package.
+
+    Raises:
+        UserError: one is found.
+    """
+    datalist = root / "data" / "datalist.json"
+    place = json.loads(datalist.read_text(encoding="utf-8")).get("dataset_dir") if datalist.is_file() else None
+    places = [place] if isinstance(place, str) and len(Path(place).parts) > 1 else []
+    found = leaks(content, case_names(root), [*places, str(Path.home())])
+    if found:
+        listed = "; ".join(found[:5])
+        raise UserError(f"{root}: would hand on names of cases or places of data: {listed}; take them out there")
+
+
+def write_zip(path: Path, name: str, content: Mapping[str, bytes]) -> None:
+    """A zip with one folder, written whole or not at all.
+
+    Args:
+        path: of the zip.
+        name: of the folder in it.
+        content: files by their path in the folder.
+    """
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+                for file in sorted(content):
+                    entry = zipfile.ZipInfo(f"{name}/{file}", _DATE)
+                    entry.external_attr = 0o644 << 16
+                    archive.writestr(entry, content[file], zipfile.ZIP_DEFLATED)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            Path(temporary).unlink()
+        raise
+
+
+def test_of(name: str, content: Mapping[str, bytes]) -> str:
+    """The zoo's test, on images of the size of a patch and a half."""
+    plan = json.loads(content["configs/inference.json"])
+    image = json.loads(content["configs/metadata.json"])["network_data_format"]["inputs"]["image"]
+    shape = [size + size // 2 for size in image["spatial_shape"]]
+    return zoo_test(name, shape, list(plan["spacing"]), image["num_channels"])
+
+
+def findings_in(name: str, content: Mapping[str, bytes]) -> list[str]:
+    """What the checks of files and metadata say of the package, without what is right."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / name
+        for file, data in content.items():
+            (root / file).parent.mkdir(parents=True, exist_ok=True)
+            (root / file).write_bytes(data)
+        return [str(f) for f in findings_of(root, monai=False) if f.state in {"failed", "note"}]

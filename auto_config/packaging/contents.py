@@ -1,0 +1,144 @@
+"""Which files of a bundle are handed on, and what is changed in them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from auto_config.errors import UserError
+from auto_config.verification.files import LARGEST_MB
+
+PLACE = "/path/to/dataset"
+"""Stands for the folder of the images."""
+FOLDERS = ("configs", "docs", "scripts")
+WEIGHTS = ("models/model.pt", "models/calibration.json", "models/ensemble.json")
+_SHORTEST_NAME = 4
+"""Names of cases that are shorter, such as 12, would be found everywhere."""
+
+
+def shared_content(root: Path) -> dict[str, bytes]:
+    """The files that predict, describe and train, by their path in the bundle.
+
+    Left out are data lists, caches, outputs, states to go on with, and weights of folds that no ensemble reads.
+
+    Args:
+        root: folder of the bundle.
+
+    Raises:
+        UserError: the bundle has no weights, or weights that its ensemble names are not there.
+    """
+    if not (root / WEIGHTS[0]).is_file():
+        raise UserError(f"{root}: has no models/model.pt; train it first: auto_config train {root}")
+    paths = [root / "LICENSE", *(path for folder in FOLDERS for path in sorted((root / folder).rglob("*")))]
+    names = [path.relative_to(root).as_posix() for path in paths if path.is_file() and "__pycache__" not in path.parts]
+    names += [name for name in WEIGHTS if (root / name).is_file()]
+    for member in _members(root):
+        if not (root / member).is_file():
+            raise UserError(f"{root}: models/ensemble.json names {member}, which is not there; train that fold again")
+        names.append(member)
+    content = {name: (root / name).read_bytes() for name in dict.fromkeys(names)}
+    return {name: _without_places(name, data) for name, data in content.items()}
+
+
+def _members(root: Path) -> Iterator[str]:
+    """Weights of an ensemble, relative to the bundle."""
+    path = root / "models" / "ensemble.json"
+    if path.is_file():
+        for name in json.loads(path.read_text(encoding="utf-8"))["files"]:
+            yield f"models/{name}"
+
+
+def _without_places(name: str, data: bytes) -> bytes:
+    """A config whose images lie nowhere."""
+    if not re.fullmatch(r"configs/[^/]+\.json", name):
+        return data
+    text = data.decode("utf-8")
+    config = json.loads(text)
+    given = config.get("dataset_dir") if isinstance(config, dict) else None
+    if not isinstance(given, str) or given.startswith(("$", "@")):
+        return data
+    return text.replace(json.dumps(given, ensure_ascii=False), json.dumps(PLACE)).encode("utf-8")
+
+
+def case_names(root: Path) -> set[str]:
+    """Names of the cases of the bundle's data list."""
+    path = root / "data" / "datalist.json"
+    if not path.is_file():
+        return set()
+    lists = json.loads(path.read_text(encoding="utf-8"))
+    items = [item for key in ("training", "test") for item in lists.get(key, [])]
+    return {str(item["case"]) for item in items if len(str(item.get("case", ""))) >= _SHORTEST_NAME}
+
+
+def leaks(content: Mapping[str, bytes], names: Collection[str], places: Collection[str]) -> list[str]:
+    """Where a name of a case or a place of the data still stands: ``file: text``.
+
+    Args:
+        content: files by their path.
+        names: of cases; they are looked for as whole words.
+        places: folders.
+    """
+    wanted = [re.escape(text) for text in sorted({*names, *places}, key=len, reverse=True)]
+    if not wanted:
+        return []
+    pattern = re.compile(rf"(?<![\w-])(?:{'|'.join(wanted)})(?![\w-])")
+    found = []
+    for name, data in content.items():
+        # The scripts are the same in every bundle, weights hold numbers.
+        if name.startswith("scripts/") or name.endswith(".pt"):
+            continue
+        match = pattern.search(data.decode("utf-8", errors="replace"))
+        if match:
+            found.append(f"{name}: {match[0]}")
+    return found
+
+
+def large_files(content: Mapping[str, bytes], url: str) -> tuple[dict[str, bytes], list[str]]:
+    """Take files above the zoo's limit out and list them in ``large_files.yml``.
+
+    Args:
+        content: files by their path.
+        url: folder that they will be fetched from.
+
+    Returns:
+        The content with the list, and the paths that were taken out.
+    """
+    large = [name for name, data in content.items() if len(data) > LARGEST_MB * 1e6]
+    if not large:
+        return dict(content), []
+    lines = ["large_files:"]
+    for name in large:
+        lines += [
+            f'- path: "{name}"',
+            f'  url: "{url.rstrip("/")}/{name.removeprefix("models/").replace("/", "_")}"',
+            f'  hash_val: "{hashlib.sha256(content[name]).hexdigest()}"',
+            '  hash_type: "sha256"',
+        ]
+    kept = {name: data for name, data in content.items() if name not in large}
+    return {**kept, "large_files.yml": ("\n".join(lines) + "\n").encode("utf-8")}, large
+
+
+def with_metadata(
+    content: Mapping[str, bytes], changes: Mapping[str, Any], version: str | None, news: str
+) -> dict[str, bytes]:
+    """Change ``configs/metadata.json``.
+
+    Args:
+        content: files by their path.
+        changes: texts by key, None for those that stay.
+        version: new version; None for the one that is there.
+        news: what is new in this version; empty if the change log stays.
+    """
+    name = "configs/metadata.json"
+    metadata = json.loads(content[name])
+    metadata.update({key: text for key, text in changes.items() if text is not None})
+    if version is not None:
+        metadata["version"] = version
+    log = metadata.setdefault("changelog", {})
+    if news or metadata["version"] not in log:
+        metadata["changelog"] = {metadata["version"]: news or "a new version", **log}
+    return {**content, name: (json.dumps(metadata, indent=4, ensure_ascii=False) + "\n").encode("utf-8")}

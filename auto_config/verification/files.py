@@ -1,0 +1,145 @@
+"""The files of a bundle, as the zoo's checks look at them before anything is run."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from auto_config.verification.finding import Finding, passed
+
+LARGEST_MB = 25
+"""Files above this are not committed to the zoo but listed in ``large_files.yml``."""
+_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
+# Homes of people; a folder such as /data or /path/to says nothing of anybody.
+_PERSONAL = re.compile(r"(?:/home|/Users|/root|[A-Za-z]:\\\\?Users)[/\\]+[^\s\"',;)]*")
+# What a training leaves beside the bundle: it is neither shared nor looked at.
+_OWN = ("cache", "eval", "data")
+
+
+def check_files(root: Path) -> list[Finding]:
+    """Names, required files, sizes and personal paths.
+
+    Args:
+        root: folder of the bundle.
+    """
+    return [
+        *_name(root),
+        *_required(root),
+        _weights(root),
+        _sizes(root),
+        _scripts(root),
+        *_configs(root),
+        _personal_paths(root),
+    ]
+
+
+def _name(root: Path) -> Iterator[Finding]:
+    what = "name"
+    if not _NAME.fullmatch(root.name):
+        problem = f"the folder is called {root.name!r}"
+        yield Finding(what, "failed", problem, "rename it: small letters, digits and _, as in head_ct_landmarks")
+    else:
+        yield passed(what)
+
+
+def _required(root: Path) -> Iterator[Finding]:
+    remedies = {
+        "LICENSE": "put the licence of the bundle there; `auto_config create` writes Apache 2.0",
+        "configs/metadata.json": "`auto_config create` writes it",
+        "configs/inference.json": "`auto_config create` writes it",
+        "configs/train.json": "`auto_config create` writes it",
+        "docs/README.md": "describe the model: data, accuracy, limits; `auto_config create` writes a beginning",
+    }
+    for name, remedy in remedies.items():
+        there = (root / name).is_file()
+        yield passed(name) if there else Finding(name, "failed", "is missing", remedy)
+
+
+def _weights(root: Path) -> Finding:
+    what = "weights"
+    if (root / "models" / "model.pt").is_file() or "models/model.pt" in listed_large_files(root):
+        return passed(what)
+    remedy = f"train it: auto_config train {root}, or list them in large_files.yml"
+    return Finding(what, "failed", "there is no models/model.pt", remedy)
+
+
+def listed_large_files(root: Path) -> list[str]:
+    """Paths that ``large_files.yml`` (or ``.yaml``, ``.json``) says are fetched from elsewhere."""
+    for path in (root / "large_files.yml", root / "large_files.yaml", root / "large_files.json"):
+        if path.is_file():
+            return re.findall(r"path[\"']?\s*:\s*[\"']?([^\s\"',}]+)", path.read_text(encoding="utf-8"))
+    return []
+
+
+def _sizes(root: Path) -> Finding:
+    what = f"no file above {LARGEST_MB} MB"
+    listed = listed_large_files(root)
+    large = []
+    for path in shared_files(root):
+        name = path.relative_to(root).as_posix()
+        size = path.stat().st_size / 1e6
+        if size > LARGEST_MB and name not in listed:
+            large.append(f"{name} ({size:.0f} MB)")
+    if not large:
+        return passed(what)
+    remedy = (
+        "list those that belong to the bundle in large_files.yml (path, url, hash_type, hash_val) and remove others;"
+        " models/fold_N/latest.pt is only needed to go on with a training"
+    )
+    return Finding(what, "note", ", ".join(large), remedy)
+
+
+def shared_files(root: Path) -> Iterator[Path]:
+    """Files that would be handed on: all but caches, data and outputs."""
+    for path in sorted(root.rglob("*")):
+        parts = path.relative_to(root).parts
+        if path.is_file() and parts[0] not in _OWN and "__pycache__" not in parts:
+            yield path
+
+
+def _scripts(root: Path) -> Finding:
+    what = "scripts/ is a package"
+    folder = root / "scripts"
+    if not folder.is_dir() or (folder / "__init__.py").is_file():
+        return passed(what)
+    return Finding(what, "failed", "scripts/__init__.py is missing", "add an empty one")
+
+
+def _configs(root: Path) -> Iterator[Finding]:
+    """Every JSON file can be read, and no key stands twice: MONAI silently takes the last."""
+    for path in sorted((root / "configs").glob("*.json")):
+        what = f"configs/{path.name} is JSON"
+        doubled: list[str] = []
+
+        def pairs(items: Sequence[tuple[str, Any]], doubled: list[str] = doubled) -> dict[str, Any]:
+            keys = [key for key, _ in items]
+            doubled += sorted({key for key in keys if keys.count(key) > 1})
+            return dict(items)
+
+        try:
+            json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=pairs)
+        except (OSError, ValueError, RecursionError) as error:
+            yield Finding(what, "failed", str(error), "repair the file")
+            continue
+        if doubled:
+            yield Finding(what, "failed", f"twice in one object: {', '.join(doubled)}", "keep one of each")
+        else:
+            yield passed(what)
+
+
+def _personal_paths(root: Path) -> Finding:
+    what = "no personal paths"
+    found = []
+    for path in shared_files(root):
+        if path.suffix not in {".json", ".yaml", ".yml", ".md", ".conf", ".txt"}:
+            continue
+        match = _PERSONAL.search(path.read_text(encoding="utf-8", errors="replace"))
+        if match:
+            found.append(f"{path.relative_to(root).as_posix()} ({match[0]})")
+    if not found:
+        return passed(what)
+    remedy = 'before you share it, write "/path/to/dataset" in their place; who trains it gives --dataset_dir'
+    return Finding(what, "note", ", ".join(found), remedy)

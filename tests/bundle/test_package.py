@@ -1,0 +1,191 @@
+"""`package`: what is handed on predicts the same points and names nobody."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import zipfile
+
+import pytest
+from bundle_tools import REPOSITORY, edit
+
+from auto_config.commands.evaluate import evaluate
+from auto_config.commands.package import package
+from auto_config.commands.predict import predict
+from auto_config.errors import UserError
+from auto_config.packaging import contents
+from auto_config.packaging.card import performance, with_section
+from auto_config.packaging.contents import leaks, shared_content
+from auto_config.verification.checks import findings_of
+
+
+@pytest.fixture(scope="module")
+def trained(two_stage_bundle, server, tmp_path_factory):
+    bundle = tmp_path_factory.mktemp("package") / "head_blobs"
+    subprocess.run(["cp", "-r", str(two_stage_bundle), str(bundle)], check=True)
+    server.monai(bundle, "run", "training", "--config_file", "configs/train.json", "--train#trainer#max_epochs", 1)
+    return bundle
+
+
+@pytest.fixture(scope="module")
+def results(trained, tmp_path_factory):
+    out = tmp_path_factory.mktemp("results")
+    assert predict(trained, trained / "data" / "datalist.json", out, device="cpu") == 0
+    assert evaluate(out, trained / "data" / "datalist.json") == 0
+    return out
+
+
+def unpacked(archive, folder):
+    with zipfile.ZipFile(archive) as content:
+        content.extractall(folder)
+    return folder / "head_blobs"
+
+
+def points(folder):
+    return (folder / "predictions.csv").read_text()
+
+
+def test_a_package_predicts_the_same_and_names_no_case(trained, results, heads, tmp_path, capsys):
+    edit(trained / "configs" / "train.json", lambda c: c.update(dataset_dir=str(heads[0])))
+    output = tmp_path / "out" / "head.zip"
+    words = {"authors": "A. Nn", "copyright": "A. Nn 2026", "data_source": "blobs", "data_license": "CC0"}
+    assert package(trained, output, results=results, version="0.2.0", changes="more data", **words) == 0
+    said = capsys.readouterr().out
+    assert "placeholders" not in said
+    bundle = unpacked(output, tmp_path / "elsewhere")
+    files = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
+    assert {"LICENSE", "configs/train.json", "docs/README.md", "models/model.pt", "scripts/__init__.py"} <= files
+    assert not [file for file in files if file.startswith(("data/", "cache/", "eval/", "models/fold_"))]
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
+    assert next(iter(metadata["changelog"].items())) == ("0.2.0", "more data")
+    assert {metadata[key] for key in ("authors", "copyright", "version", "name")} == {
+        *("A. Nn", "A. Nn 2026", "0.2.0", "head_blobs")
+    }
+    card = (bundle / "docs" / "README.md").read_text()
+    evaluated = json.loads((results / "metrics.json").read_text())
+    assert f"| all landmarks | {evaluated['mre_mm']['n']} | {evaluated['mre_mm']['mean']:.3g} |" in card
+    assert "On 2 cases that were not trained on" in card
+    assert "Source: blobs" in card and "Licence of the data: CC0" in card and "A. Nn" in card
+    names = {item["case"] for item in json.loads((trained / "data" / "datalist.json").read_text())["training"]}
+    for file in files - {"models/model.pt"}:
+        text = (bundle / file).read_text()
+        assert str(heads[0]) not in text, file
+        assert not [name for name in names if name in text.split()], file
+    assert {f.state for f in findings_of(bundle, monai=False)} == {"ok", "not checked"}
+    assert predict(bundle, heads[0] / "images", tmp_path / "again", device="cpu") == 0
+    assert predict(trained, heads[0] / "images", tmp_path / "first", device="cpu") == 0
+    assert points(tmp_path / "again") == points(tmp_path / "first")
+
+
+def test_the_test_of_the_zoo_passes_and_fails_with_a_broken_bundle(trained, tmp_path):
+    assert package(trained, tmp_path / "head.zip") == 0
+    bundle = unpacked(tmp_path / "head.zip", tmp_path / "zoo")
+    test = tmp_path / "test_head_blobs.py"
+
+    def status():
+        environment = {"BUNDLE": str(bundle), "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+        ended = subprocess.run(
+            [sys.executable, "-m", "unittest", test.name], cwd=tmp_path, env=environment, check=False
+        )
+        return ended.returncode
+
+    assert status() == 0
+    edit(bundle / "configs" / "inference.json", lambda c: c.pop("evaluator"))
+    assert status() != 0
+
+
+def test_the_same_bundle_gives_the_same_zip_and_nothing_is_replaced_unasked(trained, tmp_path):
+    digests = set()
+    for folder in ("a", "b"):
+        assert package(trained, tmp_path / folder / "head.zip") == 0
+        digests.add(hashlib.sha256((tmp_path / folder / "head.zip").read_bytes()).hexdigest())
+    assert len(digests) == 1
+    with pytest.raises(UserError, match="exists already"):
+        package(trained, tmp_path / "a" / "head.zip")
+    (tmp_path / "a" / "head.zip").unlink()
+    with pytest.raises(UserError, match=r"test_head_blobs\.py: exists already"):
+        package(trained, tmp_path / "a" / "head.zip")
+    assert package(trained, tmp_path / "a" / "head.zip", overwrite=True) == 0
+
+
+def test_large_weights_are_listed_with_their_hash(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(contents, "LARGEST_MB", 0.05)
+    assert package(trained, tmp_path / "head.zip", weights_url="https://x.org/files/") == 0
+    bundle = unpacked(tmp_path / "head.zip", tmp_path / "out")
+    assert not (bundle / "models" / "model.pt").exists()
+    listed = (bundle / "large_files.yml").read_text()
+    digest = hashlib.sha256((trained / "models" / "model.pt").read_bytes()).hexdigest()
+    assert 'path: "models/model.pt"' in listed and "https://x.org/files/model.pt" in listed and digest in listed
+    assert "upload" in capsys.readouterr().out
+
+
+def test_only_the_weights_that_are_read_are_handed_on(trained, copy_of):
+    bundle = copy_of(trained)
+    for fold in (0, 1, 2):
+        folder = bundle / "models" / f"fold_{fold}"
+        folder.mkdir(exist_ok=True)
+        (folder / "model.pt").write_bytes(b"weights")
+        (folder / "latest.pt").write_bytes(b"state")
+    assert not [name for name in shared_content(bundle) if "fold" in name]
+    (bundle / "models" / "ensemble.json").write_text('{"files": ["fold_0/model.pt", "fold_2/model.pt"]}')
+    kept = {name for name in shared_content(bundle) if "fold" in name}
+    assert kept == {"models/fold_0/model.pt", "models/fold_2/model.pt"}
+    (bundle / "models" / "fold_2" / "model.pt").unlink()
+    with pytest.raises(UserError, match=r"fold_2/model\.pt, which is not there"):
+        shared_content(bundle)
+
+
+def test_names_of_cases_are_refused(trained, copy_of, tmp_path):
+    bundle = copy_of(trained)
+    case = json.loads((bundle / "data" / "datalist.json").read_text())["training"][0]["case"]
+    readme = bundle / "docs" / "README.md"
+    readme.write_text(readme.read_text() + f"\nThe worst was {case}.\n")
+    with pytest.raises(UserError, match=f"docs/README.md: {case}"):
+        package(bundle, tmp_path / "head.zip")
+    assert not list(tmp_path.glob("*.zip"))
+
+
+def test_leaks_are_whole_words():
+    content = {"a.json": b"case_10 /data/x", "scripts/b.py": b"case_1", "c.md": b"of case_1, case_2"}
+    assert leaks(content, ["case_1"], []) == ["c.md: case_1"]
+    assert leaks(content, [], ["/data/x"]) == ["a.json: /data/x"]
+    assert leaks(content, [], []) == []
+
+
+@pytest.mark.parametrize("kind", ["no zip", "no bundle", "untrained", "no results"])
+def test_what_cannot_be_packaged_is_one_line(trained, two_stage_bundle, tmp_path, kind):
+    bundle, output, options, words = {
+        "no zip": (trained, "head.tar", {}, "must end in .zip"),
+        "no bundle": (tmp_path, "head.zip", {}, "is no bundle"),
+        "untrained": (two_stage_bundle, "head.zip", {}, "auto_config train"),
+        "no results": (trained, "head.zip", {"results": tmp_path}, "metrics.json: is not what `evaluate` writes"),
+    }[kind]
+    with pytest.raises(UserError, match=words):
+        package(bundle, tmp_path / output, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sections_are_replaced_or_put_in_their_place():
+    text = "# T\n\n## Data\nold\n\n## Usage\nrun\n"
+    assert with_section(text, "Data", "new") == "# T\n\n## Data\nnew\n\n## Usage\nrun\n"
+    assert with_section(text, "Performance", "p", before="Usage").index("## Performance") < text.index("## Usage") + 4
+    assert with_section(text, "Citation", "c").endswith("run\n\n## Citation\nc\n\n")
+
+
+def test_numbers_of_the_card_are_those_of_the_evaluation():
+    block = {"mean": 1.234, "median": 1.0, "p95": None, "max": 3.0, "n": 4}
+    metrics = {
+        "unit": "mm",
+        "mre_mm": block,
+        "sdr": {"2": 75.0, "4": None},
+        "per_landmark": {"a|b": {"mre_mm": block}},
+        "mean_shape_baseline": None,
+        "mre_interval": [1.0, 1.5],
+        "cases": {"evaluated": 2, "training": []},
+    }
+    text = performance(metrics)
+    assert "| all landmarks | 4 | 1.23 | 1 | - | 3 |" in text
+    assert "| a/b | 4 | 1.23 |" in text
+    assert "1 to 1.5 mm" in text and "75 % within 2 mm" in text and "within 4" not in text
+    assert "not trained on" in text
+    assert "mean shape" not in text

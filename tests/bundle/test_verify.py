@@ -1,0 +1,160 @@
+"""`verify`: each fault is named with its remedy, and what the tool writes passes whole."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from bundle_tools import config, edit
+
+from auto_config.commands.verify import verify
+from auto_config.errors import UserError
+from auto_config.verification.checks import findings_of
+from auto_config.verification.files import check_files
+from auto_config.verification.metadata_checks import check_metadata
+
+READY = Path(__file__).parents[2] / "bundles" / "brain_mri_afids32_demo"
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    """A copy of the trained bundle of the repository."""
+    return Path(shutil.copytree(READY, tmp_path / READY.name))
+
+
+def metadata(bundle, **changes):
+    """Change keys of metadata.json; None removes one."""
+
+    def change(content):
+        for key, value in changes.items():
+            content.pop(key) if value is None else content.update({key: value})
+
+    edit(bundle / "configs" / "metadata.json", change)
+
+
+def tensor(bundle, **changes):
+    edit(bundle / "configs" / "metadata.json", lambda c: c["network_data_format"]["inputs"]["image"].update(changes))
+
+
+def doubled(bundle):
+    path = bundle / "configs" / "train.json"
+    path.write_text(path.read_text().replace('"fold": 0,', '"fold": 0, "fold": 1,', 1))
+
+
+def large(bundle):
+    with (bundle / "models" / "old.pt").open("wb") as file:
+        file.truncate(26_000_000)
+
+
+def personal(bundle):
+    edit(bundle / "configs" / "train.json", lambda c: c.update(dataset_dir="/home/ann/scans"))
+
+
+FAULTS = {
+    "name": (lambda b: None, "failed", "Head CT", "small letters"),
+    "licence": (lambda b: (b / "LICENSE").unlink(), "failed", "LICENSE", "is missing"),
+    "no inference": (
+        lambda b: (b / "configs" / "inference.json").unlink(),
+        "failed",
+        "configs/inference.json",
+        "create",
+    ),
+    "no weights": (lambda b: (b / "models" / "model.pt").unlink(), "failed", "models/model.pt", "train it"),
+    "large": (large, "note", "models/old.pt (26 MB)", "large_files.yml"),
+    "no package": (lambda b: (b / "scripts" / "__init__.py").unlink(), "failed", "__init__.py", "add an empty one"),
+    "cut": (lambda b: (b / "configs" / "plan.json").write_text("{"), "failed", "plan.json", "repair"),
+    "doubled": (doubled, "failed", "fold", "keep one"),
+    "personal": (personal, "note", "configs/train.json (/home/ann/scans)", "--dataset_dir"),
+    "no task": (lambda b: metadata(b, task=None), "failed", "task", "add them"),
+    "no formats": (lambda b: metadata(b, network_data_format=None), "failed", "network_data_format", "add them"),
+    "version": (lambda b: metadata(b, version="one"), "failed", "'one'", "0.1.0"),
+    "changelog": (lambda b: metadata(b, version="0.2.0"), "failed", "0.2.0", "what is new"),
+    "range": (lambda b: metadata(b, numpy_version=">=2"), "failed", "numpy '>=2'", "no range"),
+    "local": (lambda b: metadata(b, pytorch_version="2.9.0+cpu"), "failed", "2.9.0+cpu", "+cpu"),
+    "other version": (lambda b: metadata(b, numpy_version="1.0.0"), "note", "in place of 1.0.0", "would install"),
+    "stars": (lambda b: tensor(b, spatial_shape=["*", "*", "*"]), "failed", "spatial_shape", "in voxels"),
+    "no channels": (lambda b: tensor(b, num_channels="one"), "failed", "num_channels", "whole number"),
+    "other name": (lambda b: metadata(b, name="heads"), "note", "'heads'", "same name"),
+    "no schema": (lambda b: metadata(b, schema=None), "failed", "schema", "meta_schema"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_is_named_with_its_remedy(bundle, fault):
+    spoil, state, problem, remedy = FAULTS[fault]
+    spoil(bundle)
+    if fault == "name":
+        bundle = bundle.rename(bundle.with_name("Head CT"))
+    findings = [*check_files(bundle), *check_metadata(bundle)]
+    found = [str(finding) for finding in findings if finding.state == state]
+    assert [line for line in found if problem in line and remedy in line], found
+    if state == "note":
+        assert not [finding for finding in findings if finding.state == "failed"]
+
+
+def test_nothing_is_said_of_the_bundle_of_the_repository_but_its_placeholders():
+    findings = [*check_files(READY), *check_metadata(READY)]
+    assert {f.what for f in findings if f.state == "failed"} == set()
+    assert {f.what for f in findings if f.state == "note"} <= {
+        "metadata: authors and copyright",
+        # Where other versions are installed than it was written with.
+        "checked with the versions that metadata names",
+    }
+
+
+def test_large_files_that_are_listed_pass(bundle):
+    large(bundle)
+    (bundle / "models" / "model.pt").unlink()
+    listed = "large_files:\n- path: models/model.pt\n  url: https://x.org/a\n- path: 'models/old.pt'\n  url: https://x.org/b\n"
+    (bundle / "large_files.yml").write_text(listed)
+    assert {f.state for f in check_files(bundle)} == {"ok"}
+
+
+def test_outputs_caches_and_data_are_not_part_of_what_is_shared(bundle):
+    for folder in ("cache", "eval", "data"):
+        (bundle / folder).mkdir()
+        (bundle / folder / "run.json").write_text('"/home/ann/scans"')
+    assert {f.state for f in check_files(bundle)} == {"ok"}
+
+
+def test_what_is_no_bundle_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="is no bundle"):
+        findings_of(tmp_path)
+    for options in ({"dataset_dir": tmp_path / "no"}, {"schema": tmp_path / "no"}):
+        with pytest.raises(UserError, match="no: is not a"):
+            findings_of(READY, **options)
+
+
+def test_a_trained_bundle_passes_whole(two_stage_bundle, server, copy_of, capsys):
+    bundle = copy_of(two_stage_bundle)
+    server.monai(bundle, "run", "training", "--config_file", "configs/train.json", "--train#trainer#max_epochs", 1)
+    assert verify(bundle) == 0
+    lines = capsys.readouterr().out.splitlines()
+    states = {line[13:].split(": ")[0]: line[:11].strip() for line in lines[:-1]}
+    assert "failed" not in states.values(), lines
+    ran = ("properties of inference", "properties of training", "properties of evaluation", "verify_net_in_out")
+    assert {states[what] for what in (*ran, "ckpt_export, scripted")} == {"ok"}
+    assert "nothing of this would be refused" in lines[-1]
+
+
+def test_what_monai_refuses_is_said(bundle, capsys):
+    """A network with another number of channels than the metadata says, and weights that do not fit it."""
+
+    def change(content):
+        content["network_data_format"]["outputs"]["pred"]["num_channels"] = 31
+
+    edit(bundle / "configs" / "metadata.json", change)
+    edit(bundle / "configs" / "inference.json", lambda c: c.pop("evaluator"))
+    assert verify(bundle) == 1
+    failed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("failed")]
+    assert [line for line in failed if "verify_net_in_out" in line and "31" in line], failed
+    assert [line for line in failed if "properties of inference" in line and "evaluator" in line], failed
+    assert config(bundle, "metadata")["version"] == "0.1.0"
+
+
+def test_a_schema_is_used_where_jsonschema_is(bundle, tmp_path):
+    pytest.importorskip("jsonschema")
+    schema = tmp_path / "schema.json"
+    schema.write_text(json.dumps({"required": ["version", "colour"]}))
+    (found,) = [f for f in check_metadata(bundle, schema) if f.what == "metadata: schema"]
+    assert (found.state, "colour" in found.problem) == ("failed", True)
