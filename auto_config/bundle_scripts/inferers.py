@@ -243,7 +243,7 @@ class CoarseToFineInferer(HeatmapInferer):
                     here = tuple(slice(max(0, s), n + min(0, s)) for s, n in zip(shift[mark], size, strict=True))
                     there = tuple(slice(max(0, -s), n + min(0, -s)) for s, n in zip(shift[mark], size, strict=True))
                     for head, value in found.items():
-                        total[head][(mark, ..., *there)] += (value[number, mark] * weight)[(..., *here)]
+                        total[head][mark][(slice(None), *there)] += (value[number, mark] * weight)[(slice(None), *here)]
                     weights[mark][there] += weight[here]
         return {head: (value / weights[:, None]).flatten(0, 1) for head, value in total.items()}
 
