@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from auto_config.bundle_scripts.image_files import case_name
+from auto_config.bundle_scripts.images.files import case_name
 
 
 def main() -> int:

@@ -15,8 +15,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from auto_config.bundle_scripts.landmark_files import read_markups, write_markups
-from auto_config.bundle_scripts.landmarks import ABSENT, LandmarkSet
+from auto_config.bundle_scripts.points.landmark_files import read_markups, write_markups
+from auto_config.bundle_scripts.points.landmarks import ABSENT, LandmarkSet
 
 
 def cut(

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from auto_config.bundle.json_text import json_text
-from auto_config.bundle_scripts.checkpoints import atomic_save
-from auto_config.bundle_scripts.landmark_files import atomic_write_text
+from auto_config.bundle_scripts.files.text import atomic_write_text
+from auto_config.bundle_scripts.files.weights import atomic_save
 from auto_config.commands.create import create
 from auto_config.commands.evaluate import evaluate
 from auto_config.commands.predict import predict

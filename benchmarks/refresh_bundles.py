@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 from auto_config.bundle.json_text import json_text
-from auto_config.bundle.writer import SCRIPTS, config_files
-from auto_config.bundle_scripts.landmark_files import atomic_write_text
+from auto_config.bundle.reached import copy_scripts
+from auto_config.bundle.writer import config_files
+from auto_config.bundle_scripts.files.text import atomic_write_text
 from auto_config.fingerprint.summary import Fingerprint
 from auto_config.planning import Plan, PlanOptions, make_plan
 
@@ -43,7 +44,7 @@ def main() -> int:
         for name, content in files.items():
             atomic_write_text(bundle / name, json_text(content))
         shutil.rmtree(bundle / "scripts")
-        shutil.copytree(SCRIPTS, bundle / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+        copy_scripts(files, bundle / "scripts")
         print(f"{bundle}: up to date")
     return 0
 

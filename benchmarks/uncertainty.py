@@ -26,9 +26,9 @@ import torch
 from scipy.stats import chi2
 
 from auto_config.bundle.opened import OpenBundle, open_bundle, weight_files
-from auto_config.bundle_scripts.calibration import Calibration, read_calibration
-from auto_config.bundle_scripts.grids import embed_affine
-from auto_config.bundle_scripts.landmarks import PRESENT
+from auto_config.bundle_scripts.grid.grids import embed_affine
+from auto_config.bundle_scripts.inference.calibration import Calibration, read_calibration
+from auto_config.bundle_scripts.points.landmarks import PRESENT
 from auto_config.calibration.conformal import (
     LEVELS,
     ball_scores,

@@ -11,17 +11,17 @@ from typing import Any
 
 import torch
 
-from auto_config.bundle_scripts.heatmaps import Heatmaps
+from auto_config.bundle_scripts.inference.heatmaps import Heatmaps
 from auto_config.bundle_scripts.methods.interfaces import LOGITS, Decoder, Output
-from auto_config.bundle_scripts.peaks import Peaks, make_peaks
+from auto_config.bundle_scripts.points.peaks import Peaks, make_peaks
 from auto_config.errors import UserError
 
 Find = Callable[[torch.Tensor, Any], Heatmaps]
 """From an image ``(C, *size)`` on the planned grid and a network to its output and peaks."""
 
 _INTERFACES = "methods/interfaces.py"
-_MIRRORED = "scripts.mirror.MirroredInferer"
-_INSTANCES = "scripts.instance_decoding.InstanceDecoder"
+_MIRRORED = "MirroredInferer"
+_INSTANCES = "InstanceDecoder"
 
 
 def has_methods(scripts: Path) -> bool:
@@ -74,7 +74,7 @@ def earlier_decoder(config: Mapping[str, Any], decoder: Any) -> Decoder:
         config: its ``inference.json``.
         decoder: what the config's ``decoder`` gave.
     """
-    if config["decoder"]["_target_"] == _INSTANCES:
+    if _class_name(config["decoder"]) == _INSTANCES:
         return EarlierDecoder(decoder, decoder.decoder, decoder.instances.exchangeable)
     return EarlierDecoder(decoder, decoder)
 
@@ -89,7 +89,7 @@ def earlier_find(root: Path, config: Mapping[str, Any], inferer: Any, decoder: D
         decoder: of `earlier_decoder`; None in a config without one.
     """
     inner = config["inferer"]
-    if inner["_target_"] == _MIRRORED:
+    if _class_name(inner) == _MIRRORED:
         inner = inner["inferer"]
     gives_heatmaps = inner["_target_"].startswith("scripts.")
 
@@ -106,3 +106,8 @@ def earlier_find(root: Path, config: Mapping[str, Any], inferer: Any, decoder: D
         return Heatmaps(output, origins, decoder.decode(output))
 
     return find
+
+
+def _class_name(part: Mapping[str, Any]) -> str:
+    """The class that a part of a config names, whichever module holds it."""
+    return str(part["_target_"]).rpartition(".")[2]

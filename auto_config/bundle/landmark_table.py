@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from auto_config.bundle_scripts.grids import apply_affine
-from auto_config.bundle_scripts.landmarks import unique_slugs
+from auto_config.bundle_scripts.grid.grids import apply_affine
+from auto_config.bundle_scripts.points.landmarks import unique_slugs
 from auto_config.datasets.images import read_header
 from auto_config.datasets.model.dataset import Case
 

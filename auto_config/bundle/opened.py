@@ -18,11 +18,11 @@ from monai.transforms import Compose
 from torch import nn
 
 from auto_config.bundle.earlier import Find, earlier_decoder, earlier_find, has_methods
-from auto_config.bundle_scripts.ensemble import EnsembleNetwork
-from auto_config.bundle_scripts.heatmaps import Heatmaps
-from auto_config.bundle_scripts.image_reader import check_axes
+from auto_config.bundle_scripts.files.weights import read_weights
+from auto_config.bundle_scripts.images.loader import check_axes
+from auto_config.bundle_scripts.inference.heatmaps import Heatmaps
+from auto_config.bundle_scripts.methods.ensemble import EnsembleNetwork
 from auto_config.bundle_scripts.methods.interfaces import Decoder
-from auto_config.bundle_scripts.weight_files import read_weights
 from auto_config.datasets.images import read_image
 from auto_config.errors import UserError
 

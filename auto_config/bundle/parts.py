@@ -33,7 +33,7 @@ def image_transforms(plan: Plan) -> list[Json]:
     return [
         *transforms,
         {
-            "_target_": "scripts.transforms.ResampleGridd",
+            "_target_": "scripts.grid.transforms.ResampleGridd",
             "keys": "image",
             "spacing": "@spacing",
             "crop_background": True,
@@ -47,7 +47,7 @@ def normalisation(rules: Sequence[Json]) -> Json:
     """MONAI's transform where it does the same: numbers of the cohort for one channel."""
     rule = rules[0]
     if len(rules) > 1 or rule["kind"] != "ct" or not rule["low"] < rule["high"] or rule["std"] < 1e-8:
-        return {"_target_": "scripts.transforms.NormalizeChannelsd", "keys": "image", "channels": rules}
+        return {"_target_": "scripts.grid.transforms.NormalizeChannelsd", "keys": "image", "channels": rules}
     low, high = rule["low"], rule["high"]
     return {
         "_target_": "ScaleIntensityRanged",
@@ -65,7 +65,7 @@ def load(plan: Plan) -> Json:
     dims = plan.value("spatial_dims")
     pictures = {"pixel_spacing": "@pixel_spacing"} if dims == 2 else {}
     return {
-        "_target_": "scripts.image_reader.LoadFilesd",
+        "_target_": "scripts.images.loader.LoadFilesd",
         "keys": "image",
         "spatial_dims": dims,
         "channels": plan.value("channels"),
@@ -92,7 +92,7 @@ def network_def(plan: Plan, landmarks: int) -> Json:
         raise ValueError(f"a network has one output bias for all stages, not {sorted(map(str, biases))}")
     heads = {name: part.heads for name, part in stages.items()}
     return {
-        "_target_": "scripts.networks.LandmarkNetwork",
+        "_target_": "scripts.methods.stages.LandmarkNetwork",
         "stages": {name: part.network for name, part in stages.items()},
         "landmarks": landmarks,
         "spatial_dims": plan.value("spatial_dims"),
@@ -129,7 +129,7 @@ def instances(plan: Plan, models: str | None) -> Json:
     """
     if not has_instances(plan):
         return {}
-    part = {"_target_": "scripts.instances.read_instances", "landmarks": "@landmarks", "models": models}
+    part = {"_target_": "scripts.points.instances.read_instances", "landmarks": "@landmarks", "models": models}
     return {"instances": part}
 
 
@@ -144,7 +144,7 @@ def decoder(plan: Plan, stage: Json) -> Json:
     if not has_instances(plan) or (two_stages(plan) and stage["name"] == "fine"):
         return one
     return {
-        "_target_": "scripts.instance_decoding.InstanceDecoder",
+        "_target_": "scripts.methods.instances.InstanceDecoder",
         "decoder": one,
         "instances": "@instances",
         "spacing": stage["spacing"],
@@ -184,7 +184,7 @@ def window(plan: Plan) -> Json:
     stage = plan.value("stages")[0]
     stride = BACKBONES[plan.value("network")].of_stage(plan, stage).stride
     # Windows of an output with a cell for several voxels must lie on whole cells.
-    kind = {"_target_": "scripts.strided_window.StridedWindowInferer", "stride": stride}
+    kind = {"_target_": "scripts.inference.strided_window.StridedWindowInferer", "stride": stride}
     return {
         "window": {
             **({"_target_": "SlidingWindowInferer"} if stride == 1 else kind),
@@ -225,7 +225,7 @@ def calibrated_inferer(plan: Plan) -> Json:
     if two_stages(plan) or not has_shape_prior(plan):
         return inferer(plan)
     shape = {
-        "_target_": "scripts.calibration.calibrated_shape",
+        "_target_": "scripts.inference.calibration.calibrated_shape",
         "path": "@calibration",
         "landmarks": "@landmarks",
         "wanted": "@shape_prior",
@@ -241,7 +241,7 @@ def flip_pairs(plan: Plan) -> Json:
 def dense(plan: Plan) -> Json:
     """The inferer of one stage."""
     return {
-        "_target_": "scripts.dense_inferer.DenseInferer",
+        "_target_": "scripts.inference.dense.DenseInferer",
         "window": "@window",
         "decoder": "@decoder",
         "spacing": "@spacing",
@@ -253,7 +253,7 @@ def dense(plan: Plan) -> Json:
 def coarse_to_fine(plan: Plan) -> Json:
     """The inferer of two stages."""
     return {
-        "_target_": "scripts.inferers.CoarseToFineInferer",
+        "_target_": "scripts.inference.coarse_to_fine.CoarseToFineInferer",
         "window": "@window",
         "factor": "@coarse_factor",
         "crop_size": "@patch_size",
@@ -272,13 +272,13 @@ def coarse_to_fine(plan: Plan) -> Json:
 
 def to_world() -> Json:
     """Post-processing that every workflow needs: from the inferer's peaks to peaks in world mm."""
-    return {"_target_": "scripts.results.PeaksToWorldd", "keys": "pred", "ref_image": "image"}
+    return {"_target_": "scripts.inference.results.PeaksToWorldd", "keys": "pred", "ref_image": "image"}
 
 
 def result(plan: Plan) -> Json:
     """Post-processing that names the points."""
     return {
-        "_target_": "scripts.results.LandmarkResultd",
+        "_target_": "scripts.inference.results.LandmarkResultd",
         "keys": "pred",
         "ref_image": "image",
         "landmarks": "@landmarks",

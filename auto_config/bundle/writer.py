@@ -13,13 +13,13 @@ from auto_config.bundle.documentation import readme
 from auto_config.bundle.json_text import json_text
 from auto_config.bundle.landmark_table import landmark_table
 from auto_config.bundle.metadata import metadata
+from auto_config.bundle.reached import copy_scripts
 from auto_config.datasets.model.dataset import Case, Dataset
 from auto_config.datasets.model.properties import Properties, properties_document
 from auto_config.errors import UserError
 from auto_config.fingerprint.summary import Fingerprint
 from auto_config.planning import Plan, Split
 
-SCRIPTS = Path(__file__).parent.parent / "bundle_scripts"
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -77,7 +77,7 @@ def write_bundle(
         target = working / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(json_text(content), encoding="utf-8")
-    shutil.copytree(SCRIPTS, working / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    copy_scripts(files, working / "scripts")
     shutil.copy(TEMPLATES / "logging.conf", working / "configs" / "logging.conf")
     shutil.copy(TEMPLATES / "LICENSE", working / "LICENSE")
     (working / "models").mkdir()

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from auto_config.bundle_scripts.calibration import evidence, of_several_networks, shape_document
-from auto_config.bundle_scripts.instances import Instances
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT
-from auto_config.bundle_scripts.peaks import Peaks
-from auto_config.bundle_scripts.shape import ShapeModel
+from auto_config.bundle_scripts.inference.calibration import evidence, of_several_networks, shape_document
+from auto_config.bundle_scripts.points.instances import Instances
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT
+from auto_config.bundle_scripts.points.peaks import Peaks
+from auto_config.bundle_scripts.points.shape import ShapeModel
 from auto_config.calibration.conformal import (
     LEVELS,
     ball_scores,

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from auto_config.bundle_scripts.instances import Instances
-from auto_config.bundle_scripts.landmark_names import listed
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT
+from auto_config.bundle_scripts.points.instances import Instances
+from auto_config.bundle_scripts.points.landmark_names import listed
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT
 from auto_config.calibration.out_of_fold import OutOfFold
 
 

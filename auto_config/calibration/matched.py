@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from auto_config.bundle_scripts.instances import Instances
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet
-from auto_config.bundle_scripts.matching import best_order, match
-from auto_config.bundle_scripts.nms import candidates
+from auto_config.bundle_scripts.points.instances import Instances
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet
+from auto_config.bundle_scripts.points.matching import best_order, match
+from auto_config.bundle_scripts.points.nms import candidates
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from rich.progress import track
 from scipy.ndimage import map_coordinates
 
 from auto_config.bundle.opened import OpenBundle, open_bundle
-from auto_config.bundle_scripts.grids import embed_affine, world_to_voxel
-from auto_config.bundle_scripts.instances import read_instances
-from auto_config.bundle_scripts.landmark_files import atomic_write_text
-from auto_config.bundle_scripts.landmarks import PRESENT, UNKNOWN, LandmarkSet
-from auto_config.bundle_scripts.peaks import unpack_peaks
+from auto_config.bundle_scripts.files.text import atomic_write_text
+from auto_config.bundle_scripts.grid.grids import embed_affine, world_to_voxel
+from auto_config.bundle_scripts.points.instances import read_instances
+from auto_config.bundle_scripts.points.landmarks import PRESENT, UNKNOWN, LandmarkSet
+from auto_config.bundle_scripts.points.peaks import unpack_peaks
 from auto_config.calibration.matched import matched
 from auto_config.errors import UserError
 from auto_config.prediction.densities import densities

@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from auto_config.bundle_scripts.landmarks import PRESENT
+from auto_config.bundle_scripts.points.landmarks import PRESENT
 from auto_config.calibration.instances import detection_lines
 from auto_config.calibration.out_of_fold import OutOfFold
 from auto_config.wording import counted

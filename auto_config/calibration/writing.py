@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from auto_config.bundle.opened import weight_files
-from auto_config.bundle_scripts.calibration import FILE_NAME
-from auto_config.bundle_scripts.instances import read_instances
-from auto_config.bundle_scripts.landmark_files import atomic_write_text
-from auto_config.bundle_scripts.landmark_names import read_landmark_names
+from auto_config.bundle_scripts.file_names import CALIBRATION as FILE_NAME
+from auto_config.bundle_scripts.files.text import atomic_write_text
+from auto_config.bundle_scripts.points.instances import read_instances
+from auto_config.bundle_scripts.points.landmark_names import read_landmark_names
 from auto_config.calibration.document import calibration_document
 from auto_config.calibration.out_of_fold import DATALIST, OutOfFold, training_points
 from auto_config.errors import UserError

@@ -72,8 +72,8 @@ def calibrate(
         raise UserError(f"--{given[0]}: says how other cases are read; give these with --data")
 
     from auto_config.bundle.opened import weight_files
-    from auto_config.bundle_scripts.calibration import FILE_NAME
-    from auto_config.bundle_scripts.landmark_names import read_landmark_names
+    from auto_config.bundle_scripts.file_names import CALIBRATION as FILE_NAME
+    from auto_config.bundle_scripts.points.landmark_names import read_landmark_names
     from auto_config.calibration.other_cases import CaseSource, other_cases, predict_other_cases
     from auto_config.calibration.terminal import print_calibration
     from auto_config.calibration.validation_cases import validation_cases

@@ -70,7 +70,7 @@ def evaluate(
     if split is not None and split not in SPLITS:
         raise UserError(f"--split {split}: allowed are {' and '.join(SPLITS)}")
 
-    from auto_config.bundle_scripts.landmark_files import atomic_write_text
+    from auto_config.bundle_scripts.files.text import atomic_write_text
     from auto_config.datasets import read_dataset
     from auto_config.evaluation.comparison import compare
     from auto_config.evaluation.predictions import read_predictions

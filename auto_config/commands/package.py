@@ -45,7 +45,7 @@ def package(
     Examples:
         auto_config package brain_landmarks brain_landmarks.zip --results test_results --authors "A. Nn"
     """
-    from auto_config.bundle_scripts.landmark_files import atomic_write_text
+    from auto_config.bundle_scripts.files.text import atomic_write_text
     from auto_config.packaging.archive import README, card_of, findings_in, refuse_leaks, test_of, write_zip
     from auto_config.packaging.contents import large_files, shared_content, with_metadata
 

@@ -59,7 +59,7 @@ def predict(
         auto_config predict brain_landmarks new_scans results --labelmap
     """
     from auto_config.bundle.shared_numbers import disagreement
-    from auto_config.bundle_scripts.prediction_files import PREDICTIONS_FILE, RUN_FILE, PredictionFolder
+    from auto_config.bundle_scripts.inference.prediction_files import PREDICTIONS_FILE, RUN_FILE, PredictionFolder
     from auto_config.prediction.input import find_images, training_cases, wanted_images
     from auto_config.prediction.output import check_output, remove_previous
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 
-from auto_config.bundle_scripts.unread_images import first_unread
+from auto_config.bundle_scripts.images.unread_images import first_unread
 from auto_config.datasets.assembly.case_table import FILE_NAME as CASE_TABLE
 from auto_config.datasets.foreign import first_foreign, foreign_landmarks
 from auto_config.datasets.formats.shared.json_contents import content_of

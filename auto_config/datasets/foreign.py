@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from auto_config.bundle_scripts.landmark_files import read_text
-from auto_config.bundle_scripts.landmarks import LandmarkFileError
+from auto_config.bundle_scripts.points.landmark_text import read_text
+from auto_config.bundle_scripts.points.landmarks import LandmarkFileError
 from auto_config.datasets.formats.shared.entries import find_files
 from auto_config.datasets.formats.shared.json_contents import not_read
 from auto_config.datasets.json_files import read_json

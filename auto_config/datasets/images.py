@@ -1,14 +1,14 @@
-"""Read images and headers exactly as the bundles do: `auto_config.bundle_scripts.image_reading`, with our errors."""
+"""Read images and headers exactly as the bundles do: `auto_config.bundle_scripts.images.reading`, with our errors."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from auto_config.bundle_scripts import image_reading
-from auto_config.bundle_scripts.dicom_files import is_dicom_folder
-from auto_config.bundle_scripts.image_header import Header, Image, ImageFileError
-from auto_config.bundle_scripts.image_reading import IMAGE_SUFFIXES, image_suffix
+from auto_config.bundle_scripts.images import reading as image_reading
+from auto_config.bundle_scripts.images.dicom_files import is_dicom_folder
+from auto_config.bundle_scripts.images.header import Header, Image, ImageFileError
+from auto_config.bundle_scripts.images.reading import IMAGE_SUFFIXES, image_suffix
 from auto_config.errors import UserError
 
 __all__ = [

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from auto_config.bundle_scripts.landmarks import LandmarkSet, duplicate_names, name_problem
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet, duplicate_names, name_problem
 from auto_config.choices import Coordinates, Missing, NameField
 from auto_config.datasets.assembly.case_table import FILE_NAME as CASE_TABLE
 from auto_config.datasets.assembly.case_table import place_entries

@@ -17,9 +17,9 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
-from auto_config.bundle_scripts.grids import apply_affine, world_to_voxel
-from auto_config.bundle_scripts.landmark_files import write_markups
-from auto_config.bundle_scripts.landmarks import PRESENT, LandmarkSet
+from auto_config.bundle_scripts.grid.grids import apply_affine, world_to_voxel
+from auto_config.bundle_scripts.points.landmark_files import write_markups
+from auto_config.bundle_scripts.points.landmarks import PRESENT, LandmarkSet
 from auto_config.demo.afids import NAMES, afid_points
 from auto_config.demo.warp import Warp, random_warp
 from auto_config.errors import UserError

@@ -15,8 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from scipy.ndimage import map_coordinates
 
-from auto_config.bundle_scripts.grids import world_to_voxel
-from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.bundle_scripts.grid.grids import world_to_voxel
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 
 TRUE_COLOUR, PREDICTED_COLOUR = "#4ade80", "#fb923c"
 # Plane, axis that it is normal to, axes to the right and up, in RAS; the patient's left is on the left.

@@ -47,7 +47,7 @@ def write_data(console: Console, train_data: Path, test_data: Path, cases: int, 
 
 def draw_cases(picture: Path, test_data: Path, predictions: Path, metrics: dict[str, Any]) -> None:
     """A landmark of each test case in turn, true and predicted."""
-    from auto_config.bundle_scripts.landmark_files import read_markups
+    from auto_config.bundle_scripts.points.landmark_files import read_markups
     from auto_config.demo.picture import PictureCase, draw
 
     cases = []

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
-from auto_config.bundle_scripts.grids import apply_affine
+from auto_config.bundle_scripts.grid.grids import apply_affine
 
 CONTROL_SPACING_MM = 40.0
 REACH_MM = 160.0

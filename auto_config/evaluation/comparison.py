@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from auto_config.bundle_scripts.image_files import image_names
+from auto_config.bundle_scripts.images.files import image_names
 from auto_config.datasets import Case, Dataset
 from auto_config.datasets.model.properties import Measure
 from auto_config.errors import UserError

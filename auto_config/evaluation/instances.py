@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from auto_config.bundle_scripts.landmarks import UNKNOWN
-from auto_config.bundle_scripts.matching import best_order, distances, match
+from auto_config.bundle_scripts.points.landmarks import UNKNOWN
+from auto_config.bundle_scripts.points.matching import best_order, distances, match
 from auto_config.datasets import Case
 from auto_config.evaluation.predictions import Predictions
 
@@ -102,7 +102,7 @@ def instance_metrics(
     """Precision, recall, F1 and the errors of matches for landmarks with many instances.
 
     Predicted and true points are matched one to one within a distance, as many as possible, with the smallest sum of
-    distances (`scripts.matching.match`). Cases in which the landmark is unknown do not count.
+    distances (`scripts.points.matching.match`). Cases in which the landmark is unknown do not count.
 
     Args:
         predictions: with the predicted instances.

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from auto_config.bundle_scripts.landmark_files import read_text
-from auto_config.bundle_scripts.landmarks import LandmarkFileError
+from auto_config.bundle_scripts.points.landmark_text import read_text
+from auto_config.bundle_scripts.points.landmarks import LandmarkFileError
 from auto_config.errors import UserError
 
 WORLD_COLUMNS = {3: ("x_ras_mm", "y_ras_mm", "z_ras_mm"), 2: ("x_mm", "y_mm")}

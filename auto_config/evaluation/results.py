@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from auto_config.bundle_scripts.landmark_files import atomic_write_text
+from auto_config.bundle_scripts.files.text import atomic_write_text
 from auto_config.datasets.model.dataset import Dataset
 from auto_config.evaluation.comparison import Comparison, renamed
 from auto_config.evaluation.instances import instance_metrics, instances_csv

@@ -9,7 +9,7 @@ from functools import partial
 import nibabel as nib
 import numpy as np
 
-from auto_config.bundle_scripts.background import background_box, background_value
+from auto_config.bundle_scripts.grid.background import background_box, background_value
 from auto_config.choices import Outside
 from auto_config.datasets.checks.cases import check_case, outside_absent
 from auto_config.datasets.checks.duplicates import voxel_digest

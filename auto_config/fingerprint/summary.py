@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, UNKNOWN
 from auto_config.datasets.checks.cohort import cohort_problems
 from auto_config.datasets.model.dataset import Case, Dataset, Problem, present_points
 from auto_config.datasets.model.units import common_pixel_spacing, unit_of

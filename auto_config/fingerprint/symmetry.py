@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from auto_config.bundle_scripts.procrustes import procrustes
+from auto_config.bundle_scripts.points.procrustes import procrustes
 from auto_config.datasets.model.names import left_right_pairs
 
 MIN_CASES = 3

@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
-from auto_config.bundle_scripts.grids import world_to_voxel
-from auto_config.bundle_scripts.landmark_files import atomic_write_text
-from auto_config.bundle_scripts.landmarks import PRESENT, LandmarkSet
+from auto_config.bundle_scripts.files.text import atomic_write_text
+from auto_config.bundle_scripts.grid.grids import world_to_voxel
+from auto_config.bundle_scripts.points.landmarks import PRESENT, LandmarkSet
 from auto_config.datasets.images import Image
 from auto_config.datasets.model.dataset import Problem
 from auto_config.inspection.problems import group_problems

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import nibabel as nib
 import numpy as np
 
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, UNKNOWN
 from auto_config.datasets.images import Header
 from auto_config.datasets.model.dataset import Case, Dataset
 from auto_config.datasets.model.names import sided_pairs

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN
-from auto_config.bundle_scripts.procrustes import procrustes
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, UNKNOWN
+from auto_config.bundle_scripts.points.procrustes import procrustes
 from auto_config.datasets.model.dataset import Case, present_points
 
 

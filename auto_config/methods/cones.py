@@ -16,13 +16,13 @@ top-k loss, the Gaussian, the softmax and their product (4 each), and 2.4 as roo
 def cone(plan: Plan, stage: Stage) -> Json:
     """The cone of a stage: the same millimetres on every grid and axis."""
     radius = [round(plan.value("heatmap_radius_mm") / step, 4) for step in stage["spacing"]]
-    return {"_target_": "scripts.targets.EDTHeatmap", "radius": radius}
+    return {"_target_": "scripts.methods.heatmap.EDTHeatmap", "radius": radius}
 
 
 def top_k_bce(plan: Plan, stage: Stage) -> Json:
     """Binary cross-entropy on the hardest voxels of the stage's target."""
     return {
-        "_target_": "scripts.losses.TopKBCELoss",
+        "_target_": "scripts.methods.losses.TopKBCELoss",
         "target": target_of(stage),
         "fraction": plan.value("loss")["top_percent"] / 100,
     }

@@ -62,14 +62,14 @@ def _parts(plan: Plan, stage: Stage) -> StageParts:
         stage,
         target=cone(plan, stage),
         loss={
-            "_target_": "scripts.losses.WeightedLoss",
+            "_target_": "scripts.methods.losses.WeightedLoss",
             "losses": [
                 top_k_bce(plan, stage),
-                {"_target_": "scripts.losses.SpatialCrossEntropyLoss", "sigma": rule["sigma_voxels"]},
+                {"_target_": "scripts.methods.losses.SpatialCrossEntropyLoss", "sigma": rule["sigma_voxels"]},
             ],
             "weights": [rule["bce_topk"], rule["cross_entropy"]],
         },
-        decoder={"_target_": "scripts.decoding.ArgmaxDecoder", "link": "softmax"},
+        decoder={"_target_": "scripts.methods.decoders.ArgmaxDecoder", "link": "softmax"},
         output_bias=rule["output_bias"],
     )
 

@@ -85,7 +85,11 @@ def _parts(plan: Plan, stage: Stage) -> StageParts:
         stage,
         target=target,
         loss=top_k_bce(plan, stage),
-        decoder={"_target_": "scripts.decoding.ArgmaxDecoder", "link": "sigmoid", "sharpness": target["radius"]},
+        decoder={
+            "_target_": "scripts.methods.decoders.ArgmaxDecoder",
+            "link": "sigmoid",
+            "sharpness": target["radius"],
+        },
         output_bias=None,
     )
 

@@ -119,7 +119,7 @@ class UNet:
             "filters": stage["filters"],
         }
         if self.residual:
-            return {"_target_": "scripts.networks.residual_encoder_unet", **common, "blocks": stage["blocks"]}
+            return {"_target_": "scripts.methods.stages.residual_encoder_unet", **common, "blocks": stage["blocks"]}
         return {
             "_target_": "DynUNet",
             **common,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from auto_config.bundle_scripts.landmark_files import read_text
-from auto_config.bundle_scripts.landmarks import UNKNOWN, LandmarkFileError
+from auto_config.bundle_scripts.points.landmark_text import read_text
+from auto_config.bundle_scripts.points.landmarks import UNKNOWN, LandmarkFileError
 from auto_config.datasets.model.dataset import Case
 from auto_config.errors import UserError
 from auto_config.methods.plan import Decision

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from auto_config.bundle.opened import OpenBundle
-from auto_config.bundle_scripts.image_frame import original_center
-from auto_config.bundle_scripts.prediction_files import PredictionFolder
+from auto_config.bundle_scripts.images.frame import original_center
+from auto_config.bundle_scripts.inference.prediction_files import PredictionFolder
 from auto_config.datasets.images import read_header
 from auto_config.errors import one_line
 from auto_config.prediction.level_set_files import LevelSets, write_level_sets

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from auto_config.bundle.opened import OpenBundle
-from auto_config.bundle_scripts.heatmaps import Heatmaps
-from auto_config.bundle_scripts.instances import Instances
+from auto_config.bundle_scripts.inference.heatmaps import Heatmaps
+from auto_config.bundle_scripts.points.instances import Instances
 
 
 def densities(opened: OpenBundle, found: Heatmaps, instances: Instances, spacing: np.ndarray) -> np.ndarray | None:

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from auto_config.bundle_scripts.image_files import case_name, grouped_channels, images_by_case, listed_case
-from auto_config.bundle_scripts.unread_images import unread_line
+from auto_config.bundle_scripts.images.files import case_name, grouped_channels, images_by_case, listed_case
+from auto_config.bundle_scripts.images.unread_images import unread_line
 from auto_config.datasets.images import IMAGE_SUFFIXES, image_suffix
 from auto_config.errors import UserError
 

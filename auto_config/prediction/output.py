@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from auto_config.bundle_scripts.prediction_files import (
+from auto_config.bundle_scripts.inference.prediction_files import (
     CASE_ENDINGS,
     PREDICTIONS_FILE,
     RUN_FILE,

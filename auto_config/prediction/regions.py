@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from auto_config.bundle.opened import OpenBundle
-from auto_config.bundle_scripts.calibration import FILE_NAME, read_calibration
-from auto_config.bundle_scripts.grids import embed_affine
-from auto_config.bundle_scripts.instances import read_instances
+from auto_config.bundle_scripts.file_names import CALIBRATION as FILE_NAME
+from auto_config.bundle_scripts.grid.grids import embed_affine
+from auto_config.bundle_scripts.inference.calibration import read_calibration
+from auto_config.bundle_scripts.points.instances import read_instances
 from auto_config.errors import UserError
 from auto_config.prediction.densities import densities
 from auto_config.prediction.level_set_files import LevelSets
@@ -37,8 +38,8 @@ def level_sets(opened: OpenBundle, level: float) -> np.ndarray:
     finite = {kind: bool(np.isfinite(rows[:, one]).any()) for kind, rows in calibration.regions.items()}
     if finite["ball_mm"] and not finite["levelset"]:
         raise UserError(
-            f"{opened.root}: no landmark has a level set at any level, because its method has none (or its heatmaps are "
-            "0 at every true point); omit --regions: balls and ellipsoids are in the result"
+            f"{opened.root}: no landmark has a level set at any level, because its method has none (or its heatmaps "
+            "are 0 at every true point); omit --regions: balls and ellipsoids are in the result"
         )
     return bounds
 

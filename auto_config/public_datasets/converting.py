@@ -14,8 +14,8 @@ from typing import Any
 
 from rich.console import Console
 
-from auto_config.bundle_scripts.landmark_files import atomic_write_text
-from auto_config.bundle_scripts.landmarks import ABSENT, UNKNOWN
+from auto_config.bundle_scripts.files.text import atomic_write_text
+from auto_config.bundle_scripts.points.landmarks import ABSENT, UNKNOWN
 from auto_config.datasets.model.dataset import Problem
 from auto_config.datasets.model.properties import properties_document
 from auto_config.errors import UserError

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from auto_config.bundle_scripts.grids import apply_affine
-from auto_config.bundle_scripts.landmarks import LandmarkSet
-from auto_config.bundle_scripts.volumes import open_volume
+from auto_config.bundle_scripts.grid.grids import apply_affine
+from auto_config.bundle_scripts.images.volumes import open_volume
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.datasets.model.dataset import Problem
 from auto_config.errors import UserError
 from auto_config.public_datasets.shared.benchmark import (

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from auto_config.bundle_scripts.grids import apply_affine
-from auto_config.bundle_scripts.landmarks import PRESENT, UNKNOWN, LandmarkSet, name_problem
+from auto_config.bundle_scripts.grid.grids import apply_affine
+from auto_config.bundle_scripts.points.landmarks import PRESENT, UNKNOWN, LandmarkSet, name_problem
 from auto_config.datasets.formats.shared.points import json_point
 from auto_config.datasets.images import read_header
 from auto_config.datasets.json_files import read_json

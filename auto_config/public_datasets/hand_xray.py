@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from auto_config.bundle_scripts.landmark_files import read_text
-from auto_config.bundle_scripts.landmarks import PRESENT, LandmarkFileError, LandmarkSet
+from auto_config.bundle_scripts.points.landmark_text import read_text
+from auto_config.bundle_scripts.points.landmarks import PRESENT, LandmarkFileError, LandmarkSet
 from auto_config.datasets.model.dataset import Problem
 from auto_config.datasets.model.properties import Measure, Properties
 from auto_config.errors import UserError

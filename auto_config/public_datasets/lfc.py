@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet
+from auto_config.bundle_scripts.points.landmarks import LandmarkFileError, LandmarkSet
 from auto_config.datasets.model.dataset import Problem
 from auto_config.errors import UserError
 from auto_config.public_datasets.shared.benchmark import (

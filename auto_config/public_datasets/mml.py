@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from auto_config.bundle_scripts.grids import apply_affine
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, LandmarkSet
+from auto_config.bundle_scripts.grid.grids import apply_affine
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, LandmarkSet
 from auto_config.datasets.images import read_header
 from auto_config.datasets.model.dataset import Problem
 from auto_config.datasets.model.properties import Properties

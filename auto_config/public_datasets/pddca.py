@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from auto_config.bundle_scripts.landmark_files import fcsv_points
-from auto_config.bundle_scripts.landmarks import UNKNOWN, LandmarkFileError, LandmarkSet
+from auto_config.bundle_scripts.points.fcsv_files import fcsv_points
+from auto_config.bundle_scripts.points.landmarks import UNKNOWN, LandmarkFileError, LandmarkSet
 from auto_config.datasets.images import read_header
 from auto_config.datasets.model.dataset import Problem
 from auto_config.datasets.model.properties import Properties

@@ -9,11 +9,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from auto_config.bundle_scripts.landmark_files import atomic_write_text
+from auto_config.bundle_scripts.file_names import CALIBRATION
+from auto_config.bundle_scripts.files.text import atomic_write_text
 from auto_config.errors import UserError
-
-# bundle_scripts.calibration.FILE_NAME; that module imports torch, and this command must be light.
-_CALIBRATION = "calibration.json"
 
 
 def parse_fold(fold: int | str, number_of_folds: int | None) -> list[int | str]:
@@ -97,7 +95,7 @@ def use_all_folds(models: Path, folds: Sequence[int | str]) -> None:
         shutil.copyfileobj(source, target)
         target.flush()
         os.fsync(target.fileno())
-    (models / _CALIBRATION).unlink(missing_ok=True)  # it speaks of other weights
+    (models / CALIBRATION).unlink(missing_ok=True)  # it speaks of other weights
     temporary.replace(models / "model.pt")
     atomic_write_text(models / "ensemble.json", json.dumps({"files": files}, indent=4) + "\n")
 

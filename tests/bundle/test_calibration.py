@@ -12,8 +12,8 @@ from bundle_tools import edit, shrink
 
 from auto_config import cli
 from auto_config.bundle.opened import open_bundle
-from auto_config.bundle_scripts.landmark_files import read_markups, write_markups
-from auto_config.bundle_scripts.landmarks import ABSENT, LandmarkSet
+from auto_config.bundle_scripts.points.landmark_files import read_markups, write_markups
+from auto_config.bundle_scripts.points.landmarks import ABSENT, LandmarkSet
 from auto_config.calibration.conformal import conformal_quantile
 from auto_config.calibration.validation_cases import folds_in_use
 from auto_config.commands.calibrate import calibrate

@@ -10,8 +10,8 @@ import torch
 from blobs import HEAD, landmark_set
 from bundle_tools import ask, config, edit, same, shrink, weights
 
-from auto_config.bundle_scripts.dataset import read_cases
-from auto_config.bundle_scripts.landmark_files import read_markups, write_markups
+from auto_config.bundle_scripts.points.landmark_files import read_markups, write_markups
+from auto_config.bundle_scripts.training.dataset import read_cases
 from auto_config.cli import main
 from auto_config.commands.create import create
 
@@ -171,7 +171,7 @@ def test_the_published_method_is_written(data, tmp_path, capsys):
     assert written["optimizer"]["_target_"] == "torch.optim.SGD"
     assert (written["optimizer"]["momentum"], written["optimizer"]["nesterov"]) == (0.99, True)
     assert written["learning_rate"] == 0.01
-    assert written["loss"] == {"_target_": "scripts.losses.TopKBCELoss", "target": "@target", "fraction": 0.2}
+    assert written["loss"] == {"_target_": "scripts.methods.losses.TopKBCELoss", "target": "@target", "fraction": 0.2}
     assert (written["train"]["trainer"]["max_epochs"], written["iterations_per_epoch"]) == (1000, 250)
     assert written["decoder"]["link"] == "sigmoid"
     assert np.isclose(max(written["target"]["radius"]), 15.0, atol=0.01)

@@ -6,8 +6,8 @@ import shutil
 from blobs import HEAD
 from bundle_tools import shrink
 
-from auto_config.bundle_scripts.landmark_files import write_markups
-from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.bundle_scripts.points.landmark_files import write_markups
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.commands.create import create
 from auto_config.commands.inspect import inspect
 

@@ -1,6 +1,7 @@
 """A landmark with many instances and an exchangeable pair, the whole way: data, bundle, training, prediction, files.
 
-What is learned is the matter of ``tests/bundle_scripts/test_instance_training.py``; here the network is barely trained.
+What is learned is the matter of ``tests/bundle_scripts/training/test_instance_training.py``; here the network is barely
+trained.
 
 Each image has three to five equal small blobs (``bud``) and two equal large ones (``end 1``, ``end 2``), whose names
 were given in random order, as by annotators who see no difference.
@@ -16,9 +17,9 @@ import numpy as np
 import pytest
 from bundle_tools import config, edit, shrink
 
-from auto_config.bundle_scripts.landmark_files import read_markups
-from auto_config.bundle_scripts.matching import best_order
-from auto_config.bundle_scripts.nms import FLOOR
+from auto_config.bundle_scripts.points.landmark_files import read_markups
+from auto_config.bundle_scripts.points.matching import best_order
+from auto_config.bundle_scripts.points.nms import FLOOR
 from auto_config.commands.calibrate import calibrate
 from auto_config.commands.create import create
 from auto_config.commands.evaluate import evaluate

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from auto_config.bundle.opened import open_bundle
-from auto_config.bundle.writer import SCRIPTS, config_files
+from auto_config.bundle.reached import SCRIPTS, reached_scripts
+from auto_config.bundle.writer import config_files
 from auto_config.demo.afids import NAMES
 from auto_config.demo.brains import load_template, make_brain
 from auto_config.fingerprint.summary import Fingerprint
@@ -57,7 +58,8 @@ def test_plan_and_configs_are_those_of_today(bundle):
 
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
 def test_scripts_are_those_of_today(bundle):
-    ours = {path.relative_to(SCRIPTS): path.read_bytes() for path in SCRIPTS.rglob("*.py")}
+    configs = [read(path) for path in sorted((bundle / "configs").glob("*.json"))]
+    ours = {path: (SCRIPTS / path).read_bytes() for path in reached_scripts(configs)}
     theirs = {path.relative_to(bundle / "scripts"): path.read_bytes() for path in (bundle / "scripts").rglob("*.py")}
     assert ours == theirs, "run: python benchmarks/refresh_bundles.py"
 

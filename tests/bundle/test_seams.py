@@ -5,7 +5,9 @@ than the image, one label corrected in place and trained on again for as many ep
 """
 
 import csv
+import json
 import shutil
+import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,13 +17,14 @@ import torch
 from blobs import HEAD, ODD
 from bundle_tools import ask, weights
 
-from auto_config.bundle_scripts.landmark_files import read_markups, write_markups
+from auto_config.bundle_scripts.points.landmark_files import read_markups, write_markups
 
 TOLERANCE_VOXELS = 0.01
 SMALLEST_SPACING_MM = 1.8
 EPOCHS = 3
 MOVED_MM = np.array([6.0, -5.0, 4.0])
 MARK = '"mark": "odd", '
+EARLIER = Path(__file__).parents[1] / "methods" / "old_bundle.zip"
 
 
 @dataclass
@@ -56,7 +59,7 @@ def trained(two_stage_bundle, one_stage_bundle, heads, odd, server, tmp_path_fac
         items = [{"image": x, "label": str(labels / f"{Path(x).name[:-7]}.mrk.json")} for x in images]
         both.append(Trained(root, names, images, items, {}, {}, {}, items[2]["label"]))
     # The second bundle's own code can be told apart.
-    results = both[1].root / "scripts" / "results.py"
+    results = both[1].root / "scripts" / "inference" / "results.py"
     text = results.read_text(encoding="utf-8")
     results.write_text(text.replace('"name": name,', '"name": name, ' + MARK), encoding="utf-8")
     first = [[str(one.root), {"train#dataset#data": one.items}] for one in both]
@@ -179,3 +182,48 @@ def test_monai_label_gives_the_same_points(trained, predicted, server, tmp_path)
             assert balls.shape == original.shape
             np.testing.assert_allclose(balls.affine, original.affine, atol=1e-4)
             assert {item.get("mark") for item in answer[image]} == ({"odd"} if one.names == ODD else {None})
+
+
+@pytest.fixture(scope="module")
+def earlier(tmp_path_factory):
+    """A bundle of an earlier version: its scripts lie in one folder, those of today in packages."""
+    folder = tmp_path_factory.mktemp("earlier")
+    with zipfile.ZipFile(EARLIER) as archive:
+        archive.extractall(folder)
+    assert not (folder / "bundle" / "scripts" / "points").exists()
+    return folder
+
+
+def test_bundles_of_two_ages_predict_in_one_process(trained, predicted, earlier, server, tmp_path):
+    image, mine = str(earlier / "data/images/c0.nii.gz"), trained[0]
+    bundles = [[str(earlier / "bundle"), [image]], [str(mine.root), mine.images[:1]]]
+    old, new = ask(server, tmp_path, "both_bundles", "predict", bundles)
+    assert_points_of_two_ages(earlier, old[image], mine, new, predicted[0])
+
+
+def test_bundles_of_two_ages_take_turns_in_monai_label(trained, predicted, earlier, server, tmp_path):
+    pytest.importorskip("monailabel", reason="MONAI Label is not installed (extra 'label')")
+    image, mine = str(earlier / "data/images/c0.nii.gz"), trained[0]
+    # Old, new, old, new: each finds its own modules after those of the other were loaded.
+    bundles = [[str(earlier / "bundle"), [image] * 2], [str(mine.root), mine.images[:1] * 2]]
+    old, new = ask(server, tmp_path, "both_bundles", "label", bundles)
+    assert_points_of_two_ages(earlier, old[image], mine, new, predicted[0])
+
+
+def assert_points_of_two_ages(earlier, old, mine, new, expected):
+    kept = np.array(json.loads((earlier / "points.json").read_text()))[:, :3]
+    np.testing.assert_allclose([item["world"] for item in old], kept, atol=2e-3)
+    image = mine.images[0]
+    assert_same({image: by_name(new[image])}, {image: by_name(expected[image])})
+
+
+def test_bundles_of_two_ages_train_in_one_process(trained, earlier, server, tmp_path):
+    roots = []
+    for source in (earlier / "bundle", trained[0].root):
+        roots.append(tmp_path / source.parent.name / source.name)
+        shutil.copytree(source, roots[-1])
+        shutil.rmtree(roots[-1] / "models")
+    old = [str(roots[0]), {"dataset_dir": str(earlier / "data/images")}]
+    new = [str(roots[1]), {"train#dataset#data": trained[0].items, "train#trainer#max_epochs": 1}]
+    assert ask(server, tmp_path, "both_bundles", "train", [old, new, old]) == [str(roots[k]) for k in (0, 1, 0)]
+    assert all((root / "models" / "model.pt").is_file() for root in roots)

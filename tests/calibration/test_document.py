@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from auto_config.bundle_scripts.calibration import evidence, read_calibration
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN
-from auto_config.bundle_scripts.peaks import Peaks
+from auto_config.bundle_scripts.inference.calibration import evidence, read_calibration
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, UNKNOWN
+from auto_config.bundle_scripts.points.peaks import Peaks
 from auto_config.calibration.document import calibration_document, evidence_of, peaks_of, presence_features
 from auto_config.calibration.out_of_fold import (
     OutOfFold,

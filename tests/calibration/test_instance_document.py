@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from auto_config.bundle_scripts.calibration import read_calibration
-from auto_config.bundle_scripts.instances import Instances
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN
+from auto_config.bundle_scripts.inference.calibration import read_calibration
+from auto_config.bundle_scripts.points.instances import Instances
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, UNKNOWN
 from auto_config.calibration.document import calibration_document, peaks_of, presence_features
 from auto_config.calibration.instances import detection, detection_lines, with_fixed_names
 from auto_config.calibration.out_of_fold import OutOfFold, joined, read_out_of_fold, write_out_of_fold

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from auto_config.bundle_scripts.decoding import ArgmaxDecoder
-from auto_config.bundle_scripts.heatmaps import Heatmaps
-from auto_config.bundle_scripts.instance_decoding import InstanceDecoder
-from auto_config.bundle_scripts.instances import Instances
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet
-from auto_config.bundle_scripts.peaks import make_peaks
+from auto_config.bundle_scripts.inference.heatmaps import Heatmaps
+from auto_config.bundle_scripts.methods.decoders import ArgmaxDecoder
+from auto_config.bundle_scripts.methods.instances import InstanceDecoder
+from auto_config.bundle_scripts.points.instances import Instances
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet
+from auto_config.bundle_scripts.points.peaks import make_peaks
 from auto_config.calibration.conformal import ball_scores, exact_coverage, quantiles
 from auto_config.calibration.matched import matched
 from auto_config.prediction.densities import densities

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT
 from auto_config.calibration.conformal import LEVELS, exact_coverage
 from auto_config.calibration.document import calibration_document, evidence_of, presence_features
 from auto_config.calibration.out_of_fold import OutOfFold

@@ -15,7 +15,7 @@ def bundle(tmp_path):
         (tmp_path / folder).mkdir(parents=True)
     for name in ("configs/inference.json", "configs/landmarks.json", "configs/plan.json", "data/datalist.json"):
         (tmp_path / name).write_text(json.dumps({"file": name}))
-    for name in ("scripts/__init__.py", "scripts/decoding.py", "scripts/parts/more.py"):
+    for name in ("scripts/__init__.py", "scripts/methods/decoders.py", "scripts/parts/more.py"):
         (tmp_path / name).write_text("x = 1\n")
     torch.save({"weight": torch.arange(4.0)}, tmp_path / "models" / "model.pt")
     return tmp_path
@@ -26,7 +26,7 @@ def digest(bundle):
 
 
 @pytest.mark.parametrize(
-    "name", ["configs/inference.json", "configs/landmarks.json", "scripts/decoding.py", "scripts/parts/more.py"]
+    "name", ["configs/inference.json", "configs/landmarks.json", "scripts/methods/decoders.py", "scripts/parts/more.py"]
 )
 def test_whatever_decides_a_prediction_changes_the_digest(bundle, name):
     before = digest(bundle)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from auto_config.bundle_scripts.landmark_files import write_markups
-from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.bundle_scripts.points.landmark_files import write_markups
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.commands.inspect import inspect
 from auto_config.datasets.images import Header, Image
 from auto_config.datasets.model.dataset import Problem

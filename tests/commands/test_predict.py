@@ -12,8 +12,9 @@ from toy_bundle import NAMES, save_values, write_toy_bundle, write_toy_image
 
 from auto_config.bundle.opened import open_bundle, weight_files
 from auto_config.bundle.writer import data_list
-from auto_config.bundle_scripts.landmark_files import read_fcsv, read_markups, write_markups
-from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.bundle_scripts.points.fcsv_files import read_fcsv
+from auto_config.bundle_scripts.points.landmark_files import read_markups, write_markups
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.commands.evaluate import evaluate
 from auto_config.commands.predict import predict
 from auto_config.datasets import read_dataset

@@ -57,7 +57,7 @@ CONFIG = {
     "network": "$@network_def.to(@device)",
     "optimizer": {"_target_": "torch.optim.AdamW", "params": "$@network.parameters()", "lr": "@learning_rate"},
     "schedule": {
-        "_target_": "scripts.schedule.Schedule",
+        "_target_": "scripts.training.run.schedule.Schedule",
         "optimizer": "@optimizer",
         "warm_up": 2,
         "power": 0.9,
@@ -66,7 +66,7 @@ CONFIG = {
         "started": "@started",
     },
     "checkpoints": {
-        "_target_": "scripts.checkpoints.Checkpoints",
+        "_target_": "scripts.training.run.checkpoints.Checkpoints",
         "network": "@network",
         "optimizer": "@optimizer",
         "schedule": "@schedule",
@@ -80,7 +80,7 @@ CONFIG = {
     "train": {
         "dataset": {"_target_": "scripts.toy.Lines", "length": 1000000000},
         "sampler": {
-            "_target_": "scripts.sampler.GlobalIndexSampler",
+            "_target_": "scripts.training.sampler.GlobalIndexSampler",
             "samples_per_epoch": "$@iterations_per_epoch * @batch_size",
             "rank": 0,
             "world_size": 1,
@@ -95,7 +95,7 @@ CONFIG = {
         "inferer": {"_target_": "SimpleInferer"},
         "handlers": [
             {
-                "_target_": "scripts.validation.Validation",
+                "_target_": "scripts.training.run.validation.Validation",
                 "validator": "@validate#evaluator",
                 "interval": "@val_interval",
                 "schedule": "@schedule",
@@ -108,7 +108,7 @@ CONFIG = {
                 "state_attributes": ["learning_rate"],
             },
             {
-                "_target_": "scripts.progress.ProgressReport",
+                "_target_": "scripts.training.run.progress.ProgressReport",
                 "schedule": "@schedule",
                 "checkpoints": "@checkpoints",
             },

@@ -6,8 +6,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from auto_config.bundle_scripts.landmark_files import write_markups
-from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.bundle_scripts.points.landmark_files import write_markups
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 
 SHAPE = (12, 14, 10)
 POINTS = {"AC": [1.0, 2.0, 3.0], "PC": [4.0, -3.0, 1.0], "left eye": [-2.0, 4.0, 0.0], "right eye": [3.0, 4.0, 0.5]}

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from auto_config.bundle_scripts.image_reading import check_image
-from auto_config.bundle_scripts.landmark_files import read_text
-from auto_config.bundle_scripts.landmarks import LandmarkFileError
-from auto_config.bundle_scripts.stored_voxels import GZIP, StoredVoxels, open_regular, read_voxels
+from auto_config.bundle_scripts.files.regular import open_regular
+from auto_config.bundle_scripts.images.reading import check_image
+from auto_config.bundle_scripts.images.stored_voxels import GZIP, StoredVoxels, read_voxels
+from auto_config.bundle_scripts.points.landmark_text import read_text
+from auto_config.bundle_scripts.points.landmarks import LandmarkFileError
 from auto_config.datasets.images import read_header, read_image
 from auto_config.errors import UserError
 
@@ -267,8 +268,8 @@ def test_the_extensions_of_a_nifti_are_passed_over_whatever_their_length(tmp_pat
 CHECKS = """
 import resource, sys
 from pathlib import Path
-from auto_config.bundle_scripts.image_header import ImageFileError
-from auto_config.bundle_scripts.image_reading import check_image
+from auto_config.bundle_scripts.images.header import ImageFileError
+from auto_config.bundle_scripts.images.reading import check_image
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
     check_image(Path(sys.argv[1]), int(sys.argv[2]))

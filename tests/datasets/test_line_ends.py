@@ -2,7 +2,8 @@
 
 import pytest
 
-from auto_config.bundle_scripts.landmark_files import read_fcsv, read_text
+from auto_config.bundle_scripts.points.fcsv_files import read_fcsv
+from auto_config.bundle_scripts.points.landmark_text import read_text
 from auto_config.datasets import read_dataset
 from auto_config.datasets.assembly.groups import with_groups
 from auto_config.errors import UserError

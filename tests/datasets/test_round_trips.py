@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet, name_problem
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet, name_problem
 from auto_config.datasets import Case, Dataset, read_dataset
 from auto_config.datasets.model.properties import Measure, Properties
 from auto_config.datasets.registry import WRITERS

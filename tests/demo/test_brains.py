@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from auto_config.bundle_scripts.landmark_files import read_markups
+from auto_config.bundle_scripts.points.landmark_files import read_markups
 from auto_config.demo import brains
 from auto_config.demo.afids import NAMES, afid_points
 from auto_config.demo.brains import Brain, Template, load_template, make_brain, write_brains

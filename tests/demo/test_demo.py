@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from auto_config.bundle_scripts.landmark_files import read_markups, write_markups
-from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.bundle_scripts.points.landmark_files import read_markups, write_markups
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.commands import demo
 from auto_config.demo import brains
 from auto_config.demo.brains import Template

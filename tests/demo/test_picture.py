@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.demo.picture import PLANES, PictureCase, _draw_slice, draw
 
 TRUE = np.array([[3.0, -22.0, 11.0], [20.0, -40.0, 11.5]])

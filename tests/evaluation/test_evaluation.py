@@ -10,9 +10,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from auto_config.bundle_scripts.landmark_files import write_markups
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet
-from auto_config.bundle_scripts.prediction_files import PredictionFolder
+from auto_config.bundle_scripts.inference.prediction_files import PredictionFolder
+from auto_config.bundle_scripts.points.landmark_files import write_markups
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet
 from auto_config.commands.evaluate import evaluate
 from auto_config.errors import UserError
 from auto_config.evaluation.terminal import key_lines

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from auto_config.bundle_scripts.prediction_files import prediction_columns, prediction_rows
+from auto_config.bundle_scripts.inference.prediction_files import prediction_columns, prediction_rows
 from auto_config.commands.evaluate import evaluate
 from auto_config.errors import UserError
 

@@ -10,8 +10,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from auto_config.bundle_scripts.landmarks import LandmarkSet
-from auto_config.bundle_scripts.matching import best_order, match, ospa
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet
+from auto_config.bundle_scripts.points.matching import best_order, match, ospa
 from auto_config.commands.evaluate import evaluate
 from auto_config.datasets.model.dataset import Case
 from auto_config.errors import UserError

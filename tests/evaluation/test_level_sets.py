@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from auto_config import cli
-from auto_config.bundle_scripts.landmark_files import write_markups
-from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.bundle_scripts.points.landmark_files import write_markups
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.commands.evaluate import evaluate
 from auto_config.datasets.model.properties import Properties, write_properties
 from auto_config.errors import UserError

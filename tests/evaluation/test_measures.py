@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.datasets.model.dataset import Case
 from auto_config.datasets.model.properties import Measure
 from auto_config.evaluation.measures import agreement, measured, unit_of

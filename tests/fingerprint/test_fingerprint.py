@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auto_config.bundle_scripts.background import background_box
-from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.bundle_scripts.grid.background import background_box
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.datasets.model.dataset import Case, Dataset
 from auto_config.errors import UserError
 from auto_config.fingerprint.measuring import measure_case, measure_cases
@@ -141,7 +141,7 @@ def test_corners_that_differ_keep_the_whole_image():
 
 
 def test_same_box_as_the_bundles_transform():
-    from auto_config.bundle_scripts.transforms import background_box as of_the_bundle
+    from auto_config.bundle_scripts.grid.transforms import background_box as of_the_bundle
 
     rng = np.random.default_rng(0)
     for _ in range(20):

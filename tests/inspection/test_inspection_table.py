@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet
 from auto_config.datasets.model.dataset import Case, Problem
 from auto_config.inspection.cases import CaseReport
 from auto_config.inspection.problems import relative_to

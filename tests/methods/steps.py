@@ -10,8 +10,8 @@ import nibabel as nib
 import numpy as np
 import torch
 
-from auto_config.bundle_scripts.landmark_files import write_markups
-from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.bundle_scripts.points.landmark_files import write_markups
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.commands.create import create
 
 NAMES = ("eye_left", "eye_right", "nose", "top")

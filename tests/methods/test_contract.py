@@ -27,7 +27,7 @@ from steps import narrow_bundle, points_of, two_steps, write_cases
 
 from auto_config.bundle import configs
 from auto_config.bundle.parts import network_def
-from auto_config.bundle_scripts.ensemble import mean_of_two
+from auto_config.bundle_scripts.methods.ensemble import mean_of_two
 from auto_config.methods import METHODS
 
 EVERY = pytest.mark.parametrize(("method", "dims"), [(name, dims) for name in METHODS for dims in (2, 3)])
@@ -218,11 +218,20 @@ def test_from_a_plan_to_predictions_and_their_errors(method, dims, tmp_path, cap
 
 SCRIPTS = Path(configs.__file__).parents[2] / "bundle_scripts"
 BEHIND = [
-    *(SCRIPTS / name for name in ("peaks.py", "results.py", "outputs.py", "prediction_files.py", "metrics.py")),
+    *(
+        SCRIPTS / name
+        for name in (
+            "points/peaks.py",
+            "inference/results.py",
+            "inference/outputs.py",
+            "inference/prediction_files.py",
+            "training/metrics.py",
+        )
+    ),
     *(SCRIPTS.parent / "evaluation").glob("*.py"),
     *(SCRIPTS.parent / "calibration").glob("*.py"),
 ]
-KNOWS_OUTPUTS = {"methods", "decoding", "instance_decoding", "losses", "targets", "networks", "heatmap", "heatmaps"}
+KNOWS_OUTPUTS = {"methods", "dense", "coarse_to_fine", "flip", "heatmaps"}
 
 
 @pytest.mark.parametrize("path", BEHIND, ids=lambda path: f"{path.parent.name}/{path.name}")

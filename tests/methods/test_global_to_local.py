@@ -11,7 +11,7 @@ from auto_config.bundle_scripts.methods.grid_votes import (
     GridVoteLoss,
 )
 from auto_config.bundle_scripts.methods.interfaces import PointBatch
-from auto_config.bundle_scripts.networks import LandmarkNetwork
+from auto_config.bundle_scripts.methods.stages import LandmarkNetwork
 from auto_config.methods import BACKBONES
 
 

@@ -9,17 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.inferers import SlidingWindowInferer
 
-from auto_config.bundle_scripts.dense_inferer import DenseInferer
-from auto_config.bundle_scripts.grids import to_cells
-from auto_config.bundle_scripts.inferers import CoarseToFineInferer
+from auto_config.bundle_scripts.grid.grids import to_cells
+from auto_config.bundle_scripts.inference.coarse_to_fine import CoarseToFineInferer
+from auto_config.bundle_scripts.inference.dense import DenseInferer
+from auto_config.bundle_scripts.inference.strided_window import StridedWindowInferer
 from auto_config.bundle_scripts.methods.grid_votes import (
     CLASS,
     OFFSET,
     GridVoteDecoder,
     signed_log,
 )
-from auto_config.bundle_scripts.shape import ShapeModel
-from auto_config.bundle_scripts.strided_window import StridedWindowInferer
+from auto_config.bundle_scripts.points.shape import ShapeModel
 
 
 @pytest.mark.parametrize("dims", [2, 3])

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from auto_config.bundle_scripts.inference.strided_window import StridedWindowInferer
 from auto_config.bundle_scripts.methods.grid_votes import (
     CLASS,
     OFFSET,
@@ -16,7 +17,6 @@ from auto_config.bundle_scripts.methods.grid_votes import (
     signed_log,
 )
 from auto_config.bundle_scripts.methods.interfaces import PointBatch
-from auto_config.bundle_scripts.strided_window import StridedWindowInferer
 
 NAN = float("nan")
 GRIDS = {2: (5, 4), 3: (4, 3, 2)}

@@ -7,11 +7,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ignite.engine import Engine
+from monai.networks.nets import EfficientNetBN
 
 from auto_config.bundle_scripts.methods.flexible_unet import LogProbabilityUNet
 from auto_config.bundle_scripts.methods.interfaces import LOGITS, PointBatch
 from auto_config.bundle_scripts.methods.one_hot import LocalSoftArgmaxDecoder, OneHotLoss, splat
-from auto_config.bundle_scripts.networks import LandmarkNetwork
+from auto_config.bundle_scripts.methods.stages import LandmarkNetwork
+from auto_config.bundle_scripts.training.pretrained import LoadPretrained
 from auto_config.methods import BACKBONES
 
 SIZES = {2: (7, 9), 3: (6, 7, 5)}
@@ -24,6 +27,12 @@ def dense(points, size):
     for one in maps[1:]:
         out = out[..., None] * one
     return out
+
+
+def gaussian(point, size, sigma):
+    """Logits ``(1, *size)`` whose softmax is a Gaussian with its own width along each axis, in voxels."""
+    grid = torch.stack(torch.meshgrid(*[torch.arange(float(n)) for n in size], indexing="ij"), -1)
+    return -(((grid - point) / torch.tensor(sigma)) ** 2).sum(-1)[None] / 2
 
 
 def truth(points, status):
@@ -203,3 +212,44 @@ def test_planned_memory_counts_what_the_convolutions_give(dims):
     backbone = BACKBONES["flexible_unet"]
     topology = backbone.topology((1.0,) * dims, size)
     assert backbone.values(topology, 5) == pytest.approx(sum(counted), rel=0.01)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize(
+    ("sigma", "radius", "tolerance"), [(0.75, 2, 0.01), (1.0, 2, 0.05), (1.0, 3, 0.01), (1.5, 2, 0.2), (1.5, 5, 0.01)]
+)
+def test_a_gaussian_decodes_to_its_centre_as_far_as_the_box_holds_it(dims, sigma, radius, tolerance):
+    """A box that cuts a wide distribution pulls the point towards the highest voxel, and never past it."""
+    generator = torch.Generator().manual_seed(0)
+    size, worst = (20,) * dims, 0.0
+    for _ in range(20):
+        point = torch.rand(dims, generator=generator) * 8 + 6
+        logits = gaussian(point, size, [sigma] * dims)
+        found = LocalSoftArgmaxDecoder(radius=radius).decode({LOGITS: logits}).points[0]
+        highest = LocalSoftArgmaxDecoder(radius=0).decode({LOGITS: logits}).points[0]
+        assert float((found - point).abs().max()) <= tolerance
+        assert ((found - highest) * (point - highest) >= -1e-4).all()
+        worst = max(worst, float((highest - point).abs().max()))
+    assert worst > 0.4
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_axes_have_widths_of_their_own(dims):
+    """A narrow axis is decoded as well as if the others were narrow too: the box is cut along each by itself."""
+    point, sigma = torch.tensor([6.3, 5.8, 7.4])[:dims], [1.0, 0.6, 0.75][:dims]
+    peaks = LocalSoftArgmaxDecoder(radius=5).decode({LOGITS: gaussian(point, (14,) * dims, sigma)})
+    torch.testing.assert_close(peaks.points[0], point, atol=0.01, rtol=0)
+    expected = torch.diag(torch.tensor(sigma) ** 2 + 1 / 12)
+    torch.testing.assert_close(peaks.covariance[0], expected, atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize(("channels", "missing"), [(3, set()), (1, {"stages.fine.unet.encoder._conv_stem.weight"})])
+def test_a_file_of_an_efficientnet_fills_the_whole_encoder(tmp_path, channels, missing):
+    """All but the first convolution where the image has not the file's number of channels."""
+    encoder = EfficientNetBN("efficientnet-b0", pretrained=False, spatial_dims=2, in_channels=3, num_classes=1000)
+    path = tmp_path / "encoder.pt"
+    torch.save({name: torch.full_like(tensor, 7) for name, tensor in encoder.state_dict().items()}, path)
+    network = LandmarkNetwork({"fine": LogProbabilityUNet(2, channels, 5)}, 5, 2)
+    LoadPretrained(network, str(path)).attach(Engine(lambda *_: None))
+    filled = {name for name, tensor in network.state_dict().items() if bool((tensor == 7).all())}
+    assert filled == {name for name in network.state_dict() if ".encoder." in name} - missing

@@ -10,7 +10,7 @@ import torch
 from steps import points_of, two_steps
 
 from auto_config.bundle.opened import open_bundle
-from auto_config.bundle_scripts.instances import read_instances
+from auto_config.bundle_scripts.points.instances import read_instances
 from auto_config.prediction.densities import densities
 
 ARCHIVE = Path(__file__).with_name("old_bundle.zip")

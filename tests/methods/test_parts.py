@@ -38,7 +38,7 @@ def _parts(plan, stage):
         network=BACKBONES["votes"].config(stage, dims, plan.value("channels"), sum(heads.values())),
         heads=heads,
         loss={"_target_": "torch.nn.Identity"},
-        decoder={"_target_": "scripts.decoding.ArgmaxDecoder"},
+        decoder={"_target_": "scripts.methods.decoders.ArgmaxDecoder"},
     )
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from auto_config.bundle_scripts.methods.interfaces import LOGITS
-from auto_config.bundle_scripts.networks import LandmarkNetwork
+from auto_config.bundle_scripts.methods.stages import LandmarkNetwork
 
 
 @pytest.mark.parametrize("dims", [2, 3])

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.datasets.model.dataset import Case
 from auto_config.datasets.model.properties import Properties
 from auto_config.fingerprint.instances import many_numbers, nearest_distances

@@ -46,7 +46,7 @@ def test_pictures_are_read_for_prediction_as_for_training(unit, spacing, expecte
     for config in (configs.inference_config(found, 5), configs.train_config(found, 5, "/data", 0)):
         assert config["pixel_spacing"] == spacing
     assert configs.inference_config(found, 5)["preprocessing"]["transforms"][0] == {
-        "_target_": "scripts.image_reader.LoadFilesd",
+        "_target_": "scripts.images.loader.LoadFilesd",
         "keys": "image",
         "spatial_dims": 2,
         "channels": 1,

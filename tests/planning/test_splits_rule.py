@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auto_config.bundle_scripts.landmarks import PRESENT, UNKNOWN, LandmarkSet
+from auto_config.bundle_scripts.points.landmarks import PRESENT, UNKNOWN, LandmarkSet
 from auto_config.datasets.model.dataset import Case
 from auto_config.errors import UserError
 from auto_config.planning.splits import make_split, read_test_file

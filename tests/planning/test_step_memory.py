@@ -8,7 +8,7 @@ from monai.bundle import ConfigParser
 from peak_memory import PeakMemory
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from auto_config.bundle_scripts.losses import _TopKBCE
+from auto_config.bundle_scripts.methods.losses import _TopKBCE
 from auto_config.methods import BACKBONES, METHODS
 from auto_config.methods.unets import UNETS
 from auto_config.planning.stock import step_gb

@@ -28,8 +28,8 @@ from LandmarkBundlesLib.landmarks import (
 )
 from LandmarkBundlesLib.logic import Bundle, LandmarkServer, Sample, ServerError, describe, multipart
 
-from auto_config.bundle_scripts import landmark_files
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN
+from auto_config.bundle_scripts.points import landmark_files
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, UNKNOWN
 
 MODULE = Path(__file__).parents[2] / "plugins" / "slicer" / "LandmarkBundles"
 NAMES = ("AC", "Größe, 1", "nose Tip")

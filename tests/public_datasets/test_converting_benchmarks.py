@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from auto_config.bundle_scripts.landmarks import ABSENT
+from auto_config.bundle_scripts.points.landmarks import ABSENT
 from auto_config.datasets import read_dataset
 from auto_config.datasets.images import read_header, read_image
 from auto_config.errors import UserError

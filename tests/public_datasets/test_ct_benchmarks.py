@@ -5,7 +5,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, UNKNOWN
 from auto_config.errors import UserError
 from auto_config.public_datasets import fetal_pose, mml, pddca
 from auto_config.public_datasets.shared.images import volume_array

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auto_config.bundle_scripts.landmarks import ABSENT, LandmarkSet
+from auto_config.bundle_scripts.points.landmarks import ABSENT, LandmarkSet
 from auto_config.public_datasets.shared.end_points import CLOSE_COSINE, order_ends, orient_ends
 
 SEEDS = st.integers(0, 10_000)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from auto_config.bundle_scripts.landmarks import LandmarkFileError
+from auto_config.bundle_scripts.points.landmarks import LandmarkFileError
 from auto_config.errors import UserError
 from auto_config.public_datasets import afids, fetal_pose, hand_xray, isbi2015
 from auto_config.public_datasets.shared.itk_transform import read_transform

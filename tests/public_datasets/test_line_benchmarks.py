@@ -4,7 +4,7 @@ import benchmark_layouts as layouts
 import numpy as np
 import pytest
 
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, UNKNOWN
 from auto_config.errors import UserError
 from auto_config.public_datasets import feta, lfc
 from auto_config.public_datasets.shared.itk_transform import read_transform

@@ -13,7 +13,7 @@ import io, logging, logging.config, sys
 logging.config.fileConfig(io.StringIO(open(sys.argv[1]).read()), disable_existing_loggers=False)
 logging.getLogger("monai.bundle.scripts").info("> started: 1795660182.36")
 logging.getLogger("monai.bundle.workflows").warning("no such file")
-logging.getLogger("scripts.schedule").info("The time budget is used up after 9 steps.")
+logging.getLogger("scripts.training.run.schedule").info("The time budget is used up after 9 steps.")
 """
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from auto_config.bundle_scripts.landmark_files import write_markups
-from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.bundle_scripts.points.landmark_files import write_markups
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 
 # World mm. Left and right mirror each other, as a head does.
 TEMPLATE = np.array([[-14.0, 2, 0], [14.0, 2, 0], [0, 15, -4], [0, -12, 9]])

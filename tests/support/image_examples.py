@@ -132,7 +132,7 @@ def image_outcome(root: Path) -> str:
     Raises:
         AssertionError: A message of several lines or without the file, or voxels that are not as the header says.
     """
-    from auto_config.bundle_scripts.landmarks import LandmarkSet
+    from auto_config.bundle_scripts.points.landmarks import LandmarkSet
     from auto_config.datasets import Case
     from auto_config.datasets.images import read_image
     from auto_config.errors import UserError

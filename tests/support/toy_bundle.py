@@ -14,7 +14,7 @@ NAMES = ("tip", "Ä, base")
 TOY = """
 import torch
 
-from .peaks import make_peaks
+from .points.peaks import make_peaks
 
 
 class ToyNetwork(torch.nn.Module):
@@ -59,7 +59,7 @@ def write_toy_bundle(root: Path, *, confidence: float = 0.5, values: tuple[float
         "preprocessing": {
             "_target_": "Compose",
             "transforms": [
-                {"_target_": "scripts.image_reader.LoadFilesd", "keys": "image"},
+                {"_target_": "scripts.images.loader.LoadFilesd", "keys": "image"},
                 {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS"},
             ],
         },
@@ -68,14 +68,19 @@ def write_toy_bundle(root: Path, *, confidence: float = 0.5, values: tuple[float
             "_target_": "Compose",
             "transforms": [
                 {"_target_": "scripts.toy.ToyPeaksd"},
-                {"_target_": "scripts.results.PeaksToWorldd", "keys": "pred", "ref_image": "image"},
+                {"_target_": "scripts.inference.results.PeaksToWorldd", "keys": "pred", "ref_image": "image"},
                 {
-                    "_target_": "scripts.results.LandmarkResultd",
+                    "_target_": "scripts.inference.results.LandmarkResultd",
                     "keys": "pred",
                     "ref_image": "image",
                     "landmarks": landmarks_file,
                 },
-                {"_target_": "scripts.results.BallLabelMapd", "keys": "pred", "ref_image": "image", "radius_mm": 1.0},
+                {
+                    "_target_": "scripts.inference.results.BallLabelMapd",
+                    "keys": "pred",
+                    "ref_image": "image",
+                    "radius_mm": 1.0,
+                },
             ],
         },
     }

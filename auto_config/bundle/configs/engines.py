@@ -19,7 +19,7 @@ def train_section(plan: Plan, pretrained: bool) -> Json:
     if plan.value("instances")["many"]:
         course.append("@instance_thresholds")
     loading = {
-        "_target_": "scripts.pretrained.LoadPretrained",
+        "_target_": "scripts.training.pretrained.LoadPretrained",
         "network": "@network_def",
         "path": "$@bundle_root + '/models/pretrained.pt'",
     }
@@ -39,7 +39,7 @@ def train_section(plan: Plan, pretrained: bool) -> Json:
             "transform": "@train#preprocessing",
         },
         "dataloader": {
-            "_target_": "scripts.dataset.SampleLoader",
+            "_target_": "scripts.training.dataset.SampleLoader",
             "dataset": "@train#dataset",
             "seed": "@seed",
             "iterations": "@iterations_per_epoch",
@@ -59,7 +59,7 @@ def train_section(plan: Plan, pretrained: bool) -> Json:
             },
         ],
         "trainer": {
-            "_target_": "scripts.trainer.PatchTrainer",
+            "_target_": "scripts.training.trainer.PatchTrainer",
             "max_epochs": plan.value("max_epochs"),
             "device": "@device",
             "train_data_loader": "@train#dataloader",
@@ -104,7 +104,7 @@ def validate_section(plan: Plan) -> Json:
         "key_metric": {
             "mre_mm": {
                 "_target_": "IgniteMetricHandler",
-                "metric_fn": {"_target_": "scripts.metrics.RadialError", **parts.uses_instances(plan)},
+                "metric_fn": {"_target_": "scripts.training.metrics.RadialError", **parts.uses_instances(plan)},
                 "output_transform": "$monai.handlers.from_engine(['pred', 'label'])",
             }
         },
@@ -112,7 +112,7 @@ def validate_section(plan: Plan) -> Json:
             "sdr_2mm": {
                 "_target_": "IgniteMetricHandler",
                 "metric_fn": {
-                    "_target_": "scripts.metrics.RadialError",
+                    "_target_": "scripts.training.metrics.RadialError",
                     "within_mm": 2.0,
                     **parts.uses_instances(plan),
                 },
@@ -136,7 +136,7 @@ def validate_section(plan: Plan) -> Json:
 
 def _cases(split: str) -> Json:
     return {
-        "_target_": "scripts.dataset.read_cases",
+        "_target_": "scripts.training.dataset.read_cases",
         "datalist": "@datalist",
         "dataset_dir": "@dataset_dir",
         "split": split,
@@ -148,7 +148,7 @@ def _patches(plan: Plan) -> list[Json]:
     sampling = plan.value("sampling")
     two = parts.two_stages(plan)
     patch = {
-        "_target_": "scripts.patches.RandPatchd",
+        "_target_": "scripts.training.patches.RandPatchd",
         "key": "coarse_image" if two else "image",
         "name": plan.value("stages")[0]["name"],
         "size": "@coarse_patch_size" if two else "@patch_size",
@@ -161,7 +161,7 @@ def _patches(plan: Plan) -> list[Json]:
     if not two:
         return [patch]
     crops = {
-        "_target_": "scripts.patches.RandCropsd",
+        "_target_": "scripts.training.patches.RandCropsd",
         "key": "image",
         "name": "fine",
         "size": "@patch_size",

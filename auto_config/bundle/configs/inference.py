@@ -34,7 +34,7 @@ def inference_config(plan: Plan, landmarks: int) -> Json:
         "dataset": {
             "_target_": "Dataset",
             "data": {
-                "_target_": "scripts.dataset.find_images",
+                "_target_": "scripts.training.dataset.find_images",
                 "dataset_dir": "@dataset_dir",
                 "spatial_dims": plan.value("spatial_dims"),
                 "channels": plan.value("channels"),
@@ -48,7 +48,7 @@ def inference_config(plan: Plan, landmarks: int) -> Json:
                 parts.to_world(),
                 parts.calibrated_result(plan),
                 {
-                    "_target_": "scripts.results.BallLabelMapd",
+                    "_target_": "scripts.inference.results.BallLabelMapd",
                     "keys": "pred",
                     "ref_image": "image",
                     "radius_mm": parts.ball_radius_mm(plan),
@@ -57,7 +57,11 @@ def inference_config(plan: Plan, landmarks: int) -> Json:
         },
         "handlers": [
             load_weights(),
-            {"_target_": "scripts.outputs.PredictionWriter", "output_dir": "@output_dir", "landmarks": "@landmarks"},
+            {
+                "_target_": "scripts.inference.outputs.PredictionWriter",
+                "output_dir": "@output_dir",
+                "landmarks": "@landmarks",
+            },
         ],
         "evaluator": {
             "_target_": "SupervisedEvaluator",
@@ -70,7 +74,7 @@ def inference_config(plan: Plan, landmarks: int) -> Json:
         },
         "initialize": FIND_SCRIPTS,
         "run": [
-            {"_target_": "scripts.dataset.require_images", "dataset_dir": "@dataset_dir"},
+            {"_target_": "scripts.training.dataset.require_images", "dataset_dir": "@dataset_dir"},
             "$@evaluator.run()",
         ],
         "evaluating": "%run",
@@ -81,7 +85,7 @@ def evaluate_config(plan: Plan) -> Json:
     """``configs/evaluate.json``, read on top of train.json: the kept weights on validation or test cases."""
     thresholds = {"instances#models": MODELS} if parts.has_instances(plan) else {}
     weights = {
-        "_target_": "scripts.checkpoints.weights_to_evaluate",
+        "_target_": "scripts.training.run.weights_in_use.weights_to_evaluate",
         "folder": "$@bundle_root + '/models'",
         "fold": "@fold",
         "split": "@split",
@@ -102,7 +106,11 @@ def evaluate_config(plan: Plan) -> Json:
                 "batch_transform": "$lambda batch: [item['image'].meta for item in batch]",
                 "summary_ops": "*",
             },
-            {"_target_": "scripts.outputs.PredictionWriter", "output_dir": "@output_dir", "landmarks": "@landmarks"},
+            {
+                "_target_": "scripts.inference.outputs.PredictionWriter",
+                "output_dir": "@output_dir",
+                "landmarks": "@landmarks",
+            },
         ],
         "initialize": FIND_SCRIPTS,
         "run": ["$@validate#evaluator.run()"],

@@ -55,7 +55,7 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
         "preprocessing": {"_target_": "Compose", "transforms": parts.image_transforms(plan)},
         "images": _cached_images(plan),
         "labels": {
-            "_target_": "scripts.dataset.LoadLandmarksd",
+            "_target_": "scripts.training.dataset.LoadLandmarksd",
             "keys": "label",
             "landmarks": "@landmarks",
             "spatial_dims": plan.value("spatial_dims"),
@@ -64,7 +64,7 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
         "train": train_section(plan, pretrained),
         "validate": validate_section(plan),
         "schedule": {
-            "_target_": "scripts.schedule.Schedule",
+            "_target_": "scripts.training.run.schedule.Schedule",
             "optimizer": "@optimizer",
             "warm_up": schedule["warmup_steps"],
             "power": schedule["power"],
@@ -74,7 +74,7 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
             "started": "@started",
         },
         "checkpoints": {
-            "_target_": "scripts.checkpoints.Checkpoints",
+            "_target_": "scripts.training.run.checkpoints.Checkpoints",
             "network": "@network",
             "optimizer": "@optimizer",
             "schedule": "@schedule",
@@ -88,7 +88,7 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
             "keep_better": "@keep_better",
         },
         "progress": {
-            "_target_": "scripts.progress.ProgressReport",
+            "_target_": "scripts.training.run.progress.ProgressReport",
             "schedule": "@schedule",
             "checkpoints": "@checkpoints",
             "evaluator": "@validate#evaluator",
@@ -97,7 +97,7 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
         },
         **_instance_thresholds(plan),
         "shape_fit": {
-            "_target_": "scripts.shape_fit.FitShape",
+            "_target_": "scripts.training.shape_fit.FitShape",
             "network": "@network_def",
             "data": "@train#dataset#data",
             "landmarks": "@landmarks",
@@ -153,7 +153,7 @@ def _optimizer(rule: Json) -> Json:
 def _augmentation(plan: Plan) -> Json:
     rule = plan.value("augmentation")
     effects: Json = {
-        "_target_": "scripts.augmentation.Augmentation",
+        "_target_": "scripts.training.augmentation.Augmentation",
         "rotation": rule["rotation"]["max_rad"],
         "rotation_probability": rule["rotation"]["prob"],
         "scale": [rule["scale"]["low"], rule["scale"]["high"]],
@@ -179,7 +179,7 @@ def _instance_thresholds(plan: Plan) -> Json:
         return {}
     return {
         "instance_thresholds": {
-            "_target_": "scripts.instance_thresholds.InstanceThresholds",
+            "_target_": "scripts.training.run.instance_thresholds.InstanceThresholds",
             "instances": "@instances",
             "evaluator": "@validate#evaluator",
             "checkpoints": "@checkpoints",
@@ -193,7 +193,7 @@ def _cached_images(plan: Plan) -> Json:
     keys = ["image"]
     if parts.two_stages(plan):
         coarse = {
-            "_target_": "scripts.transforms.CoarseViewd",
+            "_target_": "scripts.grid.transforms.CoarseViewd",
             "keys": "image",
             "name": "coarse_image",
             "factor": "@coarse_factor",
@@ -201,7 +201,7 @@ def _cached_images(plan: Plan) -> Json:
         transform = {"_target_": "Compose", "transforms": ["@preprocessing", coarse]}
         keys = ["image", "coarse_image"]
     return {
-        "_target_": "scripts.cache.CachedTransformd",
+        "_target_": "scripts.grid.cache.CachedTransformd",
         "keys": keys,
         "transform": transform,
         "cache_dir": "@cache_dir",

@@ -20,7 +20,7 @@ class LogProbabilityUNet(nn.Module):
         in_channels: of the image.
         out_channels: landmarks.
         backbone: of the encoder, a name that FlexibleUNet knows. Its weights are random: a file of others is given to
-            the training, see `scripts.pretrained`.
+            the training, see `scripts.training.pretrained`.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ..peaks import Peaks, make_peaks
+from ..points.peaks import Peaks, make_peaks
 from .interfaces import Output, PointBatch
 
 CLASS, OFFSET = "class", "offset"

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import torch
 
-from ..peaks import Peaks
+from ..points.peaks import Peaks
 
 Output = dict[str, torch.Tensor]
 """Head name to ``(B, channels, *grid)``, or ``(n,)`` for learnt scalars. The head of heatmaps is `LOGITS`."""

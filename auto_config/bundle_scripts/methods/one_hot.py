@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from ..decoding import box_around, unflip_heatmaps
-from ..peaks import Peaks, make_peaks
+from ..points.peaks import Peaks, make_peaks
+from .decoders import box_around, unflip_heatmaps
 from .interfaces import LOGITS, Output, PointBatch
 
 

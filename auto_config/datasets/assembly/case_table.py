@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from auto_config.bundle_scripts.landmark_files import atomic_write_text
+from auto_config.bundle_scripts.files.text import atomic_write_text
 from auto_config.datasets.formats.shared.entries import Entry
 from auto_config.datasets.formats.shared.image_names import meant_name
 from auto_config.datasets.formats.shared.tables import placement, read_table, row_of

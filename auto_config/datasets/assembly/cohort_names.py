@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.datasets.formats.shared.entries import Entry
 from auto_config.datasets.model.dataset import Problem
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.datasets.formats.shared.entries import Entry
 from auto_config.datasets.formats.shared.options import ReadOptions, world_to_voxel
 from auto_config.datasets.formats.shared.points import Value, landmark_set, rows_of

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from auto_config.bundle_scripts.control_points import PointList
-from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet, duplicate_names
+from auto_config.bundle_scripts.points.control_points import PointList
+from auto_config.bundle_scripts.points.landmarks import LandmarkFileError, LandmarkSet, duplicate_names
 from auto_config.choices import NameField
 from auto_config.datasets.formats.shared.entries import Entry, one_form
 from auto_config.datasets.model.dataset import Problem

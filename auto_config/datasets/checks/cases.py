@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from auto_config.bundle_scripts.background import background_box
-from auto_config.bundle_scripts.grids import world_to_voxel
-from auto_config.bundle_scripts.image_header import PIXELS, several_volumes
-from auto_config.bundle_scripts.image_reading import no_place
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, LandmarkSet
-from auto_config.bundle_scripts.volumes import METAIMAGE_SUFFIXES, NRRD_SUFFIXES
+from auto_config.bundle_scripts.grid.background import background_box
+from auto_config.bundle_scripts.grid.grids import world_to_voxel
+from auto_config.bundle_scripts.images.header import PIXELS, several_volumes
+from auto_config.bundle_scripts.images.reading import no_place
+from auto_config.bundle_scripts.images.volumes import METAIMAGE_SUFFIXES, NRRD_SUFFIXES
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, LandmarkSet
 from auto_config.choices import Outside
 from auto_config.datasets.images import Header, Image
 from auto_config.datasets.model.dataset import Case, Problem, Severity

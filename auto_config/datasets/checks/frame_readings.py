@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from auto_config.bundle_scripts.grids import apply_affine, world_to_voxel
+from auto_config.bundle_scripts.grid.grids import apply_affine, world_to_voxel
 from auto_config.datasets.images import Header, Image
 
 Kind = Literal["given", "sign", "unit", "swap", "index", "origin", "spacing", "qform", "header", "case"]

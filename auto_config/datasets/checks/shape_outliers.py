@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from auto_config.bundle_scripts.procrustes import similarity
+from auto_config.bundle_scripts.points.procrustes import similarity
 
 MIN_LANDMARKS = 6
 """With fewer points the others do not say where one belongs."""

@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from auto_config.bundle_scripts.control_points import PointList
-from auto_config.bundle_scripts.landmark_files import LANDMARK_SUFFIXES
-from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet, duplicate_names, name_problem
+from auto_config.bundle_scripts.points.control_points import PointList
+from auto_config.bundle_scripts.points.landmark_files import LANDMARK_SUFFIXES
+from auto_config.bundle_scripts.points.landmarks import LandmarkFileError, LandmarkSet, duplicate_names, name_problem
 from auto_config.datasets.formats.folders.markups_folder import read_slicer_file
 from auto_config.datasets.formats.shared.entries import Entry, Reading, absolute
 from auto_config.datasets.formats.shared.image_names import local_path, named_stem

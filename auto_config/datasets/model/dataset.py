@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from auto_config.bundle_scripts.landmarks import PRESENT, LandmarkSet
+from auto_config.bundle_scripts.points.landmarks import PRESENT, LandmarkSet
 from auto_config.datasets.model.properties import Properties
 
 Severity = Literal["error", "warning"]

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from auto_config.bundle_scripts.landmark_files import atomic_write_text
-from auto_config.bundle_scripts.landmarks import duplicate_names, name_problem
+from auto_config.bundle_scripts.files.text import atomic_write_text
+from auto_config.bundle_scripts.points.landmarks import duplicate_names, name_problem
 from auto_config.datasets.json_files import read_json
 from auto_config.datasets.model.names import mistyped, similar_name
 from auto_config.errors import UserError

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from auto_config.bundle_scripts.image_header import PIXELS
+from auto_config.bundle_scripts.images.header import PIXELS
 from auto_config.datasets.images import Header
 from auto_config.datasets.json_files import read_json
 from auto_config.datasets.model.dataset import Dataset, Problem

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from auto_config.bundle_scripts.landmark_names import listed
+from auto_config.bundle_scripts.points.landmark_names import listed
 from auto_config.datasets.images import read_image
 from auto_config.errors import UserError
 from auto_config.evaluation.baseline import is_clearly_better, verdict

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.datasets.formats.shared.entries import natural_key
 from auto_config.datasets.model.dataset import Problem
 from auto_config.datasets.model.properties import Properties

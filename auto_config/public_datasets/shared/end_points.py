@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from auto_config.bundle_scripts.landmarks import PRESENT, LandmarkSet
+from auto_config.bundle_scripts.points.landmarks import PRESENT, LandmarkSet
 
 CLOSE_COSINE = 0.25
 """A line is close to a tie where the cosine of its angle with the axis is below this (75.5 degrees or more)."""

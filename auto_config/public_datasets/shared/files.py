@@ -9,8 +9,8 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from auto_config.bundle_scripts.image_reading import is_lfs_pointer
-from auto_config.bundle_scripts.volumes import nifti_bytes
+from auto_config.bundle_scripts.images.reading import is_lfs_pointer
+from auto_config.bundle_scripts.images.volumes import nifti_bytes
 from auto_config.datasets.formats.shared.entries import natural_key
 
 _ANNEX_POINTER = b"/annex/objects/"

@@ -11,8 +11,8 @@ import nibabel as nib
 import numpy as np
 from PIL import Image as PillowImage
 
-from auto_config.bundle_scripts.pictures import OWN_SOFTWARE, opened_picture
-from auto_config.bundle_scripts.volumes import open_volume
+from auto_config.bundle_scripts.images.pictures import OWN_SOFTWARE, opened_picture
+from auto_config.bundle_scripts.images.volumes import open_volume
 from auto_config.datasets.formats.shared.entries import absolute
 from auto_config.errors import UserError
 from auto_config.public_datasets.shared.benchmark import SourceImage

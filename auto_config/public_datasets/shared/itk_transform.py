@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from auto_config.bundle_scripts.control_points import TO_RAS
-from auto_config.bundle_scripts.landmark_files import read_text
-from auto_config.bundle_scripts.landmarks import LandmarkFileError
+from auto_config.bundle_scripts.points.control_points import TO_RAS
+from auto_config.bundle_scripts.points.landmark_text import read_text
+from auto_config.bundle_scripts.points.landmarks import LandmarkFileError
 from auto_config.errors import UserError
 
 _AFFINE = ("MatrixOffsetTransformBase", "AffineTransform")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from auto_config.bundle_scripts.landmarks import LandmarkFileError
-from auto_config.bundle_scripts.markup_nodes import node_points
+from auto_config.bundle_scripts.points.landmarks import LandmarkFileError
+from auto_config.bundle_scripts.points.markup_nodes import node_points
 from auto_config.datasets.json_files import read_json
 
 

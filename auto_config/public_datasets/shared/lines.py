@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet
 from auto_config.datasets.model.properties import Measure, Properties
 from auto_config.public_datasets.shared.end_points import EndOrder, orient_ends
 

@@ -9,8 +9,8 @@ from landmark_app.lib.core.errors import ClientError
 from landmark_app.lib.core.served import record
 from landmark_app.lib.store.datastore_local import LocalLandmarkDatastore
 
-from auto_config.bundle_scripts.landmark_files import write_markups
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet
+from auto_config.bundle_scripts.points.landmark_files import write_markups
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet
 
 IDS = ("case1", "case2", "case10")
 

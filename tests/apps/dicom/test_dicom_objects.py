@@ -9,7 +9,7 @@ from landmark_app.lib.dicom.dicom_objects import is_landmark_report, read_report
 from landmark_app.lib.dicom.dicom_series import read_slices, series_grid
 from landmark_app.lib.labels.label_map_form import shown_point
 
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet
 
 NAMES = ("Nasenrücken", "AC", "missing one", "unknown one", "外鼻")
 POINTS = np.array([ras(5.3, 6.7, 4.1), ras(15.25, 10.5, 8.75), [np.nan] * 3, [np.nan] * 3, ras(20, 15, 2)])

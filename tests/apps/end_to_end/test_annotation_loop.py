@@ -16,9 +16,9 @@ from LandmarkBundlesLib.logic import LandmarkServer, Sample, ServerError, descri
 from monailabel.client import MONAILabelClient
 from monailabel.client.client import MONAILabelClientException
 
-from auto_config.bundle_scripts.landmark_files import read_markups
-from auto_config.bundle_scripts.landmarks import ABSENT
-from auto_config.bundle_scripts.shape import ShapeModel
+from auto_config.bundle_scripts.points.landmark_files import read_markups
+from auto_config.bundle_scripts.points.landmarks import ABSENT
+from auto_config.bundle_scripts.points.shape import ShapeModel
 
 pytestmark = pytest.mark.slow
 TRAINING_SECONDS = 600

@@ -8,7 +8,7 @@ import pytest
 import requests
 from blob_world import NAMES, make_blob_world, untrained_weights
 
-from auto_config.bundle_scripts.landmark_files import read_markups
+from auto_config.bundle_scripts.points.landmark_files import read_markups
 
 pytestmark = pytest.mark.slow
 JOB_SECONDS = 300

@@ -22,9 +22,9 @@ from app_tools import (
 )
 from monailabel.client import MONAILabelClient
 
-from auto_config.bundle_scripts.label_map import draw_balls
-from auto_config.bundle_scripts.landmark_files import read_markups, write_markups
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, LandmarkSet
+from auto_config.bundle_scripts.grid.label_map import draw_balls
+from auto_config.bundle_scripts.points.landmark_files import read_markups, write_markups
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, LandmarkSet
 
 SHAPE = (34, 30, 26)
 AFFINES = {

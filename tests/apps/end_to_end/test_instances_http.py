@@ -12,8 +12,8 @@ from LandmarkBundlesLib.logic import LandmarkServer
 from many_tools import MANY_NAMES, NASION, SUTURES, save_several, write_many_bundle
 from monailabel.client import MONAILabelClient
 
-from auto_config.bundle_scripts.label_map import draw_balls
-from auto_config.bundle_scripts.landmark_files import read_markups
+from auto_config.bundle_scripts.grid.label_map import draw_balls
+from auto_config.bundle_scripts.points.landmark_files import read_markups
 
 AFFINE = oblique_affine("pir")
 SHAPE = (34, 30, 26)

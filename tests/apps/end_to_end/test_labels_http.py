@@ -9,9 +9,9 @@ import requests
 from app_tools import BALL_RADIUS_MM, NAMES, oblique_affine, true_world, write_volume
 from label_tools import box
 
-from auto_config.bundle_scripts.label_map import draw_balls
-from auto_config.bundle_scripts.landmark_files import read_markups, write_markups
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, LandmarkSet
+from auto_config.bundle_scripts.grid.label_map import draw_balls
+from auto_config.bundle_scripts.points.landmark_files import read_markups, write_markups
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, LandmarkSet
 
 SHAPE = (34, 30, 26)
 AFFINE = oblique_affine("pir")

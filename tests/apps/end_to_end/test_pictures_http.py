@@ -11,7 +11,7 @@ from LandmarkBundlesLib.logic import LandmarkServer
 from monailabel.client import MONAILabelClient
 from picture_tools import NAMES, pixels, write_picture, write_picture_bundle
 
-from auto_config.bundle_scripts.landmark_files import read_markups
+from auto_config.bundle_scripts.points.landmark_files import read_markups
 
 DPI = (254, 127)
 """Of a JPEG; ITK, and so Slicer, takes it for pixels of 0.1 x 0.2 mm."""

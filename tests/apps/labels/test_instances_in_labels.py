@@ -12,9 +12,10 @@ from landmark_app.lib.core.names import KnownNames
 from landmark_app.lib.core.served import Served
 from landmark_app.lib.labels.label_forms import read_client_label
 
-from auto_config.bundle_scripts.label_map import draw_balls
-from auto_config.bundle_scripts.landmark_files import write_fcsv, write_markups
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet
+from auto_config.bundle_scripts.grid.label_map import draw_balls
+from auto_config.bundle_scripts.points.fcsv_files import write_fcsv
+from auto_config.bundle_scripts.points.landmark_files import write_markups
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet
 
 NAMES = ("nasion", "suture")
 BUNDLES = {"skull": NAMES}

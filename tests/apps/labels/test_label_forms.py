@@ -21,7 +21,7 @@ from label_tools import (
     world,
 )
 
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, UNKNOWN
 
 # ---------------------------------------------------------------- label maps
 

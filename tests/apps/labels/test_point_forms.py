@@ -17,8 +17,9 @@ from landmark_app.lib.core.errors import ClientError
 from landmark_app.lib.geometry.balls import Grid
 from landmark_app.lib.labels.label_forms import label_ending
 
-from auto_config.bundle_scripts.landmark_files import write_fcsv, write_markups
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet
+from auto_config.bundle_scripts.points.fcsv_files import write_fcsv
+from auto_config.bundle_scripts.points.landmark_files import write_markups
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet
 
 # ---------------------------------------------------------------- boxes
 

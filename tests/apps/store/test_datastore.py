@@ -12,8 +12,9 @@ from landmark_app.lib.core.errors import ClientError
 from landmark_app.lib.core.served import record, served
 from landmark_app.lib.store.datastore_local import LocalLandmarkDatastore
 
-from auto_config.bundle_scripts.landmark_files import read_markups, write_fcsv, write_markups
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet
+from auto_config.bundle_scripts.points.fcsv_files import write_fcsv
+from auto_config.bundle_scripts.points.landmark_files import read_markups, write_markups
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet
 
 PATTERNS = ("*.nii.gz", "*.nii", "*.nrrd", "*.mha")
 IDS = ("a", "case.1.2", "odd.nii.gz.x", "b.nrrd.c")

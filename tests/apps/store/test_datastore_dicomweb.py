@@ -11,7 +11,7 @@ from landmark_app.lib.core.served import record
 from landmark_app.lib.dicom.dicom_objects import read_report
 from landmark_app.lib.store.datastore import DicomLandmarkDatastore
 
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT
 
 NAMES = ("AC", "PC", "Left eye")
 POINTS = {"AC": ras(5.3, 6.7, 4.1), "PC": ras(15.25, 10.5, 8.75)}

@@ -107,18 +107,18 @@ def write_fixed_bundle(
             ],
         },
         "inferer": {
-            "_target_": "scripts.dense_inferer.DenseInferer",
+            "_target_": "scripts.inference.dense.DenseInferer",
             "window": {"_target_": "SimpleInferer"},
             "decoder": "@decoder",
             "spacing": [1.0, 1.0, 1.0],
         },
-        "decoder": {"_target_": "scripts.decoding.ArgmaxDecoder"},
+        "decoder": {"_target_": "scripts.methods.decoders.ArgmaxDecoder"},
         "postprocessing": {
             "_target_": "Compose",
             "transforms": [
-                {"_target_": "scripts.results.PeaksToWorldd", **results},
-                {"_target_": "scripts.results.LandmarkResultd", **results, "landmarks": "@landmarks"},
-                {"_target_": "scripts.results.BallLabelMapd", **results, "radius_mm": ball_radius_mm},
+                {"_target_": "scripts.inference.results.PeaksToWorldd", **results},
+                {"_target_": "scripts.inference.results.LandmarkResultd", **results, "landmarks": "@landmarks"},
+                {"_target_": "scripts.inference.results.BallLabelMapd", **results, "radius_mm": ball_radius_mm},
             ],
         },
     }

@@ -12,8 +12,8 @@ from blobs import HEAD, TEMPLATE, draw, landmark_set, write_blobs
 from bundle_tools import edit, shrink
 from monai.bundle import ConfigParser
 
-from auto_config.bundle_scripts.label_map import draw_balls
-from auto_config.bundle_scripts.landmark_files import write_markups
+from auto_config.bundle_scripts.grid.label_map import draw_balls
+from auto_config.bundle_scripts.points.landmark_files import write_markups
 from auto_config.commands.create import create
 
 NAMES = HEAD

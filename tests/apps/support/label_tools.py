@@ -11,8 +11,8 @@ from landmark_app.lib.core.served import Served
 from landmark_app.lib.geometry.balls import Grid
 from landmark_app.lib.labels.label_forms import read_client_label
 
-from auto_config.bundle_scripts.label_map import draw_balls
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, LandmarkSet
+from auto_config.bundle_scripts.grid.label_map import draw_balls
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, LandmarkSet
 
 NAMES = ("AC", "PC", "Left eye")
 BUNDLES = {"brain": NAMES}

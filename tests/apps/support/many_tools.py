@@ -51,13 +51,13 @@ def write_many_bundle(root: Path, sutures=SUTURES, nasion=NASION) -> Path:
     inference = _edited(root / "configs/inference.json")
     inference["network_def"] = {"_target_": "scripts.several.SeveralPoints", "landmarks": 2, "most": MOST}
     inference["instances"] = {
-        "_target_": "scripts.instances.read_instances",
+        "_target_": "scripts.points.instances.read_instances",
         "landmarks": "@landmarks",
         "models": "$@bundle_root + '/models'",
     }
     inference["decoder"] = {
-        "_target_": "scripts.instance_decoding.InstanceDecoder",
-        "decoder": {"_target_": "scripts.decoding.ArgmaxDecoder"},
+        "_target_": "scripts.methods.instances.InstanceDecoder",
+        "decoder": {"_target_": "scripts.methods.decoders.ArgmaxDecoder"},
         "instances": "@instances",
         "spacing": [1.0, 1.0, 1.0],
         "reach_mm": 6.0,

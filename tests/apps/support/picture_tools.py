@@ -53,7 +53,7 @@ def write_picture_bundle(root: Path, pixel_spacing=None, ball_radius_mm: float =
     inference["pixel_spacing"] = pixel_spacing
     inference["network_def"] = {"_target_": "scripts.flat.FlatPoints", "landmarks": len(NAMES)}
     loading = {
-        "_target_": "scripts.image_reader.LoadFilesd",
+        "_target_": "scripts.images.loader.LoadFilesd",
         "keys": "image",
         "spatial_dims": 2,
         "pixel_spacing": "@pixel_spacing",

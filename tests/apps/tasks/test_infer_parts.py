@@ -18,8 +18,8 @@ from landmark_app.lib.tasks.bundles import ServedBundle
 from landmark_app.lib.tasks.editing import edited, read_clicks
 from landmark_app.lib.tasks.infer import choice, label_map_ending
 
-from auto_config.bundle_scripts.landmark_files import read_markups
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT
+from auto_config.bundle_scripts.points.landmark_files import read_markups
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT
 
 AFFINE = oblique_affine("pir")
 NAMES = ("A", "a", "Größe, 1")

@@ -21,9 +21,9 @@ from landmark_app.lib.tasks.infer import LandmarkEdit, LandmarkInfer, LandmarkPo
 from landmark_app.lib.training.training_data import check_items, items_of, own_labels
 from many_tools import MANY_NAMES, NASION, SUTURES, write_many_bundle
 
-from auto_config.bundle_scripts.instances import read_instances
-from auto_config.bundle_scripts.landmark_files import read_label, read_markups, write_markups
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, LandmarkSet
+from auto_config.bundle_scripts.points.instances import read_instances
+from auto_config.bundle_scripts.points.landmark_files import read_label, read_markups, write_markups
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, LandmarkSet
 from auto_config.errors import UserError
 
 MANY = {"suture": 5.0}

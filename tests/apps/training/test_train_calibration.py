@@ -16,8 +16,8 @@ from landmark_app.lib.training.training_data import TrainingCases
 from landmark_app.lib.training.training_stats import begin, note, summary
 from landmark_app.lib.training.training_stats import training_stats as stats_of
 
-from auto_config.bundle_scripts.landmark_files import write_markups
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, LandmarkSet
+from auto_config.bundle_scripts.points.landmark_files import write_markups
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, LandmarkSet
 from auto_config.running.child import Ended
 
 SHAPE = (34, 30, 26)

@@ -24,8 +24,8 @@ from landmark_app.lib.training.training_stats import begin, end, is_running, not
 from landmark_app.lib.training.training_stats import training_stats as stats_of
 from monai.bundle import ConfigParser
 
-from auto_config.bundle_scripts.landmark_files import write_markups
-from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.bundle_scripts.points.landmark_files import write_markups
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.errors import UserError
 from auto_config.running.child import Ended
 

@@ -12,8 +12,8 @@ from landmark_app.lib.tasks.bundles import ServedBundle
 from landmark_app.lib.training.seen_cases import NOTHING, seen_by_weights_in_use
 from landmark_app.lib.training.train import LandmarkTrain
 
-from auto_config.bundle_scripts.landmark_files import write_markups
-from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.bundle_scripts.points.landmark_files import write_markups
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.commands.create import create
 
 pytestmark = pytest.mark.slow

@@ -17,8 +17,8 @@ from landmark_app.lib.training.training_data import check_items, of_kind, own_la
 from picture_tools import NAMES, pixels, write_picture, write_picture_bundle
 from PIL import Image
 
-from auto_config.bundle_scripts.landmark_files import read_label, write_markups
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, LandmarkSet
+from auto_config.bundle_scripts.points.landmark_files import read_label, write_markups
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, LandmarkSet
 from auto_config.commands.create import create
 from auto_config.errors import UserError
 

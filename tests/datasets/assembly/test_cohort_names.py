@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from auto_config.bundle_scripts.landmark_files import write_markups
-from auto_config.bundle_scripts.landmarks import PRESENT, LandmarkSet
+from auto_config.bundle_scripts.points.landmark_files import write_markups
+from auto_config.bundle_scripts.points.landmarks import PRESENT, LandmarkSet
 from auto_config.datasets import read_dataset
 from auto_config.datasets.assembly.cohort_names import common_stem
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auto_config.bundle_scripts.landmark_files import write_markups
-from auto_config.bundle_scripts.landmarks import PRESENT, LandmarkSet
+from auto_config.bundle_scripts.points.landmark_files import write_markups
+from auto_config.bundle_scripts.points.landmarks import PRESENT, LandmarkSet
 from auto_config.cli import main
 from auto_config.datasets import read_dataset
 from auto_config.datasets.assembly.point_names import chosen_names

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auto_config.bundle_scripts.landmarks import ABSENT, LandmarkSet
+from auto_config.bundle_scripts.points.landmarks import ABSENT, LandmarkSet
 from auto_config.datasets.checks.cases import check_case, outside_absent, outside_mask
 from auto_config.datasets.checks.cohort import check_configurations, check_headers
 from auto_config.datasets.images import Header, Image

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.datasets.checks.cases import outside_absent, outside_mask
 from auto_config.datasets.checks.duplicates import duplicate_problems, leak_problems, voxel_digest
 from auto_config.datasets.checks.scales import image_scale_problems, point_scale_problems

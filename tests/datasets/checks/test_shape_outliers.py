@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.datasets.checks.exchanges import exchanged_pairs, impossible_points, pairs_against_others
 from auto_config.datasets.checks.shape_outliers import find_outliers
 from auto_config.datasets.model.dataset import Case, Dataset

@@ -7,8 +7,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from auto_config.bundle_scripts.landmark_files import write_markups
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, LandmarkSet
+from auto_config.bundle_scripts.points.landmark_files import write_markups
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, LandmarkSet
 from auto_config.cli import main
 from auto_config.datasets.checks.splits import few_cases, untrained_landmarks
 from auto_config.datasets.model.dataset import Case

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from auto_config.bundle_scripts.landmark_files import write_fcsv
-from auto_config.bundle_scripts.landmarks import ABSENT, UNKNOWN, LandmarkSet
+from auto_config.bundle_scripts.points.fcsv_files import write_fcsv
+from auto_config.bundle_scripts.points.landmarks import ABSENT, UNKNOWN, LandmarkSet
 from auto_config.datasets import read_dataset
 from auto_config.errors import UserError
 

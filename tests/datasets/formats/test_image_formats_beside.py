@@ -5,8 +5,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from auto_config.bundle_scripts.landmark_files import write_markups
-from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.bundle_scripts.points.landmark_files import write_markups
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.datasets import read_dataset
 from auto_config.errors import UserError
 from auto_config.prediction.input import find_images

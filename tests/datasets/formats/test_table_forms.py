@@ -5,7 +5,7 @@ import pytest
 from format_examples import EXAMPLES, PIXELS, pictures, volumes
 from PIL import Image
 
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, UNKNOWN
 from auto_config.datasets import read_dataset
 from auto_config.errors import UserError
 

@@ -4,9 +4,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from auto_config.bundle_scripts.image_files import images_by_case
-from auto_config.bundle_scripts.landmark_files import write_markups
-from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.bundle_scripts.images.files import images_by_case
+from auto_config.bundle_scripts.points.landmark_files import write_markups
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.datasets import read_dataset
 from auto_config.datasets.images import read_header, read_image
 from auto_config.errors import UserError

@@ -5,9 +5,9 @@ import pytest
 from dicom_writer import write_dicom, write_series
 from monai.data import ITKReader
 
-from auto_config.bundle_scripts.cache import cache_key
-from auto_config.bundle_scripts.image_files import images_by_case
-from auto_config.bundle_scripts.image_reader import LoadFilesd
+from auto_config.bundle_scripts.grid.cache import cache_key
+from auto_config.bundle_scripts.images.files import images_by_case
+from auto_config.bundle_scripts.images.loader import LoadFilesd
 from auto_config.datasets.checks.cases import check_header
 from auto_config.datasets.images import is_image, read_header, read_image
 from auto_config.errors import UserError

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from dicom_writer import element, write_dicom, write_series
 
-from auto_config.bundle_scripts.image_reading import ImageFileError, read_header, read_image
+from auto_config.bundle_scripts.images.reading import ImageFileError, read_header, read_image
 from auto_config.datasets.formats.shared.case_files import find_images
 from auto_config.prediction.input import find_images as find_to_predict
 

@@ -8,8 +8,8 @@ from monai.transforms import LoadImage
 from PIL import Image as PillowImage
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from auto_config.bundle_scripts.image_reader import FileReader, LoadFilesd
-from auto_config.bundle_scripts.image_reading import IMAGE_SUFFIXES, reason_of
+from auto_config.bundle_scripts.images.loader import FileReader, LoadFilesd
+from auto_config.bundle_scripts.images.reading import IMAGE_SUFFIXES, reason_of
 from auto_config.datasets.images import image_suffix, read_header, read_image
 from auto_config.errors import UserError
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from auto_config.bundle_scripts.volumes import open_volume
+from auto_config.bundle_scripts.images.volumes import open_volume
 from auto_config.datasets.checks.cases import check_header
 from auto_config.datasets.images import read_image
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from auto_config.bundle_scripts.image_header import Header, picture_affine
+from auto_config.bundle_scripts.images.header import Header, picture_affine
 from auto_config.datasets.model.dataset import Case, Dataset
 from auto_config.datasets.model.units import checked_pixel_spacing, common_pixel_spacing, unit_of, unit_problems
 from auto_config.errors import UserError

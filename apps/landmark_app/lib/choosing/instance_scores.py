@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from auto_config.bundle_scripts.landmarks import UNKNOWN, LandmarkSet
-from auto_config.bundle_scripts.matching import distances, match
+from auto_config.bundle_scripts.points.landmarks import UNKNOWN, LandmarkSet
+from auto_config.bundle_scripts.points.matching import distances, match
 
 
 @dataclass(frozen=True, eq=False)

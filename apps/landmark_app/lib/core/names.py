@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
-from auto_config.bundle_scripts.landmarks import unique_slugs
+from auto_config.bundle_scripts.points.landmarks import unique_slugs
 
 from .errors import ClientError
 

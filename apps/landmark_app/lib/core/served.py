@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from auto_config.bundle_scripts.landmark_files import atomic_write_text
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, LandmarkSet
+from auto_config.bundle_scripts.files.text import atomic_write_text
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, LandmarkSet
 
 FOLDER = ".served"
 """Folder of the records, in the folder of the data store."""

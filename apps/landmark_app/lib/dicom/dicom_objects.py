@@ -18,8 +18,8 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 from auto_config import __version__
-from auto_config.bundle_scripts.label_map import draw_balls
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet, duplicate_names
+from auto_config.bundle_scripts.grid.label_map import draw_balls
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkSet, duplicate_names
 
 from .dicom_series import series_grid
 

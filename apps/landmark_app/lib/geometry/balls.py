@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from auto_config.bundle_scripts.grids import apply_affine, world_to_voxel
-from auto_config.bundle_scripts.label_map import draw_balls
+from auto_config.bundle_scripts.grid.grids import apply_affine, world_to_voxel
+from auto_config.bundle_scripts.grid.label_map import draw_balls
 
 from ..core.served import Served
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from auto_config.bundle_scripts.grids import apply_affine
-from auto_config.bundle_scripts.image_header import Header
-from auto_config.bundle_scripts.image_reading import no_place, reason_of
-from auto_config.bundle_scripts.itk_files import itk_header
-from auto_config.bundle_scripts.stored_voxels import MOST_VOXELS
-from auto_config.bundle_scripts.volumes import is_volume, open_volume
+from auto_config.bundle_scripts.grid.grids import apply_affine
+from auto_config.bundle_scripts.images.header import Header
+from auto_config.bundle_scripts.images.itk_files import itk_header
+from auto_config.bundle_scripts.images.reading import no_place, reason_of
+from auto_config.bundle_scripts.images.stored_voxels import MOST_VOXELS
+from auto_config.bundle_scripts.images.volumes import is_volume, open_volume
 from auto_config.datasets.images import read_header
 from auto_config.errors import UserError
 

@@ -22,9 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from auto_config.bundle_scripts.landmark_files import read_landmark_file, read_text
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkFileError, LandmarkSet
-from auto_config.bundle_scripts.matching import match
+from auto_config.bundle_scripts.points.landmark_files import read_landmark_file
+from auto_config.bundle_scripts.points.landmark_text import read_text
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, UNKNOWN, LandmarkFileError, LandmarkSet
+from auto_config.bundle_scripts.points.matching import match
 
 from ..core.errors import ClientError
 from ..core.names import NONE_MANY, KnownNames, Many, listed

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from auto_config.bundle_scripts.stored_voxels import MOST_VOXELS, open_regular
+from auto_config.bundle_scripts.files.regular import open_regular
+from auto_config.bundle_scripts.images.stored_voxels import MOST_VOXELS
 from auto_config.errors import UserError
 
 from ..geometry.balls import Grid

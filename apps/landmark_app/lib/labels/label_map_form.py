@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from auto_config.bundle_scripts.landmarks import PRESENT, LandmarkSet
+from auto_config.bundle_scripts.points.landmarks import PRESENT, LandmarkSet
 
 from ..core.errors import ClientError
 from ..core.names import NONE_MANY, KnownNames, Many, listed

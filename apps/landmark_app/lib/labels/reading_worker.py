@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from auto_config.bundle_scripts.image_header import ImageFileError
-from auto_config.bundle_scripts.image_reading import check_image
+from auto_config.bundle_scripts.images.header import ImageFileError
+from auto_config.bundle_scripts.images.reading import check_image
 from auto_config.errors import UserError
 
 from ..geometry.balls import Grid

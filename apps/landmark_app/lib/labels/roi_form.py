@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from auto_config.bundle_scripts.control_points import TO_RAS, coordinate_system, millimetres_per_unit, to_world
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, LandmarkSet
+from auto_config.bundle_scripts.points.control_points import TO_RAS, coordinate_system, millimetres_per_unit, to_world
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, LandmarkSet
 
 from ..core.errors import ClientError
 from ..core.names import KnownNames

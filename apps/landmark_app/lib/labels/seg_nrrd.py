@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from auto_config.bundle_scripts.image_reading import no_place
-from auto_config.bundle_scripts.stored_voxels import MOST_VOXELS
-from auto_config.bundle_scripts.volumes import open_volume
+from auto_config.bundle_scripts.images.reading import no_place
+from auto_config.bundle_scripts.images.stored_voxels import MOST_VOXELS
+from auto_config.bundle_scripts.images.volumes import open_volume
 
 _SEGMENT = re.compile(r"Segment(\d+)_(Name|LabelValue|Layer)")
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from auto_config.bundle_scripts.landmark_files import MARKUPS_SCHEMA, atomic_write_text, write_markups
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, LandmarkSet
+from auto_config.bundle_scripts.files.text import atomic_write_text
+from auto_config.bundle_scripts.points.landmark_files import MARKUPS_SCHEMA, write_markups
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, LandmarkSet
 
 RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
 # The axes of a box along R, A and S, written in LPS: as Slicer writes a box that nobody has turned.

@@ -16,7 +16,7 @@ from monailabel.datastore.utils.convert import dicom_to_nifti
 from monailabel.datastore.utils.dicom import dicom_web_download_series
 from pydicom.dataset import Dataset
 
-from auto_config.bundle_scripts.landmark_files import write_markups
+from auto_config.bundle_scripts.points.landmark_files import write_markups
 
 from ..core.errors import ClientError
 from ..core.served import served

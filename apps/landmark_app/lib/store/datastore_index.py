@@ -15,7 +15,7 @@ from typing import Any
 from filelock import FileLock
 from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastore, LocalDatastoreModel
 
-from auto_config.bundle_scripts.landmark_files import atomic_write_text
+from auto_config.bundle_scripts.files.text import atomic_write_text
 
 from ..core.answers import jsonable
 from ..core.errors import ClientError

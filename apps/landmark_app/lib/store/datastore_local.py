@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from auto_config.bundle_scripts.image_header import ImageFileError
-from auto_config.bundle_scripts.image_reading import check_image
+from auto_config.bundle_scripts.images.header import ImageFileError
+from auto_config.bundle_scripts.images.reading import check_image
 
 from ..core.errors import ClientError
 from ..core.requests import image_id as checked_id

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from monailabel.interfaces.datastore import Datastore
 
-from auto_config.bundle_scripts.header_lines import OtherFileError
-from auto_config.bundle_scripts.metaimage_header import read_metaimage_header
-from auto_config.bundle_scripts.nrrd_header import read_nrrd_header
-from auto_config.bundle_scripts.stored_voxels import MOST_VOXELS
+from auto_config.bundle_scripts.images.header_lines import OtherFileError
+from auto_config.bundle_scripts.images.metaimage_header import read_metaimage_header
+from auto_config.bundle_scripts.images.nrrd_header import read_nrrd_header
+from auto_config.bundle_scripts.images.stored_voxels import MOST_VOXELS
 
 from ..core.errors import ClientError
 from ..labels.reading_process import READING

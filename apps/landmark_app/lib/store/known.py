@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from auto_config.bundle_scripts.landmarks import PRESENT, UNKNOWN, LandmarkSet
+from auto_config.bundle_scripts.points.landmarks import PRESENT, UNKNOWN, LandmarkSet
 
 from ..core.served import Served, served
 from .landmark_labels import LandmarkLabels

@@ -27,8 +27,9 @@ from typing import Any
 
 from filelock import FileLock
 
-from auto_config.bundle_scripts.landmark_files import atomic_write_text, read_markups, write_markups
-from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet
+from auto_config.bundle_scripts.files.text import atomic_write_text
+from auto_config.bundle_scripts.points.landmark_files import read_markups, write_markups
+from auto_config.bundle_scripts.points.landmarks import LandmarkFileError, LandmarkSet
 
 from ..core.errors import ClientError
 from ..core.links import leaves

@@ -12,8 +12,8 @@ from typing import Any
 
 from monailabel.interfaces.datastore import DefaultLabelTag
 
-from auto_config.bundle_scripts.image_reading import IMAGE_SUFFIXES
-from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.bundle_scripts.images.reading import IMAGE_SUFFIXES
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.errors import UserError
 
 from ..core.errors import ClientError

@@ -17,8 +17,8 @@ import numpy as np
 from torch import nn
 
 from auto_config.bundle.opened import OpenBundle, open_bundle, weight_files
-from auto_config.bundle_scripts.grids import apply_affine
-from auto_config.bundle_scripts.label_map import draw_balls
+from auto_config.bundle_scripts.grid.grids import apply_affine
+from auto_config.bundle_scripts.grid.label_map import draw_balls
 from auto_config.errors import UserError
 
 from ..core.errors import ClientError

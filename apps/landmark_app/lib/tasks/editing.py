@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from auto_config.bundle_scripts.grids import apply_affine
+from auto_config.bundle_scripts.grid.grids import apply_affine
 
 from ..core.errors import ClientError
 from ..core.names import NONE_MANY, Many

@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from auto_config.bundle_scripts.checkpoints import WEIGHTS
-from auto_config.bundle_scripts.landmark_files import atomic_write_text
+from auto_config.bundle_scripts.file_names import WEIGHTS
+from auto_config.bundle_scripts.files.text import atomic_write_text
 from auto_config.calibration.out_of_fold import fingerprint_of
 
 from .training_stats import folder

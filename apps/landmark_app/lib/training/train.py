@@ -15,9 +15,9 @@ from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.utils.others.generic import device_map
 
 from auto_config.bundle.json_text import json_text
-from auto_config.bundle_scripts.checkpoints import WEIGHTS
-from auto_config.bundle_scripts.instances import read_instances
-from auto_config.bundle_scripts.landmark_files import atomic_write_text
+from auto_config.bundle_scripts.file_names import WEIGHTS
+from auto_config.bundle_scripts.files.text import atomic_write_text
+from auto_config.bundle_scripts.points.instances import read_instances
 from auto_config.errors import UserError
 from auto_config.running import child
 from auto_config.running.training import command

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from auto_config.bundle_scripts.instances import read_instances
-from auto_config.bundle_scripts.landmark_files import read_label
-from auto_config.bundle_scripts.landmarks import PRESENT
-from auto_config.bundle_scripts.shape_fit import training_shapes
+from auto_config.bundle_scripts.points.instances import read_instances
+from auto_config.bundle_scripts.points.landmark_files import read_label
+from auto_config.bundle_scripts.points.landmarks import PRESENT
+from auto_config.bundle_scripts.training.shape_fit import training_shapes
 from auto_config.calibration.conformal import smallest_n
 from auto_config.calibration.other_cases import predict_other_cases
 from auto_config.calibration.writing import write_calibration

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from auto_config.bundle_scripts.dataset import VALIDATION, read_cases
-from auto_config.bundle_scripts.instances import Instances
-from auto_config.bundle_scripts.landmark_files import read_label, write_markups
-from auto_config.bundle_scripts.landmarks import PRESENT, LandmarkFileError, LandmarkSet
+from auto_config.bundle_scripts.points.instances import Instances
+from auto_config.bundle_scripts.points.landmark_files import read_label, write_markups
+from auto_config.bundle_scripts.points.landmarks import PRESENT, LandmarkFileError, LandmarkSet
+from auto_config.bundle_scripts.training.dataset import VALIDATION, read_cases
 from auto_config.datasets.checks.cases import check_case
 from auto_config.datasets.images import image_stem, read_header, read_image
 from auto_config.datasets.model.dataset import Case

@@ -10,9 +10,8 @@ from typing import Any
 
 import psutil
 
-from auto_config.bundle_scripts.calibration import FILE_NAME as CALIBRATION
-from auto_config.bundle_scripts.checkpoints import PROGRESS, WEIGHTS
-from auto_config.bundle_scripts.landmark_files import atomic_write_text
+from auto_config.bundle_scripts.file_names import CALIBRATION, PROGRESS, WEIGHTS
+from auto_config.bundle_scripts.files.text import atomic_write_text
 
 FOLD = "labels"
 """The fold of `train.json` that a training from corrections is, so it leaves the folds of `auto_config train` alone."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from auto_config.bundle_scripts.landmarks import duplicate_names
+from auto_config.bundle_scripts.points.landmarks import duplicate_names
 from auto_config.datasets.formats.shared.entries import Entry, Reading
 from auto_config.datasets.formats.shared.image_names import named_stem
 from auto_config.datasets.formats.shared.json_contents import content_of

@@ -15,8 +15,8 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 from xml.parsers import expat
 
-from auto_config.bundle_scripts.landmark_files import read_text
-from auto_config.bundle_scripts.landmarks import LandmarkFileError
+from auto_config.bundle_scripts.points.landmark_text import read_text
+from auto_config.bundle_scripts.points.landmarks import LandmarkFileError
 from auto_config.datasets.formats.shared.entries import Reading
 from auto_config.datasets.formats.shared.listed_points import Listed, Rows, read_listed
 from auto_config.datasets.formats.shared.options import ReadOptions

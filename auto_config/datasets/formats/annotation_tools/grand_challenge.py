@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.datasets.formats.shared.case_files import CaseFiles
 from auto_config.datasets.formats.shared.json_contents import content_of
 from auto_config.datasets.formats.shared.options import ReadOptions

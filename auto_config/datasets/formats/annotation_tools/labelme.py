@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.datasets.formats.shared.case_files import CaseFiles
 from auto_config.datasets.formats.shared.json_contents import content_of
 from auto_config.datasets.formats.shared.options import ReadOptions, voxel_to_world, world_to_voxel

@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from auto_config.bundle_scripts.control_points import PointList
-from auto_config.bundle_scripts.landmark_files import read_points
-from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet
+from auto_config.bundle_scripts.points.control_points import PointList
+from auto_config.bundle_scripts.points.landmark_files import read_points
+from auto_config.bundle_scripts.points.landmarks import LandmarkFileError, LandmarkSet
 from auto_config.datasets.formats.shared.entries import Entry, Reading, absolute, find_files
 from auto_config.datasets.formats.shared.options import ReadOptions
 from auto_config.datasets.model.dataset import Problem

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.datasets.formats.shared.case_files import LANDMARK_FOLDERS, CaseFiles, read_case_files
 from auto_config.datasets.formats.shared.entries import Reading, find_files
 from auto_config.datasets.formats.shared.label_maps import (

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from auto_config.bundle_scripts.control_points import PointList
-from auto_config.bundle_scripts.landmark_files import (
-    atomic_write_text,
-    read_points,
-    read_text,
-    write_fcsv,
-    write_markups,
-)
-from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet
+from auto_config.bundle_scripts.files.text import atomic_write_text
+from auto_config.bundle_scripts.points.control_points import PointList
+from auto_config.bundle_scripts.points.fcsv_files import write_fcsv
+from auto_config.bundle_scripts.points.landmark_files import read_points, write_markups
+from auto_config.bundle_scripts.points.landmark_text import read_text
+from auto_config.bundle_scripts.points.landmarks import LandmarkFileError, LandmarkSet
 from auto_config.datasets.formats.folders.label_map_folder import NAME_FILES
 from auto_config.datasets.formats.shared.case_files import RATER_FOLDER, CaseFiles
 from auto_config.datasets.formats.shared.json_contents import content_of

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.datasets.formats.shared.entries import Entry, Reading, absolute, natural_key
 from auto_config.datasets.formats.shared.label_maps import (
     label_names,

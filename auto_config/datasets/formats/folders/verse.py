@@ -16,7 +16,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.datasets.formats.shared.entries import Entry, Reading, absolute, find_files
 from auto_config.datasets.formats.shared.json_contents import content_of
 from auto_config.datasets.formats.shared.options import ReadOptions, voxel_to_world

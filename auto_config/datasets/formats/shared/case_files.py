@@ -11,11 +11,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from auto_config.bundle_scripts.control_points import PointList
-from auto_config.bundle_scripts.dicom_files import is_dicom_folder
-from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet
-from auto_config.bundle_scripts.pictures import PICTURE_SUFFIXES
-from auto_config.bundle_scripts.unread_images import UNREAD_SUFFIXES, first_unread, unread_line
+from auto_config.bundle_scripts.images.dicom_files import is_dicom_folder
+from auto_config.bundle_scripts.images.pictures import PICTURE_SUFFIXES
+from auto_config.bundle_scripts.images.unread_images import UNREAD_SUFFIXES, first_unread, unread_line
+from auto_config.bundle_scripts.points.control_points import PointList
+from auto_config.bundle_scripts.points.landmarks import LandmarkFileError, LandmarkSet
 from auto_config.datasets.formats.shared.case_folders import matched_labels
 from auto_config.datasets.formats.shared.entries import (
     Entry,

@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from auto_config.bundle_scripts.control_points import PointList
-from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.bundle_scripts.points.control_points import PointList
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.datasets.formats.shared.tables import System
 from auto_config.datasets.images import image_stem
 from auto_config.datasets.model.dataset import Problem

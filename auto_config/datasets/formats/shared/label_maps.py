@@ -14,7 +14,7 @@ import nibabel as nib
 import numpy as np
 from PIL import Image as Pillow
 
-from auto_config.bundle_scripts.landmarks import LandmarkSet, duplicate_names, name_problem
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet, duplicate_names, name_problem
 from auto_config.datasets.formats.shared.options import ReadOptions, voxel_to_world, world_to_voxel
 from auto_config.datasets.formats.shared.points import Value, is_word, landmark_set, rows_of
 from auto_config.datasets.images import Header, read_image

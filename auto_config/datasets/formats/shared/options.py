@@ -9,7 +9,7 @@ from typing import get_args
 
 import numpy as np
 
-from auto_config.bundle_scripts.grids import apply_affine
+from auto_config.bundle_scripts.grid.grids import apply_affine
 from auto_config.choices import Coordinates, NameField
 from auto_config.datasets.images import Header, read_header
 from auto_config.errors import UserError

@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
-from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet
+from auto_config.bundle_scripts.points.landmarks import LandmarkFileError, LandmarkSet
 from auto_config.datasets.json_files import shown
 from auto_config.errors import UserError
 

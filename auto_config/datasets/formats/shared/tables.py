@@ -12,8 +12,8 @@ from typing import Literal
 
 import numpy as np
 
-from auto_config.bundle_scripts.landmark_files import read_text
-from auto_config.bundle_scripts.landmarks import LandmarkFileError
+from auto_config.bundle_scripts.points.landmark_text import read_text
+from auto_config.bundle_scripts.points.landmarks import LandmarkFileError
 from auto_config.choices import Coordinates
 from auto_config.datasets.formats.shared.options import voxel_to_world
 from auto_config.datasets.images import Header

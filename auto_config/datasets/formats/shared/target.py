@@ -12,9 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from auto_config.bundle_scripts.landmark_files import atomic_write_text
-from auto_config.bundle_scripts.landmark_names import quoted
-from auto_config.bundle_scripts.landmarks import LandmarkSet
+from auto_config.bundle_scripts.files.text import atomic_write_text
+from auto_config.bundle_scripts.points.landmark_names import quoted
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.choices import ImageMode
 from auto_config.datasets.images import Header, image_suffix, read_header
 from auto_config.datasets.model.dataset import Case, Dataset

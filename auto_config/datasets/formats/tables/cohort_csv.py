@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from auto_config.bundle_scripts.landmarks import ABSENT, PRESENT, STATUS_WORDS, UNKNOWN
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, STATUS_WORDS, UNKNOWN
 from auto_config.datasets.formats.shared.case_files import find_images
 from auto_config.datasets.formats.shared.entries import Entry, Reading, absolute
 from auto_config.datasets.formats.shared.image_names import ImageNames, named_stem, without_zeros, zeros_problem

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from auto_config.bundle_scripts.landmark_files import atomic_write_text
+from auto_config.bundle_scripts.files.text import atomic_write_text
 from auto_config.datasets.formats.shared.points import Value, rows_of
 from auto_config.datasets.formats.shared.target import Target
 from auto_config.datasets.model.dataset import Case

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from auto_config.bundle_scripts.landmarks import duplicate_names
+from auto_config.bundle_scripts.points.landmarks import duplicate_names
 from auto_config.datasets.formats.shared.tables import (
     CASE_COLUMNS,
     ENDINGS,

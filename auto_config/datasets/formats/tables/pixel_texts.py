@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from auto_config.bundle_scripts.image_header import PIXELS
-from auto_config.bundle_scripts.landmark_files import read_text
-from auto_config.bundle_scripts.landmarks import LandmarkFileError, LandmarkSet
+from auto_config.bundle_scripts.images.header import PIXELS
+from auto_config.bundle_scripts.points.landmark_text import read_text
+from auto_config.bundle_scripts.points.landmarks import LandmarkFileError, LandmarkSet
 from auto_config.datasets.formats.shared.case_files import CaseFiles, find_images
 from auto_config.datasets.formats.shared.entries import Entry, Reading, absolute
 from auto_config.datasets.formats.shared.image_names import ImageNames, without_zeros, zeros_problem

@@ -1,0 +1,185 @@
+"""How a network of two stages is called on a whole volume: coarse to fine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.inferers import Inferer
+
+from ..grid.grids import coarse_to_planned, planned_to_coarse, to_cells
+from ..grid.transforms import block_mean
+from ..methods.heatmap import axis_offsets
+from ..methods.interfaces import Decoder, Output, StageNetwork, kept_heads
+from ..points.instances import Instances
+from ..points.shape import shape_prior
+from .heatmaps import NOT_FINITE, HeatmapInferer, Heatmaps
+from .views import agreement, mean_of_views
+
+
+class CoarseToFineInferer(HeatmapInferer):
+    """Finds every landmark on the coarse grid, checks the shape, and looks again in crops of the planned grid.
+
+    Crops lie on whole cells of the fine output (voxels, where it is a heatmap), so where they overlap, the outputs of a
+    landmark are averaged with Gaussian weights, as in a sliding window, but only near where it is: no output of the
+    whole volume is made. Each head of the fine output has the same number of channels for each landmark, those of the
+    first one first.
+
+    Args:
+        window: MONAI's ``SlidingWindowInferer`` with the coarse patch size, for the coarse grid.
+        factor: block size of the coarse grid in voxels for each axis.
+        crop_size: shape of the fine crops in voxels.
+        spacing: mm of the planned grid.
+        coarse_decoder: from an output of the coarse stage to peaks.
+        fine_decoder: from an output of the fine stage to peaks.
+        reach: standard deviation in mm, for each axis, of where a landmark may lie about its coarse point. Between
+            two places of a crop that look alike, the nearer one wins; training jitters crops by half as much.
+        plausibility: replace coarse points that the shape rules out.
+        shape_prior: put another maximum of the coarse heatmap in the place of such a point, the one that is best with a
+            Gaussian prior about where the shape expects it, and not the shape's point itself.
+        batch_size: crops in one call of the network.
+        pad_value: value of air.
+        instances: which landmarks may change places, so that the views are compared in one order.
+        flip_pairs: see `HeatmapInferer`.
+    """
+
+    def __init__(
+        self,
+        *,
+        window: Inferer,
+        factor: Sequence[int],
+        crop_size: Sequence[int],
+        spacing: Sequence[float],
+        coarse_decoder: Decoder,
+        fine_decoder: Decoder,
+        reach: float,
+        plausibility: bool = True,
+        shape_prior: bool = False,
+        batch_size: int = 8,
+        pad_value: float = 0.0,
+        instances: Instances | None = None,
+        flip_pairs: str | Path | Sequence[int] | None = None,
+    ) -> None:
+        super().__init__({"coarse": coarse_decoder, "fine": fine_decoder}, flip_pairs)
+        self.window, self.factor, self.crop_size = window, [int(f) for f in factor], [int(n) for n in crop_size]
+        self.spacing, self.plausibility = np.asarray(spacing, dtype=np.float64), bool(plausibility)
+        self.reach, self.shape_prior = float(reach), bool(shape_prior)
+        self.coarse_decoder, self.fine_decoder = coarse_decoder, fine_decoder
+        self.batch_size, self.pad_value = int(batch_size), float(pad_value)
+        self.instances = instances
+
+    def find(self, image: torch.Tensor, network: StageNetwork) -> Heatmaps:
+        """The fine heatmap of each landmark of an image ``(C, *size)`` on the planned grid, and its peak."""
+        points, distance, replaced = self._find(image, network)
+        crops = [self._crop(image, point) for point in points]
+        origins = torch.tensor(np.stack([origin for _, origin in crops]), device=image.device, dtype=torch.float32)
+        prior = self._log_prior(torch.as_tensor(points, device=image.device, dtype=torch.float32) - origins)
+        output, single = mean_of_views(
+            network,
+            lambda view: self._fine_output(crops, view),
+            lambda seen: self.fine_decoder.decode(seen, prior).points + origins,
+        )
+        local = self.fine_decoder.decode(output, prior)
+        found = local.points + origins
+        columns = {
+            "shape_distance": torch.from_numpy(distance),
+            "replaced": torch.from_numpy(replaced),
+            **agreement(single, found, network.flipped, self.spacing, self.instances),
+        }
+        columns = {name: column.to(local.confidence) for name, column in columns.items()}
+        return Heatmaps(output, origins, replace(local, points=found, **columns))
+
+    def _find(self, image: torch.Tensor, network: StageNetwork) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Coarse points ``(L, D)`` in planned voxels, distance from the shape ``(L,)`` mm, replaced ``(L,)``.
+
+        Raises:
+            ValueError: if the network gives numbers that are not finite, as after a training that diverged.
+        """
+        merged = self.window(
+            block_mean(image[None], self.factor),
+            lambda x: kept_heads(network({"coarse": x})["coarse"], self.coarse_decoder),
+        )
+        output = {head: value[0] for head, value in merged.items()}
+        coarse = self.coarse_decoder.decode(output).points
+        if not torch.isfinite(coarse).all():
+            raise ValueError(NOT_FINITE)
+        points = coarse_to_planned(coarse.double().cpu().numpy(), self.factor)
+        # Axes of the planned grid times spacing are a right-handed frame in mm, as the world of the shape is.
+        shape, voxel = network.shape, self.spacing * self.factor
+        fitted, distance, replaced = shape.judge(points * self.spacing, tolerance=float(voxel.max()))
+        if self.shape_prior and replaced.any():
+            stride, grid = self.coarse_decoder.stride, output[self.coarse_decoder.heads[0]]
+            centre = to_cells(planned_to_coarse(fitted / self.spacing, self.factor), stride)
+            prior = shape_prior(centre, shape.deviation(float(voxel.max())), voxel * stride, replaced, grid)
+            chosen = self.coarse_decoder.single().decode(output, prior).points
+            again = coarse_to_planned(chosen.double().cpu().numpy(), self.factor)
+            points = np.where(replaced[:, None], again, points)
+        elif self.plausibility:
+            points = np.where(replaced[:, None], fitted / self.spacing, points)
+        if not (self.plausibility or self.shape_prior):
+            replaced = np.zeros_like(replaced)
+        limit = np.asarray(image.shape[1:]) - 1
+        return np.clip(points, 0, limit), distance, replaced
+
+    def _log_prior(self, points: torch.Tensor) -> torch.Tensor:
+        """Log of a Gaussian ``(L, *grid)`` about the coarse points ``(L, D)``, which are in voxels of the crops."""
+        total = torch.zeros((), device=points.device)
+        stride = self.fine_decoder.stride
+        for axis, offset in enumerate(axis_offsets(to_cells(points[None], stride), self._cells())):
+            shape = [1] * len(self.crop_size)
+            shape[axis] = -1
+            scaled = offset[0] * (float(self.spacing[axis]) * stride / self.reach)
+            total = total - 0.5 * scaled.square().reshape(len(points), *shape)
+        return total
+
+    def _cells(self) -> list[int]:
+        """Shape of the fine output's grid."""
+        return [edge // self.fine_decoder.stride for edge in self.crop_size]
+
+    def _crop(self, image: torch.Tensor, point: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
+        """The crop ``(C, *crop_size)`` around a point, air outside of the image, and its origin in planned voxels."""
+        size, stride = np.asarray(self.crop_size), self.fine_decoder.stride
+        origin = np.round((point - (size - 1) / 2) / stride).astype(int) * stride
+        low, high = np.maximum(origin, 0), np.minimum(origin + size, image.shape[1:])
+        out = image.new_full((image.shape[0], *self.crop_size), self.pad_value)
+        inner = tuple(slice(a, b) for a, b in zip(low - origin, high - origin, strict=True))
+        outer = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        out[(slice(None), *inner)] = image[(slice(None), *outer)]
+        return out, origin
+
+    def _fine_output(self, crops: list[tuple[torch.Tensor, np.ndarray]], network: StageNetwork) -> Output:
+        """The output of each landmark in its own crop, averaged over all crops that see the place."""
+        size = np.asarray(self._cells())
+        origins = np.stack([origin for _, origin in crops]) // self.fine_decoder.stride
+        weight = gaussian_window(self._cells(), crops[0][0].device)
+        # (channels of a landmark, *grid) for each landmark
+        total: dict[str, torch.Tensor] = {}
+        weights = torch.zeros((len(crops), *self._cells()), device=weight.device)
+        for start in range(0, len(crops), self.batch_size):
+            batch = torch.stack([crop for crop, _ in crops[start : start + self.batch_size]])
+            kept = kept_heads(network({"fine": batch})["fine"], self.fine_decoder)
+            found = {head: value.float().unflatten(1, (len(crops), -1)) for head, value in kept.items()}
+            if not total:
+                total = {head: torch.zeros_like(value[0]) for head, value in found.items()}
+            for number, origin in enumerate(origins[start : start + self.batch_size]):
+                shift = origins - origin
+                # Half an overlap on every axis, or the neighbour's view is all border.
+                for mark in np.flatnonzero((np.abs(shift) <= size // 2).all(-1)):
+                    here = tuple(slice(max(0, s), n + min(0, s)) for s, n in zip(shift[mark], size, strict=True))
+                    there = tuple(slice(max(0, -s), n + min(0, -s)) for s, n in zip(shift[mark], size, strict=True))
+                    for head, value in found.items():
+                        total[head][mark][(slice(None), *there)] += (value[number, mark] * weight)[(slice(None), *here)]
+                    weights[mark][there] += weight[here]
+        return {head: (value / weights[:, None]).flatten(0, 1) for head, value in total.items()}
+
+
+def gaussian_window(size: Sequence[int], device: torch.device) -> torch.Tensor:
+    """Weights ``(*size)`` that fall towards the border: sigma = size / 8, never below 1e-3, as in sliding windows."""
+    out = torch.ones((), device=device)
+    for n in size:
+        steps = torch.arange(n, device=device, dtype=torch.float32) - (n - 1) / 2
+        out = out[..., None] * torch.exp(-0.5 * (steps / (n / 8)) ** 2)
+    return out.clamp(min=1e-3)

@@ -1,0 +1,254 @@
+"""The files of a prediction: ``CASE.mrk.json`` for each image; two tables and ``run.json`` for all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..file_names import CALIBRATION
+from ..files.text import atomic_write_text
+from ..points.fcsv_files import write_fcsv
+from ..points.landmark_files import write_markups
+from ..points.landmarks import ABSENT, PRESENT, LandmarkSet
+from .calibration import read_calibration
+
+PREDICTIONS_FILE = "predictions.csv"
+UNCERTAINTY_FILE = "uncertainty.csv"
+RUN_FILE = "run.json"
+CASE_ENDINGS = (
+    ".mrk.json",
+    ".fcsv",
+    ".json",
+    ".labels.nii.gz",
+    ".regions.nii.gz",
+    ".regions.npz",
+    ".heatmaps.nii.gz",
+)
+"""What the file of one case may end with, after the name of the case."""
+
+_DECIMALS = 6  # of a millimetre or pixel: far below any error, and short enough to read
+
+
+def prediction_columns(spatial_dims: int) -> list[str]:
+    """Header of ``predictions.csv``: RAS mm in 3D; pixels and mm (x right, y down) in 2D."""
+    axes = ["x_ras_mm", "y_ras_mm", "z_ras_mm"] if spatial_dims == 3 else ["x_px", "y_px", "x_mm", "y_mm"]
+    return ["case", "landmark", *axes, "confidence", "present", "radius_mm"]
+
+
+def prediction_rows(case: str, result: Mapping[str, Any], unit: str = "mm") -> list[list[str]]:
+    """Rows of ``predictions.csv`` for one case, in the order of its ``result``, the numbers as text.
+
+    Where the unit is ``"px"``, because nobody knows the size of a pixel, the columns in mm are empty.
+    """
+    rows = []
+    for item in result["landmarks"]:
+        world = item["world"]
+        coordinates = world if len(world) == 3 else [*item["voxel"], *(world if unit == "mm" else [None, None])]
+        radius = "" if item["radius_mm"] is None or unit != "mm" else _number(item["radius_mm"])
+        numbers = ["" if x is None else _number(x) for x in coordinates]
+        rows.append([case, item["name"], *numbers, _number(item["confidence"]), str(item["present"]), radius])
+    return rows
+
+
+def uncertainty_columns(spatial_dims: int, unit: str = "mm") -> list[str]:
+    """Header of ``uncertainty.csv``: what the heatmaps say, for each row of ``predictions.csv``; mm and mm², or px."""
+    axes = "xyz"[:spatial_dims]
+    pairs = [f"cov_{a}{b}_{unit}2" for i, a in enumerate(axes) for b in axes[i:]]
+    judged = [f"{what}_{unit}" for what in ("spread", "disagreement", "shape_distance")]
+    return ["case", "landmark", *judged, "replaced", "implausible", *pairs]
+
+
+def uncertainty_rows(case: str, result: Mapping[str, Any]) -> list[list[str]]:
+    """Rows of ``uncertainty.csv`` for one case; what was not judged is empty."""
+    rows = []
+    for item in result["landmarks"]:
+        # Scripts of a bundle from before this table say less.
+        judged = [item.get(key) for key in ("spread_mm", "disagreement_mm", "shape_distance_mm")]
+        covariance = item.get("covariance_mm2") or []
+        # Significant digits: of voxels of micrometres it is far below the sixth decimal.
+        upper = [
+            repr(float(f"{covariance[i][j]:.6g}")) for i in range(len(covariance)) for j in range(i, len(covariance))
+        ]
+        texts = ["" if value is None else _number(value) for value in judged]
+        flags = ["" if item.get(key) is None else str(int(item[key])) for key in ("replaced", "implausible")]
+        dims = len(item["world"])
+        rows.append([case, item["name"], *texts, *flags, *(upper or [""] * (dims * (dims + 1) // 2))])
+    return rows
+
+
+def landmark_note(item: Mapping[str, Any], level: float | None, unit: str = "mm") -> str:
+    """What a viewer shows of a landmark: how sure it is, and how far the true point may be, in mm or pixels."""
+    note = f"confidence {item['confidence']:.2f}"
+    if item["radius_mm"] is not None and level is not None:
+        note += f", within {item['radius_mm']:.3g} {unit} with probability {level:g}"
+    return note
+
+
+def result_landmarks(result: Mapping[str, Any]) -> LandmarkSet:
+    """The landmarks of a ``result``, in world mm; those that it does not call present are absent."""
+    items = result["landmarks"]
+    return LandmarkSet.from_rows(
+        [item["name"] for item in items],
+        np.array([item["world"] for item in items], dtype=np.float64),
+        [PRESENT if item["present"] else ABSENT for item in items],
+        many={item["name"] for item in items if "instance" in item},
+    )
+
+
+def previous_cases(folder: Path) -> set[str]:
+    """Names of the cases in the ``predictions.csv`` of a folder; none where there is no such file.
+
+    A name that is more than a file name is left out, so that nobody's table can point out of the folder.
+    """
+    path = folder / PREDICTIONS_FILE
+    if not path.is_file():
+        return set()
+    with path.open(encoding="utf-8", newline="") as stream:
+        cases = {row.get("case") or "" for row in csv.DictReader(stream)}
+    return {case for case in cases if case and Path(case).name == case}
+
+
+def foreign_file(folder: Path, case: str, previous: set[str]) -> Path | None:
+    """A file that a prediction of ``case`` would overwrite and that no earlier prediction wrote, or None.
+
+    Args:
+        folder: the output folder.
+        case: name of the case.
+        previous: what `previous_cases` gave for the folder.
+    """
+    if case in previous:
+        return None
+    return next((path for ending in CASE_ENDINGS if (path := folder / f"{case}{ending}").exists()), None)
+
+
+class PredictionFolder:
+    """Writes the predictions of a run into one folder.
+
+    After each case its files and both tables are written, and ``run.json`` by `finish`; all atomically, so that a run
+    that is killed leaves whole files, none of them without its rows.
+
+    Args:
+        folder: the output folder; made where it does not exist.
+        bundle: root folder of the bundle, of which ``configs/landmarks.json`` and ``configs/metadata.json`` are read.
+    """
+
+    def __init__(self, folder: str | Path, bundle: str | Path) -> None:
+        self.folder = Path(folder)
+        configs = Path(bundle) / "configs"
+        metadata = json.loads((configs / "metadata.json").read_text(encoding="utf-8"))
+        landmarks = json.loads((configs / "landmarks.json").read_text(encoding="utf-8"))
+        self._bundle = {"name": metadata.get("name", ""), "version": metadata.get("version", "")}
+        self._spatial_dims = int(landmarks["spatial_dims"])
+        self._unit = str(landmarks.get("unit", "mm"))
+        self._mean_shape = {item["name"]: item.get("mean_offset_mm") for item in landmarks["landmarks"]}
+        self._calibration = read_calibration(Path(bundle) / "models" / CALIBRATION, list(self._mean_shape))
+        self._many = [item["name"] for item in landmarks["landmarks"] if item.get("instances") == "many"]
+        ends = {tuple(sorted((x["name"], x["exchangeable"]))) for x in landmarks["landmarks"] if x.get("exchangeable")}
+        self._exchangeable = sorted(map(list, ends))
+        self._rows: list[list[str]] = []
+        self._uncertainty: list[list[str]] = []
+        self.cases: dict[str, dict[str, Any]] = {}
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def write(
+        self,
+        case: str,
+        result: Mapping[str, Any],
+        *,
+        image_center: np.ndarray,
+        seconds: float,
+        fcsv: bool = False,
+        inline_json: bool = False,
+    ) -> None:
+        """Write the files of one case and remember its rows.
+
+        Args:
+            case: name of the case.
+            result: what `LandmarkResultd` made.
+            image_center: (D,) world mm of the middle of the original image, for the mean-shape baseline.
+            seconds: time that the case took.
+            fcsv: also write ``CASE.fcsv``.
+            inline_json: also write ``CASE.json``, the whole ``result``.
+
+        Raises:
+            ValueError: the case was written before, or its name cannot be that of a file.
+        """
+        if case in self.cases:
+            raise ValueError(
+                f"{self.folder}: two images are called '{case}'; rename one of them, or give each a 'case'"
+            )
+        if Path(case).name != case:
+            raise ValueError(f"case '{case}' cannot be the name of a file; give the case a name without '/'")
+        self._rows += prediction_rows(case, result, self._unit)
+        self._uncertainty += uncertainty_rows(case, result)
+        self._write_tables()
+        landmarks = result_landmarks(result)
+        notes = [landmark_note(item, result.get("level"), self._unit) for item in result["landmarks"]]
+        write_markups(self.folder / f"{case}.mrk.json", landmarks, descriptions=notes, node_name=case)
+        if fcsv:
+            write_fcsv(self.folder / f"{case}.fcsv", landmarks)
+        if inline_json:
+            text = json.dumps({"case": case, **result}, indent=1, ensure_ascii=False, allow_nan=False)
+            atomic_write_text(self.folder / f"{case}.json", text + "\n")
+        self.cases[case] = {
+            "image_center": [round(float(x), _DECIMALS) for x in image_center],
+            "seconds": round(seconds, 3),
+            "replaced": [item["name"] for item in result["landmarks"] if item["replaced"]],
+        }
+
+    def finish(
+        self,
+        *,
+        options: Mapping[str, Any],
+        failed: Mapping[str, str] | None = None,
+        training_cases: Sequence[str] = (),
+    ) -> None:
+        """Write ``run.json``, and ``predictions.csv`` also where no case was predicted.
+
+        Args:
+            options: the options of the run, JSON-able.
+            failed: reason for each case that could not be predicted.
+            training_cases: names of the cases that the bundle was trained on, where that is known.
+        """
+        self._write_tables()
+        run = {
+            "bundle": self._bundle,
+            "unit": self._unit,
+            "options": dict(options),
+            "packages": {"python": platform.python_version()} | {p: version(p) for p in ("monai", "numpy", "torch")},
+            "failed": dict(failed or {}),
+            "training_cases": list(training_cases),
+            "seconds": {case: entry["seconds"] for case, entry in self.cases.items()},
+            "replaced_by_shape": {case: entry["replaced"] for case, entry in self.cases.items() if entry["replaced"]},
+            "mean_shape": self._mean_shape,
+            **({"many": self._many} if self._many else {}),
+            **({"exchangeable": self._exchangeable} if self._exchangeable else {}),
+            "image_centers": {case: entry["image_center"] for case, entry in self.cases.items()},
+            "calibration": None if self._calibration is None else self._calibration.summary(),
+        }
+        text = json.dumps(run, indent=1, ensure_ascii=False, allow_nan=False)
+        atomic_write_text(self.folder / RUN_FILE, text + "\n")
+
+    def _write_tables(self) -> None:
+        dims = self._spatial_dims
+        _write_csv(self.folder / PREDICTIONS_FILE, [prediction_columns(dims), *self._rows])
+        _write_csv(self.folder / UNCERTAINTY_FILE, [uncertainty_columns(dims, self._unit), *self._uncertainty])
+
+
+def _write_csv(path: Path, rows: Sequence[Sequence[str]]) -> None:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(rows)
+    atomic_write_text(path, stream.getvalue())
+
+
+def _number(value: float) -> str:
+    """Shortest text of a number that is exact to the sixth decimal."""
+    return repr(round(float(value), _DECIMALS))

@@ -1,0 +1,191 @@
+"""Networks: a bundle's network is one module for each stage, one channel for each landmark.
+
+`plain` and `tiny` are MONAI's DynUNet, written into the config with its arguments; the residual-encoder U-Nets of
+nnU-Net come from the package dynamic-network-architectures.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+
+from ..points.shape import ShapeModel
+from .interfaces import LOGITS, Output
+
+
+def residual_encoder_unet(
+    *,
+    spatial_dims: int,
+    in_channels: int,
+    out_channels: int,
+    filters: Sequence[int],
+    strides: Sequence[Sequence[int]],
+    kernel_size: Sequence[Sequence[int]],
+    blocks: Sequence[int],
+) -> nn.Module:
+    """nnU-Net's residual-encoder U-Net (Isensee et al., MICCAI 2024), without deep supervision.
+
+    First weights are nnU-Net's: normal after He for a slope of 0.01, biases 0, and the last normalisation of each
+    residual block 0, so that a block starts as its shortcut. The package leaves this to whoever builds the network.
+
+    Args:
+        spatial_dims: 2 or 3.
+        in_channels: image channels.
+        out_channels: landmarks.
+        filters: features of each level.
+        strides: stride into each level, the first is 1.
+        kernel_size: kernel of each level.
+        blocks: residual blocks of each level; the decoder has one convolution a level.
+
+    Raises:
+        ImportError: if dynamic-network-architectures is not installed.
+    """
+    try:
+        from dynamic_network_architectures.architectures.unet import ResidualEncoderUNet
+    except ImportError as error:
+        raise ImportError(
+            "the residual-encoder networks need a package: pip install dynamic-network-architectures"
+        ) from error
+    conv, norm = (nn.Conv3d, nn.InstanceNorm3d) if spatial_dims == 3 else (nn.Conv2d, nn.InstanceNorm2d)
+    network = ResidualEncoderUNet(
+        input_channels=in_channels,
+        n_stages=len(filters),
+        features_per_stage=list(filters),
+        conv_op=conv,
+        kernel_sizes=[list(k) for k in kernel_size],
+        strides=[list(s) for s in strides],
+        n_blocks_per_stage=list(blocks),
+        num_classes=out_channels,
+        n_conv_per_stage_decoder=[1] * (len(filters) - 1),
+        conv_bias=True,
+        norm_op=norm,
+        norm_op_kwargs={"eps": 1e-5, "affine": True},
+        nonlin=nn.LeakyReLU,
+        nonlin_kwargs={"inplace": True},
+        deep_supervision=False,
+    )
+    network.apply(ResidualEncoderUNet.initialize)
+    heads = network.decoder.seg_layers
+    for number in range(len(heads) - 1):
+        heads[number] = _NoHead()
+    return network
+
+
+class _NoHead(nn.Identity):
+    """In the place of an output layer of deep supervision, which nothing calls.
+
+    Without weights, so that every weight of the network has a gradient. Those of a file that has some are passed over.
+    """
+
+    def _load_from_state_dict(self, *_: object) -> None:
+        pass
+
+
+class LandmarkNetwork(nn.Module):
+    """One network for each stage, and the shape model that stands between them.
+
+    A dictionary goes through the stages that it names, and each gives an output: heads by name. A tensor goes through
+    the last stage and gives the tensor of its first head, so that the module looks like any network to tools that know
+    nothing of stages and of heads; this way it can be scripted.
+
+    Args:
+        stages: network of each stage by name, in order; each maps ``(B, C, *size)`` to ``(B, channels, *grid)``, the
+            channels of all heads one after the other.
+        landmarks: L.
+        spatial_dims: 2 or 3.
+        output_bias: start value of the bias of the last convolution of the stages in `output_layers`: a negative number
+            starts with empty heatmaps. None keeps the network's own.
+        output_layers: name of the last convolution within the network of a stage.
+        heads: channels of each head by name, of each stage; one channel of ``logits`` for each landmark in a stage that
+            is not given.
+
+    Raises:
+        ValueError: if there is no stage, or no such layer with a bias.
+    """
+
+    flipped = False
+
+    def __init__(
+        self,
+        stages: Mapping[str, nn.Module],
+        landmarks: int,
+        spatial_dims: int = 3,
+        *,
+        output_bias: float | None = None,
+        output_layers: Mapping[str, str] | None = None,
+        heads: Mapping[str, Mapping[str, int]] | None = None,
+    ) -> None:
+        super().__init__()
+        if not stages:
+            raise ValueError("a network needs at least one stage")
+        self.stages = nn.ModuleDict(dict(stages))
+        self.number, self.volumes = len(stages), spatial_dims == 3
+        self.heads = {name: dict((heads or {}).get(name, {LOGITS: landmarks})) for name in self.stages}
+        self.first = next(iter(self.heads[list(self.stages)[-1]].values()))
+        self.shape = ShapeModel(landmarks, spatial_dims)
+        self.to(memory_format=torch.channels_last_3d if self.volumes else torch.channels_last)
+        if output_bias is not None:
+            if not output_layers:
+                raise ValueError("an output bias needs an output layer; name the last convolution of a stage")
+            for name, layer in output_layers.items():
+                with torch.no_grad():
+                    output_bias_of(self.stages[name], layer).fill_(output_bias)
+
+    def views(self) -> list[nn.Module]:
+        """Itself: nothing is averaged."""
+        return [self]
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """The output of each stage, or the first head of the last one.
+
+        The annotation is that of TorchScript, which knows tensors only and leaves the case of a dictionary out.
+
+        Args:
+            image: such a tensor for each stage by name, or ``(B, C, *size)``.
+
+        Returns:
+            ``{stage: {head: (B, channels, *grid)}}``, or ``(B, channels, *grid)``.
+        """
+        if torch.jit.is_scripting():  # type: ignore[attr-defined]
+            return self._last(image)
+        else:  # noqa: RET505  TorchScript leaves only a branch out
+            return self._outputs(image) if isinstance(image, dict) else self._last(image)
+
+    def _last(self, image: torch.Tensor) -> torch.Tensor:
+        """The first head of the last stage, for an image ``(B, C, *size)``."""
+        last = self._lay_out(image)
+        # Enumerated, because TorchScript has no other way into a ModuleDict; only the last one is called.
+        for number, stage in enumerate(self.stages.values()):
+            if number == self.number - 1:
+                last = stage(last)
+        return last[:, : self.first]
+
+    @torch.jit.unused
+    def _outputs(self, images: dict[str, torch.Tensor]) -> dict[str, Output]:
+        """The output of each stage that is named."""
+        channels = {name: self.stages[name](self._lay_out(image)) for name, image in images.items()}
+        return {name: _split(found, self.heads[name]) for name, found in channels.items()}
+
+    def _lay_out(self, image: torch.Tensor) -> torch.Tensor:
+        """Channels last: convolutions on CPU and on tensor cores are up to twice as fast."""
+        if self.volumes:
+            return image.contiguous(memory_format=torch.channels_last_3d)
+        return image.contiguous(memory_format=torch.channels_last)
+
+
+def _split(channels: torch.Tensor, heads: Mapping[str, int]) -> Output:
+    """The heads of ``(B, channels, *grid)``."""
+    return dict(zip(heads, channels.split(list(heads.values()), dim=1), strict=True))
+
+
+def output_bias_of(network: nn.Module, layer: str) -> torch.Tensor:
+    """Bias of a layer of a network.
+
+    Raises:
+        ValueError: there is no such layer, or it has no bias.
+    """
+    found = dict(network.named_modules()).get(layer)
+    bias = dict(found.named_parameters(recurse=False)).get("bias") if found is not None else None
+    if bias is None:
+        raise ValueError(f"the network has no output layer {layer!r} with a bias; name its last convolution")
+    return bias

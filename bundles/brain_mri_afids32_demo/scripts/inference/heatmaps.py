@@ -1,0 +1,73 @@
+"""Heatmaps of an image with their peaks: what an inferer finds, and what it hands to post-processing."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.inferers import Inferer
+
+from ..methods.interfaces import Decoder, Output, StageNetwork
+from ..points.landmark_names import read_flip_pairs
+from ..points.peaks import Peaks
+from .flip import MirroredNetwork
+
+NOT_FINITE = "the network gave no finite coordinates; lower learning_rate or resume from an earlier state"
+
+
+@dataclass(frozen=True)
+class Heatmaps:
+    """The output of a network for an image, where its landmarks are.
+
+    Args:
+        output: heads ``(channels, *grid)``; heatmaps are ``(L, *size)`` on whole voxels of the planned grid.
+        origins: (L, D) planned voxel of the first voxel of each.
+        peaks: what the decoder makes of them, in planned voxels.
+    """
+
+    output: Output
+    origins: torch.Tensor
+    peaks: Peaks
+
+
+class HeatmapInferer(Inferer):
+    """An inferer that finds heatmaps in whole images and gives their peaks.
+
+    Args:
+        decoders: the decoder of each stage by name; they know what the output of a mirror image means.
+        flip_pairs: flip test-time augmentation, for networks that were trained on mirrored images: the path of
+            ``configs/landmarks.json``, or for each landmark the one that takes its place in the mirror image. None
+            looks at the image alone.
+    """
+
+    def __init__(self, decoders: Mapping[str, Decoder], flip_pairs: str | Path | Sequence[int] | None = None) -> None:
+        super().__init__()
+        self.decoders = dict(decoders)
+        self.flip_pairs = None if flip_pairs is None else read_flip_pairs(flip_pairs)
+
+    def __call__(self, inputs: torch.Tensor, network: StageNetwork, *_: Any, **__: Any) -> torch.Tensor:
+        """Peaks of a batch of whole images.
+
+        Args:
+            inputs: ``(B, C, *size)`` on the planned grid.
+            network: a `LandmarkNetwork`, or another `StageNetwork`.
+
+        Returns:
+            ``(B, R, W)`` rows in voxels of the planned grid; see `scripts.points.peaks`.
+        """
+        images = inputs.as_tensor() if hasattr(inputs, "as_tensor") else inputs
+        return torch.stack([self.heatmaps(image, network).peaks.pack() for image in images])
+
+    def heatmaps(self, image: torch.Tensor, network: StageNetwork) -> Heatmaps:
+        """The heatmaps of an image ``(C, *size)`` on the planned grid, and their peaks."""
+        if self.flip_pairs is None:
+            return self.find(image, network)
+        return self.find(image, MirroredNetwork(network, self.flip_pairs, self.decoders))
+
+    @abstractmethod
+    def find(self, image: torch.Tensor, network: StageNetwork) -> Heatmaps:
+        """What one network, or the mean of its views, finds in an image ``(C, *size)``."""

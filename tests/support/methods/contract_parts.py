@@ -1,0 +1,252 @@
+"""What the contract of methods is checked with: small plans, the parts that their configs name, and best outputs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+
+from auto_config.bundle import configs
+from auto_config.bundle_scripts.methods.interfaces import Decoder, Output, PointBatch
+from auto_config.bundle_scripts.points.shape import ShapeModel
+from auto_config.fingerprint.summary import Fingerprint
+from auto_config.methods import BACKBONES, METHODS, StageParts
+from auto_config.methods.base import stage_id
+from auto_config.planning import Decision, Plan, PlanOptions, make_plan
+
+SPACING = (1.0, 1.25, 3.0)
+PAIRS = [1, 0, 2]
+"""Two paired landmarks and one on the midline."""
+
+LANDMARKS = len(PAIRS)
+
+
+def plan_of(method: str, dims: int, stages: int | None = None) -> Plan:
+    """A plan for small anisotropic images; the smallest network, where the user chooses it."""
+    spacing = SPACING[:dims]
+    shape = [40, 36, 20][:dims]
+    fingerprint = Fingerprint(
+        cases=20,
+        spatial_dims=dims,
+        channels=1,
+        landmarks=LANDMARKS,
+        shapes=[shape] * 20,
+        spacings=[list(spacing)] * 20,
+        extents_mm=[[edge * step for edge, step in zip(shape, spacing, strict=True)]] * 20,
+        intensity=[
+            {**dict.fromkeys(("min", "mean", "p00_5", "air"), 0.0), "max": 1.0, "std": 1.0, "p99_5": 1.0}
+            | {"air_zscore": -0.5}
+        ],
+        is_integer=False,
+        modality_guess=None,
+        landmark_extent_mm=[[20.0] * dims] * 20,
+        present=[20] * LANDMARKS,
+        absent=[0] * LANDMARKS,
+        unknown=[0] * LANDMARKS,
+        nearest_landmarks_mm={"min": 5.0, "median": 10.0},
+        pairs=[[0, 1]],
+        midline=[2],
+        left_right_axis_evidence={"source": "names", "residual_mm": None, "spread_mm": None, "reason": "names"},
+    )
+    network = None if METHODS[method].backbone is not None else "tiny"
+    split = {"test": Decision([], "none"), "folds": Decision(5, "five")}
+    return make_plan(fingerprint, PlanOptions(method=method, network=network, stages=stages), split)
+
+
+def plans(method: str, dims: int) -> list[Plan]:
+    """The plan of a method, and that of two stages where it has them only if the user wants them."""
+    found = plan_of(method, dims)
+    return [found] if len(found.value("stages")) == 2 else [found, plan_of(method, dims, 2)]
+
+
+def parsed(config: dict[str, Any], **changes: Any) -> ConfigParser:
+    """A parser for a config of a bundle, with this package in the place of its scripts."""
+    ours = json.loads(json.dumps(config).replace('"scripts.', '"auto_config.bundle_scripts.'))
+    return ConfigParser({**ours, **changes})
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of one stage of a plan.
+
+    Args:
+        name: of the stage.
+        stage: as the plan has it.
+        json: what the method gave for it.
+        loss: of the stage.
+        decoder: of the stage.
+        stride: voxels for one cell of the output.
+    """
+
+    name: str
+    stage: dict[str, Any]
+    json: StageParts
+    loss: Any
+    decoder: Decoder
+
+    @property
+    def stride(self) -> int:
+        return self.decoder.stride
+
+    def zeros(self, batch: int, size: Sequence[int]) -> Output:
+        """An output without an opinion."""
+        grid = [edge // self.stride for edge in size]
+        return {head: torch.zeros(batch, channels, *grid) for head, channels in self.json.heads.items()}
+
+    def size(self, *edges: int) -> tuple[int, ...]:
+        """A size in voxels that is a whole number of cells and not below these edges."""
+        return tuple(-(-edge // self.stride) * self.stride for edge in edges)
+
+
+def parts_of(plan: Plan) -> list[Parts]:
+    """The parts of each stage as the plan's train.json names them."""
+    parser = parsed(configs.train_config(plan, LANDMARKS, "/nowhere", 0))
+    method = METHODS[plan.value("method")]
+
+    def part(name: str, stage: str) -> Any:
+        return parser.get_parsed_content(stage_id(name, stage))
+
+    return [
+        Parts(
+            name,
+            plan.stage(name),
+            method.parts(plan, plan.stage(name)),
+            loss=part("loss", name),
+            decoder=part("decoder", name),
+        )
+        for name in [stage["name"] for stage in plan.value("stages")]
+    ]
+
+
+def backbones_of(plan: Plan) -> list[Any]:
+    """The network's row for each stage."""
+    return [BACKBONES[plan.value("network")].of_stage(plan, stage) for stage in plan.value("stages")]
+
+
+def stages_of(method: str, dims: int) -> list[tuple[Plan, Parts]]:
+    """Each stage of each plan, those that differ in their network alone once."""
+    found: dict[str, tuple[Plan, Parts]] = {}
+    for plan in plans(method, dims):
+        for parts in parts_of(plan):
+            own = [parts.json.heads, parts.json.loss, parts.json.decoder, parts.json.target]
+            found.setdefault(json.dumps(own).replace(f"#{parts.name}", ""), (plan, parts))
+    return list(found.values())
+
+
+def truth_of(points: torch.Tensor, status: torch.Tensor) -> PointBatch:
+    """Points ``(B, L, D)`` and status ``(B, L)`` with one point for each landmark."""
+    return PointBatch(points[:, :, None], status)
+
+
+@dataclass(frozen=True)
+class Solved:
+    """The best output of a stage for several truths at once.
+
+    Args:
+        plan: that has the stage.
+        parts: of the stage.
+        size: of the patch in voxels.
+        points: for each truth by name ``(L, D)`` voxels.
+        outputs: for each truth by name the best output, heads ``(channels, *grid)``.
+    """
+
+    plan: Plan
+    parts: Parts
+    size: tuple[int, ...]
+    points: dict[str, torch.Tensor]
+    outputs: dict[str, Output]
+
+
+PRESENT, ABSENT, UNKNOWN = 1, 0, -1
+EDGES = {2: (64, 60), 3: (36, 32, 18)}
+"""Voxels of a patch of which a cone fills less than a fifth, so that its hardest voxels are all of the cone."""
+
+
+def points_in(size: Sequence[int]) -> torch.Tensor:
+    """Points ``(L, D)`` well inside, none on a whole voxel, no two alike."""
+    where = torch.tensor([[0.37, 0.44, 0.55], [0.64, 0.52, 0.41], [0.51, 0.61, 0.47]])[:, : len(size)]
+    return (where * torch.tensor(size, dtype=torch.float32)).round(decimals=1) + 0.23
+
+
+@cache
+def solved(method: str, dims: int) -> list[Solved]:
+    """The best outputs of each stage, found once by gradient descent from outputs without an opinion."""
+    found = []
+    for plan, parts in stages_of(method, dims):
+        size = parts.size(*EDGES[dims])
+        points = {"present": points_in(size), "moved": points_in(size) + 0.2}
+        # What an equivariant network sees in the mirror image: the pair has changed places.
+        mirrored = points["present"][PAIRS].clone()
+        mirrored[:, 0] = size[0] - 1 - mirrored[:, 0]
+        outside = points["present"].clone()
+        outside[1, 0], outside[2, -1] = -3.0, 500.0
+        points |= {"mirrored": mirrored, "absent": points["present"], "outside": outside}
+        status = torch.full((len(points), LANDMARKS), PRESENT)
+        status[list(points).index("absent"), 1] = ABSENT
+        output = best_output(parts, truth_of(torch.stack([*points.values()]), status), size)
+        outputs = {name: sample(output, number) for number, name in enumerate(points)}
+        found.append(Solved(plan, parts, size, points, outputs))
+    return found
+
+
+def best_output(parts: Parts, truth: PointBatch, size: Sequence[int], steps: int = 160) -> Output:
+    """An output that minimises the loss, by gradient descent from one without an opinion."""
+    output = parts.zeros(len(truth.points), size)
+    for value in output.values():
+        value.requires_grad_(True)
+    optimizer = torch.optim.Adam(output.values(), lr=0.5)
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        parts.loss(output, truth, size).backward()
+        optimizer.step()
+        decay.step()
+    return {head: value.detach() for head, value in output.items()}
+
+
+def sample(output: Output, number: int) -> Output:
+    """One image of a batch."""
+    return {head: value[number] for head, value in output.items()}
+
+
+class Played:
+    """A network that gives outputs which are known beforehand; the image holds them, upsampled to its voxels.
+
+    Args:
+        stage: name of the stage.
+        heads: channels of each head.
+        stride: voxels for one cell of the output.
+        dims: 2 or 3.
+    """
+
+    flipped = False
+
+    def __init__(self, stage: str, heads: dict[str, int], stride: int, dims: int) -> None:
+        self.stage, self.heads, self.stride, self.dims = stage, heads, stride, dims
+        self.shape = ShapeModel(LANDMARKS, dims)
+
+    def image(self, output: Output) -> torch.Tensor:
+        """The image ``(C, *size)`` for which an output ``(channels, *grid)`` is given."""
+        image = torch.cat(list(output.values()))
+        for axis in range(1, self.dims + 1):
+            image = image.repeat_interleave(self.stride, dim=axis)
+        return image
+
+    def views(self) -> list[Played]:
+        return [self]
+
+    def __call__(self, images: dict[str, torch.Tensor]) -> dict[str, Output]:
+        cells = (slice(None), slice(None), *[slice(self.stride // 2, None, self.stride)] * self.dims)
+        # A copy, because a sliding window weighs in place what it is given.
+        channels = images[self.stage][cells].clone().split(list(self.heads.values()), dim=1)
+        return {self.stage: dict(zip(self.heads, channels, strict=True))}
+
+    def kept(self, image: torch.Tensor, heads: Sequence[str]) -> Output:
+        """Some heads of its output."""
+        output = self({self.stage: image})[self.stage]
+        return {head: output[head] for head in heads}
