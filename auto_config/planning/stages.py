@@ -123,7 +123,8 @@ def plan_stages(
         loss_bytes_per_voxel=method.loss_bytes_per_voxel,
         memory_gb=memory_gb,
     )
-    single = _single(network, method, anatomy, budget(network), room_gb, wanted=wanted, patch_size=patch_size)
+    settled = 2 if method.stages == "two" else wanted
+    single = _single(network, method, anatomy, budget(network), room_gb, wanted=settled, patch_size=patch_size)
     held = [
         edge * step / whole
         for edge, step, whole in zip(single.topology.patch_size, anatomy.spacing, anatomy.extent_mm, strict=True)

@@ -1,8 +1,13 @@
 """The grid networks: their size against the specification, scripting, planned memory, and that they learn."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from contract_parts import plan_of
 
+from auto_config.bundle.documentation import readme
+from auto_config.bundle.metadata import metadata
 from auto_config.bundle_scripts.methods.grid_network import GlobalGridNetwork, LocalGridNetwork
 from auto_config.bundle_scripts.methods.grid_votes import (
     CLASS,
@@ -138,3 +143,18 @@ def test_it_learns_one_image_by_heart(dims):
         classes, offset = network.eval()(batch[:1]).split([2, 2 * dims], dim=1)
     found = GridVoteDecoder(2).decode({CLASS: classes[0], OFFSET: offset[0]})
     assert float(torch.linalg.vector_norm(found.points - points, dim=1).max()) < 1.5
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_metadata_and_readme_say_what_an_export_gives(dims):
+    """The cells of the fine stage, which are half as many along each axis as the patch has voxels."""
+    plan = plan_of("global_to_local", dims)
+    names = [{"name": name, "slug": name} for name in ("a", "b", "c")]
+    formats = metadata(plan, "votes", {"landmarks": names}, 20)["network_data_format"]
+    patch, output = formats["inputs"]["image"]["spatial_shape"], formats["outputs"]["pred"]
+    assert patch == plan.stage("fine")["patch_size"]
+    assert (output["num_channels"], output["spatial_shape"]) == (3, [edge // 2 for edge in patch])
+    text = readme("votes", plan, {"landmarks": names}, SimpleNamespace(folds={}, test=[]))
+    assert "its output the first of its heads (class, offset)" in " ".join(text.split())
+    other = readme("votes", plan_of("default", dims), {"landmarks": names}, SimpleNamespace(folds={}, test=[]))
+    assert "of its heads" not in other
