@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from auto_config.bundle.metadata import references
+from auto_config.methods import METHODS
 from auto_config.planning import Plan, Split
 
 _TEXT = """# {name}
@@ -50,7 +51,7 @@ Python packages and their versions are in `configs/metadata.json`.
 
 ## Limitations
 `python -m monai.bundle ckpt_export` and `onnx_export` export the last stage alone; its input is a patch of the planned
-grid. What finds crops, decodes and calibrates stays in `scripts/`.
+grid{output}. What finds crops, decodes and calibrates stays in `scripts/`.
 Research only. A landmark is always predicted, also where it is not in the image. Images unlike the training images
 give wrong points.
 
@@ -106,5 +107,12 @@ def readme(name: str, plan: Plan, landmarks: dict[str, Any], split: Split) -> st
         training=len(split.folds),
         folds=len(set(split.folds.values())),
         test=len(split.test),
+        output=_exported_output(plan),
         decisions="\n".join(rows),
     )
+
+
+def _exported_output(plan: Plan) -> str:
+    """What the export of a network with several heads leaves out."""
+    heads = METHODS[plan.value("method")].parts(plan, plan.stage("fine")).heads
+    return "" if len(heads) == 1 else f", its output the first of its heads ({', '.join(heads)})"

@@ -30,6 +30,7 @@ def metadata(plan: Plan, name: str, landmarks: dict[str, Any], cases: int) -> di
     packages = [*REQUIRED, *network.packages]
     channels = plan.value("channels")
     size = list(plan.stage("fine")["patch_size"])
+    cells = [edge // network.of_stage(plan, plan.stage("fine")).stride for edge in size]
     return {
         "schema": SCHEMA,
         "version": "0.1.0",
@@ -68,7 +69,7 @@ def metadata(plan: Plan, name: str, landmarks: dict[str, Any], cases: int) -> di
                     "type": "image",
                     "format": "heatmap",
                     "num_channels": len(items),
-                    "spatial_shape": size,
+                    "spatial_shape": cells,
                     "dtype": "float32",
                     "value_range": [],
                     "is_patch_data": True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from auto_config.methods import METHODS, StageParts
+from auto_config.methods import BACKBONES, METHODS, StageParts
 from auto_config.methods.base import Json, stage_id
 from auto_config.methods.plan import Plan
 
@@ -181,9 +181,13 @@ def decoders(plan: Plan) -> Json:
 
 def window(plan: Plan) -> Json:
     """``window``: MONAI's sliding window over the grid of the only, or of the coarse stage."""
+    stage = plan.value("stages")[0]
+    stride = BACKBONES[plan.value("network")].of_stage(plan, stage).stride
+    # Windows of an output with a cell for several voxels must lie on whole cells.
+    kind = {"_target_": "scripts.inference.strided_window.StridedWindowInferer", "stride": stride}
     return {
         "window": {
-            "_target_": "SlidingWindowInferer",
+            **({"_target_": "SlidingWindowInferer"} if stride == 1 else kind),
             "roi_size": "@coarse_patch_size" if two_stages(plan) else "@patch_size",
             "sw_batch_size": 1,
             "overlap": "@overlap",

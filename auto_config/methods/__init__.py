@@ -1,6 +1,6 @@
 """The table of methods: one file for each. A new method is a file and a row; everything else reads the table."""
 
-from auto_config.methods import default, landmarker, nnlandmark
+from auto_config.methods import default, global_to_local, landmarker, nnlandmark
 from auto_config.methods.backbones import BACKBONES
 from auto_config.methods.base import Backbone, Method, MethodRequest, StageParts, Training
 
@@ -10,6 +10,7 @@ METHODS: dict[str, Method] = {
         default.METHOD,
         nnlandmark.METHOD,
         landmarker.METHOD,
+        global_to_local.METHOD,
     )
 }
 """The methods by name; the first one is what `create` takes unless it is given another."""

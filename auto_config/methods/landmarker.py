@@ -37,7 +37,7 @@ def _training(request: MethodRequest) -> Training:  # noqa: ARG001
                 "gamma": {"prob": 0.2, "low": 0.8, "high": 1.25},
                 "blur": {"prob": 0.1, "low_sigma": 0.5, "high_sigma": 1.0},
             },
-            f"{_WHY}: rotation, scale and intensity as most methods here, because the publications differ",
+            f"{_WHY}: rotation, scale and intensity as the first method here; the publications are silent",
         ),
         iterations_per_epoch=Decision(250, f"{_WHY}: as the other methods, so that epochs can be compared"),
         max_epochs=Decision(200, f"{_WHY}: 50 000 steps; --time_budget fits the schedule to any time"),

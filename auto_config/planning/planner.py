@@ -90,10 +90,12 @@ def make_plan(fingerprint: Fingerprint, options: PlanOptions, split: Mapping[str
         "pad_value": pad_value,
         "stages": Decision(stages, why_stages),
         "jitter_mm": Decision(
-            jitter_mm(stages),
+            jitter_mm(stages, network.stride),
             "there is no coarse stage"
             if len(stages) == 1
-            else "two thirds of a coarse voxel: what the coarse stage is off by, with room",
+            else "two thirds of a coarse voxel: what the coarse stage is off by, with room"
+            if network.stride == 1
+            else f"a sixth of a coarse cell of {network.stride} voxels: what the coarse stage is off by, with room",
         ),
         "heatmap_radius_mm": Decision(
             heatmap_radius_mm,

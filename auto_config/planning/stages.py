@@ -123,7 +123,8 @@ def plan_stages(
         loss_bytes_per_voxel=method.loss_bytes_per_voxel,
         memory_gb=memory_gb,
     )
-    single = _single(network, method, anatomy, budget(network), room_gb, wanted=wanted, patch_size=patch_size)
+    settled = 2 if method.stages == "two" else wanted
+    single = _single(network, method, anatomy, budget(network), room_gb, wanted=settled, patch_size=patch_size)
     held = [
         edge * step / whole
         for edge, step, whole in zip(single.topology.patch_size, anatomy.spacing, anatomy.extent_mm, strict=True)
@@ -149,16 +150,21 @@ def plan_stages(
     ], reason
 
 
-def jitter_mm(stages: Sequence[Stage]) -> float | None:
+def jitter_mm(stages: Sequence[Stage], stride: int = 1) -> float | None:
     """Standard deviation along each axis of the points around which fine crops are cut in training; None for one stage.
 
     Two thirds of a coarse voxel: on the mouse skulls the coarse stage is off by a third of a voxel on average and by
     less than two at worst, which is three deviations here. Wider crops make the fine stage search more than it has to.
+    Cells of several voxels point less well than voxels do: a sixth of a cell, where that is more.
+
+    Args:
+        stages: of the plan.
+        stride: coarse voxels for one cell of the coarse stage's output.
     """
     if len(stages) == 1:
         return None
     spacing = stages[0]["spacing"]
-    return round(prod(spacing) ** (1 / len(spacing)) * 2 / 3, 4)
+    return round(prod(spacing) ** (1 / len(spacing)) * max(2 / 3, stride / 6), 4)
 
 
 def _one_or_two(method: Method, wanted: int | None, why_wanted: str, held: Sequence[float]) -> tuple[int, str]:

@@ -24,16 +24,24 @@ def level_sets(opened: OpenBundle, level: float) -> np.ndarray:
     """Smallest density (L,) of a voxel in the region of each landmark; minus infinite where it has none.
 
     Raises:
-        UserError: the bundle is not calibrated, or not at this level.
+        UserError: the bundle is not calibrated, or not at this level, or its method has no level sets.
     """
     path = opened.root / "models" / FILE_NAME
     try:
         calibration = read_calibration(path, opened.names)
         if calibration is None:
             raise UserError(f"{path}: is not there; run `auto_config calibrate {shlex.quote(str(opened.root))}` first")
-        return calibration.region("levelset", level)
+        bounds = calibration.region("levelset", level)
     except ValueError as error:
         raise UserError(str(error)) from error
+    one = ~np.array(read_instances(opened.root / LANDMARKS).many)
+    finite = {kind: bool(np.isfinite(rows[:, one]).any()) for kind, rows in calibration.regions.items()}
+    if finite["ball_mm"] and not finite["levelset"]:
+        raise UserError(
+            f"{opened.root}: no landmark has a level set at any level, because its method has none (or its heatmaps "
+            "are 0 at every true point); omit --regions: balls and ellipsoids are in the result"
+        )
+    return bounds
 
 
 def missing_regions(opened: OpenBundle, bounds: np.ndarray, level: float) -> list[str]:

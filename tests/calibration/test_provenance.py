@@ -11,7 +11,7 @@ from auto_config.calibration.provenance import prediction_digest
 @pytest.fixture
 def bundle(tmp_path):
     """What a digest looks at, and a data list and a plan, which it does not."""
-    for folder in ("configs", "scripts/parts", "models", "data"):
+    for folder in ("configs", "scripts/methods", "scripts/parts", "models", "data"):
         (tmp_path / folder).mkdir(parents=True)
     for name in ("configs/inference.json", "configs/landmarks.json", "configs/plan.json", "data/datalist.json"):
         (tmp_path / name).write_text(json.dumps({"file": name}))
@@ -36,7 +36,7 @@ def test_whatever_decides_a_prediction_changes_the_digest(bundle, name):
 
 def test_a_script_that_is_renamed_or_new_changes_the_digest(bundle):
     found = {digest(bundle)}
-    (bundle / "scripts" / "decoding.py").rename(bundle / "scripts" / "decoder.py")
+    (bundle / "scripts" / "methods" / "decoders.py").rename(bundle / "scripts" / "methods" / "votes.py")
     found.add(digest(bundle))
     (bundle / "scripts" / "new.py").write_text("")
     found.add(digest(bundle))

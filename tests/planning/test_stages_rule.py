@@ -163,3 +163,26 @@ def test_a_method_of_two_stages_has_two():
     stages, reason = plan_stages(BACKBONES["tiny"], two, SMALL)
     assert [stage["name"] for stage in stages] == ["coarse", "fine"]
     assert "method two has two stages" in reason
+
+
+@pytest.mark.parametrize("anatomy", [SMALL, LARGE])
+def test_crops_are_jittered_by_a_share_of_what_a_coarse_cell_is(anatomy):
+    backbone = BACKBONES["grid"]
+    stages, reason = plan_stages(backbone, METHODS["global_to_local"], anatomy)
+    coarse, fine = stages
+    assert "method global_to_local has two stages" in reason
+    assert not any(edge % 8 for edge in coarse["patch_size"])
+    # Small crops, as networks for CPUs have them.
+    assert (fine["patch_size"], fine["crops_per_image"]) == ([32, 32, 32], 4)
+    edge = np.prod(coarse["spacing"]) ** (1 / 3)
+    assert jitter_mm(stages, backbone.stride) == pytest.approx(8 / 6 * edge, abs=1e-4)
+    assert jitter_mm(stages, 2) == jitter_mm(stages) == pytest.approx(2 / 3 * edge, abs=1e-4)
+
+
+def test_a_given_patch_of_a_method_of_two_stages_is_that_of_its_crops():
+    method = METHODS["global_to_local"]
+    coarse, fine = plan_stages(BACKBONES["grid"], method, SMALL, patch_size=(20, 18, 22))[0]
+    assert fine["patch_size"] == [20, 18, 22]
+    assert not any(edge % 8 for edge in coarse["patch_size"])
+    with pytest.raises(UserError, match=r"--patch_size 20,18,21 .* must be a multiple of 2,2,2, such as 20,18,22"):
+        plan_stages(BACKBONES["grid"], method, SMALL, patch_size=(20, 18, 21))

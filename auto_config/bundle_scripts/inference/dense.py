@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from monai.inferers import Inferer
 
+from ..grid.grids import to_cells
 from ..methods.interfaces import Decoder, Output, StageNetwork, kept_heads
 from ..points.instances import Instances
 from ..points.shape import ShapeModel, shape_prior
@@ -69,8 +70,9 @@ class DenseInferer(HeatmapInferer):
             voxel = float(self.spacing.max())
             fitted, distance, far = self.shape.judge(peaks.points.double().cpu().numpy() * self.spacing, voxel)
             if far.any():
-                deviation = self.shape.deviation(voxel)
-                prior = shape_prior(fitted / self.spacing, deviation, self.spacing, far, output[self.decoder.heads[0]])
+                deviation, stride = self.shape.deviation(voxel), self.decoder.stride
+                centre, grid = to_cells(fitted / self.spacing, stride), output[self.decoder.heads[0]]
+                prior = shape_prior(centre, deviation, self.spacing * stride, far, grid)
                 peaks = self.decoder.decode(output, prior)
             columns |= {"shape_distance": torch.from_numpy(distance), "replaced": torch.from_numpy(far)}
         columns = {name: column.to(peaks.confidence) for name, column in columns.items()}

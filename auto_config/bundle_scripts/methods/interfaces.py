@@ -63,7 +63,8 @@ class Decoder(Protocol):
 
         Args:
             output: heads ``(channels, *grid)`` of one image.
-            log_prior: ``(L, *grid)`` or what broadcasts to it: added where a maximum is chosen, and only there.
+            log_prior: ``(L, *grid)`` or what broadcasts to it: added where a maximum is chosen or votes are
+                weighed, and only there.
         """
         ...
 

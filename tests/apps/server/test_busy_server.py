@@ -1,18 +1,22 @@
 """What keeps a busy server quick: few changes of threads, one block of a body in a turn, and nothing for nobody."""
 
 import asyncio
+import contextvars
 import gc
+import os
 import sys
 import threading
 from types import SimpleNamespace
 
 import httpx
 import pytest
+from anyio import to_thread
 from app_tools import oblique_affine, write_fixed_bundle, write_volume
 from fastapi import Depends, FastAPI
 from landmark_app.lib.core import devices
 from landmark_app.lib.core.answers import answer_failures
 from landmark_app.lib.core.errors import ClientError
+from landmark_app.lib.core.quiet_threads import NICENESS
 from landmark_app.lib.server import auth, limits, routes_tasks, start
 from landmark_app.lib.server.auth import Guard, Role, needs
 from landmark_app.lib.server.limits import BodyLimit, WorkQueue
@@ -176,3 +180,35 @@ def test_the_devices_are_looked_for_once(monkeypatch):
     assert devices.devices() == devices.devices() == ["cpu"]
     assert len(asked) == 1
     devices.devices.cache_clear()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
+def test_a_network_yields_to_everything_else():
+    """Its thread, and those that it starts, have a low priority; that of others stays; errors and results come back."""
+    word = contextvars.ContextVar("word", default="none")
+
+    def niceness():
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    def work():
+        started = []
+        thread = threading.Thread(target=lambda: started.append(niceness()))
+        thread.start()
+        thread.join()
+        return niceness(), started[0], word.get()
+
+    def fails():
+        raise ClientError("no such image", 404)
+
+    async def ask():
+        word.set("given")
+        queue = WorkQueue("inferences", workers=1, waiting=1, quiet=True)
+        found = await queue.run(work)
+        with pytest.raises(ClientError, match="no such image"):
+            await queue.run(fails)
+        return found, await to_thread.run_sync(niceness), queue.running
+
+    before = niceness()
+    found, others, running = asyncio.run(ask())
+    assert found == (min(before + NICENESS, 19), min(before + NICENESS, 19), "given")
+    assert (others, niceness(), running) == (before, before, 0)

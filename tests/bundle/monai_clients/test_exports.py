@@ -1,4 +1,4 @@
-"""`ckpt_export` and `onnx_export`, as MONAI's model zoo calls them, on a bundle of every method."""
+"""`ckpt_export` and `onnx_export`, as MONAI's model zoo calls them, on a bundle of every method and kind of network."""
 
 import json
 from importlib.util import find_spec
@@ -14,16 +14,22 @@ from auto_config.commands.create import create
 from auto_config.methods import METHODS
 
 
-@pytest.fixture(scope="module", params=METHODS)
+@pytest.fixture(scope="module", params=[*((name, "tiny") for name in METHODS), ("default", "resenc_m")], ids="-".join)
 def bundle(request, heads, tmp_path_factory):
     """A bundle of the method with first weights; in two stages where the method leaves that to the planner."""
-    method = METHODS[request.param]
+    method, network = METHODS[request.param[0]], request.param[1]
     root = tmp_path_factory.mktemp("exports") / method.name
     # A network of its own plans its own patches: on a coarse grid they are small.
-    small = {"network": "tiny", "patch_size": [16, 16, 16]} if method.backbone is None else {"spacing": [4.0, 4.0, 4.0]}
+    small = (
+        {"network": network, "patch_size": [16, 16, 16]} if method.backbone is None else {"spacing": [4.0, 4.0, 4.0]}
+    )
     stages = 2 if method.stages == "planned" else None
     assert create(heads[0], root, method=method.name, stages=stages, workers=1, **small) == 0
-    torch.save(network_of(shrink(root)).state_dict(), root / "models" / "model.pt")
+    state = network_of(shrink(root)).state_dict()
+    # The residual blocks of new networks are their shortcuts: here they are more.
+    for name in (name for name, weight in state.items() if name.endswith("norm.weight") and not weight.any()):
+        state[name] = torch.ones_like(state[name])
+    torch.save(state, root / "models" / "model.pt")
     return root
 
 

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..core.answers import error_response
 from ..core.errors import ClientError
+from ..core.quiet_threads import run_quietly
 from .auth import account_of
 
 Result = TypeVar("Result")
@@ -103,11 +104,13 @@ class WorkQueue:
         workers: functions that run at the same time.
         waiting: functions that may wait; one more is refused.
         each: functions of one account that may run and wait; None for as many as all.
+        quiet: the functions take all cores and yield to everything else.
     """
 
-    def __init__(self, what: str, workers: int, waiting: int, each: int | None = None) -> None:
+    def __init__(self, what: str, workers: int, waiting: int, each: int | None = None, *, quiet: bool = False) -> None:
         self.what = what
         self.workers = workers
+        self.quiet = quiet
         self.places = workers + waiting
         self.each = each or self.places
         self.taken = 0
@@ -168,6 +171,8 @@ class WorkQueue:
         try:
             await self._wait(turn, request)
             with _watched(request, gone):
+                if self.quiet:
+                    return await run_quietly(function)
                 return await to_thread.run_sync(function, limiter=self._threads)
         finally:
             if turn.is_set():

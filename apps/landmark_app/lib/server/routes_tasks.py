@@ -138,7 +138,7 @@ class _Inference:
 def infer_router(options: ServerOptions, bounded: BoundedSessions) -> APIRouter:
     """POST /infer/MODEL."""
     router = APIRouter(dependencies=[Depends(needs(Role.ANNOTATE))])
-    queue = WorkQueue("inferences", options.inference_workers, options.inference_queue)
+    queue = WorkQueue("inferences", options.inference_workers, options.inference_queue, quiet=True)
 
     @router.post("/infer/{model}")
     async def infer(  # noqa: PLR0917  FastAPI names them

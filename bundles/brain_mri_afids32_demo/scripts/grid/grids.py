@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -60,6 +61,11 @@ def planned_to_coarse(points: np.ndarray, factor: Sequence[int]) -> np.ndarray:
     """The inverse of `coarse_to_planned`."""
     scale = np.asarray(factor, dtype=np.float64)
     return (np.asarray(points, dtype=np.float64) + 0.5) / scale - 0.5
+
+
+def to_cells(points: Any, stride: int) -> Any:
+    """Voxels ``(..., D)`` of a grid, an array or a tensor, in cells of `stride` voxels."""
+    return (points - (stride - 1) / 2) / stride
 
 
 def coarse_affine(affine: np.ndarray, factor: Sequence[int]) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from monai.inferers import Inferer
 
-from ..grid.grids import coarse_to_planned, planned_to_coarse
+from ..grid.grids import coarse_to_planned, planned_to_coarse, to_cells
 from ..grid.transforms import block_mean
 from ..methods.heatmap import axis_offsets
 from ..methods.interfaces import Decoder, Output, StageNetwork, kept_heads
@@ -23,8 +23,10 @@ from .views import agreement, mean_of_views
 class CoarseToFineInferer(HeatmapInferer):
     """Finds every landmark on the coarse grid, checks the shape, and looks again in crops of the planned grid.
 
-    Crops lie on whole voxels, so where they overlap, the heatmaps of a landmark are averaged with Gaussian weights, as
-    in a sliding window, but only near where it is: no heatmap of the whole volume is made.
+    Crops lie on whole cells of the fine output (voxels, where it is a heatmap), so where they overlap, the outputs of a
+    landmark are averaged with Gaussian weights, as in a sliding window, but only near where it is: no output of the
+    whole volume is made. Each head of the fine output has the same number of channels for each landmark, those of the
+    first one first.
 
     Args:
         window: MONAI's ``SlidingWindowInferer`` with the coarse patch size, for the coarse grid.
@@ -109,9 +111,9 @@ class CoarseToFineInferer(HeatmapInferer):
         shape, voxel = network.shape, self.spacing * self.factor
         fitted, distance, replaced = shape.judge(points * self.spacing, tolerance=float(voxel.max()))
         if self.shape_prior and replaced.any():
-            centre = planned_to_coarse(fitted / self.spacing, self.factor)
-            grid = output[self.coarse_decoder.heads[0]]
-            prior = shape_prior(centre, shape.deviation(float(voxel.max())), voxel, replaced, grid)
+            stride, grid = self.coarse_decoder.stride, output[self.coarse_decoder.heads[0]]
+            centre = to_cells(planned_to_coarse(fitted / self.spacing, self.factor), stride)
+            prior = shape_prior(centre, shape.deviation(float(voxel.max())), voxel * stride, replaced, grid)
             chosen = self.coarse_decoder.single().decode(output, prior).points
             again = coarse_to_planned(chosen.double().cpu().numpy(), self.factor)
             points = np.where(replaced[:, None], again, points)
@@ -123,19 +125,24 @@ class CoarseToFineInferer(HeatmapInferer):
         return np.clip(points, 0, limit), distance, replaced
 
     def _log_prior(self, points: torch.Tensor) -> torch.Tensor:
-        """Log of a Gaussian ``(L, *crop_size)`` about the coarse points ``(L, D)``, voxels of the crops."""
+        """Log of a Gaussian ``(L, *grid)`` about the coarse points ``(L, D)``, which are in voxels of the crops."""
         total = torch.zeros((), device=points.device)
-        for axis, offset in enumerate(axis_offsets(points[None], self.crop_size)):
+        stride = self.fine_decoder.stride
+        for axis, offset in enumerate(axis_offsets(to_cells(points[None], stride), self._cells())):
             shape = [1] * len(self.crop_size)
             shape[axis] = -1
-            scaled = offset[0] * (float(self.spacing[axis]) / self.reach)
+            scaled = offset[0] * (float(self.spacing[axis]) * stride / self.reach)
             total = total - 0.5 * scaled.square().reshape(len(points), *shape)
         return total
 
+    def _cells(self) -> list[int]:
+        """Shape of the fine output's grid."""
+        return [edge // self.fine_decoder.stride for edge in self.crop_size]
+
     def _crop(self, image: torch.Tensor, point: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
         """The crop ``(C, *crop_size)`` around a point, air outside of the image, and its origin in planned voxels."""
-        size = np.asarray(self.crop_size)
-        origin = np.round(point - (size - 1) / 2).astype(int)
+        size, stride = np.asarray(self.crop_size), self.fine_decoder.stride
+        origin = np.round((point - (size - 1) / 2) / stride).astype(int) * stride
         low, high = np.maximum(origin, 0), np.minimum(origin + size, image.shape[1:])
         out = image.new_full((image.shape[0], *self.crop_size), self.pad_value)
         inner = tuple(slice(a, b) for a, b in zip(low - origin, high - origin, strict=True))
@@ -144,28 +151,29 @@ class CoarseToFineInferer(HeatmapInferer):
         return out, origin
 
     def _fine_output(self, crops: list[tuple[torch.Tensor, np.ndarray]], network: StageNetwork) -> Output:
-        """Heatmaps ``(L, *crop_size)`` of each landmark in its own crop, averaged over all crops that see the place.
-
-        For decoders of one head with a channel for each landmark and stride 1.
-        """
-        (head,) = self.fine_decoder.heads
-        size = np.asarray(self.crop_size)
-        origins = np.stack([origin for _, origin in crops])
-        weight = gaussian_window(self.crop_size, crops[0][0].device)
-        total = torch.zeros((len(crops), *self.crop_size), device=weight.device)
-        weights = torch.zeros_like(total)
+        """The output of each landmark in its own crop, averaged over all crops that see the place."""
+        size = np.asarray(self._cells())
+        origins = np.stack([origin for _, origin in crops]) // self.fine_decoder.stride
+        weight = gaussian_window(self._cells(), crops[0][0].device)
+        # (channels of a landmark, *grid) for each landmark
+        total: dict[str, torch.Tensor] = {}
+        weights = torch.zeros((len(crops), *self._cells()), device=weight.device)
         for start in range(0, len(crops), self.batch_size):
             batch = torch.stack([crop for crop, _ in crops[start : start + self.batch_size]])
-            logits = network({"fine": batch})["fine"][head].float()
-            for origin, found in zip(origins[start : start + self.batch_size], logits, strict=True):
+            kept = kept_heads(network({"fine": batch})["fine"], self.fine_decoder)
+            found = {head: value.float().unflatten(1, (len(crops), -1)) for head, value in kept.items()}
+            if not total:
+                total = {head: torch.zeros_like(value[0]) for head, value in found.items()}
+            for number, origin in enumerate(origins[start : start + self.batch_size]):
                 shift = origins - origin
                 # Half an overlap on every axis, or the neighbour's view is all border.
                 for mark in np.flatnonzero((np.abs(shift) <= size // 2).all(-1)):
                     here = tuple(slice(max(0, s), n + min(0, s)) for s, n in zip(shift[mark], size, strict=True))
                     there = tuple(slice(max(0, -s), n + min(0, -s)) for s, n in zip(shift[mark], size, strict=True))
-                    total[mark][there] += (found[mark] * weight)[here]
+                    for head, value in found.items():
+                        total[head][mark][(slice(None), *there)] += (value[number, mark] * weight)[(slice(None), *here)]
                     weights[mark][there] += weight[here]
-        return {head: total / weights}
+        return {head: (value / weights[:, None]).flatten(0, 1) for head, value in total.items()}
 
 
 def gaussian_window(size: Sequence[int], device: torch.device) -> torch.Tensor:

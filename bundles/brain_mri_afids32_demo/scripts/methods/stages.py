@@ -4,10 +4,13 @@
 nnU-Net come from the package dynamic-network-architectures.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
+from torch.fx import symbolic_trace
 
 from ..points.shape import ShapeModel
 from .interfaces import LOGITS, Output
@@ -27,6 +30,11 @@ def residual_encoder_unet(
 
     First weights are nnU-Net's: normal after He for a slope of 0.01, biases 0, and the last normalisation of each
     residual block 0, so that a block starts as its shortcut. The package leaves this to whoever builds the network.
+
+    What is given is the package's network written out as one sequence of its layers. Its own modules cannot be scripted
+    (functions as attributes, layers by computed numbers), name each convolution twice and the whole encoder once more
+    in the decoder, and have output layers that nothing calls. Here each weight in use has one name, the first of its
+    names there; a state dict with the other ones loads as well.
 
     Args:
         spatial_dims: 2 or 3.
@@ -65,20 +73,16 @@ def residual_encoder_unet(
         deep_supervision=False,
     )
     network.apply(ResidualEncoderUNet.initialize)
-    heads = network.decoder.seg_layers
-    for number in range(len(heads) - 1):
-        heads[number] = _NoHead()
-    return network
+    written_out = symbolic_trace(network)
+    gone = network.state_dict().keys() - written_out.state_dict().keys()
+    written_out.register_load_state_dict_pre_hook(partial(_leave_out, gone))
+    return written_out
 
 
-class _NoHead(nn.Identity):
-    """In the place of an output layer of deep supervision, which nothing calls.
-
-    Without weights, so that every weight of the network has a gradient. Those of a file that has some are passed over.
-    """
-
-    def _load_from_state_dict(self, *_: object) -> None:
-        pass
+def _leave_out(names: Set[str], _: nn.Module, state: dict[str, Any], prefix: str, *__: object) -> None:
+    """Remove entries from a state dict that is about to be loaded."""
+    for name in names:
+        state.pop(prefix + name, None)
 
 
 class LandmarkNetwork(nn.Module):

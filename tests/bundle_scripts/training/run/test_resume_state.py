@@ -4,9 +4,15 @@ import json
 import os
 
 import pytest
+import torch
 import toy_training
 from ignite.engine import Events
+from monai.networks.nets import DynUNet
 from toy_training import Training, errors, load, same
+
+from auto_config.bundle_scripts.files.weights import atomic_save
+from auto_config.bundle_scripts.methods.stages import residual_encoder_unet
+from auto_config.bundle_scripts.training.run.resume_state import weights_of
 
 
 class KilledError(Exception):
@@ -113,3 +119,52 @@ def test_leftovers_of_a_kill_are_removed(tmp_path):
     (tmp_path / ".model.pt.y.tmp").write_bytes(b"half")
     Training(tmp_path, epochs=1).run()
     assert [path.name for path in tmp_path.rglob("*.tmp")] == [".model.pt.y.tmp"]
+
+
+LEVELS = {
+    "spatial_dims": 2,
+    "in_channels": 1,
+    "out_channels": 2,
+    "filters": [8, 16, 32],
+    "strides": [[1, 1], [2, 2], [2, 2]],
+    "kernel_size": [[3, 3]] * 3,
+}
+NETWORKS = {
+    "DynUNet": lambda: DynUNet(**LEVELS, upsample_kernel_size=[[2, 2], [2, 2]]),
+    "residual": lambda: residual_encoder_unet(**LEVELS, blocks=[1, 3, 4]),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_weights_from_another_device_are_copied_once_and_not_for_each_name(name, tmp_path, monkeypatch):
+    """DynUNet has most of its layers under two names. A copy to the CPU stands for one from a GPU."""
+    torch.manual_seed(0)
+    network = NETWORKS[name]()
+    here, names = network.state_dict(), weights_of(network).keys()
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: tensor.clone())
+    found = weights_of(network)
+    monkeypatch.undo()
+    assert found.keys() == names == here.keys()
+    assert not {t.data_ptr() for t in found.values()} & {t.data_ptr() for t in here.values()}
+    assert len({t.data_ptr() for t in found.values()}) == len(list(network.parameters()))
+    atomic_save(found, tmp_path / "model.pt")
+    assert same(load(tmp_path / "model.pt"), here)
+    # Beside the values only names and headers.
+    values = sum(weight.nbytes for weight in network.parameters())
+    assert values < (tmp_path / "model.pt").stat().st_size < 1.5 * values
+
+
+def test_weights_that_share_memory_and_not_shape_stay_apart(monkeypatch):
+    """Views of one storage are copied as what they are."""
+    network = torch.nn.Module()
+    whole = torch.arange(6.0)
+    for key, view in {
+        "whole": whole,
+        "rows": whole.view(2, 3),
+        "turned": whole.view(3, 2).t(),
+        "head": whole[:2],
+    }.items():
+        network.register_buffer(key, view)
+    expected = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: tensor.clone())
+    assert same(weights_of(network), expected)

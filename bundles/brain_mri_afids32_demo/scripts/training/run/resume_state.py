@@ -15,8 +15,19 @@ from .schedule import Schedule
 
 
 def weights_of(network: nn.Module) -> dict[str, torch.Tensor]:
-    """The state dict of a network on the CPU."""
-    return {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
+    """The state dict of a network on the CPU.
+
+    A layer may have several names, as those of DynUNet have. From another device it is copied once, so that a file of
+    weights is no larger than one from the CPU.
+    """
+    copies: dict[tuple[object, ...], torch.Tensor] = {}
+    weights = {}
+    for name, tensor in network.state_dict().items():
+        memory = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
+        if memory not in copies:
+            copies[memory] = tensor.detach().cpu()
+        weights[name] = copies[memory]
+    return weights
 
 
 def training_state(network: nn.Module, optimizer: Optimizer, schedule: Schedule, trainer: Engine) -> dict[str, Any]:

@@ -1,0 +1,142 @@
+"""Cells of a coarse grid that say whether they hold a landmark, and vote where it is.
+
+Source: Noothout et al., "Deep Learning-Based Regression and Classification for Automatic Landmark Localization in
+Medical Images", IEEE TMI 2020. The output has two heads on a grid whose cells are cubes of a few voxels: ``class``
+``(B, L, *grid)``, the logit that a cell holds the landmark, and ``offset`` ``(B, L * D, *grid)``, the D numbers of the
+first landmark first: the vector in voxels from the centre of a cell to the landmark, as `signed_log`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ..points.peaks import Peaks, make_peaks
+from .interfaces import Output, PointBatch
+
+CLASS, OFFSET = "class", "offset"
+
+
+def signed_log(offset: torch.Tensor) -> torch.Tensor:
+    """``sign(d) ln(1 + |d|)``: near landmarks to a fraction of a voxel, far ones to a share of their distance.
+
+    The publication trains on logarithms of displacements and gives no formula; this one has a sign and no pole at 0.
+    """
+    return offset.sign() * offset.abs().log1p()
+
+
+def signed_exp(value: torch.Tensor) -> torch.Tensor:
+    """The inverse of `signed_log`."""
+    return value.sign() * value.abs().expm1()
+
+
+def centres(cells: int, stride: float, like: torch.Tensor) -> torch.Tensor:
+    """Voxel coordinates ``(cells,)`` of the centres of cells of `stride` voxels, of which the first begins at -0.5."""
+    steps = torch.arange(cells, device=like.device, dtype=torch.float32)
+    return (steps + 0.5) * stride - 0.5
+
+
+def _along(values: torch.Tensor, axis: int, dims: int) -> torch.Tensor:
+    """``(..., n)`` to ``(..., 1, .., n, .., 1)`` with n at spatial `axis`."""
+    return values.reshape(*values.shape[:-1], *(1,) * axis, values.shape[-1], *(1,) * (dims - axis - 1))
+
+
+class GridVoteLoss(nn.Module):
+    """Binary cross-entropy of the cells, and mean absolute error of the logarithms of their vectors.
+
+    Both are means over cells, then over landmarks, and have the same weight, as in the publication. What it leaves
+    open: an absent landmark is in no cell and has no vectors; an unknown one has no gradient; one outside of the patch
+    is in no cell, and the vectors to it are trained, because a cell may know where it lies without seeing it. It finds
+    one point for each landmark, so of several points of a channel the first counts.
+    """
+
+    def forward(self, output: Output, truth: PointBatch, size: Sequence[int]) -> torch.Tensor:
+        """See `scripts.methods.interfaces.Loss`; heads as this module describes them."""
+        classes, dims = output[CLASS].float(), len(size)
+        vectors = output[OFFSET].float().unflatten(1, (classes.shape[1], dims))
+        points = torch.nan_to_num(truth.points[:, :, 0].float())
+        here = torch.ones((), device=classes.device)
+        error = torch.zeros((), device=classes.device)
+        for axis, (edge, cells) in enumerate(zip(size, classes.shape[2:], strict=True)):
+            where, stride = points[..., axis, None], edge / cells
+            cell = ((where + 0.5) / stride).floor()
+            here = here * _along(cell == torch.arange(cells, device=cell.device), axis, dims)
+            vector = signed_log(where - centres(cells, stride, where))
+            error = error + (vectors[:, :, axis] - _along(vector, axis, dims)).abs() / dims
+        known, present = truth.status >= 0, truth.status == 1
+        here = here * present[(..., *(None,) * dims)]
+        cross_entropy = functional.binary_cross_entropy_with_logits(classes, here, reduction="none")
+        return _mean(cross_entropy, known) + _mean(error, present)
+
+
+def _mean(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """Mean of ``(B, L, *grid)`` over the chosen ones of ``(B, L)``; 0 (with a gradient of 0) when there is none."""
+    return torch.where(chosen, values.flatten(2).mean(2), 0.0).sum() / chosen.sum().clamp(min=1)
+
+
+class GridVoteDecoder:
+    """The mean of where the cells point to, each with the probability that it holds the landmark as its weight.
+
+    ``sum_p c_p (x_p + d_p) / sum_p c_p`` over all cells, as in the publication: every vector is that of a landmark to
+    be found, so neighbours of its cell help. The confidence is the probability that the landmark lies in the cell or
+    next to it, where that is largest: between two cells each has half of the probability.
+
+    It has no density, so no level sets: votes say a place and a spread, which the covariance holds.
+
+    Args:
+        stride: voxels for one cell, along each axis.
+
+    Raises:
+        ValueError: a stride below 1.
+    """
+
+    heads: tuple[str, ...] = (CLASS, OFFSET)
+
+    def __init__(self, stride: int = 8) -> None:
+        if int(stride) < 1:
+            raise ValueError(f"the decoder's stride is {stride} voxels; it must be 1 or more")
+        self.stride = int(stride)
+
+    def decode(self, output: Output, log_prior: torch.Tensor | None = None) -> Peaks:
+        """One peak for each landmark; its covariance is the spread of the votes, and that of a voxel.
+
+        Args:
+            output: ``class (L, *grid)`` and ``offset (L * D, *grid)``.
+            log_prior: ``(L, *grid)`` or what broadcasts to it: added to the logarithm of the weights. It chooses who
+                votes and moves no vote, so cells that agree keep their point.
+        """
+        classes = output[CLASS].float()
+        landmarks, dims = len(classes), classes.ndim - 1
+        votes = signed_exp(output[OFFSET].float()).unflatten(0, (landmarks, dims))
+        place = [_along(centres(n, self.stride, classes), axis, dims) for axis, n in enumerate(classes.shape[1:])]
+        votes = torch.stack([votes[:, axis] + place[axis] for axis in range(dims)], dim=-1).flatten(1, -2)
+        weight = functional.logsigmoid(classes)
+        if log_prior is not None:
+            weight = weight + log_prior
+        share = torch.softmax(weight.flatten(1), dim=1)
+        points = torch.einsum("lp,lpd->ld", share, votes)
+        apart = votes - points[:, None]
+        covariance = torch.einsum("lp,lpi,lpj->lij", share, apart, apart)
+        # A voxel is a box and not a point: its own variance keeps votes that agree from being certain.
+        covariance = covariance + torch.eye(dims, device=covariance.device) / 12
+        pool = functional.avg_pool3d if dims == 3 else functional.avg_pool2d
+        # Padded before, because pools refuse grids below their window.
+        near = pool(functional.pad(classes.sigmoid(), (1, 1) * dims), 3, stride=1, divisor_override=1)
+        return make_peaks(points, near.flatten(1).amax(1).clamp(max=1.0), covariance)
+
+    def unflip(self, output: Output, pairs: Sequence[int]) -> Output:
+        """The output of a mirror image back in place: paired landmarks exchanged, vectors turned along that axis."""
+        classes, offset = output[CLASS], output[OFFSET]
+        vectors = offset.unflatten(1, (classes.shape[1], classes.ndim - 2))[:, list(pairs)].flip(3)
+        vectors = torch.cat([-vectors[:, :, :1], vectors[:, :, 1:]], dim=2)
+        return {CLASS: classes[:, list(pairs)].flip(2), OFFSET: vectors.flatten(1, 2)}
+
+    def density(self, output: Output) -> None:
+        """None: votes have no level sets."""
+
+    def single(self) -> GridVoteDecoder:
+        """Itself: it finds one peak for each landmark."""
+        return self
