@@ -46,7 +46,7 @@ class OutOfFold:
         confidence: (N, R) sigmoid of the peak.
         covariance: (N, R, D, D) of the heatmap, mm².
         disagreement: (N, R) mm of the views, NaN where there is one.
-        mirror_disagreement: (N, R) mm of the mirror images, NaN where nobody looks in the mirror.
+        mirror_disagreement: (N, R) mm of the mirror images, NaN without flips.
         shape_distance: (N, R) mm, NaN where not judged.
         replaced: (N, R) 1 where the shape took the place of the coarse point.
         truth: (N, R, D) world mm, NaN where not present.

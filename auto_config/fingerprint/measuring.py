@@ -40,7 +40,7 @@ class MeasuredCase:
         numbers: of its image; None if the case has errors.
         problems: of the case.
         digest: of its voxels, see `duplicates.voxel_digest`; None if the case has errors.
-        greys: of its points, see `frame_checks.greys_of`; None if the case has errors.
+        greys: of its points, see `checks.frames.greys_of`; None if the case has errors.
     """
 
     case: Case

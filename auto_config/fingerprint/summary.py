@@ -38,8 +38,8 @@ class Fingerprint:
         channel_guesses: The same for each channel; empty in fingerprints of older versions.
         unit: ``"px"`` for pictures whose pixel size nobody knows; numbers in mm are then in pixels.
         pixel_spacing: Pixel size (x, y) in mm that was given with the data, else None.
-        many: landmarks of which a case may have any number, see `instance_numbers.many_numbers`.
-        exchangeable: pairs whose points may change places, see `instance_numbers.exchangeable_numbers`.
+        many: landmarks of which a case may have any number, see `instances.many_numbers`.
+        exchangeable: pairs whose points may change places, see `instances.exchangeable_numbers`.
         landmark_extent_mm: extent of the present landmarks of each case that has two or more.
         present: number of cases in which each landmark is present.
         absent: the same, absent.

@@ -28,7 +28,7 @@ class CaseReport:
         problems: Its problems.
         picture: JPEG of slices with the points, or None.
         digest: Of its voxels, or None where they were not read.
-        greys: Of its points, see `frame_checks.greys_of`; None where the voxels were not read.
+        greys: Of its points, see `checks.frames.greys_of`; None where the voxels were not read.
     """
 
     case: Case

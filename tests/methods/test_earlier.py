@@ -29,8 +29,8 @@ def old_decoder():
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_a_bare_window_was_decoded_in_post_processing(mirrored):
     inner = {"_target_": "SlidingWindowInferer"}
-    inferer = {"_target_": "scripts.inference.flip.MirroredInferer", "inferer": inner} if mirrored else inner
-    config = {"inferer": inferer, "decoder": {"_target_": "scripts.methods.decoders.PeakDecoder"}}
+    inferer = {"_target_": "scripts.mirror.MirroredInferer", "inferer": inner} if mirrored else inner
+    config = {"inferer": inferer, "decoder": {"_target_": "scripts.decoding.PeakDecoder"}}
     decoder = earlier_decoder(config, old_decoder())
     found = earlier_find(Path("b"), config, lambda image, network: LOGITS[None], decoder)(torch.zeros(1, 6, 5), None)
     torch.testing.assert_close(found.peaks.points, ArgmaxDecoder()(LOGITS)[0])
@@ -41,7 +41,7 @@ def test_a_bare_window_was_decoded_in_post_processing(mirrored):
 
 def test_the_ends_of_a_pair_have_the_mean_of_their_channels():
     several = SimpleNamespace(decoder=old_decoder(), instances=SimpleNamespace(exchangeable=((0, 1),)))
-    config = {"decoder": {"_target_": "scripts.methods.instances.InstanceDecoder"}}
+    config = {"decoder": {"_target_": "scripts.instance_decoding.InstanceDecoder"}}
     density = earlier_decoder(config, several).density({"logits": LOGITS})
     mean = torch.softmax(LOGITS.mean(0).flatten(), 0).reshape(6, 5)
     torch.testing.assert_close(density, mean.expand(2, 6, 5))

@@ -27,7 +27,7 @@ class Peaks:
         disagreement: (R,) mm, root mean square distance of the points of single views (mirror image, members of an
             ensemble) from their mean; NaN where there is one view.
         mirror_disagreement: (R,) mm, the same between an image and its mirror image, the mean over the members of an
-            ensemble, so that it means the same for one network and for several; NaN where nobody looks in the mirror.
+            ensemble, so that it means the same for one network and for several; NaN without flips.
         covariance: (R, D, D) of the heatmap around the peak.
     """
 

@@ -196,7 +196,7 @@ def _names_of_their_own(
 
 
 def _slip(name: str, holding: Mapping[str, set[str]]) -> str | None:
-    """A name that looks like another one, no case having both: one of them may be a slip of the pen.
+    """A name that looks like another one, no case having both: one of them may be a typo.
 
     Args:
         name: The name.

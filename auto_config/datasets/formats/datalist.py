@@ -148,7 +148,7 @@ def _section(document: Mapping[str, Any], section: str, source: Path) -> list[An
 
 
 def _unread_sections(document: Mapping[str, Any], source: Path) -> list[Problem]:
-    """Lists of images under a key that means nothing here: a slip of the pen would lose all of them."""
+    """Lists of images under a key that means nothing here: a typo would lose all of them."""
     return [
         Problem(
             "error",

@@ -73,7 +73,7 @@ class Problem:
         message: One line: what was found, in which file, and what to do.
         case: Name of the case, if it is about one.
         landmark: Name of the landmark, if it is about one.
-        topic: ``"outside"`` or ``"cropped"`` for a point that does not fit its image, which `frame_checks` explains;
+        topic: ``"outside"`` or ``"cropped"`` for a point that does not fit its image, which `checks.frames` explains;
             ``"frame"`` and ``"no frame"`` for its answers on all points of a case.
     """
 

@@ -85,14 +85,14 @@ def name_variants(names: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def mistyped(keys: Collection[str], known: Collection[str]) -> tuple[str, str] | None:
-    """A key that is a slip of the pen for one that is known and not there, and that one; None where there is none."""
+    """A key that is a typo of one that is known and not there, and that one; None where there is none."""
     lacking = [name for name in known if name not in keys]
     slips = ((key, similar_name(key, lacking)) for key in keys if key not in known)
     return next(((key, meant) for key, meant in slips if meant is not None), None)
 
 
 def similar_name(name: str, others: Collection[str]) -> str | None:
-    """The one of `others` that `name` may be a slip of the pen for; names that differ in a number are not."""
+    """The one of `others` that `name` may be a typo of; names that differ in a number are not."""
     digits = re.findall(r"\d+", name)
     candidates = [other for other in others if re.findall(r"\d+", other) == digits]
     return next(iter(difflib.get_close_matches(name, candidates, n=1, cutoff=0.75)), None)

@@ -153,7 +153,7 @@ def parse_properties(document: Any, where: str) -> tuple[tuple[str, ...], Proper
 
 
 def _check_keys(rows: list[Any], where: str) -> None:
-    """Refuse a key that is a slip of the pen for one that means something; other keys are left alone."""
+    """Refuse a key that is a typo of one that means something; other keys are left alone."""
     for row in rows:
         for key in row:
             meant = None if key in _KEYS else similar_name(key, _KEYS)

@@ -160,7 +160,7 @@ def test_a_device_may_be_named_as_clients_show_it_or_as_torch_does(bundles, monk
     monkeypatch.setattr(infer, "device_map", lambda: {"Card:0": "cuda:0", "Card:1": "cuda:1"})
     bundle = ServedBundle(bundles / "head")
     used = []
-    monkeypatch.setattr(bundle, "predict", lambda image, device: used.append(device))
+    monkeypatch.setattr(bundle, "predict", lambda image, device, **_: used.append(device))
     task = infer.LandmarkInfer(bundle)
     for device in (None, "Card:1", ["Card:0", "Card:1"], "cuda:1", "cpu"):
         task.find({"image": "x.nii.gz", "device": device})
