@@ -64,7 +64,9 @@ def test_modules_that_texts_name_exist():
     every = [f"/{path}" for path in paths]
     gone = []
     # Not tests, which make files of their own, nor what was true of earlier versions.
-    for path in [path for path in paths if not path.startswith(("tests/", "bundles/", "CHANGELOG"))]:
+    # The page that adds a method makes its files, and has a test of its own.
+    made = "docs/adding_a_method.md"
+    for path in [path for path in paths if not path.startswith(("tests/", "bundles/", "CHANGELOG", made))]:
         for number, line in enumerate((ROOT / path).read_text(encoding="utf-8").splitlines(), 1):
             missing = [f for f in files(line) if f not in OTHERS and not any(one.endswith(f"/{f}") for one in every)]
             missing += [
