@@ -135,12 +135,12 @@ def open_bundle(
         config["device"] = _device(device)
     if plausibility is not None:
         if "plausibility" not in config:
-            raise UserError(f"{root}: has no plausibility step, because it has one stage; leave --plausibility away")
+            raise UserError(f"{root}: has no plausibility step, because it has one stage; omit --plausibility")
         config["plausibility"] = plausibility
     for name, value in (settings or {}).items():
         if name not in config:
             raise UserError(
-                f"{root}/configs/inference.json: has no '{name}', so it cannot be set; leave it away, or create the "
+                f"{root}/configs/inference.json: has no '{name}', so it cannot be set; omit it, or create the "
                 "bundle again if an earlier version made it"
             )
         config[name] = value

@@ -228,8 +228,8 @@ def _check_counts(bundle: Path, cases: Sequence[Case]) -> None:
         for name, points in case.landmarks.instances.items() if case.landmarks is not None else ():
             if name in once and len(points) > 1:
                 raise UserError(
-                    f"{case.image[0]}: case '{case.name}' has {len(points)} points of landmark '{name}', of which the "
-                    "bundle was made to find one; keep that one, or leave the case out with --cases"
+                    f"{case.image[0]}: case '{case.name}' has {len(points)} points of landmark '{name}', but the "
+                    "bundle finds one; keep that one, or leave the case out with --cases"
                 )
 
 

@@ -188,16 +188,13 @@ def _datalist(bundle: Path) -> tuple[dict[str, Any], Path]:
         ) from error
 
 
-def predict_fold(
-    bundle: Path, fold: int, *, device: str | None = None, plausibility: bool | None = None
-) -> OutOfFold | None:
+def predict_fold(bundle: Path, fold: int, *, device: str | None = None) -> OutOfFold | None:
     """Predict the validation cases of a fold with the weights of that fold; None where it has no such cases.
 
     Args:
         bundle: Folder of the bundle.
         fold: Number of the fold.
         device: Such as ``cpu``; None for the bundle's own choice.
-        plausibility: Switches the shape check; None for the bundle's own choice.
 
     Raises:
         UserError: wrong bundle, weights, data list or image.
@@ -206,7 +203,7 @@ def predict_fold(
     if not items:
         return None
     weights = [bundle / "models" / f"fold_{fold}" / "model.pt"]
-    opened = open_bundle(bundle, device=device, plausibility=plausibility, weights=weights)
+    opened = open_bundle(bundle, device=device, weights=weights)
     rows = [predict_case(opened, item)[0] for item in track(items, description=f"fold {fold}", transient=True)]
     return stacked(items, rows, fold)
 

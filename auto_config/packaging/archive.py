@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import tempfile
@@ -11,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from auto_config.bundle_scripts.files.atomic import written_whole
 from auto_config.errors import UserError
 from auto_config.packaging.card import data_section, performance, reliability, with_section
 from auto_config.packaging.contents import case_names, leaks
@@ -88,22 +88,11 @@ def write_zip(path: Path, name: str, content: Mapping[str, bytes]) -> None:
         name: of the folder in it.
         content: files by their path in the folder.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-                for file in sorted(content):
-                    entry = zipfile.ZipInfo(f"{name}/{file}", _DATE)
-                    entry.external_attr = 0o644 << 16
-                    archive.writestr(entry, content[file], zipfile.ZIP_DEFLATED)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(temporary).unlink()
-        raise
+    with written_whole(path) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(content):
+            entry = zipfile.ZipInfo(f"{name}/{file}", _DATE)
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, content[file], zipfile.ZIP_DEFLATED)
 
 
 def test_of(name: str, content: Mapping[str, bytes]) -> str:

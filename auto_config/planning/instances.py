@@ -80,5 +80,5 @@ def wanted_stages(fingerprint: Fingerprint, stages: int | None) -> tuple[int | N
     if not fingerprint.many:
         return stages, "given by the user"
     if stages == 2:
-        raise UserError(f"--stages 2: {ONE_STAGE}; leave --stages away")
+        raise UserError(f"--stages 2: {ONE_STAGE}; omit --stages")
     return 1, ONE_STAGE

@@ -95,7 +95,7 @@ def read_test_file(path: Path) -> list[str]:
         raise UserError(f"{path}: holds no case name; write one a line")
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise UserError(f"{path}: case {twice[0]!r} stands there twice; name each test case once")
+        raise UserError(f"{path}: case {twice[0]!r} is a duplicate; name each test case once")
     return names
 
 

@@ -64,7 +64,8 @@ def plan_stock_patch(
     found, stock = plan(memory_gb), plan(inf)
     needed = stock.batch_size * step_gb(unet, stock.topology, landmarks, loss_bytes_per_voxel)
     if (found.topology, found.batch_size) == (stock.topology, stock.batch_size):
-        return replace(found, reason=f"patch and batch are those of nnU-Net, for {needed:.1f} GB of GPU memory")
+        size = f"{needed:.1f} GB" if needed >= 0.05 else "less than 0.1 GB"
+        return replace(found, reason=f"patch and batch are those of nnU-Net, for {size} of GPU memory")
     edges = "x".join(map(str, stock.topology.patch_size))
     return replace(
         found,

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from auto_config.bundle_scripts.files.atomic import written_whole
+
 
 @dataclass(frozen=True)
 class LevelSets:
@@ -45,8 +47,7 @@ class LevelSets:
 
 def write_level_sets(path: Path, sets: LevelSets) -> None:
     """Write the file, atomically."""
-    temporary = path.with_name(f".{path.name}")
-    with temporary.open("wb") as stream:
+    with written_whole(path) as stream:
         np.savez_compressed(
             stream,
             names=np.array(sets.names, dtype=str),
@@ -56,7 +57,6 @@ def write_level_sets(path: Path, sets: LevelSets) -> None:
             landmark=sets.landmark.astype(np.int32),
             voxels=sets.voxels.astype(np.int32),
         )
-    temporary.replace(path)
 
 
 def read_level_sets(path: Path) -> LevelSets:

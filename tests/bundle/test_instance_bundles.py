@@ -89,7 +89,7 @@ def test_what_the_bundle_says(trained):
 
 def test_no_shape_says_where_one_of_many_lies(trained, tmp_path):
     _, bundle, _ = trained
-    with pytest.raises(UserError, match=r"inference.json: has no 'shape_prior', so it cannot be set; leave it away"):
+    with pytest.raises(UserError, match=r"inference.json: has no 'shape_prior', so it cannot be set; omit it"):
         predict(bundle, bundle / "data" / "datalist.json", tmp_path / "out", device="cpu", shape_prior=True)
 
 

@@ -148,7 +148,7 @@ def test_file_of_test_cases(tmp_path):
     assert read_test_file(file) == ["c01", "c03"]
     for text, message in [
         ("\n", "holds no case name"),
-        ("a\na\n", "'a' stands there twice"),
+        ("a\na\n", "'a' is a duplicate"),
         ("[1, 2]", "must be a JSON list"),
         ("[1, 2", "is no JSON"),
     ]:

@@ -130,6 +130,11 @@ def test_nnlandmark_never_plans_more_than_the_memory(memory):
             assert np.prod(patch_size) * batch <= np.prod(stock[0]) * stock[1]
 
 
+def test_a_patch_of_a_small_picture_needs_some_memory():
+    plan, _ = stock_patch(((80, 80), 0.5, 3, 7, None), "plain", 8)
+    assert plan.reason == "patch and batch are those of nnU-Net, for less than 0.1 GB of GPU memory"
+
+
 def test_what_a_smaller_gpu_costs_is_said():
     plan, found = stock_patch(STOCK[0], "plain", 8)
     assert found == ((112, 128, 112), 2)

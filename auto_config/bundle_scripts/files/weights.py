@@ -6,12 +6,12 @@ import contextlib
 import math
 import os
 import pickle
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from .atomic import written_whole
 from .errors import naming_the_file
 
 
@@ -40,9 +40,6 @@ def read_weights(path: str | os.PathLike[str]) -> Any:
 def atomic_save(obj: object, path: str | os.PathLike[str]) -> None:
     """Write with `torch.save` so that a reader, or a kill at any moment, never sees half a file.
 
-    The temporary file lies beside the target under a name of its own that ends in ``.tmp``, so that two processes can
-    write one file; a kill may leave it there.
-
     Args:
         obj: Tensors and primitives, in dictionaries and lists, so that ``torch.load(..., weights_only=True)`` reads it.
         path: Where to write; its folder must exist.
@@ -51,20 +48,8 @@ def atomic_save(obj: object, path: str | os.PathLike[str]) -> None:
         UnwritableError: The disk is full, for one; what was there before is untouched.
     """
     path = Path(path)
-    with naming_the_file(path):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                torch.save(obj, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.chmod(0o644)  # mkstemp makes files for the owner only
-            temporary.replace(path)
-        except BaseException:
-            # Half a file would hold the last space of a full disk.
-            temporary.unlink(missing_ok=True)
-            raise
+    with naming_the_file(path), written_whole(path) as stream:
+        torch.save(obj, stream)
 
 
 def remove_leftovers(folder: Path, before: float = math.inf) -> None:

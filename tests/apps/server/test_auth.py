@@ -51,7 +51,7 @@ def test_tokens_are_read(tokens):
         ("anna annotate\n", "line 1: 2 words"),
         (f"\nanna boss {ANNA}\n", "line 2: unknown role boss"),
         ("anna annotate short\n", "line 1: a token has 20 or more"),
-        (f"anna annotate {ANNA}\nbob train {ANNA}\n", "line 2: this token stands there twice"),
+        (f"anna annotate {ANNA}\nbob train {ANNA}\n", "line 2: this token is a duplicate"),
     ],
 )
 def test_a_wrong_file_of_tokens_is_named_and_no_token_quoted(tmp_path, content, problem):

@@ -96,7 +96,7 @@ def read_tokens(path: Path) -> Tokens:
                 'python -c "import secrets; print(secrets.token_urlsafe(32))" makes one'
             )
         if any(token.encode() == known for known, _ in accounts):
-            raise ValueError(f"{where}: this token stands there twice")
+            raise ValueError(f"{where}: this token is a duplicate")
         accounts.append((token.encode(), Account(name, Role[role.upper()])))
     if not accounts:
         raise ValueError(f"the file of tokens {path} is empty; write a line NAME ROLE TOKEN for each account")

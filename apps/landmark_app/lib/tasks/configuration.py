@@ -37,7 +37,7 @@ def read_configuration(conf: Mapping[str, str]) -> Configuration:
         UserError: no folder of bundles, or a value that is not allowed.
     """
     if not conf.get("bundles"):
-        raise UserError("the app was not told where the bundles are; add `--conf bundles FOLDER`")
+        raise UserError("no folder of bundles is given; add `--conf bundles FOLDER`")
     models = conf.get("models", "all")
     points_format = conf.get("points_format", POINTS_FORMATS[0])
     if points_format not in POINTS_FORMATS:

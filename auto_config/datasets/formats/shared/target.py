@@ -93,7 +93,7 @@ class Target:
         text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
         atomic_write_text(self.file(*parts), text + "\n")
 
-    def image_paths(self, case: Case, folder: str = "images") -> list[str]:
+    def image_paths(self, case: Case) -> list[str]:
         """Put the images of a case into place, and give their paths relative to the folder of the data set."""
         if self.images == "refer":
             return [_relative(path, self.final) for path in case.image]
@@ -103,8 +103,8 @@ class Target:
             for channel, path in enumerate(case.image)
         ]
         for path, name in zip(case.image, names, strict=True):
-            self.place(path, folder, name)
-        return [f"{folder}/{name}" for name in names]
+            self.place(path, "images", name)
+        return [f"images/{name}" for name in names]
 
     def place(self, image: Path, folder: str, name: str) -> None:
         """Link or copy an image into a folder.
