@@ -21,7 +21,7 @@ class Peaks:
 
     Args:
         points: (R, D) coordinates.
-        confidence: (R,) sigmoid of the logit at the peak.
+        confidence: (R,) in [0, 1], evidence that the landmark is there, as the method's decoder has it.
         shape_distance: (R,) mm from the fitted shape, NaN where no shape was judged.
         replaced: (R,) 1 where the shape took the place of the coarse point.
         disagreement: (R,) mm, root mean square distance of the points of single views (mirror image, members of an
