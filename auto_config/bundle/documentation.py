@@ -40,8 +40,7 @@ torchrun --nproc_per_node=2 -m monai.bundle run training \\
     --config_file "['configs/train.json','configs/multi_gpu_train.json']"
 ```
 Any name at the top of a config can be set on the command line, such as `--fold 1`, `--batch_size 4`, `--split test`
-(evaluating) or
-`--train#trainer#max_epochs 20`.
+(evaluating) or `--train#trainer#max_epochs 20`.
 `auto_config train FOLDER --time_budget 15m` fits the whole schedule to a time.
 
 {results}
