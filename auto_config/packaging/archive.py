@@ -18,6 +18,8 @@ from auto_config.packaging.zoo_test import zoo_test
 from auto_config.verification.checks import findings_of
 
 README = "docs/README.md"
+_UNKNOWN = "Nothing is known about its accuracy until it is trained and evaluated; see *Performance*.\n"
+"""What `create` writes into the page."""
 _DATE = (1980, 1, 1, 0, 0, 0)
 """Of every file, so that the same bundle gives the same zip."""
 
@@ -39,6 +41,9 @@ def card_of(
         text = with_section(text, "Authors", authors, before="Model Description")
     text = data_section(text, data_source, data_license)
     if results is not None:
+        text = text.replace(
+            "Nothing is known about its accuracy until it is trained and evaluated; see *Performance*.\n", ""
+        )
         text = with_section(text, "Performance", performance(_metrics(Path(results))), before="Usage")
     calibration = content.get("models/calibration.json")
     if calibration is not None:

@@ -65,6 +65,7 @@ def test_a_package_predicts_the_same_and_names_no_case(trained, results, heads, 
     evaluated = json.loads((results / "metrics.json").read_text())
     assert f"| all landmarks | {evaluated['mre_mm']['n']} | {evaluated['mre_mm']['mean']:.3g} |" in card
     assert "On 2 cases that were not trained on" in card
+    assert "Nothing is known" not in card
     assert "Source: blobs" in card and "Licence of the data: CC0" in card and "A. Nn" in card
     names = {item["case"] for item in json.loads((trained / "data" / "datalist.json").read_text())["training"]}
     for file in files - {"models/model.pt"}:

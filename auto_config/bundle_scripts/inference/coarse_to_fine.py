@@ -16,7 +16,7 @@ from ..methods.heatmap import axis_offsets
 from ..methods.interfaces import Decoder, Output, StageNetwork, kept_heads
 from ..points.instances import Instances
 from ..points.shape import shape_prior
-from .heatmaps import NOT_FINITE, HeatmapInferer, Heatmaps
+from .heatmaps import HeatmapInferer, Heatmaps, check_finite
 from .views import agreement, mean_of_views
 
 
@@ -72,7 +72,11 @@ class CoarseToFineInferer(HeatmapInferer):
         self.instances = instances
 
     def find(self, image: torch.Tensor, network: StageNetwork) -> Heatmaps:
-        """The fine heatmap of each landmark of an image ``(C, *size)`` on the planned grid, and its peak."""
+        """The fine heatmap of each landmark of an image ``(C, *size)`` on the planned grid, and its peak.
+
+        Raises:
+            ValueError: if the network gives numbers that are not finite, as after a training that diverged.
+        """
         points, distance, replaced = self._find(image, network)
         crops = [self._crop(image, point) for point in points]
         origins = torch.tensor(np.stack([origin for _, origin in crops]), device=image.device, dtype=torch.float32)
@@ -83,6 +87,7 @@ class CoarseToFineInferer(HeatmapInferer):
             lambda seen: self.fine_decoder.decode(seen, prior).points + origins,
         )
         local = self.fine_decoder.decode(output, prior)
+        check_finite(local.points, local.confidence)
         found = local.points + origins
         columns = {
             "shape_distance": torch.from_numpy(distance),
@@ -104,8 +109,7 @@ class CoarseToFineInferer(HeatmapInferer):
         )
         output = {head: value[0] for head, value in merged.items()}
         coarse = self.coarse_decoder.decode(output).points
-        if not torch.isfinite(coarse).all():
-            raise ValueError(NOT_FINITE)
+        check_finite(coarse)
         points = coarse_to_planned(coarse.double().cpu().numpy(), self.factor)
         # Axes of the planned grid times spacing are a right-handed frame in mm, as the world of the shape is.
         shape, voxel = network.shape, self.spacing * self.factor

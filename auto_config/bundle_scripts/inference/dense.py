@@ -14,7 +14,7 @@ from ..grid.grids import to_cells
 from ..methods.interfaces import Decoder, Output, StageNetwork, kept_heads
 from ..points.instances import Instances
 from ..points.shape import ShapeModel, shape_prior
-from .heatmaps import NOT_FINITE, HeatmapInferer, Heatmaps
+from .heatmaps import HeatmapInferer, Heatmaps, check_finite
 from .views import agreement, mean_of_views
 
 
@@ -62,8 +62,7 @@ class DenseInferer(HeatmapInferer):
             network, lambda view: self._slide(image, view), lambda seen: self.decoder.decode(seen).points
         )
         peaks = self.decoder.decode(output)
-        if not torch.isfinite(peaks.confidence).all():
-            raise ValueError(NOT_FINITE)
+        check_finite(peaks.points, peaks.confidence)
         columns = agreement(single, peaks.points, network.flipped, self.spacing, self.instances)
         if self.shape is not None:
             # Axes of the planned grid times spacing are a right-handed frame in mm, as the world of the shape is.

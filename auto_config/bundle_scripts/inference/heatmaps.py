@@ -19,6 +19,16 @@ from .flip import MirroredNetwork
 NOT_FINITE = "the network gave no finite coordinates; lower learning_rate or resume from an earlier state"
 
 
+def check_finite(*found: torch.Tensor) -> None:
+    """Refuse coordinates, or confidences, that are no numbers.
+
+    Raises:
+        ValueError: one is not finite, as after a training that diverged.
+    """
+    if not all(bool(torch.isfinite(values).all()) for values in found):
+        raise ValueError(NOT_FINITE)
+
+
 @dataclass(frozen=True)
 class Heatmaps:
     """The output of a network for an image, where its landmarks are.

@@ -153,3 +153,42 @@ def test_the_prior_of_a_fine_stage_lies_on_its_cells():
     assert float(prior[0, 2, 2]) == pytest.approx(-0.5 * ((2 / 3) ** 2 + (1 / 3) ** 2))
     assert to_cells(np.array([2.5, 4.5]), 2).tolist() == [1.0, 2.0]
     assert to_cells(np.array([2.5, 4.0]), 1).tolist() == [2.5, 4.0]
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), 100.0])
+@pytest.mark.parametrize("stages", [1, 2])
+def test_vectors_that_diverged_are_refused_whatever_the_cells_say(stages, wrong):
+    """A vector of 100 is e^100 voxels, which float32 does not hold."""
+    landmarks, strides = 2, {"coarse": 8, "fine": 2}
+
+    class Diverged:
+        flipped = False
+        shape = ShapeModel(landmarks, 2)
+
+        def views(self):
+            return [self]
+
+        def __call__(self, images):
+            found = {}
+            for name, image in images.items():
+                grid = [edge // strides[name if stages == 2 else "coarse"] for edge in image.shape[2:]]
+                vector = wrong if name == "fine" else 0.0
+                heads = {CLASS: torch.zeros(len(image), landmarks, *grid)}
+                found[name] = {**heads, OFFSET: torch.full((len(image), 2 * landmarks, *grid), vector)}
+            return found
+
+    if stages == 1:
+        window = StridedWindowInferer([32, 32], stride=8)
+        inferer = DenseInferer(window=window, decoder=GridVoteDecoder(8), spacing=[1.0, 1.0])
+    else:
+        inferer = CoarseToFineInferer(
+            window=StridedWindowInferer([16, 16], stride=8),
+            factor=[2, 2],
+            crop_size=[16, 16],
+            spacing=[1.0, 1.0],
+            coarse_decoder=GridVoteDecoder(8),
+            fine_decoder=GridVoteDecoder(2),
+            reach=4.0,
+        )
+    with pytest.raises(ValueError, match="no finite coordinates"), torch.no_grad():
+        inferer(torch.zeros(1, 1, 32, 32), Diverged())
