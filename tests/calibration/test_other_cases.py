@@ -265,7 +265,7 @@ def test_several_points_of_a_landmark_that_is_there_once_are_refused(tmp_path):
     bundle = bud_bundle(tmp_path / "one")
     data = bud_cases(tmp_path / "data", [[[4.0, 4.0, 4.0]], [[4.0, 4.0, 4.0], [8.0, 8.0, 8.0]]])
     with pytest.raises(
-        UserError, match=r"c1.nii.gz: case 'c1' has 2 points of landmark 'bud', of which the bundle was"
+        UserError, match=r"c1.nii.gz: case 'c1' has 2 points of landmark 'bud', but the bundle finds one"
     ):
         taken(bundle, data, BUDS)
     assert taken(bundle, data, BUDS, cases=["c0"])[0][0]["label"]["bud"] == [[4.0, 4.0, 4.0]]

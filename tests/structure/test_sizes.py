@@ -38,6 +38,12 @@ def test_tests_mirror_the_house():
     assert folders <= rooms | shared, folders - rooms - shared
 
 
+def test_tests_have_names_of_their_own():
+    """pytest takes files of one name in two folders for one module."""
+    names = [path.name for path in FILES if path.name.startswith("test_") and path.is_relative_to(ROOT / "tests")]
+    assert sorted(names) == sorted(set(names))
+
+
 @pytest.mark.parametrize("name", UNFINISHED)
 def test_no_exception_is_needless(name):
     files = [path for path in FILES if path.is_relative_to(ROOT / name)]

@@ -19,13 +19,15 @@ from .flip import MirroredNetwork
 NOT_FINITE = "the network gave no finite coordinates; lower learning_rate or resume from an earlier state"
 
 
-def check_finite(*found: torch.Tensor) -> None:
-    """Refuse coordinates, or confidences, that are no numbers.
+def check_finite(points: torch.Tensor, confidence: torch.Tensor) -> None:
+    """Refuse points ``(R, D)``, or confidences ``(R,)``, that are no numbers.
+
+    A row of an instance that is not there has a confidence of 0 and no point.
 
     Raises:
         ValueError: one is not finite, as after a training that diverged.
     """
-    if not all(bool(torch.isfinite(values).all()) for values in found):
+    if not torch.isfinite(confidence).all() or not torch.isfinite(points[confidence > 0]).all():
         raise ValueError(NOT_FINITE)
 
 

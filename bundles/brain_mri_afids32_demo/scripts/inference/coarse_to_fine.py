@@ -109,7 +109,8 @@ class CoarseToFineInferer(HeatmapInferer):
         )
         output = {head: value[0] for head, value in merged.items()}
         coarse = self.coarse_decoder.decode(output).points
-        check_finite(coarse)
+        # Of every row, whatever its confidence: each gets a crop.
+        check_finite(coarse, torch.ones_like(coarse[:, 0]))
         points = coarse_to_planned(coarse.double().cpu().numpy(), self.factor)
         # Axes of the planned grid times spacing are a right-handed frame in mm, as the world of the shape is.
         shape, voxel = network.shape, self.spacing * self.factor
