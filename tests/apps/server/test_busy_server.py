@@ -19,7 +19,7 @@ from landmark_app.lib.core.errors import ClientError
 from landmark_app.lib.core.quiet_threads import NICENESS
 from landmark_app.lib.server import auth, limits, routes_tasks, start
 from landmark_app.lib.server.auth import Guard, Role, needs
-from landmark_app.lib.server.limits import BodyLimit, WorkQueue
+from landmark_app.lib.server.limits import BodyLimit, FullQueue, WorkQueue
 from landmark_app.lib.tasks.bundles import ServedBundle
 
 
@@ -106,8 +106,8 @@ def test_of_two_hundred_requests_those_without_a_place_cost_no_thread(monkeypatc
     async def crowd():
         server = FastAPI()
         answer_failures(server)
-        options = SimpleNamespace(inference_workers=1, inference_queue=4, max_params_bytes=1000)
-        server.include_router(routes_tasks.infer_router(options, None))
+        queue = WorkQueue("inferences", workers=1, waiting=4, quiet=True)
+        server.include_router(routes_tasks.infer_router(SimpleNamespace(max_params_bytes=1000), None, queue))
         server.add_middleware(Guard, tokens=None, insecure=True, origins=())
         transport = httpx.ASGITransport(app=server)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=60) as client:
@@ -120,6 +120,33 @@ def test_of_two_hundred_requests_those_without_a_place_cost_no_thread(monkeypatc
     statuses = asyncio.run(crowd())
     assert (statuses.count(429), statuses.count(418)) == (35, 5)
     assert len(prepared) == 5
+
+
+def test_where_no_place_is_free_a_request_is_answered_before_anything_is_made_of_it():
+    reached = []
+
+    async def app(scope, receive, send):
+        reached.append(scope["path"])
+
+    async def ask(server, path):
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=server), base_url="http://127.0.0.1") as client:
+            return await client.post(path)
+
+    async def crowd():
+        queue = WorkQueue("inferences", workers=1, waiting=0)
+        server = FullQueue(app, queue, "/infer/")
+        with queue.place(None):
+            refused = await ask(server, "/infer/head?image=x")
+            for path in ("/info/", "/batch/infer/head"):
+                with pytest.raises(AssertionError):  # the stand-in gives no answer
+                    await ask(server, path)
+        with pytest.raises(AssertionError):
+            await ask(server, "/infer/head")
+        return refused
+
+    refused = asyncio.run(crowd())
+    assert (refused.status_code, "too many inferences" in refused.json()["error"]) == (429, True)
+    assert reached == ["/info/", "/batch/infer/head", "/infer/head"]
 
 
 def test_what_runs_hears_that_its_client_is_gone(monkeypatch):

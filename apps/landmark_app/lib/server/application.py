@@ -22,7 +22,7 @@ from ..core.answers import answer_failures
 from ..labels.reading_process import READING
 from .auth import Guard, Role, needs, read_tokens
 from .headers import SafeHeaders
-from .limits import BodyLimit, WorkQueue
+from .limits import BodyLimit, FullQueue, WorkQueue
 from .ohif import ohif_router
 from .options import ServerOptions, read_options
 from .proxy import proxy_router
@@ -78,10 +78,11 @@ def create_server(options: ServerOptions, studies: str) -> FastAPI:
     writing = threading.Lock()
     # Checking a file reads it whole, so a few are checked at a time, and nobody has all the places.
     checks = WorkQueue("checks of sent files", options.check_workers, CHECKS_WAITING, CHECKS_EACH)
+    inferences = WorkQueue("inferences", options.inference_workers, options.inference_queue, quiet=True)
     for router in (
         auth_router(tokens),
         info_router(),
-        infer_router(options, sessions),
+        infer_router(options, sessions, inferences),
         batch_router(),
         train_router(),
         scoring_router(),
@@ -101,6 +102,7 @@ def create_server(options: ServerOptions, studies: str) -> FastAPI:
         return {"name": "landmark app", "info": "/info/", "viewer": "/ohif/"}
 
     # The last one added is the first that a request meets.
+    server.add_middleware(FullQueue, queue=inferences, path="/infer/")
     server.add_middleware(Guard, tokens=tokens, insecure=options.insecure, origins=options.cors_origins)
     if options.cors_origins:
         server.add_middleware(

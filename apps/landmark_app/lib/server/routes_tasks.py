@@ -135,10 +135,9 @@ class _Inference:
         return why_unreadable(path)
 
 
-def infer_router(options: ServerOptions, bounded: BoundedSessions) -> APIRouter:
+def infer_router(options: ServerOptions, bounded: BoundedSessions, queue: WorkQueue) -> APIRouter:
     """POST /infer/MODEL."""
     router = APIRouter(dependencies=[Depends(needs(Role.ANNOTATE))])
-    queue = WorkQueue("inferences", options.inference_workers, options.inference_queue, quiet=True)
 
     @router.post("/infer/{model}")
     async def infer(  # noqa: PLR0917  FastAPI names them
