@@ -28,6 +28,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -173,8 +174,8 @@ def names(target: Target) -> None:
     target.repeat(8, work)
 
 
-def gone_clients(target: Target) -> None:
-    """200 inferences at a time, whose clients go away at once."""
+def gone_clients(target: Target, pause: float = 3.0) -> None:
+    """200 inferences at a time, whose clients go away at once; the next ones come after a pause in seconds."""
     request = (
         f"POST /infer/{target.model}?image={target.image} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n"
     )
@@ -187,6 +188,7 @@ def gone_clients(target: Target) -> None:
         for client in held:
             client.close()
         target.statuses["asked"] += len(held)
+        target.over.wait(pause)
 
 
 def half_open(target: Target) -> None:
@@ -248,6 +250,7 @@ ATTACKS: dict[str, Callable[[Target], None]] = {
     "C, D: info": info,
     "E: hosts and names": names,
     "G: clients that are gone": gone_clients,
+    "G, twice a second": partial(gone_clients, pause=0.0),
     "H: half-open connections": half_open,
     "H: slow bodies": slow_bodies,
     "I: links": links,
