@@ -10,13 +10,15 @@ from auto_config.bundle.metadata import references
 from auto_config.methods import METHODS
 from auto_config.planning import Plan, Split
 
+UNKNOWN_ACCURACY = "Nothing is known about its accuracy until it is trained and evaluated; see *Performance*.\n"
+"""Stands in the page until there are numbers."""
+
 _TEXT = """# {name}
 
 ## Model Description
 Finds {count} landmarks in {dims}D images: network `{network}`, method `{method}`, {stages}. Every choice and its
 reason stand in `configs/plan.json`.
-Nothing is known about its accuracy until it is trained and evaluated; see *Performance*.
-
+{unknown}
 ## Data
 {training} training cases in {folds} folds, {test} test cases held out. `data/datalist.json` lists them; it stays with
 whoever made this bundle.
@@ -95,6 +97,7 @@ def readme(name: str, plan: Plan, landmarks: dict[str, Any], split: Split) -> st
         rows.insert(0, _IN_PIXELS)
     stages = len(plan.value("stages"))
     return _TEXT.format(
+        unknown=UNKNOWN_ACCURACY,
         name=name,
         count=len(landmarks["landmarks"]),
         dims=plan.value("spatial_dims"),

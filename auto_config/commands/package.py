@@ -1,8 +1,9 @@
 """`package`: one zip of a trained bundle for others."""
 
+import re
 from pathlib import Path
 
-from auto_config.arguments import Place
+from auto_config.arguments import Names, Place
 from auto_config.errors import UserError
 
 
@@ -18,6 +19,7 @@ def package(
     version: str | None = None,
     changes: str | None = None,
     weights_url: str | None = None,
+    allow: Names | None = None,
     overwrite: bool = False,
 ) -> int:
     """Write a zip of a trained bundle for others: no data, no names of cases, no places of files.
@@ -36,6 +38,7 @@ def package(
         version: of the model, three numbers; that of the bundle if not given
         changes: what is new in this version
         weights_url: address of a folder that weights above 25 MB will be fetched from; the zip then only lists them
+        allow: names of cases that may stand in the package because they are words as well: image,head
         overwrite: replace files that are there
 
     Raises:
@@ -54,6 +57,8 @@ def package(
         raise UserError(f"{root}: is no bundle, it has no configs/metadata.json; give a folder that `create` wrote")
     if target.suffix != ".zip":
         raise UserError(f"{target}: the name of the output must end in .zip")
+    if version is not None and not re.fullmatch(r"\d+\.\d+\.\d+", version):
+        raise UserError(f"--version {version}: must be three numbers, as in 0.2.0")
     name = root.resolve().name
     test = target.with_name(f"test_{name}.py")
     for path in (target, test):
@@ -64,7 +69,7 @@ def package(
     content[README] = card_of(content, results, authors, data_source, data_license).encode("utf-8")
     if data_license:
         content["docs/data_license.txt"] = f"{data_license.strip()}\n".encode()
-    refuse_leaks(root, content)
+    refuse_leaks(root, content, allow or ())
     large: list[str] = []
     if weights_url:
         content, large = large_files(content, weights_url)

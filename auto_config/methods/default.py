@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from auto_config.methods.augmentation import EVERY_PATCH
 from auto_config.methods.base import Method, MethodRequest, Stage, StageParts, Training
 from auto_config.methods.cones import LOSS_BYTES_PER_VOXEL, NNLANDMARK, cone, heatmap_parts, top_k_bce
 from auto_config.methods.plan import Decision, Plan
@@ -29,15 +30,7 @@ def _training(request: MethodRequest) -> Training:
             "method default: two patches of three hold a random landmark, at a random place and not in the centre",
         ),
         augmentation=Decision(
-            {
-                "rotation": {"prob": 1.0, "max_rad": 0.3},
-                "scale": {"prob": 1.0, "low": 0.85, "high": 1.15},
-                "noise": {"prob": 0.5, "max_std": 0.1},
-                "contrast": {"prob": 0.5, "low": 0.75, "high": 1.25},
-                "brightness": {"prob": 0.3, "low": 0.9, "high": 1.1},
-                "gamma": {"prob": 0.2, "low": 0.8, "high": 1.25},
-                "blur": {"prob": 0.1, "low_sigma": 0.5, "high_sigma": 1.0},
-            },
+            EVERY_PATCH,
             "method default: rotation and scale in one resampling, which keeps the affine right, then intensity",
         ),
         iterations_per_epoch=Decision(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from auto_config.methods.augmentation import EVERY_PATCH
 from auto_config.methods.backbones import BACKBONES
 from auto_config.methods.base import Method, MethodRequest, Stage, StageParts, Training
 from auto_config.methods.grids import NOOTHOUT, heads
@@ -27,15 +28,7 @@ def _training(request: MethodRequest) -> Training:  # noqa: ARG001
             f"{_WHY}: a patch holds the whole anatomy; where rotation or scale cut it, two of three hold a landmark",
         ),
         augmentation=Decision(
-            {
-                "rotation": {"prob": 1.0, "max_rad": 0.3},
-                "scale": {"prob": 1.0, "low": 0.85, "high": 1.15},
-                "noise": {"prob": 0.5, "max_std": 0.1},
-                "contrast": {"prob": 0.5, "low": 0.75, "high": 1.25},
-                "brightness": {"prob": 0.3, "low": 0.9, "high": 1.1},
-                "gamma": {"prob": 0.2, "low": 0.8, "high": 1.25},
-                "blur": {"prob": 0.1, "low_sigma": 0.5, "high_sigma": 1.0},
-            },
+            EVERY_PATCH,
             f"{_WHY}: rotation, scale and intensity as most methods here; the publication's crops at random places "
             "are no augmentation of patches that hold the whole anatomy",
         ),

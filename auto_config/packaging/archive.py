@@ -6,10 +6,11 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from auto_config.bundle.documentation import UNKNOWN_ACCURACY
 from auto_config.bundle_scripts.files.atomic import written_whole
 from auto_config.errors import UserError
 from auto_config.packaging.card import data_section, performance, reliability, with_section
@@ -18,8 +19,8 @@ from auto_config.packaging.zoo_test import zoo_test
 from auto_config.verification.checks import findings_of
 
 README = "docs/README.md"
-_UNKNOWN = "Nothing is known about its accuracy until it is trained and evaluated; see *Performance*.\n"
-"""What `create` writes into the page."""
+_SHORT = 2
+"""Parts of a path such as /data, counting the root."""
 _DATE = (1980, 1, 1, 0, 0, 0)
 """Of every file, so that the same bundle gives the same zip."""
 
@@ -41,9 +42,7 @@ def card_of(
         text = with_section(text, "Authors", authors, before="Model Description")
     text = data_section(text, data_source, data_license)
     if results is not None:
-        text = text.replace(
-            "Nothing is known about its accuracy until it is trained and evaluated; see *Performance*.\n", ""
-        )
+        text = text.replace(UNKNOWN_ACCURACY, "")
         text = with_section(text, "Performance", performance(_metrics(Path(results))), before="Usage")
     calibration = content.get("models/calibration.json")
     if calibration is not None:
@@ -66,23 +65,27 @@ def _metrics(folder: Path) -> dict[str, Any]:
     return content
 
 
-def refuse_leaks(root: Path, content: Mapping[str, bytes]) -> None:
+def refuse_leaks(root: Path, content: Mapping[str, bytes], allowed: Collection[str] = ()) -> None:
     """Stop where a name of a case or a place of the data would be handed on.
 
     Args:
         root: folder of the bundle, whose data list names the cases.
         content: files by their path in the package.
+        allowed: names that are words as well, such as that of a case called ``image``.
 
     Raises:
         UserError: one is found.
     """
     datalist = root / "data" / "datalist.json"
     place = json.loads(datalist.read_text(encoding="utf-8")).get("dataset_dir") if datalist.is_file() else None
-    places = [place] if isinstance(place, str) and len(Path(place).parts) > 1 else []
-    found = leaks(content, case_names(root), [*places, str(Path.home())])
+    # A place as short as /data says nothing of anybody, and stands in every bundle.
+    places = [one for one in (place, str(Path.home())) if isinstance(one, str) and len(Path(one).parts) > _SHORT]
+    found = leaks(content, case_names(root) - set(allowed), places)
     if found:
-        listed = "; ".join(found[:5])
-        raise UserError(f"{root}: would hand on names of cases or places of data: {listed}; take them out there")
+        raise UserError(
+            f"{root}: would hand on names of cases or places of data: {'; '.join(found[:5])}; take them out there, or "
+            "give --allow NAME for a name that is only a word"
+        )
 
 
 def write_zip(path: Path, name: str, content: Mapping[str, bytes]) -> None:
@@ -102,10 +105,10 @@ def write_zip(path: Path, name: str, content: Mapping[str, bytes]) -> None:
 
 def test_of(name: str, content: Mapping[str, bytes]) -> str:
     """The zoo's test, on images of the size of a patch and a half."""
-    plan = json.loads(content["configs/inference.json"])
+    config = json.loads(content["configs/inference.json"])
     image = json.loads(content["configs/metadata.json"])["network_data_format"]["inputs"]["image"]
     shape = [size + size // 2 for size in image["spatial_shape"]]
-    return zoo_test(name, shape, list(plan["spacing"]), image["num_channels"])
+    return zoo_test(name, shape, list(config["spacing"]), image["num_channels"])
 
 
 def findings_in(name: str, content: Mapping[str, bytes]) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from auto_config.bundle.json_text import json_text
 from auto_config.errors import UserError
 from auto_config.verification.files import LARGEST_MB
 
@@ -37,8 +38,12 @@ def shared_content(root: Path) -> dict[str, bytes]:
     names = [path.relative_to(root).as_posix() for path in paths if path.is_file() and "__pycache__" not in path.parts]
     names += [name for name in WEIGHTS if (root / name).is_file()]
     for member in _members(root):
-        if not (root / member).is_file():
-            raise UserError(f"{root}: models/ensemble.json names {member}, which is not there; train that fold again")
+        path = root / member
+        if not path.is_file() or not path.resolve().is_relative_to((root / "models").resolve()):
+            raise UserError(
+                f"{root}: models/ensemble.json names {member}, which is not there or outside of models/; train that "
+                "fold again"
+            )
         names.append(member)
     content = {name: (root / name).read_bytes() for name in dict.fromkeys(names)}
     return {name: _without_places(name, data) for name, data in content.items()}
@@ -141,4 +146,4 @@ def with_metadata(
     log = metadata.setdefault("changelog", {})
     if news or metadata["version"] not in log:
         metadata["changelog"] = {metadata["version"]: news or "a new version", **log}
-    return {**content, name: (json.dumps(metadata, indent=4, ensure_ascii=False) + "\n").encode("utf-8")}
+    return {**content, name: json_text(metadata).encode("utf-8")}

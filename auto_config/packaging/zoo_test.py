@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 _TEXT = '''"""{name}: its workflows start, have the properties that MONAI asks for, and predict on random images."""
 
 import json
@@ -15,7 +17,7 @@ import nibabel as nib
 import numpy as np
 from monai.bundle import ConfigWorkflow
 
-ROOT = Path(os.environ.get("BUNDLE", "models/{name}")).resolve()
+ROOT = Path(os.environ.get("BUNDLE", {place!r})).resolve()
 SHAPE = {shape}
 
 
@@ -66,5 +68,8 @@ def zoo_test(name: str, shape: list[int], spacing: list[float], channels: int) -
         spacing: of their voxels, mm.
         channels: files of an image.
     """
-    camel = "".join(part.capitalize() for part in name.split("_"))
-    return _TEXT.format(name=name, camel=camel, shape=tuple(shape), spacing=spacing, channels=channels)
+    camel = "".join(part.capitalize() for part in re.findall(r"[A-Za-z0-9]+", name))
+    title = name.replace("\\", "/").replace('"', "'")
+    return _TEXT.format(
+        name=title, place=f"models/{name}", camel=camel, shape=tuple(shape), spacing=spacing, channels=channels
+    )

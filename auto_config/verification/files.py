@@ -40,7 +40,9 @@ def _name(root: Path) -> Iterator[Finding]:
     what = "name"
     if not _NAME.fullmatch(root.name):
         problem = f"the folder is called {root.name!r}"
-        yield Finding(what, "failed", problem, "rename it: small letters, digits and _, as in head_ct_landmarks")
+        yield Finding(
+            what, "note", problem, "rename it: the zoo has small letters, digits and _, as in head_ct_landmarks"
+        )
     else:
         yield passed(what)
 

@@ -20,8 +20,12 @@ import torch
 from monai import bundle as monai_bundle
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from auto_config.verification.finding import Finding, passed
+from auto_config.bundle_scripts.files.weights import read_weights
+from auto_config.verification.finding import Finding, State, passed
 
+Outcome = tuple[State, str] | tuple[State, str, str] | None
+"""State, problem and remedy of a check; None where nothing is wrong."""
+UNTRAINED: Outcome = ("not checked", "the bundle has no weights yet", "train it")
 _TOLERANCE = 1e-4
 """An exported network may differ by this from the network, relative to the largest value of its output."""
 _META, _INFERENCE = "configs/metadata.json", "configs/inference.json"
@@ -36,45 +40,34 @@ def check(root: Path, dataset_dir: str | None) -> list[Finding]:
     """
     trained = (root / "models" / "model.pt").is_file()
     with tempfile.TemporaryDirectory() as folder:
-        checks: list[tuple[str, Callable[[], Finding | None]]] = [
+        checks: list[tuple[str, Callable[[], Outcome]]] = [
             ("properties of inference", lambda: _properties("infer", ["inference"], folder, None)),
-            *(
-                (f"properties of {name}", lambda configs=configs: _training(root, configs, folder, dataset_dir))
-                for name, configs in (("training", ["train"]), ("evaluation", ["train", "evaluate"]))
-            ),
+            ("properties of training", lambda: _training(root, ["train"], folder, dataset_dir)),
+            ("properties of evaluation", lambda: _training(root, ["train", "evaluate"], folder, dataset_dir)),
             ("verify_net_in_out", _net_in_out),
-            (
-                "ckpt_export, scripted",
-                lambda: _torchscript(root, Path(folder)) if trained else _untrained("TorchScript"),
-            ),
-            ("onnx_export", lambda: _onnx(root, Path(folder)) if trained else _untrained("ONNX")),
+            ("ckpt_export, scripted", lambda: _torchscript(root, Path(folder)) if trained else UNTRAINED),
+            ("onnx_export", lambda: _onnx(root, Path(folder)) if trained else UNTRAINED),
         ]
         return [_tried(what, run) for what, run in checks]
 
 
-def _tried(what: str, run: Callable[[], Finding | None]) -> Finding:
+def _tried(what: str, run: Callable[[], Outcome]) -> Finding:
     try:
-        return run() or passed(what)
+        outcome = run()
     except Exception as error:
         message = " ".join(str(error.__cause__ or error).split())
-        return Finding(
-            what, "failed", f"{type(error).__name__}: {message[:400]}", "the command of docs/bundle.md shows all"
-        )
+        outcome = ("failed", f"{type(error).__name__}: {message[:400]}", "the command of docs/bundle.md shows all")
+    return passed(what) if outcome is None else Finding(what, *outcome)
 
 
-def _untrained(kind: str) -> Finding:
-    return Finding(f"export as {kind}", "not checked", "the bundle has no weights yet", "train it")
-
-
-def _training(root: Path, configs: Sequence[str], folder: str, dataset_dir: str | None) -> Finding | None:
-    what = "properties of " + ("evaluation" if "evaluate" in configs else "training")
+def _training(root: Path, configs: Sequence[str], folder: str, dataset_dir: str | None) -> Outcome:
     images = dataset_dir or json.loads((root / "configs" / "train.json").read_text(encoding="utf-8"))["dataset_dir"]
     if not isinstance(images, str) or not Path(images).is_dir() or not (root / "data" / "datalist.json").is_file():
-        return Finding(what, "not checked", f"there are no images at {images}", "--dataset_dir FOLDER")
+        return "not checked", f"there are no images at {images}", "--dataset_dir FOLDER"
     return _properties("train", configs, folder, images)
 
 
-def _properties(kind: str, configs: Sequence[str], folder: str, dataset_dir: str | None) -> Finding | None:
+def _properties(kind: str, configs: Sequence[str], folder: str, dataset_dir: str | None) -> Outcome:
     """What MONAI's clients ask of a workflow; see `monai.bundle.properties`."""
     overrides = {} if dataset_dir is None else {"dataset_dir": dataset_dir}
     workflow = ConfigWorkflow(
@@ -87,10 +80,9 @@ def _properties(kind: str, configs: Sequence[str], folder: str, dataset_dir: str
     workflow.initialize()
     wrong = workflow.check_properties()
     workflow.finalize()
-    if not wrong:
-        return None
-    what = f"properties of {'inference' if kind == 'infer' else 'training'}"
-    return Finding(what, "failed", f"missing or under another id: {', '.join(wrong)}", "see monai/bundle/properties.py")
+    if wrong:
+        return "failed", f"missing or under another id: {', '.join(wrong)}", "see monai/bundle/properties.py"
+    return None
 
 
 def _net_in_out() -> None:
@@ -102,57 +94,46 @@ def _network_and_image(root: Path) -> tuple[torch.nn.Module, torch.Tensor]:
     parser.read_config(_INFERENCE)
     parser.read_meta(_META)
     network = parser.get_parsed_content("network_def").eval()
-    network.load_state_dict(torch.load(root / "models" / "model.pt", map_location="cpu", weights_only=True))
-    image = json.loads((root / _META).read_text(encoding="utf-8"))["network_data_format"]["inputs"]["image"]
+    network.load_state_dict(read_weights(root / "models" / "model.pt"))
+    image = parser["_meta_"]["network_data_format"]["inputs"]["image"]
     generator = torch.Generator().manual_seed(0)
     return network, torch.rand(1, image["num_channels"], *image["spatial_shape"], generator=generator)
 
 
-def _torchscript(root: Path, folder: Path) -> Finding | None:
+def _exported(command: Callable[..., Any], path: Path, **options: Any) -> str:
+    """The file that one of MONAI's exports of the trained network writes, as the zoo calls it."""
+    files = {"ckpt_file": "models/model.pt", "meta_file": _META, "config_file": _INFERENCE}
+    command(net_id="network_def", filepath=str(path), **files, **options)
+    return str(path)
+
+
+def _torchscript(root: Path, folder: Path) -> Outcome:
     """As the zoo calls it: scripted, never traced."""
-    path = folder / "model.ts"
-    monai_bundle.ckpt_export(
-        net_id="network_def",
-        filepath=str(path),
-        ckpt_file="models/model.pt",
-        meta_file=_META,
-        config_file=_INFERENCE,
-    )
+    path = _exported(monai_bundle.ckpt_export, folder / "model.ts")
     network, image = _network_and_image(root)
     with torch.no_grad():
-        return _difference("ckpt_export, scripted", network(image), torch.jit.load(str(path)).eval()(image))
+        return _difference(network(image), torch.jit.load(path).eval()(image))
 
 
-def _onnx(root: Path, folder: Path) -> Finding | None:
+def _onnx(root: Path, folder: Path) -> Outcome:
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if missing:
-        what = f"not installed: {', '.join(missing)}"
-        return Finding("onnx_export", "not checked", what, f"pip install {' '.join(missing)}")
+        return "not checked", f"not installed: {', '.join(missing)}", f"pip install {' '.join(missing)}"
     import onnxruntime
 
-    path = folder / "model.onnx"
     network, image = _network_and_image(root)
-    monai_bundle.onnx_export(
-        net_id="network_def",
-        filepath=str(path),
-        ckpt_file="models/model.pt",
-        meta_file=_META,
-        config_file=_INFERENCE,
-        input_shape=list(image.shape),
-    )
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    path = _exported(monai_bundle.onnx_export, folder / "model.onnx", input_shape=list(image.shape))
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     found = session.run(None, {session.get_inputs()[0].name: image.numpy()})[0]
     with torch.no_grad():
-        return _difference("onnx_export", network(image), torch.from_numpy(found))
+        return _difference(network(image), torch.from_numpy(found))
 
 
-def _difference(what: str, wanted: torch.Tensor, found: torch.Tensor) -> Finding | None:
+def _difference(wanted: torch.Tensor, found: torch.Tensor) -> Outcome:
     if found.shape != wanted.shape:
-        return Finding(what, "failed", f"gives {tuple(found.shape)}, the network {tuple(wanted.shape)}")
+        return "failed", f"gives {tuple(found.shape)}, the network {tuple(wanted.shape)}"
     apart = float((found - wanted).abs().max() / wanted.abs().max().clamp(min=1e-9))
-    if not apart <= _TOLERANCE:
-        return Finding(what, "failed", f"its output is {apart:.1g} of the largest value off")
-    return None
+    return None if apart <= _TOLERANCE else ("failed", f"its output is {apart:.1g} of the largest value off")
 
 
 def main(arguments: Sequence[str]) -> None:

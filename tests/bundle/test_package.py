@@ -1,5 +1,6 @@
 """`package`: what is handed on predicts the same points and names nobody."""
 
+import ast
 import hashlib
 import json
 import subprocess
@@ -16,6 +17,7 @@ from auto_config.errors import UserError
 from auto_config.packaging import contents
 from auto_config.packaging.card import performance, with_section
 from auto_config.packaging.contents import leaks, shared_content
+from auto_config.packaging.zoo_test import zoo_test
 from auto_config.verification.checks import findings_of
 
 
@@ -146,6 +148,47 @@ def test_names_of_cases_are_refused(trained, copy_of, tmp_path):
     assert not list(tmp_path.glob("*.zip"))
 
 
+def test_a_case_whose_name_is_a_word_can_be_allowed(trained, copy_of, tmp_path):
+    """`image` stands in every config; who says that it is no person's name gets the package."""
+    bundle = copy_of(trained)
+    edit(bundle / "data" / "datalist.json", lambda c: c["training"][0].update(case="image"))
+    with pytest.raises(UserError, match=r"image.*--allow NAME"):
+        package(bundle, tmp_path / "head.zip")
+    assert package(bundle, tmp_path / "head.zip", allow=["image"]) == 0
+
+
+def test_a_place_that_says_nothing_of_anybody_is_no_leak(trained, copy_of, tmp_path):
+    """Images below /data, whose name stands in every train.json as a folder of the bundle."""
+    bundle = copy_of(trained)
+    for name in ("configs/train.json", "data/datalist.json"):
+        edit(bundle / name, lambda c: c.update(dataset_dir="/data"))
+    assert package(bundle, tmp_path / "head.zip") == 0
+    place = json.loads((unpacked(tmp_path / "head.zip", tmp_path) / "configs" / "train.json").read_text())[
+        "dataset_dir"
+    ]
+    assert place == "/path/to/dataset"
+    edit(bundle / "data" / "datalist.json", lambda c: c.update(dataset_dir="/data/hospital"))
+    readme = bundle / "docs" / "README.md"
+    readme.write_text(readme.read_text() + "\nFrom /data/hospital.\n")
+    with pytest.raises(UserError, match="/data/hospital"):
+        package(bundle, tmp_path / "again" / "head.zip")
+
+
+def test_a_member_outside_of_the_models_is_not_handed_on(trained, copy_of, tmp_path):
+    bundle = copy_of(trained)
+    (tmp_path / "secret.pt").write_bytes(b"secret")
+    (bundle / "models" / "ensemble.json").write_text(json.dumps({"files": ["../../secret.pt"]}))
+    with pytest.raises(UserError, match="outside of models"):
+        shared_content(bundle)
+
+
+@pytest.mark.parametrize("name", ["head-ct v2", "2d_heads", 'a"b'])
+def test_the_test_of_the_zoo_is_python_whatever_the_bundle_is_called(name):
+    tree = ast.parse(zoo_test(name, [8, 8, 8], [1.0, 1.0, 1.0], 1))
+    (case,) = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    assert case.name.startswith("Test")
+
+
 def test_leaks_are_whole_words():
     content = {"a.json": b"case_10 /data/x", "scripts/b.py": b"case_1", "c.md": b"of case_1, case_2"}
     assert leaks(content, ["case_1"], []) == ["c.md: case_1"]
@@ -153,12 +196,13 @@ def test_leaks_are_whole_words():
     assert leaks(content, [], []) == []
 
 
-@pytest.mark.parametrize("kind", ["no zip", "no bundle", "untrained", "no results"])
+@pytest.mark.parametrize("kind", ["no zip", "no bundle", "untrained", "no results", "version"])
 def test_what_cannot_be_packaged_is_one_line(trained, two_stage_bundle, tmp_path, kind):
     bundle, output, options, words = {
         "no zip": (trained, "head.tar", {}, "must end in .zip"),
         "no bundle": (tmp_path, "head.zip", {}, "is no bundle"),
         "untrained": (two_stage_bundle, "head.zip", {}, "auto_config train"),
+        "version": (trained, "head.zip", {"version": "two"}, "must be three numbers"),
         "no results": (trained, "head.zip", {"results": tmp_path}, "metrics.json: is not what `evaluate` writes"),
     }[kind]
     with pytest.raises(UserError, match=words):

@@ -51,7 +51,7 @@ def personal(bundle):
 
 
 FAULTS = {
-    "name": (lambda b: None, "failed", "Head CT", "small letters"),
+    "name": (lambda b: None, "note", "Head CT", "small letters"),
     "licence": (lambda b: (b / "LICENSE").unlink(), "failed", "LICENSE", "is missing"),
     "no inference": (
         lambda b: (b / "configs" / "inference.json").unlink(),

@@ -34,9 +34,9 @@ import torch
 
 
 class FixedPoints(torch.nn.Module):
-    def __init__(self, landmarks):
+    def __init__(self, landmarks, dims=3):
         super().__init__()
-        self.points = torch.nn.Parameter(torch.zeros(landmarks, 3))
+        self.points = torch.nn.Parameter(torch.zeros(landmarks, dims))
 
     flipped = False
     shape = None
@@ -52,7 +52,7 @@ class FixedPoints(torch.nn.Module):
         axes = [torch.arange(n, dtype=torch.float32, device=image.device) for n in size]
         voxels = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
         peaks = self.points * (torch.tensor(size, device=image.device) - 1)
-        distances = (voxels[None] - peaks[:, None, None, None]).square().sum(-1)
+        distances = (voxels[None] - peaks[(slice(None), *[None] * len(size))]).square().sum(-1)
         return (LOGIT - 0.5 * distances)[None]
 """
 

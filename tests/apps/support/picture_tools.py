@@ -14,44 +14,17 @@ POINTS = ((0.2, 0.15), (0.62, 0.4), (0.85, 0.9))
 SIZE = (60, 44)
 """Pixels across and down."""
 
-FLAT = """
-import torch
-
-
-class FlatPoints(torch.nn.Module):
-    def __init__(self, landmarks):
-        super().__init__()
-        self.points = torch.nn.Parameter(torch.zeros(landmarks, 2))
-
-    flipped = False
-    shape = None
-
-    def views(self):
-        return [self]
-
-    def forward(self, images):
-        return {name: {"logits": self.logits(image)} for name, image in images.items()}
-
-    def logits(self, image):
-        size = image.shape[2:]
-        axes = [torch.arange(n, dtype=torch.float32, device=image.device) for n in size]
-        pixels = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
-        peaks = self.points * (torch.tensor(size, device=image.device) - 1)
-        return (2.0 - 0.5 * (pixels[None] - peaks[:, None, None]).square().sum(-1))[None]
-"""
-
 
 def write_picture_bundle(root: Path, pixel_spacing=None, ball_radius_mm: float = 3.0) -> Path:
     """Write a bundle that finds `POINTS` in any picture; ``pixel_spacing`` is the (x, y) mm that it was given."""
     write_fixed_bundle(root, None, NAMES, ball_radius_mm=ball_radius_mm)
-    (root / "scripts/flat.py").write_text(FLAT)
     table = json.loads((root / "configs/landmarks.json").read_text(encoding="utf-8"))
     table |= {"spatial_dims": 2, "unit": "px" if pixel_spacing is None else "mm"}
     (root / "configs/landmarks.json").write_text(json.dumps(table))
     path = root / "configs/inference.json"
     inference = json.loads(path.read_text(encoding="utf-8"))
     inference["pixel_spacing"] = pixel_spacing
-    inference["network_def"] = {"_target_": "scripts.flat.FlatPoints", "landmarks": len(NAMES)}
+    inference["network_def"] = {"_target_": "scripts.fixed.FixedPoints", "landmarks": len(NAMES), "dims": 2}
     loading = {
         "_target_": "scripts.images.loader.LoadFilesd",
         "keys": "image",
