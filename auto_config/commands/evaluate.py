@@ -30,6 +30,7 @@ def evaluate(
     names: NameField | None = None,
     pixel_spacing: Numbers | None = None,
     compare_with: Place | None = None,
+    compare_published: str | None = None,
 ) -> int:
     """Compare predicted landmarks with true ones: errors in mm or pixels, tables, a report with pictures.
 
@@ -52,6 +53,7 @@ def evaluate(
         names: name of a point in Slicer's files: labels, descriptions or order (1, 2, ...); else chosen for all files
         pixel_spacing: mm of a pixel of pictures, as for `create`; errors are in pixels where it is not known
         compare_with: predictions of the same cases by another model, whose errors are compared case by case
+        compare_published: a public data set, such as isbi2015: print what papers report of it, too
 
     Returns:
         The exit status: 0 once predictions and truth could be compared.
@@ -74,12 +76,14 @@ def evaluate(
     from auto_config.datasets import read_dataset
     from auto_config.evaluation.comparison import compare
     from auto_config.evaluation.predictions import read_predictions
+    from auto_config.evaluation.published import published_rows
     from auto_config.evaluation.report.page import report_page, worst_points
     from auto_config.evaluation.results import all_numbers, write_results
     from auto_config.evaluation.terminal import print_errors, print_results
     from auto_config.evaluation.truth import with_outside_absent
     from auto_config.evaluation.two_models import common_errors, compare_models
 
+    papers = None if compare_published is None else published_rows(compare_published)
     predicted = read_predictions(Path(predictions))
     if outside not in ("error", "absent"):
         raise UserError(f"--outside is {outside!r}; allowed are error and absent")
@@ -96,6 +100,8 @@ def evaluate(
     if outside == "absent":
         dataset = with_outside_absent(dataset)
     comparison = compare(predicted, dataset, split=split, cases=cases)
+    if papers is not None and comparison.unit != "mm":
+        raise UserError("--compare_published: papers report mm and these are pixels; give --pixel_spacing")
     given = Path(predictions)
     place = given.parent if given.is_file() else given
     numbers = all_numbers(comparison, predicted, dataset, place, given_limits or THRESHOLDS[comparison.unit])
@@ -109,7 +115,7 @@ def evaluate(
     page = folder / "report.html" if report is None else Path(report)
     text = report_page(comparison, numbers, worst_points(comparison), predicted.bundle, other_errors)
     atomic_write_text(page, text)
-    print_results(comparison, numbers, page)
+    print_results(comparison, numbers, page, papers)
     return 0
 
 

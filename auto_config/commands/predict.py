@@ -70,6 +70,7 @@ def predict(
     # MONAI takes seconds to import, so everything that can be wrong without it has been checked before.
     from auto_config.bundle.opened import open_bundle
     from auto_config.prediction.cases import Wanted, predict_cases
+    from auto_config.prediction.memory import peak_memory
     from auto_config.prediction.regions import level_sets, missing_regions
 
     # What is not asked for is not set, so that bundles from before these settings still predict.
@@ -97,7 +98,12 @@ def predict(
         "labelmap": labelmap,
         "regions": regions,
     }
-    writer.finish(options=options, failed=failed, training_cases=[case for case in seen if case not in failed])
+    writer.finish(
+        options=options,
+        failed=failed,
+        training_cases=[case for case in seen if case not in failed],
+        peak_memory=peak_memory(opened.device),
+    )
     count = len(images) - len(failed)
     print(f"{count} {'image' if count == 1 else 'images'} predicted: {folder / PREDICTIONS_FILE}")
     if not failed:

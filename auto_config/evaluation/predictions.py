@@ -52,6 +52,8 @@ class Predictions:
         implausible: (N, L) whether the shape rules the point out.
         calibration: what ``run.json`` says of the bundle's calibration, None where it had none.
         exchangeable: pairs of landmarks that may change places, as ``run.json`` has them.
+        seconds: that each case took, as ``run.json`` has them.
+        peak_memory: MB of ``process`` and ``gpu``, as ``run.json`` has them.
     """
 
     names: tuple[str, ...]
@@ -72,6 +74,8 @@ class Predictions:
     implausible: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=bool))
     calibration: Mapping[str, Any] | None = None
     exchangeable: tuple[tuple[str, str], ...] = ()
+    seconds: Mapping[str, Any] = field(default_factory=dict)
+    peak_memory: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def spatial_dims(self) -> int:
@@ -142,6 +146,8 @@ def read_predictions(folder: Path) -> Predictions:
         implausible=implausible,
         calibration=run.get("calibration"),
         exchangeable=tuple((str(one), str(other)) for one, other in run.get("exchangeable") or ()),
+        seconds=dict(run.get("seconds") or {}),
+        peak_memory=dict(run.get("peak_memory_mb") or {}),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from auto_config.bundle_scripts.files.text import atomic_write_text
 from auto_config.datasets.model.dataset import Dataset
 from auto_config.evaluation.comparison import Comparison, renamed
+from auto_config.evaluation.cost import cost
 from auto_config.evaluation.instances import instance_metrics, instances_csv
 from auto_config.evaluation.level_sets import KIND as LEVEL_SET
 from auto_config.evaluation.level_sets import level_set_coverage
@@ -37,6 +38,8 @@ def all_numbers(
     if numbers["regions"] and (found := level_set_coverage(place, comparison, files)):
         numbers["regions"][LEVEL_SET] = found
     evaluated = [case for case in dataset.cases if case.name in comparison.cases]
+    if theirs.seconds:
+        numbers["cost"] = cost(theirs.seconds, theirs.peak_memory)
     several = instance_metrics(theirs, evaluated, comparison.many, limits[-1])
     if several is not None:
         numbers["instances"] = several

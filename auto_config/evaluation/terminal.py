@@ -13,6 +13,7 @@ from auto_config.evaluation.baseline import verdict
 from auto_config.evaluation.comparison import Comparison
 from auto_config.evaluation.instances import instance_lines
 from auto_config.evaluation.level_sets import KIND as LEVEL_SET
+from auto_config.evaluation.published import Published, published_table
 from auto_config.evaluation.report.page import notes
 from auto_config.evaluation.tables import terminal_table
 from auto_config.wording import counted
@@ -20,21 +21,26 @@ from auto_config.wording import counted
 WORST_NAMED = 3
 
 
-def print_results(comparison: Comparison, numbers: Mapping[str, Any], page: Path) -> None:
+def print_results(
+    comparison: Comparison, numbers: Mapping[str, Any], page: Path, papers: Sequence[Published] | None = None
+) -> None:
     """The table of key numbers, then lines.
 
     Args:
         comparison: Of predictions and truth.
         numbers: Content of ``metrics.json``.
         page: File of the report.
+        papers: Published figures to print, too.
     """
     console = Console()
     console.print(terminal_table(numbers))
+    if papers is not None:
+        console.print(published_table(papers, numbers))
     baseline, unit = numbers["mean_shape_baseline"], comparison.unit
     key = f"mre_{unit}"
     said = verdict(numbers[key]["mean"], baseline[key]["mean"] if baseline else None, unit)
-    several = instance_lines(numbers.get("instances"), unit)
-    lines = [said, *worst_lines(numbers), *key_lines(numbers), *several, *notes(comparison)]
+    further = [*instance_lines(numbers.get("instances"), unit), *cost_lines(numbers.get("cost"))]
+    lines = [said, *worst_lines(numbers), *key_lines(numbers), *further, *notes(comparison)]
     for line in [*lines, f"Report: {page}"]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -75,6 +81,18 @@ def key_lines(numbers: Mapping[str, Any]) -> list[str]:
             f"{row['difference']:+.3g}{ends} {numbers['unit']} mean error; below 0 these predictions are better."
         )
     return lines
+
+
+def cost_lines(cost: Mapping[str, Any] | None) -> list[str]:
+    """A line for the terminal on the time and the memory that the prediction took, where they are known."""
+    if not cost or cost["seconds_median"] is None:
+        return []
+    said = f"Prediction: {cost['seconds_median']:.3g} s a case (median)"
+    if cost["peak_memory_mb"] is not None:
+        said += f", largest memory of the process {cost['peak_memory_mb']:.0f} MB"
+    if cost["peak_gpu_memory_mb"] is not None:
+        said += f", of the GPU {cost['peak_gpu_memory_mb']:.0f} MB"
+    return [f"{said}."]
 
 
 def _share_line(row: Mapping[str, Any], level: str) -> str:

@@ -210,6 +210,7 @@ class PredictionFolder:
         options: Mapping[str, Any],
         failed: Mapping[str, str] | None = None,
         training_cases: Sequence[str] = (),
+        peak_memory: Mapping[str, float | None] | None = None,
     ) -> None:
         """Write ``run.json``, and ``predictions.csv`` also where no case was predicted.
 
@@ -217,6 +218,7 @@ class PredictionFolder:
             options: the options of the run, JSON-able.
             failed: reason for each case that could not be predicted.
             training_cases: names of the cases that the bundle was trained on, where that is known.
+            peak_memory: largest memory of ``process`` and ``gpu`` in MB, None where it is not known.
         """
         self._write_tables()
         run = {
@@ -227,6 +229,7 @@ class PredictionFolder:
             "failed": dict(failed or {}),
             "training_cases": list(training_cases),
             "seconds": {case: entry["seconds"] for case, entry in self.cases.items()},
+            "peak_memory_mb": dict(peak_memory or {}),
             "replaced_by_shape": {case: entry["replaced"] for case, entry in self.cases.items() if entry["replaced"]},
             "mean_shape": self._mean_shape,
             **({"many": self._many} if self._many else {}),
