@@ -19,7 +19,7 @@ NUMBERS = {"mre_mm": {"mean": 1.2345}, "sdr": {"2.0": 80.04, "3.0": 95.0}}
 
 def printed(rows, numbers=NUMBERS):
     stream = io.StringIO()
-    Console(file=stream, width=200).print(published_table(rows, numbers))
+    Console(file=stream, width=500).print(published_table(rows, numbers))
     return [[cell.strip() for cell in line.split("│")[1:-1]] for line in stream.getvalue().splitlines() if "│" in line]
 
 
