@@ -3,6 +3,7 @@
 Example, the numbers of docs/performance.md:
     python benchmarks/accuracy.py mouse_skull_ct runs/mouse_15m --every 5 --tests 8 --time_budget 15m
     python benchmarks/accuracy.py mouse_skull_xray runs/xray_10m --time_budget 10m --pixel_spacing 0.05
+    python benchmarks/accuracy.py isbi2015_converted runs/isbi_60m --own_split --time_budget 60m
 """
 
 from __future__ import annotations
@@ -25,26 +26,30 @@ def main() -> int:
     parser.add_argument("out", type=Path, help="folder for the bundle and the predictions; must not exist")
     parser.add_argument("--every", type=int, default=5, help="every n-th case by name is a test case ...")
     parser.add_argument("--tests", type=int, default=8, help="... up to this number")
+    parser.add_argument("--own_split", action="store_true", help="the test cases are those that the data set declares")
     parser.add_argument("--time_budget", default="15m")
     parser.add_argument("--fold", default="0", help="a fold, all or none")
     parser.add_argument("--pixel_spacing", help="mm of a pixel of pictures")
     parser.add_argument("--create", nargs=argparse.REMAINDER, default=[], help="further options of create, last")
     given = parser.parse_args()
-    images = sorted((given.source / "images").iterdir())
-    tests = images[:: given.every][: given.tests]
     given.out.mkdir(parents=True)
-    names = given.out / "test_cases.txt"
-    names.write_text("\n".join(map(case_name, tests)) + "\n", encoding="utf-8")
+    tests, chosen = [], []
+    if not given.own_split:
+        tests = sorted((given.source / "images").iterdir())[:: given.every][: given.tests]
+        names = given.out / "test_cases.txt"
+        names.write_text("\n".join(map(case_name, tests)) + "\n", encoding="utf-8")
+        chosen = ["--test", names]
     pixels = [] if given.pixel_spacing is None else ["--pixel_spacing", given.pixel_spacing]
     bundle, predictions = given.out / "bundle", given.out / "predictions"
     times = {}
     with tempfile.TemporaryDirectory() as folder:
         for path in tests:
             (Path(folder) / path.name).symlink_to(path.resolve())
+        images = bundle / "data" / "datalist.json" if given.own_split else folder
         for name, arguments in {
-            "create": ["create", given.source, bundle, "--test", names, *pixels, *given.create],
+            "create": ["create", given.source, bundle, *chosen, *pixels, *given.create],
             "train": ["train", bundle, "--time_budget", given.time_budget, "--fold", given.fold],
-            "predict": ["predict", bundle, folder, predictions],
+            "predict": ["predict", bundle, images, predictions],
             "evaluate": ["evaluate", predictions, given.source, *pixels],
         }.items():
             start = time.perf_counter()
