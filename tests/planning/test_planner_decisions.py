@@ -290,9 +290,28 @@ def _fake_nvidia_smi(folder: Path, script: str) -> None:
 def test_memory_of_the_gpu(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert gpu_memory_gb() is None
-    _fake_nvidia_smi(tmp_path, "echo 8192; echo 24576")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    _fake_nvidia_smi(tmp_path, "echo 24576; echo 24576")
     assert gpu_memory_gb() == pytest.approx(25.8)
     _fake_nvidia_smi(tmp_path, "exit 9")
     assert gpu_memory_gb() is None
     _fake_nvidia_smi(tmp_path, "echo '[N/A]'")
+    assert gpu_memory_gb() is None
+
+
+@pytest.mark.parametrize(("listed", "visible"), [("echo 8192; echo 24576", None), ("echo 24576; echo 24576", "1")])
+def test_torch_is_asked_where_nvidia_smi_cannot_know_which_gpu_is_used(tmp_path, monkeypatch, listed, visible):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    _fake_nvidia_smi(tmp_path, listed)
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho 8000000000\n")
+    python.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(python))
+    assert gpu_memory_gb() == 8.0
+    python.write_text("#!/bin/sh\necho 0\n")  # no GPU is visible to CUDA
+    assert gpu_memory_gb() is None
+    python.write_text("#!/bin/sh\nexit 1\n")
     assert gpu_memory_gb() is None

@@ -9,6 +9,14 @@ from auto_config.methods import BACKBONES
 from auto_config.methods.base import Json
 from auto_config.methods.plan import Plan
 
+# Seeds of numbers always. cuDNN chooses its fastest kernels unless `deterministic` is set: MONAI's own function chooses
+# the reproducible ones, which for 3D convolutions are much slower, and samples and weights here do not need them.
+_RANDOM = [
+    "$monai.utils.set_determinism(@seed)",
+    "$setattr(torch.backends.cudnn, 'deterministic', @deterministic)",
+    "$setattr(torch.backends.cudnn, 'benchmark', not @deterministic)",
+]
+
 
 def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pretrained: bool = False) -> Json:
     """``configs/train.json``.
@@ -32,6 +40,7 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
         **parts.instances(plan, None),
         "fold": 0,
         "seed": seed,
+        "deterministic": False,
         "resume": False,
         "time_budget": None,
         "started": None,
@@ -103,7 +112,7 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
             "landmarks": "@landmarks",
             "spatial_dims": plan.value("spatial_dims"),
         },
-        "initialize": [*FIND_SCRIPTS, "$monai.utils.set_determinism(@seed)"],
+        "initialize": [*FIND_SCRIPTS, *_RANDOM],
         # Before training the cores are idle.
         "run": [
             "$@images.fill(list(@train#dataset#data) + list(@validate#dataset#data), max(@num_workers, 2))",
@@ -130,7 +139,7 @@ def multi_gpu_config(plan: Plan) -> Json:
         "validate#evaluator#network": "@network_def",
         "initialize": [
             *FIND_SCRIPTS,
-            "$monai.utils.set_determinism(@seed)",
+            *_RANDOM,
             "$torch.cuda.set_device(@device) if torch.cuda.is_available() else None",
             "$torch.distributed.init_process_group('nccl' if torch.cuda.is_available() else 'gloo')",
         ],
