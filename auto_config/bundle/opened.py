@@ -8,6 +8,7 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from torch import nn
 
 from auto_config.bundle.earlier import Find, earlier_decoder, earlier_find, has_methods
 from auto_config.bundle_scripts.files.weights import read_weights
+from auto_config.bundle_scripts.images.header import Image, ImageFileError
 from auto_config.bundle_scripts.images.loader import check_axes
 from auto_config.bundle_scripts.inference.heatmaps import Heatmaps
 from auto_config.bundle_scripts.methods.ensemble import EnsembleNetwork
@@ -72,12 +74,30 @@ class OpenBundle:
             raise
         if not isinstance(data, dict):
             raise TypeError(f"{self.root}: 'preprocessing' of configs/inference.json gave a {type(data).__name__}")
-        grey = data["image"]
-        if not bool(grey.isfinite().all()):
-            raise UserError(f"{files[0]}: holds voxels that are not numbers (NaN or infinite); repair the image")
-        if bool((grey == grey.flatten()[0]).all()):
-            raise UserError(f"{files[0]}: has the same grey value everywhere; replace the image")
-        return data
+        return _usable(data, files[0])
+
+    def preprocess_in_memory(self, image: Image) -> dict[str, Any]:
+        """Bring an image that no file holds to the planned grid: the loader is given it in place of what it would read.
+
+        Raises:
+            UserError: it does not fit the bundle, its voxels are not numbers or all equal, or the bundle is too old.
+        """
+        load, *others = self.preprocessing.transforms
+        reader = getattr(load, "file_reader", None)
+        if reader is None:
+            raise UserError(f"{self.root}: reads files only, because an earlier version made it; create it again")
+        try:
+            check_axes(image, self.spatial_dims)
+        except ImageFileError as error:
+            raise UserError(str(error)) from error
+        if reader.channels not in (None, len(image.array)):
+            raise UserError(
+                f"{image.path}: has {len(image.array)} channels; this bundle was made for {reader.channels}, give an "
+                "image with as many"
+            )
+        given = copy(reader)
+        given.read = lambda *_, **__: image
+        return _usable(Compose(others)(load({"image": str(image.path)}, reader=given)), str(image.path))
 
     def predict(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Predict what `preprocess` gave: adds ``result`` (world mm) and, as ``pred``, the label map of balls."""
@@ -93,6 +113,20 @@ class OpenBundle:
         image = data["image"].as_tensor().to(self.device)
         with torch.inference_mode():
             return self.find(image, self.network)
+
+
+def _usable(data: dict[str, Any], name: str) -> dict[str, Any]:
+    """The image on the planned grid, unless there is nothing to see in it.
+
+    Raises:
+        UserError: voxels are not numbers, or all equal.
+    """
+    grey = data["image"]
+    if not bool(grey.isfinite().all()):
+        raise UserError(f"{name}: holds voxels that are not numbers (NaN or infinite); repair the image")
+    if bool((grey == grey.flatten()[0]).all()):
+        raise UserError(f"{name}: has the same grey value everywhere; replace the image")
+    return data
 
 
 def open_bundle(

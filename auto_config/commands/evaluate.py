@@ -76,7 +76,7 @@ def evaluate(
     from auto_config.datasets import read_dataset
     from auto_config.evaluation.comparison import compare
     from auto_config.evaluation.predictions import read_predictions
-    from auto_config.evaluation.published import published_rows
+    from auto_config.evaluation.published.rows import published_rows
     from auto_config.evaluation.report.page import report_page, worst_points
     from auto_config.evaluation.results import all_numbers, write_results
     from auto_config.evaluation.terminal import print_errors, print_results

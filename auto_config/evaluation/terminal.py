@@ -13,7 +13,7 @@ from auto_config.evaluation.baseline import verdict
 from auto_config.evaluation.comparison import Comparison
 from auto_config.evaluation.instances import instance_lines
 from auto_config.evaluation.level_sets import KIND as LEVEL_SET
-from auto_config.evaluation.published import Published, published_table
+from auto_config.evaluation.published.rows import Published, published_table
 from auto_config.evaluation.report.page import notes
 from auto_config.evaluation.tables import terminal_table
 from auto_config.wording import counted

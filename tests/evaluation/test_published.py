@@ -10,7 +10,7 @@ from rich.console import Console
 
 from auto_config.errors import UserError
 from auto_config.evaluation.cost import cost
-from auto_config.evaluation.published import THRESHOLDS, published, published_rows, published_table
+from auto_config.evaluation.published.rows import THRESHOLDS, published, published_rows, published_table
 from auto_config.evaluation.terminal import cost_lines
 from auto_config.public_datasets.converting import BENCHMARKS
 

@@ -36,7 +36,10 @@ def imported(name: str, path: Path, modules: dict[str, Path]) -> set[str]:
     full = name if name.startswith("landmark_app") else f"auto_config.{name}".removesuffix(".__init__")
     package = full.split(".") if path.name == "__init__.py" else full.split(".")[:-1]
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    if name == "__init__":  # it hands names on when they are asked for, and tells type checkers where they come from
+        tree.body = [node for node in tree.body if ast.unparse(node).partition("\n")[0] != "if TYPE_CHECKING:"]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             targets = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):

@@ -1,4 +1,4 @@
-"""Accuracy that papers report on public data sets, kept as data (``published.json``) and shown beside one's own.
+"""Accuracy that papers report on public data sets, kept as data (``rows.json``) and shown beside one's own.
 
 A figure is worth a comparison only on the same split and the same truth, so each row says which it has, and what is
 known to weaken it.
@@ -50,7 +50,7 @@ class Published:
 @cache
 def published() -> tuple[Published, ...]:
     """All rows, in the order of the file."""
-    text = files("auto_config.evaluation").joinpath("published.json").read_text(encoding="utf-8")
+    text = files("auto_config.evaluation.published").joinpath("rows.json").read_text(encoding="utf-8")
     return tuple(Published(**row) for row in json.loads(text))
 
 

@@ -1,0 +1,243 @@
+"""Open a trained bundle, predict images from files or in memory, and take the points on as tables or Slicer files."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from auto_config.api.arrays import ArrayImage
+from auto_config.bundle.opened import OpenBundle
+from auto_config.bundle.opened import open_bundle as open_parts
+from auto_config.bundle_scripts.images.files import case_name
+from auto_config.bundle_scripts.images.frame import original_center
+from auto_config.bundle_scripts.inference.prediction_files import (
+    PredictionFolder,
+    landmark_note,
+    prediction_columns,
+    prediction_rows,
+    result_landmarks,
+)
+from auto_config.bundle_scripts.points.landmark_files import write_markups
+from auto_config.bundle_scripts.points.landmarks import LandmarkSet
+from auto_config.errors import UserError
+from auto_config.prediction.input import find_images, wanted_images
+from auto_config.prediction.memory import peak_memory
+
+if TYPE_CHECKING:
+    import pandas
+
+AnyImage = str | Path | ArrayImage
+"""A file (or the folder of a DICOM series), or an image in memory."""
+
+
+@dataclass(frozen=True)
+class CasePrediction:
+    """The landmarks of one image.
+
+    Attributes:
+        case: its name.
+        result: all that is known, as ``CASE.json`` has it: see `LandmarkResultd` in the bundle's scripts.
+        center: (D,) world mm of the middle of the image.
+        seconds: that it took.
+        unit: ``"mm"``, or ``"px"`` for pictures whose pixel size is not known.
+    """
+
+    case: str
+    result: Mapping[str, Any]
+    center: np.ndarray
+    seconds: float
+    unit: str = "mm"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Landmark names, in the order of the bundle; that of one with many instances repeats."""
+        return tuple(item["name"] for item in self.result["landmarks"])
+
+    @property
+    def points(self) -> np.ndarray:
+        """(L, D) world mm, also of landmarks that are called absent."""
+        return np.array([item["world"] for item in self.result["landmarks"]], dtype=np.float64)
+
+    @property
+    def present(self) -> np.ndarray:
+        """(L,) whether each landmark is called present."""
+        return np.array([bool(item["present"]) for item in self.result["landmarks"]])
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """(L,) probability that each is there, once the bundle is calibrated."""
+        return np.array([item["confidence"] for item in self.result["landmarks"]], dtype=np.float64)
+
+    @property
+    def radius(self) -> np.ndarray:
+        """(L,) mm of the ball that holds the true point with the probability ``result["level"]``; NaN if not known."""
+        values = [item["radius_mm"] for item in self.result["landmarks"]]
+        return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+    @property
+    def landmarks(self) -> LandmarkSet:
+        """As a `LandmarkSet`: those that are called present have a point, the others are absent."""
+        return result_landmarks(self.result)
+
+    def to_markups(self, path: str | Path) -> Path:
+        """Write the points as Slicer Markups (``.mrk.json``)."""
+        notes = [landmark_note(item, self.result.get("level"), self.unit) for item in self.result["landmarks"]]
+        write_markups(Path(path), self.landmarks, descriptions=notes, node_name=self.case)
+        return Path(path)
+
+
+@dataclass(frozen=True)
+class Predictions(Mapping[str, CasePrediction]):
+    """The landmarks of several images, by the name of their case.
+
+    Attributes:
+        bundle: folder of the bundle.
+        cases: predictions by case.
+        peak_memory: MB of ``process`` and ``gpu``.
+    """
+
+    bundle: Path
+    cases: Mapping[str, CasePrediction]
+    peak_memory: Mapping[str, float | None]
+
+    def __getitem__(self, case: str) -> CasePrediction:
+        return self.cases[case]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.cases)
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A table with the columns of ``predictions.csv``: a row for each case and landmark.
+
+        Raises:
+            UserError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise UserError("to_pandas() needs pandas: pip install pandas") from error
+        dims = next((one.points.shape[1] for one in self.cases.values() if len(one.names)), 3)
+        rows = [row for case, one in self.cases.items() for row in prediction_rows(case, one.result, one.unit)]
+        table = pandas.DataFrame(rows, columns=prediction_columns(dims))
+        numbers = [column for column in table.columns if column not in ("case", "landmark")]
+        table[numbers] = table[numbers].apply(pandas.to_numeric, errors="coerce")
+        return table
+
+    def to_markups(self, folder: str | Path) -> list[Path]:
+        """Write ``CASE.mrk.json`` of each case, for 3D Slicer."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        return [one.to_markups(Path(folder) / f"{case}.mrk.json") for case, one in self.cases.items()]
+
+    def save(self, folder: str | Path) -> Path:
+        """Write what `auto_config predict` writes: Slicer files, tables and ``run.json``."""
+        writer = PredictionFolder(folder, self.bundle)
+        for case, one in self.cases.items():
+            writer.write(case, one.result, image_center=one.center, seconds=one.seconds)
+        writer.finish(options={"command": "predict in Python"}, peak_memory=self.peak_memory)
+        return Path(folder)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained bundle, ready to predict.
+
+    Attributes:
+        opened: its parts.
+        unit: of its points, ``"mm"`` or ``"px"``.
+    """
+
+    opened: OpenBundle
+    unit: str = "mm"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Landmark names."""
+        return self.opened.names
+
+    def predict(self, image: AnyImage | Sequence[Path], *, case: str | None = None) -> CasePrediction:
+        """Predict one image.
+
+        Args:
+            image: a file, one file for each channel, or an `ArrayImage`.
+            case: what to call it; the name of the file if not given.
+
+        Raises:
+            UserError: the image cannot be read, or does not fit the bundle.
+        """
+        start = time.perf_counter()
+        if isinstance(image, ArrayImage):
+            data, name = self.opened.preprocess_in_memory(image.image()), "image"
+        else:
+            paths = [Path(image)] if isinstance(image, str | Path) else list(image)
+            data, name = self.opened.preprocess(paths), case_name(paths[0])
+        done = self.opened.predict(data)
+        center = original_center(data["image"], self.opened.spatial_dims)
+        return CasePrediction(case or name, done["result"], center, time.perf_counter() - start, self.unit)
+
+
+def open_bundle(bundle: str | Path, *, device: str | None = None, **settings: Any) -> Model:
+    """Open a trained bundle, once for many images.
+
+    Args:
+        bundle: its folder.
+        device: such as ``"cpu"`` or ``"cuda:1"``; a GPU if there is one.
+        settings: other values of ids of its ``inference.json``: ``all_present=True``, ``region_level=0.8``.
+
+    Raises:
+        UserError: not a trained bundle, or a setting that it does not have.
+    """
+    opened = open_parts(bundle, device=device, settings=settings)
+    landmarks = json.loads((opened.root / "configs" / "landmarks.json").read_text(encoding="utf-8"))
+    return Model(opened, str(landmarks.get("unit", "mm")))
+
+
+def predict(
+    bundle: str | Path | Model,
+    images: AnyImage | Mapping[str, AnyImage] | Sequence[AnyImage],
+    *,
+    device: str | None = None,
+    **settings: Any,
+) -> Predictions:
+    """Predict images.
+
+    Args:
+        bundle: folder of a trained bundle, or what `open_bundle` gave.
+        images: an image, several, or images by the name of their case. A path may be a folder of images or a data
+            list (its test cases), as for `auto_config predict`.
+        device: as for `open_bundle`; of a bundle that is not open yet.
+        settings: the same.
+
+    Raises:
+        UserError: the bundle cannot be opened, an image cannot be read, or two have one name.
+    """
+    model = bundle if isinstance(bundle, Model) else open_bundle(bundle, device=device, **settings)
+    if isinstance(bundle, Model) and (device is not None or settings):
+        raise UserError("the bundle is open already; give device and settings to open_bundle")
+    found = {case: model.predict(image, case=case) for case, image in _by_case(model, images).items()}
+    return Predictions(model.opened.root, found, peak_memory(model.opened.device))
+
+
+def _by_case(model: Model, images: Any) -> dict[str, Any]:
+    if isinstance(images, Mapping):
+        return dict(images)
+    several = [images] if isinstance(images, str | Path | ArrayImage) else list(images)
+    wanted = wanted_images(model.opened.root)
+    by_case: dict[str, Any] = {}
+    for number, image in enumerate(several):
+        if isinstance(image, ArrayImage):
+            found: dict[str, Any] = {f"image_{number}": image}
+        else:
+            found = dict(find_images(Path(image), **wanted))
+        if twice := by_case.keys() & found.keys():
+            raise UserError(f"two images are called '{min(twice)}'; give them as a dictionary by the name of the case")
+        by_case |= found
+    return by_case

@@ -1,0 +1,1 @@
+"""Accuracy that papers report, as data, beside one's own."""
