@@ -26,8 +26,8 @@ from auto_config.bundle_scripts.inference.prediction_files import (
 from auto_config.bundle_scripts.points.landmark_files import write_markups
 from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.errors import UserError
+from auto_config.prediction.cost import peak_memory
 from auto_config.prediction.input import find_images, wanted_images
-from auto_config.prediction.memory import peak_memory
 
 if TYPE_CHECKING:
     import pandas

@@ -70,7 +70,7 @@ def predict(
     # MONAI takes seconds to import, so everything that can be wrong without it has been checked before.
     from auto_config.bundle.opened import open_bundle
     from auto_config.prediction.cases import Wanted, predict_cases
-    from auto_config.prediction.memory import peak_memory
+    from auto_config.prediction.cost import peak_memory
     from auto_config.prediction.regions import level_sets, missing_regions
 
     # What is not asked for is not set, so that bundles from before these settings still predict.

@@ -10,7 +10,6 @@ from typing import Any
 from auto_config.bundle_scripts.files.text import atomic_write_text
 from auto_config.datasets.model.dataset import Dataset
 from auto_config.evaluation.comparison import Comparison, renamed
-from auto_config.evaluation.cost import cost
 from auto_config.evaluation.instances import instance_metrics, instances_csv
 from auto_config.evaluation.level_sets import KIND as LEVEL_SET
 from auto_config.evaluation.level_sets import level_set_coverage
@@ -18,6 +17,7 @@ from auto_config.evaluation.measures import measured, unit_of
 from auto_config.evaluation.metrics import metrics
 from auto_config.evaluation.predictions import Predictions
 from auto_config.evaluation.tables import measures_csv, other_model_csv, presence_csv, regions_csv, summary_csv
+from auto_config.prediction.cost import cost
 
 
 def all_numbers(

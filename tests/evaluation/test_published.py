@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 
 from auto_config.errors import UserError
-from auto_config.evaluation.cost import cost
 from auto_config.evaluation.published.rows import THRESHOLDS, published, published_rows, published_table
 from auto_config.evaluation.terminal import cost_lines
+from auto_config.prediction.cost import cost
 from auto_config.public_datasets.converting import BENCHMARKS
 
 NUMBERS = {"mre_mm": {"mean": 1.2345}, "sdr": {"2.0": 80.04, "3.0": 95.0}}
