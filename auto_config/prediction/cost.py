@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def peak_memory(device: torch.device) -> dict[str, float | None]:
-    """The largest memory so far: MB of the ``process`` and, of what torch took there, of the ``gpu``; None where it is not known.
+    """The largest memory so far, in MB: of the ``process``, and of the ``gpu`` what torch took; None where unknown.
 
     Args:
         device: Where the network runs.
