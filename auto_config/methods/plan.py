@@ -32,6 +32,7 @@ DECISION_NAMES = (
     "schedule",
     "sampling",
     "augmentation",
+    "cut_share",
     "iterations_per_epoch",
     "max_epochs",
     "val_interval",
