@@ -183,9 +183,17 @@ def is_of_these_labels(found: OutOfFold, bundle: Path, fold: int, names: Sequenc
     )
 
 
-def training_points(bundle: Path, names: Sequence[str], spatial_dims: int) -> np.ndarray:
-    """Points (N, L, D) of all training cases, world mm, NaN where a landmark is not present."""
-    labels = [item.get("label") or {} for item in _datalist(bundle)[0]["training"]]
+def training_points(bundle: Path, names: Sequence[str], spatial_dims: int, without: int | None = None) -> np.ndarray:
+    """Points (N, L, D) of all training cases, world mm, NaN where a landmark is not present; or those of other folds.
+
+    Args:
+        bundle: Folder of the bundle.
+        names: Landmarks in channel order.
+        spatial_dims: D.
+        without: The fold whose cases are left out.
+    """
+    items = [one for one in _datalist(bundle)[0]["training"] if without is None or one.get("fold") != without]
+    labels = [item.get("label") or {} for item in items]
     sets = [LandmarkSet.from_inline(label, names, spatial_dims=spatial_dims) for label in labels]
     return np.array([one.points for one in sets]).reshape(-1, len(names), spatial_dims)
 

@@ -314,7 +314,7 @@ class RandCropsd:
                 around = points[present[int(pick * len(present))]] if len(present) else (frame.shape - 1) / 2
                 center = around + jitter
             local = world_to_voxel(patch_affine(matrix, center, self.size), points)
-            outside = ~((local >= -0.5) & (local <= np.asarray(self.size) - 0.5)).all(-1)
+            outside = np.any((local < -0.5) | (local > np.asarray(self.size) - 0.5) | np.isnan(local), axis=-1)
             matrices.append(matrix)
             centers.append(center)
             labels.append((points, crop_status(frame.random, status, cut_off, outside, aim)))
