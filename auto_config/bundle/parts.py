@@ -114,6 +114,12 @@ def losses(plan: Plan) -> Json:
     return {stage_id("loss", name): part.loss for name, part in stage_parts(plan).items()}
 
 
+def cut_share(plan: Plan) -> Json:
+    """``cut_share``, a top-level number of train.json, where fields of view are cut."""
+    share = plan.value("cut_share") if "cut_share" in plan.decisions else 0.0
+    return {"cut_share": share} if share else {}
+
+
 def has_instances(plan: Plan) -> bool:
     """Whether there is a landmark with many instances, or a pair that may change places."""
     value = plan.value("instances")

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from auto_config.bundle_scripts.inference.calibration import evidence, of_several_networks, shape_document
+from auto_config.bundle_scripts.inference.calibration import (
+    BORDER,
+    EXPECTED,
+    evidence,
+    of_several_networks,
+    shape_document,
+)
+from auto_config.bundle_scripts.inference.extent import Extent
 from auto_config.bundle_scripts.points.instances import Instances
 from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT
 from auto_config.bundle_scripts.points.peaks import Peaks
@@ -22,6 +29,7 @@ from auto_config.calibration.conformal import (
     quantiles,
     smallest_n,
 )
+from auto_config.calibration.cuts import cases_of, cut_notes, with_cuts
 from auto_config.calibration.instances import detection, instance_notes, rule, with_fixed_names, without_presence
 from auto_config.calibration.matched import Rows
 from auto_config.calibration.out_of_fold import OutOfFold
@@ -49,6 +57,8 @@ def calibration_document(
     ensemble: bool = False,
     notes: Sequence[str] = (),
     instances: Instances | None = None,
+    cuts: OutOfFold | None = None,
+    fold_shapes: Mapping[int, np.ndarray] | None = None,
 ) -> dict[str, Any]:
     """Everything that predictions of unseen cases say about the next prediction.
 
@@ -62,17 +72,20 @@ def calibration_document(
         ensemble: The bundle averages several networks.
         notes: Further reservations about the cases.
         instances: Which rows belong to which landmark; None where each has one, its own.
+        cuts: Predictions of cut fields of view of the same cases, for presence alone.
+        fold_shapes: The shapes of the training cases of other folds, for each fold; else ``shapes``.
 
     Returns:
         The content of ``calibration.json``, JSON-able.
     """
     instances = instances or Instances.single(names)
-    presence, remark = presence_section(found, instances, cost=cost)
+    model = shape_of(shapes, instances)
+    of_folds = {fold: shape_of(own, instances) for fold, own in (fold_shapes or {}).items()}
+    known = [of_folds.get(fold, model) for fold in found.folds or (-1,) * len(found.cases)]
+    presence, remark = presence_section(found, instances, cost=cost, cuts=cuts, shapes=known)
     if presence is not None and not presence["judged_by_others"]:
         remark = "too few cases lack a landmark to judge each by others: the figures of presence flatter"
     regions = region_section(found, instances, pooled=pooled)
-    model = ShapeModel(len(names), shapes.shape[-1])
-    model.fit(with_fixed_names(shapes, instances))
     each = zip(names, instances.many, instances.match_limits, strict=True)
     limits = {name: limit for name, many, limit in each if many}
     return {
@@ -82,7 +95,8 @@ def calibration_document(
         "source": "validation cases of the folds" if found.folds else "other cases",
         "folds": sorted(set(found.folds)),
         "notes": [
-            *_notes(found, regions, instances, ensemble=ensemble),
+            *_notes(found, regions, instances, ensemble=ensemble, cuts=cuts),
+            *cut_notes(found, cuts),
             *instance_notes(instances),
             *notes,
             *([remark] if remark else []),
@@ -92,6 +106,13 @@ def calibration_document(
         "shape": shape_document(model),
         "regions": regions,
     }
+
+
+def shape_of(shapes: np.ndarray, instances: Instances) -> ShapeModel:
+    """The model of some shapes (N, L, D), of the landmarks whose place follows from their name."""
+    model = ShapeModel(*shapes.shape[1:])
+    model.fit(with_fixed_names(shapes, instances))
+    return model
 
 
 def region_section(found: OutOfFold, instances: Instances, *, pooled: bool) -> dict[str, Any]:
@@ -122,15 +143,31 @@ def region_section(found: OutOfFold, instances: Instances, *, pooled: bool) -> d
 
 
 def presence_section(
-    found: OutOfFold, instances: Instances, *, cost: float | None
+    whole: OutOfFold,
+    instances: Instances,
+    *,
+    cost: float | None,
+    cuts: OutOfFold | None = None,
+    shapes: Sequence[ShapeModel] = (),
 ) -> tuple[dict[str, Any] | None, str | None]:
-    """The presence model with its own test, or None and the reason why there is none."""
+    """The presence model with its own test, or None and the reason why there is none.
+
+    Args:
+        whole: Predictions of whole images.
+        instances: Which rows belong to which landmark.
+        cost: As for `calibration_document`.
+        cuts: Of cut images; with them, where a landmark lies in the image is evidence too.
+        shapes: For each case of ``whole`` the shape of cases that it is not among.
+    """
+    found = with_cuts(whole, cuts)
     present = found.present
     absent = int((found.status == ABSENT).sum())
     if not absent or not (found.status == PRESENT).any():
         return None, without_presence(instances)
-    features = presence_features(found)
-    rows, given = Rows.of(instances, found.all_missed), evidence_of(found, features)
+    features = presence_features(found, within=cuts is not None)
+    by_case = dict(zip(whole.cases, shapes, strict=False))
+    known_shapes = [by_case.get(case) for case in cases_of(whole, cuts)]
+    rows, given = Rows.of(instances, found.all_missed), evidence_of(found, features, known_shapes, instances)
     model = fit_presence(given, present, rows)
     probability = cross_fitted(given, present, found.units, rows)
     limits = thresholds(probability, present, rows, cost)
@@ -142,17 +179,20 @@ def presence_section(
         "thresholds": limits.tolist(),
         "rule": rule(instances, cost),
         "absent": absent,
+        **({} if cuts is None else {"cuts": {"images": len(cuts.cases), "absent": int((cuts.status == ABSENT).sum())}}),
         "judged_by_others": all_are_judged_by_others(present, found.units),
         "auroc": auroc(probability[known], truth),
         "f1_present": f1_score(said, truth),
         "f1_absent": f1_score(~said, ~truth),
         "expected_calibration_error": expected_calibration_error(probability[known], truth),
         "reliability": reliability(probability[known], truth),
-        **({"detection": detection(decided, found, instances)} if any(instances.many) else {}),
+        **({"detection": detection(decided[: len(whole.cases)], whole, instances)} if any(instances.many) else {}),
     }
     if "views" in features:
         others = tuple(name for name in features if name != "views")
-        section["without_views"] = _model_document(fit_presence(evidence_of(found, others), present, rows), others)
+        section["without_views"] = _model_document(
+            fit_presence(evidence_of(found, others, known_shapes, instances), present, rows), others
+        )
     return section, None
 
 
@@ -168,23 +208,41 @@ def _model_document(model: PresenceModel, features: Sequence[str]) -> dict[str, 
     }
 
 
-def presence_features(found: OutOfFold) -> tuple[str, ...]:
+def presence_features(found: OutOfFold, *, within: bool = False) -> tuple[str, ...]:
     """Evidence that means the same in prediction as it did for these cases.
 
     The agreement of an image with its mirror image is a network's own, so it counts for one and for several. How far
     the members of an ensemble agree is evidence where all of them predicted the cases and none had seen them; it cannot
-    be learned out of fold, where there is one such member.
+    be learned out of fold, where there is one such member. Where a landmark lies in the field of view (``within``) is
+    evidence where cuts show what that means.
     """
     known = ~np.isnan(found.present)
     mirrored = bool(np.isfinite(found.mirror_disagreement[known]).all())
     several = not found.folds and all(of_several_networks(peaks_of(found, i)) for i in range(len(found.cases)))
     views = several and bool(np.isfinite(found.disagreement[known]).all())
-    return ("peak", "spread", *(("mirror",) if mirrored else ()), *(("views",) if views else ()))
+    place = (BORDER, EXPECTED) if within and all(one is not None for one in found.extents) else ()
+    return ("peak", "spread", *(("mirror",) if mirrored else ()), *place, *(("views",) if views else ()))
 
 
-def evidence_of(found: OutOfFold, features: Sequence[str]) -> np.ndarray:
-    """Evidence (N, R, F) of all cases, as prediction makes it of one."""
-    return np.stack([evidence(peaks_of(found, i), features) for i in range(len(found.cases))])
+def evidence_of(
+    found: OutOfFold,
+    features: Sequence[str],
+    shapes: Sequence[ShapeModel | None] | None = None,
+    instances: Instances | None = None,
+) -> np.ndarray:
+    """Evidence (N, R, F) of all cases, as prediction makes it of one.
+
+    Args:
+        found: Predictions.
+        features: As `evidence` has them.
+        shapes: (N,) what is known of the shape in each case.
+        instances: Which rows belong to which landmark.
+    """
+    channels = None if instances is None else instances.channels
+    extents: Sequence[Extent | None] = found.extents if EXPECTED in features else [None] * len(found.cases)
+    known = [None] * len(found.cases) if shapes is None else shapes
+    each = enumerate(zip(extents, known, strict=True))
+    return np.stack([evidence(peaks_of(found, i), features, extent, shape, channels) for i, (extent, shape) in each])
 
 
 def peaks_of(found: OutOfFold, case: int) -> Peaks:
@@ -193,7 +251,9 @@ def peaks_of(found: OutOfFold, case: int) -> Peaks:
     return Peaks(**{name: torch.from_numpy(getattr(found, name)[case]) for name in fields})
 
 
-def _notes(found: OutOfFold, regions: dict[str, Any], instances: Instances, *, ensemble: bool) -> list[str]:
+def _notes(
+    found: OutOfFold, regions: dict[str, Any], instances: Instances, *, ensemble: bool, cuts: OutOfFold | None
+) -> list[str]:
     cases, counts, groups = len(found.cases), regions["count"], len(set(found.units.tolist()))
     notes = []
     if len(set(found.folds)) == 1:
@@ -226,6 +286,8 @@ def _notes(found: OutOfFold, regions: dict[str, Any], instances: Instances, *, e
         )
     # A candidate that is no instance says little of whether another landmark is there.
     absent = int((found.status == ABSENT)[:, ~np.array(instances.many)[list(instances.channels)]].sum())
+    if cuts is not None:
+        absent += int((cuts.status == ABSENT).sum())
     if 0 < absent < FEW_ABSENT:
         notes.append(f"only {absent} absent landmarks: the probabilities of presence are rough")
     if regions["pooled"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from scipy.ndimage import map_coordinates
 from auto_config.bundle.opened import OpenBundle, open_bundle
 from auto_config.bundle_scripts.files.text import atomic_write_text
 from auto_config.bundle_scripts.grid.grids import embed_affine, world_to_voxel
+from auto_config.bundle_scripts.inference.extent import Extent
 from auto_config.bundle_scripts.points.instances import read_instances
 from auto_config.bundle_scripts.points.landmarks import PRESENT, UNKNOWN, LandmarkSet
 from auto_config.bundle_scripts.points.peaks import unpack_peaks
@@ -29,6 +30,7 @@ DATALIST = "data/datalist.json"
 LANDMARKS = "configs/landmarks.json"
 
 _JUDGED = ("disagreement", "mirror_disagreement", "shape_distance", "replaced")
+_FRAME = ("affine", "shape")
 _NUMBERS = ("points", "confidence", "covariance", *_JUDGED, "truth", "density")
 
 
@@ -55,6 +57,8 @@ class OutOfFold:
         status: (N, R) of the truth.
         groups: (N,) group of each case, such as its patient, None where it has none; empty where no case has one.
         missed: (N, L) number of true points that no row is matched with; empty where every landmark is there once.
+        affine: (N, D + 1, D + 1) voxel to world mm of the image files; empty in files of earlier versions.
+        shape: (N, D) their voxels.
     """
 
     cases: tuple[str, ...]
@@ -71,6 +75,15 @@ class OutOfFold:
     status: np.ndarray
     groups: tuple[str | None, ...] = ()
     missed: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=int))
+    affine: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0)))
+    shape: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=int))
+
+    @property
+    def extents(self) -> list[Extent | None]:
+        """(N,) the box of each image in the world; None where it is not known."""
+        if len(self.shape) != len(self.cases):
+            return [None] * len(self.cases)
+        return [Extent(affine, shape) for affine, shape in zip(self.affine, self.shape, strict=True)]
 
     @property
     def present(self) -> np.ndarray:
@@ -103,8 +116,16 @@ def joined(parts: Sequence[OutOfFold]) -> OutOfFold:
         folds=tuple(fold for part in parts for fold in part.folds),
         groups=tuple(group for part in parts for group in part.all_groups),
         missed=np.concatenate([part.all_missed for part in parts]),
+        **_frames(parts),
         **arrays,
     )
+
+
+def _frames(parts: Sequence[OutOfFold]) -> dict[str, np.ndarray]:
+    """The frames of all images; nothing where one part has none."""
+    if any(len(part.shape) != len(part.cases) for part in parts):
+        return {}
+    return {name: np.concatenate([getattr(part, name) for part in parts]) for name in _FRAME}
 
 
 def listed_cases(bundle: Path, fold: int | None) -> list[dict[str, Any]]:
@@ -162,9 +183,17 @@ def is_of_these_labels(found: OutOfFold, bundle: Path, fold: int, names: Sequenc
     )
 
 
-def training_points(bundle: Path, names: Sequence[str], spatial_dims: int) -> np.ndarray:
-    """Points (N, L, D) of all training cases, world mm, NaN where a landmark is not present."""
-    labels = [item.get("label") or {} for item in _datalist(bundle)[0]["training"]]
+def training_points(bundle: Path, names: Sequence[str], spatial_dims: int, without: int | None = None) -> np.ndarray:
+    """Points (N, L, D) of all training cases, world mm, NaN where a landmark is not present; or those of other folds.
+
+    Args:
+        bundle: Folder of the bundle.
+        names: Landmarks in channel order.
+        spatial_dims: D.
+        without: The fold whose cases are left out.
+    """
+    items = [one for one in _datalist(bundle)[0]["training"] if without is None or one.get("fold") != without]
+    labels = [item.get("label") or {} for item in items]
     sets = [LandmarkSet.from_inline(label, names, spatial_dims=spatial_dims) for label in labels]
     return np.array([one.points for one in sets]).reshape(-1, len(names), spatial_dims)
 
@@ -225,11 +254,17 @@ def predict_case(opened: OpenBundle, item: dict[str, Any]) -> tuple[dict[str, np
         The fields of `OutOfFold` for this case, and the heatmaps (L, *size) of `densities`, or None. Where an image may
         have any number of a landmark, its heatmap shows all of them, so no true point has a density in it.
     """
-    data = opened.preprocess(item["image"])
+    label = LandmarkSet.from_inline(item["label"], opened.names, spatial_dims=opened.spatial_dims)
+    return predict_image(opened, opened.preprocess(item["image"]), label)
+
+
+def predict_image(
+    opened: OpenBundle, data: Mapping[str, Any], label: LandmarkSet
+) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """Predict what `OpenBundle.preprocess` gave, and match it with the landmarks of that image; see `predict_case`."""
     found = opened.heatmaps(data)
     to_world = next(step for step in opened.postprocessing.transforms if type(step).__name__ == "PeaksToWorldd")
     peaks = unpack_peaks(to_world({"pred": found.peaks.pack(), "image": data["image"]})["pred"])
-    label = LandmarkSet.from_inline(item["label"], opened.names, spatial_dims=opened.spatial_dims)
     instances = read_instances(opened.root / LANDMARKS)
     numbers = {name: getattr(peaks, name).double().numpy() for name in ("points", "confidence", "covariance", *_JUDGED)}
     true = matched(numbers["points"], numbers["confidence"], label, instances)
@@ -243,6 +278,8 @@ def predict_case(opened: OpenBundle, item: dict[str, Any]) -> tuple[dict[str, np
         for channel in np.flatnonzero(inside):
             at_truth[channel] = map_coordinates(density[channel], local[channel][:, None], order=1, cval=0.0)[0]
     row = {**numbers, "truth": true.truth, "density": at_truth, "status": true.status, "missed": true.missed}
+    extent = Extent.of(data["image"], opened.spatial_dims)
+    row |= {"affine": extent.affine, "shape": extent.shape}
     return row, density
 
 
@@ -274,6 +311,7 @@ def write_out_of_fold(path: Path, found: OutOfFold, names: Sequence[str], weight
             "status": found.status[i].tolist(),
             **numbers,
             **({"missed": found.missed[i].tolist()} if found.missed.any() else {}),
+            **({name: getattr(found, name)[i].tolist() for name in _FRAME} if len(found.shape) else {}),
         }
     atomic_write_text(path, json.dumps(document, allow_nan=False) + "\n")
 
@@ -293,9 +331,20 @@ def read_out_of_fold(path: Path, names: Sequence[str], weights: str) -> OutOfFol
             status=np.array([row["status"] for row in rows.values()], dtype=int),
             missed=np.array([row.get("missed", nothing) for row in rows.values()], dtype=int),
             **{name: np.array([row[name] for row in rows.values()], dtype=np.float64) for name in _NUMBERS},
+            **_read_frames(rows.values()),
         )
     except (OSError, KeyError, TypeError, ValueError, AttributeError):
         return None  # predicted again
+
+
+def _read_frames(rows: Collection[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """The frames of images, which earlier versions did not keep."""
+    if not all(name in row for row in rows for name in _FRAME):
+        return {}
+    return {
+        "affine": np.array([row["affine"] for row in rows], dtype=np.float64),
+        "shape": np.array([row["shape"] for row in rows], dtype=int),
+    }
 
 
 def _listed(values: np.ndarray) -> Any:

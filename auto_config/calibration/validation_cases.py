@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from auto_config.bundle.opened import weight_files
+from auto_config.calibration.cuts import MOST_SECONDS, cut_fold, cut_share
 from auto_config.calibration.out_of_fold import FILE_NAME as OUT_OF_FOLD
 from auto_config.calibration.out_of_fold import (
     OutOfFold,
     fingerprint_of,
     is_of_these_labels,
     joined,
+    listed_cases,
     predict_fold,
     read_out_of_fold,
     write_out_of_fold,
@@ -27,6 +30,30 @@ def validation_cases(root: Path, names: Sequence[str], device: str | None) -> Ou
     if not parts:
         raise UserError(f"{root}: the folds of its weights have no validation cases, so nothing can be calibrated")
     return joined(parts)
+
+
+def cut_validation_cases(
+    root: Path, names: Sequence[str], device: str | None, seconds: float = MOST_SECONDS
+) -> OutOfFold | None:
+    """Cuts of the validation cases of all folds in use, each predicted by the network that did not see the case.
+
+    Args:
+        root: Folder of the bundle.
+        names: Landmarks in channel order.
+        device: Such as ``cpu``; None for the bundle's own choice.
+        seconds: For all folds together.
+
+    Returns:
+        None where the bundle was not trained on cut fields of view, or no cut takes a landmark.
+    """
+    if not cut_share(root):
+        return None
+    folds = folds_in_use(root)
+    cases = sum(len(listed_cases(root, fold)) for fold in folds)
+    shared: dict[str, Any] = {"cases": cases, "folds": len(folds), "seconds": seconds / len(folds), "device": device}
+    found = [cut_fold(root, fold, names, **shared) for fold in folds]
+    parts = [part for part in found if part is not None]
+    return joined(parts) if parts else None
 
 
 def folds_in_use(root: Path) -> list[int]:

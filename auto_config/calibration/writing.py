@@ -27,6 +27,7 @@ def write_calibration(
     cost: float | None = None,
     notes: Sequence[str] = (),
     shapes: np.ndarray | None = None,
+    cuts: OutOfFold | None = None,
 ) -> dict[str, Any]:
     """Write ``models/calibration.json``, atomically.
 
@@ -37,16 +38,19 @@ def write_calibration(
         cost: As for `calibrate`.
         notes: Further reservations about the cases.
         shapes: (N, L, D) world mm of training cases that are not in the bundle's data list.
+        cuts: Predictions of their cut fields of view, for presence.
 
     Returns:
         What was written.
     """
     table = landmarks_file(root)
     names = read_landmark_names(table)
+    fold_shapes: dict[int, np.ndarray] = {}
     known = [np.zeros((0, len(names), found.truth.shape[-1]))] if shapes is None else [shapes]
     # A bundle that came without its data list has no training shapes, and its predictions are not checked by them.
     if (root / DATALIST).is_file():
         known.append(training_points(root, names, found.truth.shape[-1]))
+        fold_shapes = {fold: training_points(root, names, found.truth.shape[-1], fold) for fold in set(found.folds)}
     numbers = calibration_document(
         found,
         names,
@@ -56,6 +60,8 @@ def write_calibration(
         ensemble=len(weight_files(root)) > 1,
         notes=notes,
         instances=read_instances(table),
+        cuts=cuts,
+        fold_shapes=fold_shapes,
     )
     text = json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False)
     atomic_write_text(root / "models" / FILE_NAME, text + "\n")

@@ -29,8 +29,9 @@ def calibrate(
     """Learn from unseen cases how sure predictions are: presence of each landmark, and the region that holds it.
 
     `train` does it at its end. Each fold's network predicts its validation cases; predictions then carry a probability
-    of presence and a radius that holds the landmark with 90 % probability. With --data, the whole bundle predicts other
-    labelled cases that it never saw, such as those of your own hospital.
+    of presence and a radius that holds the landmark with 90 % probability. Where training cut fields of view, up to 60
+    seeded cuts of the cases (at most three of each, and ten minutes) teach presence what lies outside. With --data, the
+    whole bundle predicts other labelled cases that it never saw, such as those of your own hospital.
 
     Args:
         bundle: the folder of a trained bundle; without --data, where its training images can be read
@@ -74,9 +75,10 @@ def calibrate(
     from auto_config.bundle.opened import weight_files
     from auto_config.bundle_scripts.file_names import CALIBRATION as FILE_NAME
     from auto_config.bundle_scripts.points.landmark_names import read_landmark_names
+    from auto_config.calibration.cuts import cut_cases
     from auto_config.calibration.other_cases import CaseSource, other_cases, predict_other_cases
     from auto_config.calibration.terminal import print_calibration
-    from auto_config.calibration.validation_cases import validation_cases
+    from auto_config.calibration.validation_cases import cut_validation_cases, validation_cases
     from auto_config.calibration.writing import landmarks_file, write_calibration
 
     root = Path(bundle)
@@ -87,11 +89,13 @@ def calibrate(
     notes: list[str] = []
     if data is None:
         found = validation_cases(root, names, device)
+        cuts = cut_validation_cases(root, names, device)
     else:
         weight_files(root)  # says that there are none before anything is read
         source = CaseSource(Path(data), missing=missing, outside=outside, **reading)
         items, notes = other_cases(root, source, names, spatial_dims=spatial_dims, unit=unit)
         found = predict_other_cases(root, items, device=device)
-    numbers = write_calibration(root, found, pooled=pooled, cost=cost, notes=notes)
+        cuts = cut_cases(root, items, device=device)
+    numbers = write_calibration(root, found, pooled=pooled, cost=cost, notes=notes, cuts=cuts)
     print_calibration(numbers, found, unit, root / "models" / FILE_NAME)
     return 0

@@ -152,6 +152,7 @@ class Method:
         whole_anatomy: whether its one stage must see the whole anatomy in each patch.
         mirrors: whether it trains on mirror images where left-right pairs are known.
         instances: whether it finds landmarks with many instances and exchangeable pairs.
+        cuts: whether it trains on cut fields of view where the user does not say.
         stock_patch: whether patch and batch of its one stage are those of nnU-Net, where the GPU has room for them.
         tolerance: voxels of the stage's grid by which the point that an output of the smallest loss decodes to may be
             off; `tests/methods/test_contract.py` holds it.
@@ -168,6 +169,7 @@ class Method:
     whole_anatomy: bool
     mirrors: bool
     instances: bool
+    cuts: bool = False
     stock_patch: bool = False
     tolerance: float = 0.05
 

@@ -79,4 +79,5 @@ METHOD = Method(
     whole_anatomy=False,
     mirrors=True,
     instances=True,
+    cuts=True,
 )

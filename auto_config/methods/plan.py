@@ -37,6 +37,7 @@ DECISION_NAMES = (
     "val_interval",
     "overlap",
     "keep",
+    "cut_share",
     "workers",
     "test",
     "folds",

@@ -20,6 +20,9 @@ from auto_config.planning.stages import describe, jitter_mm, plan_stages
 CONE_RADIUS_VOXELS = 15
 """Radius of a heatmap in voxels of the finest axis (nnLandmark: 11 to 23 are equal, 7 fails)."""
 
+CUT_SHARE = 0.2
+"""Share of the training samples whose field of view is cut: some 4 % of the landmarks are lost to it."""
+
 MIN_GPU_GB = 4.0
 """A GPU below this is planned for as if there were none."""
 
@@ -105,6 +108,7 @@ def make_plan(fingerprint: Fingerprint, options: PlanOptions, split: Mapping[str
         "mirror": _mirror(fingerprint, method),
         "instances": plan_instances(fingerprint, spacing.value, heatmap_radius_mm),
         **method.training(MethodRequest(network, stages[0])).decisions(),
+        "cut_share": _cut_share(options, method),
         "workers": _workers(network),
         "test": split["test"],
         "folds": split["folds"],
@@ -223,6 +227,20 @@ def _mirror(fingerprint: Fingerprint, method: Method) -> Decision:
         missing = fingerprint.landmarks - paired
         return Decision(False, f"{missing} landmarks are neither paired nor known to lie on the midline")
     return Decision(True, "every landmark is paired or on the midline, so a mirrored image is another training case")
+
+
+def _cut_share(options: PlanOptions, method: Method) -> Decision:
+    if options.cut_share is not None:
+        return Decision(float(options.cut_share), _USER)
+    if not method.cuts:
+        return Decision(
+            0.0, f"method {method.name} trains on whole fields of view, as published; --cut_share cuts some"
+        )
+    return Decision(
+        CUT_SHARE,
+        "this share of the samples ends within the anatomy, so that complete cases teach what a landmark outside of "
+        "the field of view looks like; the others are as they were, and most cuts keep most of the anatomy",
+    )
 
 
 def _workers(network: Backbone) -> Decision:

@@ -124,12 +124,14 @@ def digest(state: dict[str, torch.Tensor]) -> str:
 
 
 CASES = [(method, stages, dims) for method in ("default", "nnlandmark") for stages in (1, 2) for dims in (2, 3)]
+WHOLE = {"cut_share": 0.0}
+"""`default` as it was before it cut fields of view; with cuts its numbers have ``-cut`` at the end of their name."""
 
 
-def measure(folder: Path, method: str, stages: int, dims: int, option: str = "method") -> dict:
-    """Weights and points after two steps."""
+def measure(folder: Path, method: str, stages: int, dims: int, option: str = "method", **others) -> dict:
+    """Weights and points after two steps; ``others`` are further options of `create`."""
     data = write_cases(folder / "data", dims)
-    root = narrow_bundle(data, folder / "bundle", stages=stages, dims=dims, **{option: method})
+    root = narrow_bundle(data, folder / "bundle", stages=stages, dims=dims, **{option: method}, **others)
     state = two_steps(root)
     image = sorted((data / "images").iterdir())[0]
     return {"digest": digest(state), "weights": numbers_of(state), "points": points_of(root, image)}
@@ -139,13 +141,14 @@ def main(path: str, option: str) -> None:
     """Write the numbers of all `CASES`; run it with the code that is the reference."""
     torch.set_num_threads(1)
     out = {}
-    for method, stages, dims in CASES:
+    cuts = [(*case, {}, "-cut") for case in CASES if case[0] == "default"]
+    for method, stages, dims, others, ending in [*((*case, WHOLE, "") for case in CASES), *cuts]:
         with tempfile.TemporaryDirectory() as folder:
-            found = measure(Path(folder), method, stages, dims, option)
+            found = measure(Path(folder), method, stages, dims, option, **others)
         print(method, stages, dims, found.pop("digest"), found["points"][0])
         found["weights"] = [[float(f"{x:.7g}") for x in row] for row in found["weights"]]
         found["points"] = [[round(x, 5) for x in row] for row in found["points"]]
-        out[f"{method}-{stages}-{dims}"] = found
+        out[f"{method}-{stages}-{dims}{ending}"] = found
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(value, separators=(',', ':'))}" for name, value in out.items())
     Path(path).write_text("{\n" + lines + "\n}\n", encoding="utf-8")
 

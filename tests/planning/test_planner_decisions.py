@@ -61,6 +61,18 @@ def test_every_decision_has_a_reason_and_survives_json():
     assert Plan.from_json(plan.to_json()) == plan
 
 
+def test_fields_of_view_are_cut_by_the_default_method_and_by_others_on_request():
+    assert _plan().value("cut_share") == 0.2
+    for name, method in METHODS.items():
+        assert (_plan(method=name).value("cut_share") > 0) == method.cuts
+    published = _plan(method="nnlandmark")
+    assert published.value("cut_share") == 0.0
+    assert "as published" in published.reason("cut_share")
+    asked = _plan(method="nnlandmark", cut_share=0.3)
+    assert (asked.value("cut_share"), asked.reason("cut_share")) == (0.3, "given by the user")
+    assert _plan(cut_share=0.0).value("cut_share") == 0.0
+
+
 def test_without_gpu_tiny_with_a_warning():
     plan = _plan()
     assert plan.value("network") == "tiny"
@@ -266,6 +278,9 @@ def test_a_method_with_a_network_of_its_own_is_planned_with_it(one_more):
         ({"modality": "pet"}, r"--modality must be one of ct, mr"),
         ({"gpu_memory_gb": 0}, r"--gpu_memory_gb must be between 1 and 1000 GB, got 0"),
         ({"stages": 3}, r"--stages must be 1 or 2, got 3"),
+        ({"cut_share": -0.1}, r"--cut_share must be between 0 \(no field of view is cut\) and 0.9, got -0.1"),
+        ({"cut_share": 1.0}, r"--cut_share must be between 0 .* and 0.9, got 1"),
+        ({"cut_share": math.nan}, r"--cut_share must be between 0 .* and 0.9, got nan"),
         ({"spacing": (1.0, 1.0)}, r"--spacing needs 3 numbers .*; got 1,1"),
         ({"spacing": (1.0, 1.0, float("nan"))}, r"--spacing needs 3 numbers .*nan"),
         ({"patch_size": (0, 32, 32)}, r"--patch_size needs 3 numbers .*; got 0,32,32"),

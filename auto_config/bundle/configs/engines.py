@@ -147,6 +147,7 @@ def _cases(split: str) -> Json:
 def _patches(plan: Plan) -> list[Json]:
     sampling = plan.value("sampling")
     two = parts.two_stages(plan)
+    cut = {name: f"@{name}" for name in parts.cut_share(plan)}
     patch = {
         "_target_": "scripts.training.patches.RandPatchd",
         "key": "coarse_image" if two else "image",
@@ -157,6 +158,7 @@ def _patches(plan: Plan) -> list[Json]:
         "where": sampling["placement"],
         **({"every": "@batch_size"} if sampling["placement"] == "centre" else {}),
         "pad_value": "@pad_value",
+        **cut,
     }
     if not two:
         return [patch]
@@ -169,5 +171,6 @@ def _patches(plan: Plan) -> list[Json]:
         "jitter": "@jitter_mm",
         "augmentation": "@augmentation",
         "pad_value": "@pad_value",
+        **cut,
     }
     return [patch, crops]

@@ -50,6 +50,7 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
         **parts.numbers(plan),
         "batch_size": plan.value("stages")[0]["batch_size"],
         **crops,
+        **parts.cut_share(plan),
         "iterations_per_epoch": plan.value("iterations_per_epoch"),
         "val_interval": plan.value("val_interval"),
         "learning_rate": optimizer["lr"],

@@ -15,7 +15,8 @@ import torch
 from torch.nn import functional
 
 from ..grid.grids import apply_affine, embed_affine, world_to_voxel
-from ..points.landmarks import PRESENT, UNKNOWN
+from ..points.landmarks import ABSENT, PRESENT
+from .field_of_view import crop_center, crop_status, draw_cut
 
 ANYWHERE, CENTER = "anywhere", "centre"
 
@@ -232,6 +233,7 @@ class RandPatchd:
         where: ``anywhere`` or ``centre``.
         every: None, or the batch size.
         pad_value: value of air.
+        cut_share: share of the samples whose field of view is cut, see `scripts.training.field_of_view`.
     """
 
     key: str
@@ -242,6 +244,7 @@ class RandPatchd:
     where: str = ANYWHERE
     every: int | None = None
     pad_value: float = 0.0
+    cut_share: float = 0.0
 
     def __post_init__(self) -> None:
         self.placement = Placement(self.foreground, self.where, every=self.every)
@@ -249,12 +252,15 @@ class RandPatchd:
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Make the patch."""
         rng = np.random.default_rng([data["seed"], data["index"], 1])
-        frame = _Frame(data, self.key)
+        frame = _Frame(data, self.key, self.cut_share)
         matrix = self.augmentation.matrix(rng, frame.spacing)
-        points, status = self.augmentation.swap(matrix, frame.points, data["status"])
+        points, status = self.augmentation.swap(matrix, frame.points, frame.status)
         size = np.asarray(self.size)
+        # Where the image was cut, patches also hold the place at its border that is nearest to a landmark outside.
+        border = np.clip(frame.points[frame.cut_off], 0, frame.shape - 1)
+        looked_at = np.concatenate([points[status == PRESENT], border])
         center = self.placement.center(
-            rng, data["index"], points=points[status == PRESENT], matrix=matrix, size=size, shape=frame.shape
+            rng, data["index"], points=looked_at, matrix=matrix, size=size, shape=frame.shape
         )
         return {**data, self.name: frame.cut([matrix], [center], [(points, status)], self.size, self.pad_value)}
 
@@ -265,7 +271,7 @@ class RandCropsd:
 
     Adds ``data[name]`` as `RandPatchd` does, with ``count`` crops. Present landmarks outside of a crop become unknown
     there: the fine stage answers only for what lies in front of it. Absent ones stay absent: wherever it looks, they
-    are not there.
+    are not there. Of those that a cut of the field of view took, see `scripts.training.field_of_view.crop_status`.
 
     Args:
         key: key of the image on the planned grid.
@@ -276,6 +282,7 @@ class RandCropsd:
         stage errs.
         augmentation: how crops are turned and scaled.
         pad_value: value of air.
+        cut_share: share of the samples whose field of view is cut, the same samples as in the coarse stage.
     """
 
     key: str
@@ -285,36 +292,58 @@ class RandCropsd:
     jitter: float
     augmentation: SpatialAugmentation = field(default_factory=SpatialAugmentation)
     pad_value: float = 0.0
+    cut_share: float = 0.0
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Make the crops."""
         rng = np.random.default_rng([data["seed"], data["index"], 2])
-        frame = _Frame(data, self.key)
+        frame = _Frame(data, self.key, self.cut_share)
         matrices, centers, labels = [], [], []
         for _ in range(self.count):
             matrix = self.augmentation.matrix(rng, frame.spacing)
-            points, status = self.augmentation.swap(matrix, frame.points, data["status"])
+            points, status = self.augmentation.swap(matrix, frame.points, frame.status)
+            _, cut_off = self.augmentation.swap(matrix, frame.points, frame.cut_off)
             pick, jitter = rng.uniform(), rng.normal(size=len(frame.spacing)) * self.jitter / frame.spacing
-            present = np.flatnonzero(status == PRESENT)
-            around = points[present[int(pick * len(present))]] if len(present) else (frame.shape - 1) / 2
-            center = around + jitter
+            aim: int | None = None
+            if frame.is_cut:
+                center, aim = crop_center(
+                    frame.random, pick, jitter, points=points, status=status, cut_off=cut_off, shape=frame.shape
+                )
+            else:
+                present = np.flatnonzero(status == PRESENT)
+                around = points[present[int(pick * len(present))]] if len(present) else (frame.shape - 1) / 2
+                center = around + jitter
             local = world_to_voxel(patch_affine(matrix, center, self.size), points)
-            outside = ~((local >= -0.5) & (local <= np.asarray(self.size) - 0.5)).all(-1)
+            outside = np.any((local < -0.5) | (local > np.asarray(self.size) - 0.5) | np.isnan(local), axis=-1)
             matrices.append(matrix)
             centers.append(center)
-            labels.append((points, np.where(outside & (status == PRESENT), np.int8(UNKNOWN), status)))
+            labels.append((points, crop_status(frame.random, status, cut_off, outside, aim)))
         return {**data, self.name: frame.cut(matrices, centers, labels, self.size, self.pad_value)}
 
 
 class _Frame:
-    """An image, its voxel frame and the landmarks in it."""
+    """An image, or the part of it that a cut of the field of view keeps: its voxels, and the landmarks in them.
 
-    def __init__(self, data: Mapping[str, Any], key: str) -> None:
-        self.image = data[key]
-        self.shape = np.asarray(self.image.shape[1:])
-        self.affine = embed_affine(self.image.affine, len(self.shape))
+    Whether and where it is cut follows from the sample alone, and the other numbers of a sample do not depend on it.
+    """
+
+    def __init__(self, data: Mapping[str, Any], key: str, cut_share: float = 0.0) -> None:
+        whole = data[key]
+        self.shape = np.asarray(whole.shape[1:])
+        self.affine = embed_affine(whole.affine, len(self.shape))
         self.spacing = np.linalg.norm(self.affine[:-1, :-1], axis=0)
-        self.points = world_to_voxel(self.affine, data["label"])
+        self.points, self.status = world_to_voxel(self.affine, data["label"]), np.asarray(data["status"])
+        self.image: torch.Tensor = whole.as_tensor() if hasattr(whole, "as_tensor") else whole
+        self.cut_off = np.zeros(len(self.points), dtype=bool)
+        self.random = np.random.default_rng([data["seed"], data["index"], 3])
+        self.is_cut = bool(self.random.uniform() < cut_share)
+        if self.is_cut:
+            present = self.status == PRESENT
+            cut = draw_cut(self.random, self.shape, self.points[present])
+            self.cut_off = present & cut.outside(self.points)
+            self.status = np.where(self.cut_off, np.int8(ABSENT), self.status)
+            self.image, self.shape = self.image[(slice(None), *cut.slices)], cut.high - cut.low
+            self.points, self.affine = self.points - cut.low, self.affine @ cut.shift
 
     def cut(
         self,
@@ -325,10 +354,9 @@ class _Frame:
         pad_value: float,
     ) -> dict[str, torch.Tensor]:
         affines = [patch_affine(m, c, size) for m, c in zip(matrices, centers, strict=True)]
-        image = self.image.as_tensor() if hasattr(self.image, "as_tensor") else self.image
         local = [world_to_voxel(a, points) for a, (points, _) in zip(affines, labels, strict=True)]
         return {
-            "image": resample(image, affines, size, pad_value),
+            "image": resample(self.image, affines, size, pad_value),
             "points": torch.from_numpy(np.stack(local)).float(),
             "status": torch.from_numpy(np.stack([s for _, s in labels]).astype(np.int64)),
             "affine": torch.from_numpy(np.stack([self.affine @ a for a in affines])),

@@ -13,6 +13,7 @@ from auto_config.bundle_scripts.points.landmark_files import read_label
 from auto_config.bundle_scripts.points.landmarks import PRESENT
 from auto_config.bundle_scripts.training.shape_fit import training_shapes
 from auto_config.calibration.conformal import smallest_n
+from auto_config.calibration.cuts import cut_cases
 from auto_config.calibration.other_cases import predict_other_cases
 from auto_config.calibration.writing import write_calibration
 from auto_config.datasets.images import image_stem
@@ -28,6 +29,9 @@ FEWEST_CASES = 3
 
 LEVEL = 0.9
 """The level of the regions that the server shows; where it would be infinite for a landmark, all have one region."""
+
+CUT_SECONDS = 120.0
+"""A person waits for the end of a training: so long it predicts cut fields of view, which teach presence."""
 
 OWN_FOLD = "0"
 """The fold whose validation cases `training_data.own_validation` gives."""
@@ -98,6 +102,7 @@ def calibrate_on(root: Path, card: Card, cases: TrainingCases, seen: Seen, devic
     before = weights_state(root)
     items = [_item(item, card) for item in unseen.cases]
     found = predict_other_cases(root, items, device=device)
+    cuts = cut_cases(root, items, device=device, seconds=CUT_SECONDS)
     table = root / "configs" / "landmarks.json"
     present = (found.status == PRESENT).sum(axis=0)
     counts = np.bincount(read_instances(table).channels, present, len(card.names))
@@ -106,7 +111,7 @@ def calibrate_on(root: Path, card: Card, cases: TrainingCases, seen: Seen, devic
     if weights_state(root) != before:
         return "none: other weights came into use meanwhile"
     notes = [CHOSEN_NOTE, *([unseen.reason] if unseen.reason else [])]
-    written = write_calibration(root, found, pooled=pooled, notes=notes, shapes=shapes)
+    written = write_calibration(root, found, pooled=pooled, notes=notes, shapes=shapes, cuts=cuts)
     return {"cases": written["cases"], "pooled": pooled, "notes": written["notes"]}
 
 

@@ -21,18 +21,34 @@ from ..points.landmark_names import read_landmark_names
 from ..points.landmark_text import read_text
 from ..points.peaks import Peaks
 from ..points.shape import ShapeModel
+from .extent import Extent, expected_depth
 
 _LARGEST_LOGIT = 12.0
 _SMALLEST_MM = 1e-3
 _ROUND_OFF = 1e-5
 
 
-def evidence(peaks: Peaks, features: Sequence[str]) -> np.ndarray:
+BORDER, EXPECTED = "border", "expected"
+"""Evidence of where a landmark lies in the field of view: that of its point, and of where the others expect it."""
+
+
+def evidence(
+    peaks: Peaks,
+    features: Sequence[str],
+    extent: Extent | None = None,
+    shape: ShapeModel | None = None,
+    channels: Sequence[int] | None = None,
+) -> np.ndarray:
     """What speaks for the presence of landmarks.
 
     Args:
         peaks: Of one image, in world mm.
-        features: Of ``peak`` (logit of the confidence), ``spread``, ``mirror`` and ``views`` (logarithms of mm).
+        features: Of ``peak`` (logit of the confidence), ``spread``, ``mirror`` and ``views`` (logarithms of mm),
+            ``border`` (logarithm of the point's depth in the image in mm, and a voxel) and ``expected``
+            (`scripts.inference.extent.expected_depth`).
+        extent: Of the image; None where neither ``border`` nor ``expected`` is asked for.
+        shape: Of the training cases, for ``expected``.
+        channels: (R,) landmark of each row; None for one row of each.
 
     Returns:
         (L, F); NaN where a prediction does not give it, as ``views`` with one network alone.
@@ -48,6 +64,11 @@ def evidence(peaks: Peaks, features: Sequence[str]) -> np.ndarray:
         "mirror": np.log(peaks.mirror_disagreement.double().numpy() + _SMALLEST_MM),
         "views": np.log(views + _SMALLEST_MM),
     }
+    if extent is not None:
+        points, confidence = peaks.points.double().numpy(), peaks.confidence.double().numpy()
+        rows = range(len(points)) if channels is None else channels
+        columns[BORDER] = np.log(np.maximum(extent.depth(points), 0.0) + extent.voxel_mm)
+        columns[EXPECTED] = expected_depth(points, confidence, extent, shape, rows)
     return np.stack([columns[name] for name in features], axis=-1)
 
 
@@ -84,7 +105,9 @@ class Calibration:
     regions: dict[str, np.ndarray]
     match_mm: dict[str, float] = field(default_factory=dict)
 
-    def probability(self, peaks: Peaks, channels: Sequence[int] | None = None) -> np.ndarray | None:
+    def probability(
+        self, peaks: Peaks, channels: Sequence[int] | None = None, extent: Extent | None = None
+    ) -> np.ndarray | None:
         """Probability (R,) that each row of peaks in world mm is present; None where it is not known.
 
         Where the agreement of an ensemble is evidence and one network predicts alone, as in MONAI's own commands, the
@@ -93,6 +116,7 @@ class Calibration:
         Args:
             peaks: Of one image; a row without a point is NaN.
             channels: (R,) landmark of each row; None for one row of each.
+            extent: Of the image that was predicted; None where presence was calibrated without cut fields of view.
 
         Raises:
             ValueError: The prediction does not give what the model was calibrated with.
@@ -102,7 +126,7 @@ class Calibration:
         rows = np.arange(len(self.names)) if channels is None else np.asarray(channels)
         there = peaks.points.isfinite().all(-1).numpy()
         for section in (self.presence, self.presence.get("without_views")):
-            found = None if section is None else evidence(peaks, section["features"])
+            found = None if section is None else evidence(peaks, section["features"], extent, self.shape, rows)
             if section is not None and found is not None and np.isfinite(found[there]).all():
                 model = {key: np.asarray(section[key]) for key in ("mean", "scale", "weights", "intercept", "offsets")}
                 logit = (found - model["mean"]) / model["scale"] @ model["weights"]
@@ -115,6 +139,11 @@ class Calibration:
     def present(self, probability: np.ndarray, channels: Sequence[int] | None = None) -> np.ndarray:
         """(R,) bool: which rows count as present; see `probability`."""
         return probability >= self.thresholds[slice(None) if channels is None else np.asarray(channels)]
+
+    @property
+    def needs_extent(self) -> bool:
+        """Whether where a landmark lies in the field of view is evidence of its presence."""
+        return self.presence is not None and not {BORDER, EXPECTED}.isdisjoint(self.presence["features"])
 
     @property
     def thresholds(self) -> np.ndarray:

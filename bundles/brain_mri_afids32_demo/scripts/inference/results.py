@@ -27,6 +27,7 @@ from ..points.landmark_names import read_landmark_names
 from ..points.nms import candidates
 from ..points.peaks import Peaks, unpack_peaks
 from .calibration import read_calibration
+from .extent import Extent
 
 
 class PeaksToWorldd(MapTransform):
@@ -134,15 +135,20 @@ class LandmarkResultd(MapTransform):
             original = original_affine(result[self.ref_image], points.shape[1])
             voxels = apply_affine(np.linalg.inv(original), points)
             voxel = np.linalg.norm(embed_affine(result[self.ref_image].affine, points.shape[1])[:-1, :-1], axis=0)
-            result["result"] = {"landmarks": self._landmarks(peaks, voxels, float(voxel.max()))}
+            extent = None
+            if self.calibration is not None and self.calibration.needs_extent:
+                extent = Extent.of(result[self.ref_image], points.shape[1])
+            result["result"] = {"landmarks": self._landmarks(peaks, voxels, float(voxel.max()), extent)}
             if self.calibration is not None:
                 result["result"]["level"] = self.level
         return result
 
-    def _landmarks(self, peaks: Peaks, voxels: np.ndarray, voxel_mm: float) -> list[dict[str, Any]]:
+    def _landmarks(
+        self, peaks: Peaks, voxels: np.ndarray, voxel_mm: float, extent: Extent | None
+    ) -> list[dict[str, Any]]:
         """The landmarks of ``result``: the rows that count, those of one landmark together."""
         known, of = self.instances, self.instances.channels
-        judged = None if self.calibration is None else self.calibration.probability(peaks, of)
+        judged = None if self.calibration is None else self.calibration.probability(peaks, of, extent)
         confidence = peaks.confidence.double().numpy() if judged is None else judged
         limits = (
             np.array(known.thresholds) if self.calibration is None or judged is None else self.calibration.thresholds

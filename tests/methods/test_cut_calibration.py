@@ -1,0 +1,69 @@
+"""A bundle from complete cases, trained on cut fields of view, calibrates on cuts and decides presence by itself."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from steps import narrow_bundle, two_steps, write_cases
+
+from auto_config.bundle.opened import open_bundle
+from auto_config.commands.calibrate import calibrate
+
+
+@pytest.fixture(scope="module", params=[(1, 2), (2, 3)], ids=["one stage 2D", "two stages 3D"])
+def trained(request, tmp_path_factory):
+    stages, dims = request.param
+    folder = tmp_path_factory.mktemp("cuts")
+    data = write_cases(folder / "data", dims)
+    root = narrow_bundle(data, folder / "bundle", stages=stages, dims=dims)
+    two_steps(root)
+    (root / "models/fold_0").mkdir()
+    shutil.copy(root / "models/model.pt", root / "models/fold_0/model.pt")
+    return root, sorted((data / "images").iterdir())[0]
+
+
+def test_presence_is_decided_by_default(trained, capsys):
+    root, image = trained
+    assert json.loads((root / "configs/train.json").read_text())["cut_share"] == 0.2
+    assert calibrate(root, pooled=True, device="cpu") == 0
+    assert "absent examples are cuts" in capsys.readouterr().out
+    document = json.loads((root / "models/calibration.json").read_text())
+    assert document["cases"] == 3
+    assert document["presence"]["cuts"]["images"] == 9
+    assert document["presence"]["features"][-2:] == ["border", "expected"]
+    opened = open_bundle(root, device="cpu")
+    result = opened.predict(opened.preprocess(image))["result"]["landmarks"]
+    limits = document["presence"]["thresholds"]
+    assert [item["present"] for item in result] == [
+        int(item["confidence"] >= limit) for item, limit in zip(result, limits, strict=True)
+    ]
+
+
+def test_kept_cuts_are_used_until_labels_or_weights_change(trained, monkeypatch):
+    root, _ = trained
+    calibrate(root, pooled=True, device="cpu")
+    first = (root / "models/calibration.json").read_text()
+    with monkeypatch.context() as patched:
+        patched.setattr("auto_config.calibration.cuts.predict_cuts", lambda *_, **__: pytest.fail("predicted again"))
+        calibrate(root, pooled=True, device="cpu")
+    assert (root / "models/calibration.json").read_text() == first
+    for path in (root / "models/model.pt", root / "models/fold_0/model.pt"):
+        state = torch.load(path, weights_only=True)
+        torch.save({name: x * 1.01 if x.is_floating_point() else x for name, x in state.items()}, path)
+    before = (root / "models/fold_0/cut_out_of_fold.json").read_text()
+    calibrate(root, pooled=True, device="cpu")
+    assert (root / "models/fold_0/cut_out_of_fold.json").read_text() != before
+
+
+def test_without_cuts_nothing_is_cut_and_every_landmark_counts(tmp_path):
+    data = write_cases(tmp_path / "data", 2)
+    root = narrow_bundle(data, tmp_path / "bundle", stages=1, dims=2, cut_share=0.0)
+    config = json.loads((root / "configs/train.json").read_text())
+    assert "cut_share" not in json.dumps(config)
+    two_steps(root)
+    (root / "models/fold_0").mkdir()
+    shutil.copy(root / "models/model.pt", root / "models/fold_0/model.pt")
+    calibrate(root, pooled=True, device="cpu")
+    assert json.loads((root / "models/calibration.json").read_text())["presence"] is None
+    assert not (root / "models/fold_0/cut_out_of_fold.json").exists()
