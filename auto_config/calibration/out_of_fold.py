@@ -17,6 +17,7 @@ from scipy.ndimage import map_coordinates
 from auto_config.bundle.opened import OpenBundle, open_bundle
 from auto_config.bundle_scripts.files.text import atomic_write_text
 from auto_config.bundle_scripts.grid.grids import embed_affine, world_to_voxel
+from auto_config.bundle_scripts.inference.verdict.image import image_numbers
 from auto_config.bundle_scripts.points.instances import read_instances
 from auto_config.bundle_scripts.points.landmarks import PRESENT, UNKNOWN, LandmarkSet
 from auto_config.bundle_scripts.points.peaks import unpack_peaks
@@ -55,6 +56,7 @@ class OutOfFold:
         status: (N, R) of the truth.
         groups: (N,) group of each case, such as its patient, None where it has none; empty where no case has one.
         missed: (N, L) number of true points that no row is matched with; empty where every landmark is there once.
+        images: (N, I) numbers of each image, see `ImageNumbers.pack`; empty where earlier versions predicted.
     """
 
     cases: tuple[str, ...]
@@ -71,6 +73,7 @@ class OutOfFold:
     status: np.ndarray
     groups: tuple[str | None, ...] = ()
     missed: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=int))
+    images: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
 
     @property
     def present(self) -> np.ndarray:
@@ -103,8 +106,14 @@ def joined(parts: Sequence[OutOfFold]) -> OutOfFold:
         folds=tuple(fold for part in parts for fold in part.folds),
         groups=tuple(group for part in parts for group in part.all_groups),
         missed=np.concatenate([part.all_missed for part in parts]),
+        images=_joined_images([part.images for part in parts]),
         **arrays,
     )
+
+
+def _joined_images(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """The numbers of the images of all parts, empty where one has none."""
+    return np.concatenate(parts) if all(part.size for part in parts) else np.zeros((0, 0))
 
 
 def listed_cases(bundle: Path, fold: int | None) -> list[dict[str, Any]]:
@@ -225,11 +234,17 @@ def predict_case(opened: OpenBundle, item: dict[str, Any]) -> tuple[dict[str, np
         The fields of `OutOfFold` for this case, and the heatmaps (L, *size) of `densities`, or None. Where an image may
         have any number of a landmark, its heatmap shows all of them, so no true point has a density in it.
     """
-    data = opened.preprocess(item["image"])
+    label = LandmarkSet.from_inline(item["label"], opened.names, spatial_dims=opened.spatial_dims)
+    return predict_image(opened, opened.preprocess(item["image"]), label)
+
+
+def predict_image(
+    opened: OpenBundle, data: dict[str, Any], label: LandmarkSet
+) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """`predict_case` of what `OpenBundle.preprocess` gave, with its true landmarks."""
     found = opened.heatmaps(data)
     to_world = next(step for step in opened.postprocessing.transforms if type(step).__name__ == "PeaksToWorldd")
     peaks = unpack_peaks(to_world({"pred": found.peaks.pack(), "image": data["image"]})["pred"])
-    label = LandmarkSet.from_inline(item["label"], opened.names, spatial_dims=opened.spatial_dims)
     instances = read_instances(opened.root / LANDMARKS)
     numbers = {name: getattr(peaks, name).double().numpy() for name in ("points", "confidence", "covariance", *_JUDGED)}
     true = matched(numbers["points"], numbers["confidence"], label, instances)
@@ -243,7 +258,7 @@ def predict_case(opened: OpenBundle, item: dict[str, Any]) -> tuple[dict[str, np
         for channel in np.flatnonzero(inside):
             at_truth[channel] = map_coordinates(density[channel], local[channel][:, None], order=1, cval=0.0)[0]
     row = {**numbers, "truth": true.truth, "density": at_truth, "status": true.status, "missed": true.missed}
-    return row, density
+    return {**row, "images": image_numbers(data["image"], opened.spatial_dims).pack()}, density
 
 
 def fingerprint_of(weights: Path) -> str:
@@ -274,6 +289,7 @@ def write_out_of_fold(path: Path, found: OutOfFold, names: Sequence[str], weight
             "status": found.status[i].tolist(),
             **numbers,
             **({"missed": found.missed[i].tolist()} if found.missed.any() else {}),
+            **({"image": _listed(found.images[i])} if found.images.size else {}),
         }
     atomic_write_text(path, json.dumps(document, allow_nan=False) + "\n")
 
@@ -292,6 +308,7 @@ def read_out_of_fold(path: Path, names: Sequence[str], weights: str) -> OutOfFol
             groups=tuple(row["group"] for row in rows.values()),
             status=np.array([row["status"] for row in rows.values()], dtype=int),
             missed=np.array([row.get("missed", nothing) for row in rows.values()], dtype=int),
+            images=_joined_images([np.array([row.get("image", [])], dtype=np.float64) for row in rows.values()]),
             **{name: np.array([row[name] for row in rows.values()], dtype=np.float64) for name in _NUMBERS},
         )
     except (OSError, KeyError, TypeError, ValueError, AttributeError):
