@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+MIN_LANDMARKS = 6  # a similarity in 3D has 7 unknowns; with fewer points than 6 an outlier bends the fit itself
+FAR = 5.0  # times the spread: nothing in the training data comes near it
+
 
 def similarity(source: np.ndarray, target: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Weighted least-squares similarity without reflection (Umeyama, 1991).

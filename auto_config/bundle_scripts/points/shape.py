@@ -13,11 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from .procrustes import procrustes, robust_similarity, size_of
+from .procrustes import FAR, MIN_LANDMARKS, procrustes, robust_similarity, size_of
 
-MIN_LANDMARKS = 6  # a similarity in 3D has 7 unknowns; with fewer points than 6 an outlier bends the fit itself
 MIN_CASES = 5  # the spread of a landmark over fewer cases means nothing
-FAR = 5.0  # times the spread: nothing in the training data comes near it
 FREE = 0.08  # median spread over size of the shape: above this, the anatomy varies freely and the shape is no judge
 TRUSTED_SHARE = 0.6  # of the landmarks must agree with the fit before it may overrule the others
 

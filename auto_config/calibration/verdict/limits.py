@@ -110,18 +110,10 @@ def reference_of(
     """
     kept, columns = usable(values, names)
     check, exact = check_limit(kept, columns, rate) if columns else (1.0, False)
-    numbers = (
-        zip(np.nanmean(kept, axis=0), np.nanstd(kept, axis=0, ddof=1), np.nanmin(kept, axis=0), np.nanmax(kept, axis=0))
-        if columns
-        else ()
-    )
     found = Reference(
         others=others,
         cases=len(values),
-        columns={
-            name: dict(zip(("mean", "sd", "low", "high"), map(float, row), strict=True))
-            for name, row in zip(columns, numbers, strict=True)
-        },
+        columns={name: summary(row) for name, row in zip(columns, kept.T, strict=True)},
         check=check,
         failed=failed_limit(check, np.zeros(0), np.zeros(0)),
         rate=rate,
@@ -129,3 +121,14 @@ def reference_of(
         coarse_fits=coarse_fits,
     )
     return found, exact
+
+
+def summary(values: np.ndarray) -> dict[str, float]:
+    """``mean``, ``sd``, ``low`` and ``high`` of numbers (N,), NaN left out."""
+    known = values[np.isfinite(values)]
+    return {
+        "mean": float(known.mean()),
+        "sd": float(known.std(ddof=1)),
+        "low": float(known.min()),
+        "high": float(known.max()),
+    }

@@ -83,7 +83,9 @@ def verdict_section(
     if not found.images.size:
         return None
     shape = TrainingShape.of(with_fixed_names(shapes, instances), offsets)
-    scores = _unseen_scores(found, presence, shapes, instances, offsets, ranges)
+    known = None if presence is None else dict(presence)
+    numbers = _Judge(Calibration(instances.names, 0, (), (), known, None, {}), instances, ranges)
+    scores = numbers.of_unseen(found, shapes, offsets)
     errors = case_errors(found, instances)
     good = good_cases(errors)
     if good.sum() < FEWEST:
@@ -100,7 +102,7 @@ def verdict_section(
     wrong = [one for one, went_well in zip(scores, good, strict=True) if not went_well]
     on_purpose, kinds = [], []
     if spoiled is not None:
-        on_purpose = _scores(spoiled.found, range(len(spoiled.kinds)), presence, shape, instances, ranges)
+        on_purpose = numbers.scores(spoiled.found, range(len(spoiled.kinds)), shape)
         limit = float(np.nanmax(errors[good]))
         harmed = harmful(case_errors(spoiled.found, instances), limit)
         kinds = [f"{kind}{'' if bad else ', harmless'}" for kind, bad in zip(spoiled.kinds, harmed, strict=True)]
@@ -157,23 +159,45 @@ def table(scores: Sequence[CaseScores]) -> tuple[np.ndarray, list[str]]:
     return np.array(rows, dtype=np.float64).reshape(len(scores), len(names)), names
 
 
-def _unseen_scores(
-    found: OutOfFold,
-    presence: Mapping[str, Any] | None,
-    shapes: np.ndarray,
-    instances: Instances,
-    offsets: np.ndarray | None,
-    ranges: Ranges | None,
-) -> list[CaseScores]:
-    """The numbers of unseen cases, those of a fold beside the shape of the cases of the other folds."""
-    scores: dict[int, CaseScores] = {}
-    folds = np.array(found.folds or [-1] * len(found.cases))
-    for fold in sorted(set(folds.tolist())):
-        numbers = np.flatnonzero(folds == fold).tolist()
-        rest = _without(shapes, found.truth[numbers]) if found.folds else shapes
-        own = TrainingShape.of(with_fixed_names(rest, instances), offsets)
-        scores |= zip(numbers, _scores(found, numbers, presence, own, instances, ranges), strict=True)
-    return [scores[i] for i in range(len(found.cases))]
+@dataclass(frozen=True)
+class _Judge:
+    """What turns predictions into numbers, as it does after a prediction.
+
+    Args:
+        calibration: Knows of presence alone.
+        instances: Which rows belong to which landmark.
+        ranges: Of spacing and extent in training.
+    """
+
+    calibration: Calibration
+    instances: Instances
+    ranges: Ranges | None
+
+    def scores(self, found: OutOfFold, numbers: Sequence[int], shape: TrainingShape) -> list[CaseScores]:
+        """The numbers of some cases beside a shape."""
+        dims = found.points.shape[-1]
+        return [
+            case_scores(
+                peaks,
+                called_present(peaks, self.calibration, self.instances),
+                ImageNumbers.unpack(image, dims),
+                instances=self.instances,
+                shape=shape if shape.known.any() else None,
+                ranges=self.ranges,
+            )
+            for peaks, image in ((peaks_of(found, i), found.images[i]) for i in numbers)
+        ]
+
+    def of_unseen(self, found: OutOfFold, shapes: np.ndarray, offsets: np.ndarray | None) -> list[CaseScores]:
+        """The numbers of unseen cases, those of a fold beside the shape of the cases of the other folds."""
+        scores: dict[int, CaseScores] = {}
+        folds = np.array(found.folds or [-1] * len(found.cases))
+        for fold in sorted(set(folds.tolist())):
+            numbers = np.flatnonzero(folds == fold).tolist()
+            rest = _without(shapes, found.truth[numbers]) if found.folds else shapes
+            own = TrainingShape.of(with_fixed_names(rest, self.instances), offsets)
+            scores |= zip(numbers, self.scores(found, numbers, own), strict=True)
+        return [scores[i] for i in range(len(found.cases))]
 
 
 def _without(shapes: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -181,33 +205,6 @@ def _without(shapes: np.ndarray, truth: np.ndarray) -> np.ndarray:
     own = truth[:, : shapes.shape[1]]
     theirs = [any(np.allclose(one, shape, rtol=1e-6, equal_nan=True) for one in own) for shape in shapes]
     return shapes[~np.array(theirs, dtype=bool)] if len(shapes) else shapes
-
-
-def _scores(
-    found: OutOfFold,
-    numbers: Sequence[int],
-    presence: Mapping[str, Any] | None,
-    shape: TrainingShape,
-    instances: Instances,
-    ranges: Ranges | None,
-) -> list[CaseScores]:
-    """The numbers of some cases, as prediction makes them."""
-    judges = Calibration(instances.names, 0, (), (), None if presence is None else dict(presence), None, {})
-    dims = found.points.shape[-1]
-    scores = []
-    for i in numbers:
-        peaks = peaks_of(found, i)
-        scores.append(
-            case_scores(
-                peaks,
-                called_present(peaks, judges, instances),
-                ImageNumbers.unpack(found.images[i], dims),
-                instances=instances,
-                shape=shape if shape.known.any() else None,
-                ranges=ranges,
-            )
-        )
-    return scores
 
 
 def _largest(scores: CaseScores, reference: Reference) -> float:

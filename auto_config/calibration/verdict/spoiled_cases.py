@@ -29,7 +29,7 @@ from auto_config.calibration.out_of_fold import (
 from auto_config.calibration.provenance import prediction_digest
 from auto_config.calibration.verdict import spoilings
 from auto_config.calibration.verdict.section import Spoiled
-from auto_config.calibration.verdict.spoilings import SPOILINGS, Spoiling
+from auto_config.calibration.verdict.spoilings import SPOILINGS, Scan, Spoiling
 
 FILE_NAME = "spoiled.json"
 MOST = 16
@@ -99,8 +99,8 @@ def spoiled_image(
         data = step(data)
     image = data["image"]
     label = LandmarkSet.from_inline(item["label"], opened.names, spatial_dims=opened.spatial_dims)
-    affine = embed_affine(image.affine, opened.spatial_dims)
-    done = spoiling(np.asarray(image, dtype=np.float32), affine, label.points, np.random.default_rng(seed))
+    grey, affine = np.asarray(image, dtype=np.float32), embed_affine(image.affine, opened.spatial_dims)
+    done = spoiling(Scan(grey, affine, label.points), np.random.default_rng(seed))
     data["image"] = MetaTensor(torch.from_numpy(done.array.astype(np.float32)), meta=dict(image.meta))
     for step in steps[last:]:
         data = step(data)

@@ -1,4 +1,4 @@
-"""Images spoiled on purpose, as they go wrong in practice: turned, of another scale of grey values, cut, something else.
+"""Images spoiled on purpose, as they go wrong in practice: turned, other grey values, cut, something else.
 
 All work on grey values before their normalisation, and say where the points of the image went.
 """
@@ -6,7 +6,7 @@ All work on grey values before their normalisation, and say where the points of 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -19,90 +19,93 @@ _BLOCKS = 4  # on each axis, of an image that is no anatomy any more
 
 
 @dataclass(frozen=True)
-class SpoiledImage:
-    """An image after it was spoiled.
+class Scan:
+    """An image and its landmarks.
 
     Args:
-        array: (C, *size) grey values, on the grid that the image had.
-        points: (R, D) world mm of its landmarks, NaN where they are outside or no more.
+        array: (C, *size) grey values.
+        affine: (D + 1, D + 1) voxel to world mm.
+        points: (R, D) world mm, NaN for landmarks that are outside or no more.
     """
 
     array: np.ndarray
+    affine: np.ndarray
     points: np.ndarray
 
 
-Spoiling = Callable[[np.ndarray, np.ndarray, np.ndarray, np.random.Generator], SpoiledImage]
-"""From grey values (C, *size), affine (D + 1, D + 1) of voxel to world mm, points (R, D) world mm, and chance."""
+Spoiling = Callable[[Scan, np.random.Generator], Scan]
+"""The scan spoiled, on the same grid."""
 
 
 def turned(degrees: float) -> Spoiling:
     """The anatomy turned about the middle of the image; in 3D about an axis drawn at random."""
 
-    def spoil(array: np.ndarray, affine: np.ndarray, points: np.ndarray, random: np.random.Generator) -> SpoiledImage:
-        dims = len(affine) - 1
+    def spoil(scan: Scan, random: np.random.Generator) -> Scan:
+        dims = len(scan.affine) - 1
         rotation = _rotation(degrees, dims, random)
-        centre = image_center(array.shape[1:], affine)
+        centre = image_center(scan.array.shape[1:], scan.affine)
         # The new image shows at a place what the old one had at the place turned back.
         back = np.eye(dims + 1)
         back[:dims, :dims] = rotation.T
         back[:dims, -1] = centre - rotation.T @ centre
-        voxels = np.linalg.inv(affine) @ back @ affine
+        voxels = np.linalg.inv(scan.affine) @ back @ scan.affine
         out = [
             ndimage.affine_transform(
                 channel, voxels[:dims, :dims], voxels[:dims, -1], order=1, mode="constant", cval=float(channel.min())
             )
-            for channel in array
+            for channel in scan.array
         ]
-        return SpoiledImage(np.stack(out), _within((points - centre) @ rotation.T + centre, array, affine))
+        return _within(replace(scan, array=np.stack(out), points=(scan.points - centre) @ rotation.T + centre))
 
     return spoil
 
 
-def rescaled(array: np.ndarray, affine: np.ndarray, points: np.ndarray, random: np.random.Generator) -> SpoiledImage:
+def rescaled(scan: Scan, _random: np.random.Generator) -> Scan:
     """Grey values times 10 plus 1 000, as of another scanner or export."""
-    return SpoiledImage(array * 10.0 + 1000.0, points)
+    return replace(scan, array=scan.array * 10.0 + 1000.0)
 
 
-def noisy(array: np.ndarray, affine: np.ndarray, points: np.ndarray, random: np.random.Generator) -> SpoiledImage:
+def noisy(scan: Scan, random: np.random.Generator) -> Scan:
     """Noise as strong as the grey values themselves."""
-    low, high = np.percentile(array, [0.5, 99.5])
-    return SpoiledImage(array + random.normal(0.0, max(float(high - low), 1e-6), array.shape), points)
+    low, high = np.percentile(scan.array, [0.5, 99.5])
+    noise = random.normal(0.0, max(float(high - low), 1e-6), scan.array.shape)
+    return replace(scan, array=scan.array + noise)
 
 
-def cut(array: np.ndarray, affine: np.ndarray, points: np.ndarray, random: np.random.Generator) -> SpoiledImage:
+def cut(scan: Scan, random: np.random.Generator) -> Scan:
     """Half of the landmarks on one side of an axis outside of the field of view, where only air is left."""
-    dims = len(affine) - 1
+    dims = len(scan.affine) - 1
     axis = int(random.integers(dims))
-    voxels = world_to_voxel(affine, points)
+    voxels = world_to_voxel(scan.affine, scan.points)
     known = np.isfinite(voxels).all(axis=1)
-    middle = float(np.median(voxels[known, axis])) if known.any() else array.shape[1 + axis] / 2
-    edge = int(np.clip(round(middle), 1, array.shape[1 + axis] - 1))
-    out = array.copy()
-    there = [slice(None)] * array.ndim
+    middle = float(np.median(voxels[known, axis])) if known.any() else scan.array.shape[1 + axis] / 2
+    edge = int(np.clip(round(middle), 1, scan.array.shape[1 + axis] - 1))
+    out = scan.array.copy()
+    there = [slice(None)] * scan.array.ndim
     there[1 + axis] = slice(edge, None)
     for channel in out:
         channel[tuple(there[1:])] = channel.min()
-    return SpoiledImage(out, np.where((voxels[:, axis] < edge)[:, None], points, np.nan))
+    return replace(scan, array=out, points=np.where((voxels[:, axis] < edge)[:, None], scan.points, np.nan))
 
 
-def shuffled(array: np.ndarray, affine: np.ndarray, points: np.ndarray, random: np.random.Generator) -> SpoiledImage:
+def shuffled(scan: Scan, random: np.random.Generator) -> Scan:
     """Blocks of the image in another order: the same grey values, no anatomy."""
-    size = [max(1, edge // _BLOCKS) for edge in array.shape[1:]]
+    size = [max(1, edge // _BLOCKS) for edge in scan.array.shape[1:]]
     corners = np.stack(np.meshgrid(*[np.arange(_BLOCKS) for _ in size], indexing="ij"), -1).reshape(-1, len(size))
-    out = array.copy()
+    out = scan.array.copy()
     for to, source in zip(corners, random.permutation(corners), strict=True):
         target, origin = (
             tuple(slice(int(c) * n, int(c + 1) * n) for c, n in zip(corner, size, strict=True))
             for corner in (to, source)
         )
-        out[(slice(None), *target)] = array[(slice(None), *origin)]
-    return SpoiledImage(out, np.full_like(points, np.nan))
+        out[(slice(None), *target)] = scan.array[(slice(None), *origin)]
+    return replace(scan, array=out, points=np.full_like(scan.points, np.nan))
 
 
-def static(array: np.ndarray, affine: np.ndarray, points: np.ndarray, random: np.random.Generator) -> SpoiledImage:
+def static(scan: Scan, random: np.random.Generator) -> Scan:
     """Noise alone, with the mean and the spread of the image."""
-    found = random.normal(float(array.mean()), float(array.std()) + 1e-6, array.shape)
-    return SpoiledImage(found, np.full_like(points, np.nan))
+    found = random.normal(float(scan.array.mean()), float(scan.array.std()) + 1e-6, scan.array.shape)
+    return replace(scan, array=found, points=np.full_like(scan.points, np.nan))
 
 
 SPOILINGS: dict[str, Spoiling] = {
@@ -127,8 +130,8 @@ def _rotation(degrees: float, dims: int, random: np.random.Generator) -> np.ndar
     return matrix
 
 
-def _within(points: np.ndarray, array: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Points (R, D) world mm, NaN where they lie outside of the image."""
-    voxels = world_to_voxel(affine, points)
-    inside = ((voxels >= -0.5) & (voxels <= np.array(array.shape[1:]) - 0.5)).all(axis=1)
-    return np.where(inside[:, None], points, np.nan)
+def _within(scan: Scan) -> Scan:
+    """The scan without the points that lie outside of the image."""
+    voxels: np.ndarray = world_to_voxel(scan.affine, scan.points)
+    inside: np.ndarray = ((voxels >= -0.5) & (voxels <= np.array(scan.array.shape[1:]) - 0.5)).all(axis=1)
+    return replace(scan, points=np.where(inside[:, None], scan.points, np.nan))

@@ -10,15 +10,13 @@ import torch
 
 from ...points.instances import Instances
 from ...points.peaks import Peaks
-from ...points.procrustes import size_of
-from ...points.shape import FAR
+from ...points.procrustes import FAR
 from ..calibration import of_several_networks
 from .image import ImageNumbers
 from .judging import CaseScores
-from .shape import ShapeFit, TrainingShape
+from .shape import SMALLEST_MM, TrainingShape, log_rms
 
 _LARGEST_LOGIT = 12.0
-_SMALLEST_MM = 1e-4
 
 Ranges = Mapping[str, Mapping[str, list[float]]]
 
@@ -55,7 +53,7 @@ def case_scores(
     fit = None if shape is None else shape.fit(judged, image.voxel_mm / 2)
     strayed: tuple[str, ...] = ()
     if shape is not None and fit is not None:
-        values |= shape_values(fit, shape, image.centre)
+        values |= shape.values(fit, image.centre)
         strayed = tuple(name for name, far in zip(instances.names, fit.strayed > FAR, strict=True) if far)
     enough = shape is not None and int(shape.known.sum()) > points.shape[1]
     coarse = peaks.shape_distance.double().numpy()[single]
@@ -80,7 +78,7 @@ def peak_values(peaks: Peaks, present: np.ndarray, single: np.ndarray) -> dict[s
     spread = peaks.spread.double()[rows].numpy()
     found |= {
         "confidence": float(-logit.mean()),
-        "spread": float(np.log(spread + _SMALLEST_MM).mean()),
+        "spread": float(np.log(spread + SMALLEST_MM).mean()),
         "mirror": log_rms(peaks.mirror_disagreement.double()[rows].numpy()),
         "coarse": log_rms(peaks.shape_distance.double()[rows].numpy()),
         "replaced": float(peaks.replaced.double()[rows].numpy().mean()),
@@ -88,27 +86,6 @@ def peak_values(peaks: Peaks, present: np.ndarray, single: np.ndarray) -> dict[s
     if of_several_networks(peaks):
         found["views"] = log_rms(peaks.disagreement.double()[rows].numpy())
     return found
-
-
-def shape_values(fit: ShapeFit, shape: TrainingShape, centre: np.ndarray) -> dict[str, float]:
-    """The columns that the training shapes give, of an image whose middle is at ``centre`` (D,) mm."""
-    strayed = fit.strayed[np.isfinite(fit.strayed)]
-    found = {
-        "shape": log_rms(fit.distance),
-        "worst": math.log(float(strayed.max()) + 1e-6),
-        "turn": fit.turn,
-        "size": math.log(max(fit.size, 1e-12)),
-    }
-    if shape.offset is not None:
-        away = float(np.linalg.norm(fit.centre - centre - shape.offset))
-        found["place"] = away / max(size_of(shape.mean), 1e-12)
-    return found
-
-
-def log_rms(lengths: np.ndarray) -> float:
-    """Logarithm of the root mean square of lengths in mm; NaN where none is known."""
-    known = lengths[np.isfinite(lengths)]
-    return math.log(math.sqrt(float((known**2).mean())) + _SMALLEST_MM) if known.size else math.nan
 
 
 def _ordered(points: np.ndarray, instances: Instances) -> np.ndarray:

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ...points.procrustes import procrustes, robust_similarity, similarity, size_of
-from ...points.shape import FAR, MIN_LANDMARKS
+from ...points.procrustes import FAR, MIN_LANDMARKS, procrustes, robust_similarity, similarity, size_of
+
+SMALLEST_MM = 1e-4
+"""Added to lengths before their logarithm."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,26 @@ class TrainingShape:
             size=size,
             centre=fitted[self.known].mean(axis=0),
         )
+
+    def values(self, fit: ShapeFit, centre: np.ndarray | None) -> dict[str, float]:
+        """The columns that a fit gives, in an image whose middle is at ``centre`` (D,) mm, None where not known."""
+        strayed = fit.strayed[np.isfinite(fit.strayed)]
+        found = {
+            "shape": log_rms(fit.distance),
+            "worst": math.log(float(strayed.max()) + 1e-6),
+            "turn": fit.turn,
+            "size": math.log(max(fit.size, 1e-12)),
+        }
+        if self.offset is not None and centre is not None:
+            away = float(np.linalg.norm(fit.centre - centre - self.offset))
+            found["place"] = away / max(size_of(self.mean), 1e-12)
+        return found
+
+
+def log_rms(lengths: np.ndarray) -> float:
+    """Logarithm of the root mean square of lengths in mm; NaN where none is known."""
+    known = lengths[np.isfinite(lengths)]
+    return math.log(math.sqrt(float((known**2).mean())) + SMALLEST_MM) if known.size else math.nan
 
 
 def mean_rotation(mean: np.ndarray, shapes: np.ndarray) -> np.ndarray:
