@@ -38,7 +38,7 @@ def verdict_table(
     """
     dims = int(landmarks["spatial_dims"])
     table = landmarks["landmarks"]
-    shapes = np.stack([present_points(case, names, dims) for case in training if case.landmarks is not None] or [])
+    shapes = np.array([present_points(case, names, dims) for case in training if case.landmarks is not None])
     loose = [row.get("instances") == "many" or bool(row.get("exchangeable")) for row in table]
     shapes = np.where(np.array(loose)[:, None], np.nan, shapes.reshape(-1, len(names), dims))
     offsets = np.array([row.get("mean_offset_mm") or [np.nan] * dims for row in table], dtype=np.float64)
@@ -71,7 +71,7 @@ def _reference(fits: Sequence[ShapeFit | None], shape: TrainingShape, cases: int
     """What training cases say of others, where no unseen case has been predicted."""
     known = [fit for fit in fits if fit is not None]
     inside = {"mean": 0.0, "sd": 0.0, "low": 0.0, "high": 0.0}
-    columns = {name: inside for name in ("spacing", "extent", "border")}
+    columns = dict.fromkeys(("spacing", "extent", "border"), inside)
     if len(known) >= _FEWEST:
         values = [shape.values(fit, None) for fit in known]
         columns |= {name: _summary(np.array([row[name] for row in values])) for name in values[0]}
@@ -82,7 +82,7 @@ def _reference(fits: Sequence[ShapeFit | None], shape: TrainingShape, cases: int
         check=CHECK,
         failed=FAILED,
         rate=None,
-        fits=len(known) >= _FEWEST and np.mean([one.misfit <= LARGEST_MISFIT for one in known]) >= _MOSTLY,
+        fits=len(known) >= _FEWEST and sum(one.misfit <= LARGEST_MISFIT for one in known) >= _MOSTLY * len(known),
         coarse_fits=False,
     )
 

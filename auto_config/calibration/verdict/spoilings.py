@@ -132,6 +132,6 @@ def _rotation(degrees: float, dims: int, random: np.random.Generator) -> np.ndar
 
 def _within(scan: Scan) -> Scan:
     """The scan without the points that lie outside of the image."""
-    voxels: np.ndarray = world_to_voxel(scan.affine, scan.points)
-    inside: np.ndarray = ((voxels >= -0.5) & (voxels <= np.array(scan.array.shape[1:]) - 0.5)).all(axis=1)
+    voxels = world_to_voxel(scan.affine, scan.points)
+    inside = np.all((voxels >= -0.5) & (voxels <= np.array(scan.array.shape[1:]) - 0.5), axis=1)
     return replace(scan, points=np.where(inside[:, None], scan.points, np.nan))
