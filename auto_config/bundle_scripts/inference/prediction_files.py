@@ -60,7 +60,7 @@ def prediction_rows(case: str, result: Mapping[str, Any], unit: str = "mm") -> l
 
 
 def verdict_of(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The verdict of a ``result`` as ``run.json`` has it; scripts of an earlier version give none, an empty one here."""
+    """The verdict of a ``result`` as ``run.json`` has it, an empty one of scripts of an earlier version."""
     found = result.get("verdict") or {"verdict": "", "reasons": []}
     return {key: found[key] for key in ("verdict", "reasons", "not_judged") if key in found}
 
