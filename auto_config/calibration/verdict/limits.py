@@ -50,9 +50,14 @@ def usable(values: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, list[s
 
 def left_out_deviations(values: np.ndarray, names: Sequence[str]) -> np.ndarray:
     """(N, S) deviations of each case from all others; see `judging.deviations`."""
-    others = np.stack([np.delete(values, i, axis=0) for i in range(len(values))])
-    mean, sd = np.nanmean(others, axis=1), np.nanstd(others, axis=1, ddof=1)
-    return deviations(values, mean, sd, len(values) - 1, names)
+    middle = np.nanmean(values, axis=0)
+    known = np.isfinite(values)
+    centred = np.where(known, values - middle, 0.0)
+    count = known.sum(axis=0) - known
+    mean = (centred.sum(axis=0) - centred) / count
+    squares = (centred**2).sum(axis=0) - centred**2 - count * mean**2
+    sd = np.sqrt(np.maximum(squares, 0.0) / (count - 1))
+    return deviations(values, middle + mean, sd, len(values) - 1, names)
 
 
 def check_limit(values: np.ndarray, names: Sequence[str], rate: float = RATE) -> tuple[float, bool]:

@@ -19,7 +19,7 @@ from ...points.landmark_text import read_text
 from ...points.peaks import Peaks, unpack_peaks
 from ..calibration import Calibration, read_calibration
 from .image import image_numbers
-from .judging import FAILED, Verdict, case_deviations, judge
+from .judging import Verdict, case_deviations, judge
 from .known import read_known_cases
 from .scores import case_scores
 
@@ -28,8 +28,8 @@ class CaseVerdictd(MapTransform):
     """Add ``verdict`` to ``data["result"]``: ``ok``, ``check`` or ``failed``, and why.
 
     ``result["verdict"]`` is ``{"verdict", "reasons": [sentences], "not_judged": [what], "deviations": {number: how many
-    standard deviations it lies beyond other cases}}``. The regions of a case that has failed are taken away: nobody
-    promises that they hold.
+    standard deviations it lies beyond other cases}}``. The landmarks stay as they are, also in a case that has failed;
+    whoever shows their regions must not promise that they hold then.
 
     Args:
         keys: key of the peaks (R, W) in world mm, as `PeaksToWorldd` leaves them.
@@ -68,10 +68,7 @@ class CaseVerdictd(MapTransform):
             rows = convert_to_tensor(out[key], dtype=torch.float64, device="cpu", track_meta=False)
             verdict, deviations = self._verdict(unpack_peaks(rows), out[self.ref_image])
             found = {**verdict.document(), "deviations": deviations}
-            landmarks = out["result"]["landmarks"]
-            if verdict.verdict == FAILED:
-                landmarks = [{**item, "radius_mm": None, "ellipsoid_mm2": None} for item in landmarks]
-            out["result"] = {**out["result"], "landmarks": landmarks, "verdict": found}
+            out["result"] = {**out["result"], "verdict": found}
         return out
 
     def _verdict(self, peaks: Peaks, image: Any) -> tuple[Verdict, dict[str, float]]:

@@ -46,16 +46,19 @@ def prediction_columns(spatial_dims: int) -> list[str]:
 def prediction_rows(case: str, result: Mapping[str, Any], unit: str = "mm") -> list[list[str]]:
     """Rows of ``predictions.csv`` for one case, in the order of its ``result``, the numbers as text.
 
-    Where the unit is ``"px"``, because nobody knows the size of a pixel, the columns in mm are empty.
+    Where the unit is ``"px"``, because nobody knows the size of a pixel, the columns in mm are empty. The radius of a case
+    that has failed is empty: nobody promises that it holds.
     """
-    rows = []
+    rows: list[list[str]] = []
+    verdict = verdict_of(result)["verdict"]
     for item in result["landmarks"]:
         world = item["world"]
         coordinates = world if len(world) == 3 else [*item["voxel"], *(world if unit == "mm" else [None, None])]
-        radius = "" if item["radius_mm"] is None or unit != "mm" else _number(item["radius_mm"])
+        promised = item["radius_mm"] is not None and unit == "mm" and verdict != "failed"
+        radius = _number(item["radius_mm"]) if promised else ""
         numbers = ["" if x is None else _number(x) for x in coordinates]
         numbers += [_number(item["confidence"]), str(item["present"]), radius]
-        rows.append([case, item["name"], *numbers, verdict_of(result)["verdict"]])
+        rows.append([case, item["name"], *numbers, verdict])
     return rows
 
 
