@@ -63,6 +63,11 @@ def test_with_few_cases_the_rate_rests_on_normal_numbers(cases):
     assert alarm_rate(cases, heavy=False) <= 0.06
 
 
+@pytest.mark.parametrize("cases", [8, 12, 18])
+def test_with_few_cases_no_distribution_gives_more_than_one_in_all_of_them(cases):
+    assert alarm_rate(cases, heavy=True) <= 1 / (cases + 1) + 0.015
+
+
 def test_the_statistic_is_that_of_a_prediction_interval():
     values = np.array([1.0, 2.0, 3.0, 4.0])
     found = deviations(np.array([6.0]), values.mean(), values.std(ddof=1), 4, ["turn"])
@@ -83,14 +88,15 @@ def test_each_case_is_compared_with_the_others_alone():
 
 def test_the_limit_is_a_rank_where_there_are_enough_cases_and_a_t_statistic_where_not():
     random = np.random.default_rng(1)
-    values = random.normal(size=(19, 2)) * [10.0, 1.0]
-    limit, exact = check_limit(values, ["turn", "shape"])
-    assert exact and limit == pytest.approx(left_out_deviations(values, ["turn", "shape"]).max())
-    limit, exact = check_limit(values[:9], ["turn", "shape"])
-    # 2.5 % on one side of a t distribution with 8 degrees of freedom.
-    assert not exact and limit == pytest.approx(2.306, abs=1e-3)
+    values = random.normal(size=(19, 3)) * [10.0, 1.0, 0.1]
+    limit, exact = check_limit(values, ["turn", "shape", "size"])
+    assert exact and limit == pytest.approx(left_out_deviations(values, ["turn", "shape", "size"]).max())
+    values = values[:6]
+    limit, exact = check_limit(values[:, :2], ["turn", "shape"])
+    # 2.5 % on one side of a t distribution with 5 degrees of freedom.
+    assert not exact and limit == pytest.approx(2.571, abs=1e-3)
     # One that is unusual on both sides takes two shares, so the three have five of 1 % each: 99 % of each side.
-    assert check_limit(values[:9], ["turn", "grey.0.5", "size"])[0] == pytest.approx(2.896, abs=1e-3)
+    assert check_limit(values, ["turn", "grey.0.5", "size"])[0] == pytest.approx(3.365, abs=1e-3)
 
 
 def test_cases_that_went_wrong_are_no_false_alarms():

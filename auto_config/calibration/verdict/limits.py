@@ -4,7 +4,7 @@ Each case is compared with all others of the calibration as a new case will be w
 deviation is its score. Of n such scores the k-th smallest, ``k = ceil((1 - rate) (n + 1))``, is exceeded by a new good
 case with a probability of `rate` about (split conformal prediction; a new case has one more case beside it, so it
 rather deviates less). With fewer cases than 1 / rate - 1 no rank says that much: the limit is then that of t statistics
-(normal numbers), shared among the columns (Bonferroni).
+(normal numbers), shared among the columns (Bonferroni), or the largest of the scores, if that is larger.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ RATE = 0.05
 
 FEWEST = 3
 """With fewer cases nothing is known of what is usual."""
+
+_FREE_OF_OUTLIERS = 7
+"""From so many cases on, the limit is above all of them: then it is exceeded by 1 in n + 1 at most, normal or not."""
 
 _KNOWN = 0.9  # share of the cases that must have a number, for it to be compared
 _WENT_WRONG = 4.0  # times the median error: such a case is no good case, and an alarm about it is none that is false
@@ -72,12 +75,13 @@ def check_limit(values: np.ndarray, names: Sequence[str], rate: float = RATE) ->
         The limit, and whether ranks alone give it: if not, it rests on normal numbers.
     """
     rank = conformal_rank(len(values), 1.0 - rate)
+    largest = np.sort(left_out_deviations(values, names).max(axis=1)) * (1 + 1e-9)
     if rank is not None:
-        largest = np.sort(left_out_deviations(values, names).max(axis=1))
         # A new case as far off as that one is none to look at.
-        return max(float(largest[rank - 1]) * (1 + 1e-9), 1.0), True
+        return max(float(largest[rank - 1]), 1.0), True
     sides = sum(2 if column(name).both else 1 for name in names)
-    return float(stats.t.isf(rate / max(sides, 1), len(values) - 1)), False
+    limit = float(stats.t.isf(rate / max(sides, 1), len(values) - 1))
+    return max(limit, float(largest[-1]) if len(values) >= _FREE_OF_OUTLIERS else 0.0), False
 
 
 def failed_limit(check: float, good: np.ndarray, harmed: np.ndarray) -> float:

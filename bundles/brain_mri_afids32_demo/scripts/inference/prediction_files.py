@@ -46,8 +46,8 @@ def prediction_columns(spatial_dims: int) -> list[str]:
 def prediction_rows(case: str, result: Mapping[str, Any], unit: str = "mm") -> list[list[str]]:
     """Rows of ``predictions.csv`` for one case, in the order of its ``result``, the numbers as text.
 
-    Where the unit is ``"px"``, because nobody knows the size of a pixel, the columns in mm are empty. The radius of a case
-    that has failed is empty: nobody promises that it holds.
+    Where the unit is ``"px"``, because nobody knows the size of a pixel, the columns in mm are empty. Nobody promises
+    that the radius of a case that has failed holds, so it is empty too.
     """
     rows: list[list[str]] = []
     verdict = verdict_of(result)["verdict"]
