@@ -148,7 +148,7 @@ def promise(cases: int, exact: bool, rate: float) -> str:
         )
     return (
         f"of good cases like the {cases} unseen ones, {100 * rate:g} % are called check or failed nevertheless, if "
-        f"their numbers are normally distributed; whatever the distribution, so few promise no less than 1 in {cases + 1}"
+        f"their numbers are normally distributed; without that, so few cases promise no less than 1 in {cases + 1}"
     )
 
 
