@@ -79,13 +79,13 @@ def cut(scan: Scan, random: np.random.Generator) -> Scan:
     voxels = world_to_voxel(scan.affine, scan.points)
     known = np.isfinite(voxels).all(axis=1)
     middle = float(np.median(voxels[known, axis])) if known.any() else scan.array.shape[1 + axis] / 2
-    edge = int(np.clip(round(middle), 1, scan.array.shape[1 + axis] - 1))
+    edge = int(np.clip(round(middle + 0.5), 1, scan.array.shape[1 + axis] - 1))
     out = scan.array.copy()
     there = [slice(None)] * scan.array.ndim
     there[1 + axis] = slice(edge, None)
     for channel in out:
         channel[tuple(there[1:])] = channel.min()
-    return replace(scan, array=out, points=np.where((voxels[:, axis] < edge)[:, None], scan.points, np.nan))
+    return replace(scan, array=out, points=np.where((voxels[:, axis] < edge - 0.5)[:, None], scan.points, np.nan))
 
 
 def shuffled(scan: Scan, random: np.random.Generator) -> Scan:

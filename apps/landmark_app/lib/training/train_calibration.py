@@ -14,6 +14,7 @@ from auto_config.bundle_scripts.points.landmarks import PRESENT
 from auto_config.bundle_scripts.training.shape_fit import training_shapes
 from auto_config.calibration.conformal import smallest_n
 from auto_config.calibration.other_cases import predict_other_cases
+from auto_config.calibration.verdict.spoiled_cases import spoiled_other_cases
 from auto_config.calibration.writing import write_calibration
 from auto_config.datasets.images import image_stem
 from auto_config.prediction.input import training_cases
@@ -98,6 +99,7 @@ def calibrate_on(root: Path, card: Card, cases: TrainingCases, seen: Seen, devic
     before = weights_state(root)
     items = [_item(item, card) for item in unseen.cases]
     found = predict_other_cases(root, items, device=device)
+    spoiled = spoiled_other_cases(root, items, device=device)
     table = root / "configs" / "landmarks.json"
     present = (found.status == PRESENT).sum(axis=0)
     counts = np.bincount(read_instances(table).channels, present, len(card.names))
@@ -106,7 +108,7 @@ def calibrate_on(root: Path, card: Card, cases: TrainingCases, seen: Seen, devic
     if weights_state(root) != before:
         return "none: other weights came into use meanwhile"
     notes = [CHOSEN_NOTE, *([unseen.reason] if unseen.reason else [])]
-    written = write_calibration(root, found, pooled=pooled, notes=notes, shapes=shapes)
+    written = write_calibration(root, found, pooled=pooled, notes=notes, shapes=shapes, spoiled=spoiled)
     return {"cases": written["cases"], "pooled": pooled, "notes": written["notes"]}
 
 
