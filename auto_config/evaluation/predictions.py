@@ -52,6 +52,7 @@ class Predictions:
         implausible: (N, L) whether the shape rules the point out.
         calibration: what ``run.json`` says of the bundle's calibration, None where it had none.
         exchangeable: pairs of landmarks that may change places, as ``run.json`` has them.
+        verdicts: ``verdict`` and ``reasons`` by case, as ``run.json`` has them; empty of earlier versions.
     """
 
     names: tuple[str, ...]
@@ -72,6 +73,7 @@ class Predictions:
     implausible: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=bool))
     calibration: Mapping[str, Any] | None = None
     exchangeable: tuple[tuple[str, str], ...] = ()
+    verdicts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def spatial_dims(self) -> int:
@@ -142,6 +144,7 @@ def read_predictions(folder: Path) -> Predictions:
         implausible=implausible,
         calibration=run.get("calibration"),
         exchangeable=tuple((str(one), str(other)) for one, other in run.get("exchangeable") or ()),
+        verdicts=_verdicts(run.get("verdicts") or {}),
     )
 
 
@@ -308,6 +311,15 @@ def _read_run(path: Path) -> dict[str, Any]:
             f"{path}: is not JSON ({error}); predict again, or remove it to evaluate without the baseline"
         ) from error
     return run if isinstance(run, dict) else {}
+
+
+def _verdicts(found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """``verdict`` and ``reasons`` by case; what is neither is left out."""
+    return {
+        case: {"verdict": str(said["verdict"]), "reasons": [str(reason) for reason in said.get("reasons") or ()]}
+        for case, said in found.items()
+        if isinstance(said, Mapping) and "verdict" in said
+    }
 
 
 def _table(values: Mapping[str, Any], keys: tuple[str, ...], dims: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from auto_config.evaluation.comparison import Comparison
 from auto_config.evaluation.instances import instance_lines
 from auto_config.evaluation.level_sets import KIND as LEVEL_SET
 from auto_config.evaluation.report.page import notes
+from auto_config.evaluation.report.verdicts import verdict_line
 from auto_config.evaluation.tables import terminal_table
 from auto_config.wording import counted
 
@@ -34,7 +35,8 @@ def print_results(comparison: Comparison, numbers: Mapping[str, Any], page: Path
     key = f"mre_{unit}"
     said = verdict(numbers[key]["mean"], baseline[key]["mean"] if baseline else None, unit)
     several = instance_lines(numbers.get("instances"), unit)
-    lines = [said, *worst_lines(numbers), *key_lines(numbers), *several, *notes(comparison)]
+    judged = verdict_line(numbers.get("verdicts"), unit)
+    lines = [said, *worst_lines(numbers), *judged, *key_lines(numbers), *several, *notes(comparison)]
     for line in [*lines, f"Report: {page}"]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
