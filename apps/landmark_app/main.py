@@ -199,7 +199,9 @@ class LandmarkApp(MONAILabelApp):
         """Keep what is served, so that it is known when it comes back."""
         # An edit of a saved label knows of an absent landmark only that it is absent; any place will do then.
         placed = [{**item, "world": item["world"] or [0.0] * 3} for item in params["landmarks"]]
-        record(store.landmark_folder(), image_id, model, placed, params["ball_radius_mm"], clicks=clicks)
+        verdict = str((params.get("verdict") or {}).get("verdict", ""))
+        radius = params["ball_radius_mm"]
+        record(store.landmark_folder(), image_id, model, placed, radius, clicks=clicks, verdict=verdict)
 
     def _landmark_names(self) -> dict[str, tuple[str, ...]]:
         """The landmarks of each bundle as they are now."""

@@ -297,6 +297,19 @@ def calibrated_result(plan: Plan) -> Json:
     return {**result(plan), "calibration": "@calibration", "level": "@region_level", "all_present": "@all_present"}
 
 
+def case_verdict(plan: Plan) -> Json:
+    """Post-processing that says whether a prediction can be trusted."""
+    return {
+        "_target_": "scripts.inference.verdict.step.CaseVerdictd",
+        "keys": "pred",
+        "ref_image": "image",
+        "landmarks": "@landmarks",
+        "training": "$@bundle_root + '/configs/verdict.json'",
+        "calibration": "@calibration",
+        **uses_instances(plan),
+    }
+
+
 def ball_radius_mm(plan: Plan) -> float:
     """Radius in mm of the balls of the label map: three voxels of the planned grid (geometric mean of its axes)."""
     return round(3 * math.prod(plan.value("spacing")) ** (1 / len(plan.value("spacing"))), 3)

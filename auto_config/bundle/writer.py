@@ -14,6 +14,7 @@ from auto_config.bundle.json_text import json_text
 from auto_config.bundle.landmark_table import landmark_table
 from auto_config.bundle.metadata import metadata
 from auto_config.bundle.reached import copy_scripts
+from auto_config.bundle.verdict_table import verdict_table
 from auto_config.datasets.model.dataset import Case, Dataset
 from auto_config.datasets.model.properties import Properties, properties_document
 from auto_config.errors import UserError
@@ -70,6 +71,7 @@ def write_bundle(
         pretrained=weights is not None,
     )
     files["configs/plan.json"] = {"fingerprint": fingerprint.to_dict(), "decisions": plan.to_dict()}
+    files["configs/verdict.json"] = verdict_table(dataset.names, training, landmarks, fingerprint)
     files["data/datalist.json"] = datalist
     working = path.with_name(f".{path.name}.tmp")
     shutil.rmtree(working, ignore_errors=True)

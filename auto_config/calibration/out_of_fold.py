@@ -18,6 +18,7 @@ from auto_config.bundle.opened import OpenBundle, open_bundle
 from auto_config.bundle_scripts.files.text import atomic_write_text
 from auto_config.bundle_scripts.grid.grids import embed_affine, world_to_voxel
 from auto_config.bundle_scripts.inference.extent import Extent
+from auto_config.bundle_scripts.inference.verdict.image import image_numbers
 from auto_config.bundle_scripts.points.instances import read_instances
 from auto_config.bundle_scripts.points.landmarks import PRESENT, UNKNOWN, LandmarkSet
 from auto_config.bundle_scripts.points.peaks import unpack_peaks
@@ -59,6 +60,7 @@ class OutOfFold:
         missed: (N, L) number of true points that no row is matched with; empty where every landmark is there once.
         affine: (N, D + 1, D + 1) voxel to world mm of the image files; empty in files of earlier versions.
         shape: (N, D) their voxels.
+        images: (N, I) numbers of each image, see `ImageNumbers.pack`; empty where earlier versions predicted.
     """
 
     cases: tuple[str, ...]
@@ -84,6 +86,8 @@ class OutOfFold:
         if len(self.shape) != len(self.cases):
             return [None] * len(self.cases)
         return [Extent(affine, shape) for affine, shape in zip(self.affine, self.shape, strict=True)]
+
+    images: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
 
     @property
     def present(self) -> np.ndarray:
@@ -117,6 +121,7 @@ def joined(parts: Sequence[OutOfFold]) -> OutOfFold:
         groups=tuple(group for part in parts for group in part.all_groups),
         missed=np.concatenate([part.all_missed for part in parts]),
         **_frames(parts),
+        images=_joined_images([part.images for part in parts]),
         **arrays,
     )
 
@@ -126,6 +131,11 @@ def _frames(parts: Sequence[OutOfFold]) -> dict[str, np.ndarray]:
     if any(len(part.shape) != len(part.cases) for part in parts):
         return {}
     return {name: np.concatenate([getattr(part, name) for part in parts]) for name in _FRAME}
+
+
+def _joined_images(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """The numbers of the images of all parts, empty where one has none."""
+    return np.concatenate(parts) if all(part.size for part in parts) else np.zeros((0, 0))
 
 
 def listed_cases(bundle: Path, fold: int | None) -> list[dict[str, Any]]:
@@ -280,7 +290,7 @@ def predict_image(
     row = {**numbers, "truth": true.truth, "density": at_truth, "status": true.status, "missed": true.missed}
     extent = Extent.of(data["image"], opened.spatial_dims)
     row |= {"affine": extent.affine, "shape": extent.shape}
-    return row, density
+    return {**row, "images": image_numbers(data["image"], opened.spatial_dims).pack()}, density
 
 
 def fingerprint_of(weights: Path) -> str:
@@ -312,6 +322,7 @@ def write_out_of_fold(path: Path, found: OutOfFold, names: Sequence[str], weight
             **numbers,
             **({"missed": found.missed[i].tolist()} if found.missed.any() else {}),
             **({name: getattr(found, name)[i].tolist() for name in _FRAME} if len(found.shape) else {}),
+            **({"image": _listed(found.images[i])} if found.images.size else {}),
         }
     atomic_write_text(path, json.dumps(document, allow_nan=False) + "\n")
 
@@ -330,6 +341,7 @@ def read_out_of_fold(path: Path, names: Sequence[str], weights: str) -> OutOfFol
             groups=tuple(row["group"] for row in rows.values()),
             status=np.array([row["status"] for row in rows.values()], dtype=int),
             missed=np.array([row.get("missed", nothing) for row in rows.values()], dtype=int),
+            images=_joined_images([np.array([row.get("image", [])], dtype=np.float64) for row in rows.values()]),
             **{name: np.array([row[name] for row in rows.values()], dtype=np.float64) for name in _NUMBERS},
             **_read_frames(rows.values()),
         )

@@ -16,6 +16,7 @@ from auto_config.bundle_scripts.points.instances import read_instances
 from auto_config.bundle_scripts.points.landmark_names import read_landmark_names
 from auto_config.calibration.document import calibration_document
 from auto_config.calibration.out_of_fold import DATALIST, OutOfFold, training_points
+from auto_config.calibration.verdict.section import Spoiled, verdict_section
 from auto_config.errors import UserError
 
 
@@ -28,6 +29,7 @@ def write_calibration(
     notes: Sequence[str] = (),
     shapes: np.ndarray | None = None,
     cuts: OutOfFold | None = None,
+    spoiled: Spoiled | None = None,
 ) -> dict[str, Any]:
     """Write ``models/calibration.json``, atomically.
 
@@ -39,6 +41,7 @@ def write_calibration(
         notes: Further reservations about the cases.
         shapes: (N, L, D) world mm of training cases that are not in the bundle's data list.
         cuts: Predictions of their cut fields of view, for presence.
+        spoiled: Cases spoiled on purpose, which place the limit between verdicts.
 
     Returns:
         What was written.
@@ -51,21 +54,43 @@ def write_calibration(
     if (root / DATALIST).is_file():
         known.append(training_points(root, names, found.truth.shape[-1]))
         fold_shapes = {fold: training_points(root, names, found.truth.shape[-1], fold) for fold in set(found.folds)}
+    every, instances = np.concatenate(known), read_instances(table)
     numbers = calibration_document(
         found,
         names,
-        np.concatenate(known),
+        every,
         pooled=pooled,
         cost=cost,
         ensemble=len(weight_files(root)) > 1,
         notes=notes,
-        instances=read_instances(table),
+        instances=instances,
         cuts=cuts,
         fold_shapes=fold_shapes,
+    )
+    numbers["verdict"] = verdict_section(
+        found,
+        numbers["presence"],
+        every,
+        instances=instances,
+        offsets=_mean_offsets(table, found.truth.shape[-1]),
+        ranges=_ranges(root),
+        spoiled=spoiled,
     )
     text = json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False)
     atomic_write_text(root / "models" / FILE_NAME, text + "\n")
     return numbers
+
+
+def _mean_offsets(table: Path, dims: int) -> np.ndarray:
+    """(L, D) mean mm from the middle of an image to each landmark, NaN where not known."""
+    rows = json.loads(table.read_text(encoding="utf-8"))["landmarks"]
+    return np.array([row.get("mean_offset_mm") or [np.nan] * dims for row in rows], dtype=np.float64)
+
+
+def _ranges(root: Path) -> Any | None:
+    """Spacing and extent in training; None in bundles of earlier versions."""
+    path = root / "configs" / "verdict.json"
+    return json.loads(path.read_text(encoding="utf-8")).get("ranges") if path.is_file() else None
 
 
 def landmarks_file(root: Path) -> Path:

@@ -79,6 +79,7 @@ def calibrate(
     from auto_config.calibration.other_cases import CaseSource, other_cases, predict_other_cases
     from auto_config.calibration.terminal import print_calibration
     from auto_config.calibration.validation_cases import cut_validation_cases, validation_cases
+    from auto_config.calibration.verdict.spoiled_cases import spoiled_other_cases, spoiled_validation_cases
     from auto_config.calibration.writing import landmarks_file, write_calibration
 
     root = Path(bundle)
@@ -90,12 +91,14 @@ def calibrate(
     if data is None:
         found = validation_cases(root, names, device)
         cuts = cut_validation_cases(root, names, device)
+        spoiled = spoiled_validation_cases(root, found, names, device=device) if found.images.size else None
     else:
         weight_files(root)  # says that there are none before anything is read
         source = CaseSource(Path(data), missing=missing, outside=outside, **reading)
         items, notes = other_cases(root, source, names, spatial_dims=spatial_dims, unit=unit)
         found = predict_other_cases(root, items, device=device)
         cuts = cut_cases(root, items, device=device)
-    numbers = write_calibration(root, found, pooled=pooled, cost=cost, notes=notes, cuts=cuts)
+        spoiled = spoiled_other_cases(root, items, device=device)
+    numbers = write_calibration(root, found, pooled=pooled, cost=cost, notes=notes, cuts=cuts, spoiled=spoiled)
     print_calibration(numbers, found, unit, root / "models" / FILE_NAME)
     return 0

@@ -22,12 +22,14 @@ def predict(
     shape_prior: bool = False,
     all_present: bool = False,
     level: float = 0.9,
+    strict: bool = False,
     overwrite: bool = False,
     debug: bool = False,
 ) -> int:
     """Predict landmarks: CASE.mrk.json for Slicer, and predictions.csv.
 
-    Points are in world millimetres. A file that cannot be read is reported, and the others are predicted.
+    Points are in world millimetres. A file that cannot be read is reported, and the others are predicted. Each case has
+    a verdict, ok, check or failed; those that are not ok are listed at the end with the reason.
 
     Args:
         bundle: a trained bundle
@@ -45,11 +47,13 @@ def predict(
         shape_prior: where the shape of the others rules out a point, take the next best maximum of its heatmap
         all_present: call every landmark present, whatever the calibration says
         level: probability with which the regions hold their landmarks: 0.5, 0.8, 0.9 or 0.95
+        strict: exit with 1 where a case is not ok
         overwrite: replace an earlier prediction in OUTPUT
         debug: show the traceback of the first image that fails
 
     Returns:
-        The exit status: 0, 1 if some images could not be predicted, 2 if none could.
+        The exit status: 0, 1 if some images could not be predicted (with --strict also if a case is not ok), 2 if none
+        could.
 
     Raises:
         UserError: wrong bundle, no image, or a folder for the results that would lose files.
@@ -72,6 +76,7 @@ def predict(
     from auto_config.prediction.cases import Wanted, predict_cases
     from auto_config.prediction.cost import peak_memory
     from auto_config.prediction.regions import level_sets, missing_regions
+    from auto_config.prediction.terminal import print_verdicts
 
     # What is not asked for is not set, so that bundles from before these settings still predict.
     chosen = {"shape_prior": (shape_prior, False), "all_present": (all_present, False), "region_level": (level, 0.9)}
@@ -97,6 +102,7 @@ def predict(
         "json": json,
         "labelmap": labelmap,
         "regions": regions,
+        "strict": strict,
     }
     writer.finish(
         options=options,
@@ -106,7 +112,8 @@ def predict(
     )
     count = len(images) - len(failed)
     print(f"{count} {'image' if count == 1 else 'images'} predicted: {folder / PREDICTIONS_FILE}")
+    all_ok = print_verdicts(writer.verdicts(failed), count)
     if not failed:
-        return DONE
+        return DONE if all_ok or not strict else SOME_FAILED
     print(f"{len(failed)} not predicted, see 'failed' in {folder / RUN_FILE}: {', '.join(failed)}", file=sys.stderr)
     return SOME_FAILED if len(failed) < len(images) else ALL_FAILED

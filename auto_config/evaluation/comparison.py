@@ -58,6 +58,7 @@ class Comparison:
         columns: (N, L) index in ``names`` of what the prediction calls each point: another where two changed places.
             Empty where none may.
         matched: instances of calibrated landmarks with many that a true one was found for.
+        verdicts: ``verdict`` and ``reasons`` of the cases, where the prediction has them.
     """
 
     names: tuple[str, ...]
@@ -86,6 +87,7 @@ class Comparison:
     measures: tuple[Measure, ...] = ()
     columns: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=int))
     matched: MatchedInstances | None = None
+    verdicts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def errors(self) -> np.ndarray:
@@ -170,6 +172,7 @@ def compare(
         matched=matched_instances(
             predictions, [wanted[case] for case in both], {name: limits[name] for name in many if name in limits}
         ),
+        verdicts={case: predictions.verdicts[case] for case in both if case in predictions.verdicts},
     )
 
 
@@ -196,6 +199,7 @@ def renamed(predictions: Predictions, cases: Sequence[Case]) -> Predictions:
         cases=tuple(names.get(case, case) for case in predictions.cases),
         failed={names.get(case, case): reason for case, reason in predictions.failed.items()},
         training_cases=tuple(names.get(case, case) for case in predictions.training_cases),
+        verdicts={names.get(case, case): said for case, said in predictions.verdicts.items()},
     )
 
 

@@ -54,6 +54,7 @@ class Predictions:
         exchangeable: pairs of landmarks that may change places, as ``run.json`` has them.
         seconds: that each case took, as ``run.json`` has them.
         peak_memory: MB of ``process`` and ``gpu``, as ``run.json`` has them.
+        verdicts: ``verdict`` and ``reasons`` by case, as ``run.json`` has them; empty of earlier versions.
     """
 
     names: tuple[str, ...]
@@ -76,6 +77,7 @@ class Predictions:
     exchangeable: tuple[tuple[str, str], ...] = ()
     seconds: Mapping[str, Any] = field(default_factory=dict)
     peak_memory: Mapping[str, Any] = field(default_factory=dict)
+    verdicts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def spatial_dims(self) -> int:
@@ -148,6 +150,7 @@ def read_predictions(folder: Path) -> Predictions:
         exchangeable=tuple((str(one), str(other)) for one, other in run.get("exchangeable") or ()),
         seconds=dict(run.get("seconds") or {}),
         peak_memory=dict(run.get("peak_memory_mb") or {}),
+        verdicts=_verdicts(run.get("verdicts") or {}),
     )
 
 
@@ -314,6 +317,15 @@ def _read_run(path: Path) -> dict[str, Any]:
             f"{path}: is not JSON ({error}); predict again, or remove it to evaluate without the baseline"
         ) from error
     return run if isinstance(run, dict) else {}
+
+
+def _verdicts(found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """``verdict`` and ``reasons`` by case; what is neither is left out."""
+    return {
+        case: {"verdict": str(said["verdict"]), "reasons": [str(reason) for reason in said.get("reasons") or ()]}
+        for case, said in found.items()
+        if isinstance(said, Mapping) and "verdict" in said
+    }
 
 
 def _table(values: Mapping[str, Any], keys: tuple[str, ...], dims: int) -> np.ndarray:

@@ -16,6 +16,7 @@ from auto_config.evaluation.level_sets import level_set_coverage
 from auto_config.evaluation.measures import measured, unit_of
 from auto_config.evaluation.metrics import metrics
 from auto_config.evaluation.predictions import Predictions
+from auto_config.evaluation.report.verdicts import verdict_metrics
 from auto_config.evaluation.tables import measures_csv, other_model_csv, presence_csv, regions_csv, summary_csv
 from auto_config.prediction.cost import cost
 
@@ -43,7 +44,7 @@ def all_numbers(
     several = instance_metrics(theirs, evaluated, comparison.many, limits[-1])
     if several is not None:
         numbers["instances"] = several
-    return numbers
+    return {**numbers, "verdicts": verdict_metrics(comparison)}
 
 
 def write_results(folder: Path, comparison: Comparison, numbers: Mapping[str, Any]) -> None:

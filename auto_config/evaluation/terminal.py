@@ -15,6 +15,7 @@ from auto_config.evaluation.instances import instance_lines
 from auto_config.evaluation.level_sets import KIND as LEVEL_SET
 from auto_config.evaluation.published.rows import Published, published_table
 from auto_config.evaluation.report.page import notes
+from auto_config.evaluation.report.verdicts import verdict_line
 from auto_config.evaluation.tables import terminal_table
 from auto_config.wording import counted
 
@@ -40,7 +41,8 @@ def print_results(
     key = f"mre_{unit}"
     said = verdict(numbers[key]["mean"], baseline[key]["mean"] if baseline else None, unit)
     further = [*instance_lines(numbers.get("instances"), unit), *cost_lines(numbers.get("cost"))]
-    lines = [said, *worst_lines(numbers), *key_lines(numbers), *further, *notes(comparison)]
+    judged = verdict_line(numbers.get("verdicts"), unit)
+    lines = [said, *worst_lines(numbers), *judged, *key_lines(numbers), *further, *notes(comparison)]
     for line in [*lines, f"Report: {page}"]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from auto_config.bundle.opened import OpenBundle
 from auto_config.bundle_scripts.images.frame import original_center
-from auto_config.bundle_scripts.inference.prediction_files import PredictionFolder
+from auto_config.bundle_scripts.inference.prediction_files import PredictionFolder, verdict_of
 from auto_config.datasets.images import read_header
 from auto_config.errors import one_line
 from auto_config.prediction.level_set_files import LevelSets, write_level_sets
@@ -104,8 +104,15 @@ def _predict_case(
     done = opened.predict(data)
     where = None
     if wanted.bounds is not None:
-        where = find_regions(opened, data, done["result"], wanted.bounds, wanted.level)
+        where = find_regions(opened, data, _drawn(done["result"]), wanted.bounds, wanted.level)
     return done, original_center(data["image"], opened.spatial_dims), where
+
+
+def _drawn(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What regions are drawn of: nothing of a case that has failed, whose regions nobody promises to hold."""
+    if verdict_of(result)["verdict"] != "failed":
+        return result
+    return {**result, "landmarks": [{**item, "present": 0} for item in result["landmarks"]]}
 
 
 def _save_label_map(path: Path, labels: np.ndarray, affine: Any) -> None:

@@ -118,6 +118,29 @@ def test_the_numbers_of_presence_regions_measures_and_raters(truth, errors, tmp_
     assert "Points that the shape of the others rules out: end 1 in c5." in said
 
 
+def test_verdicts_stand_beside_the_errors_of_their_cases(truth, errors, tmp_path, capsys):
+    out = write(tmp_path / "out", error=errors)
+    assert evaluate(out, truth) == 0
+    assert numbers_of(out)["verdicts"] is None and "Verdicts" not in capsys.readouterr().out
+    said = {case: {"verdict": "ok", "reasons": []} for case in CASES}
+    said["c5"] = {"verdict": "failed", "reasons": ["<nothing> fits", "nor this"]}
+    said["c6"] = {"verdict": "check", "reasons": ["it is turned"], "not_judged": ["presence"]}
+    said |= {"other": {"verdict": "failed", "reasons": []}, "damaged": 7}
+    run = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps({**run, "verdicts": said}))
+    assert evaluate(out, truth) == 0
+    found = numbers_of(out)["verdicts"]
+    known = np.array([status == PRESENT for status in true_points()[1]])[5]
+    mean = float(errors[5][known].mean())
+    assert found["failed"] == {"cases": 1, "mre_mm": pytest.approx(mean), "largest_mm": pytest.approx(mean)}
+    assert found["ok"]["cases"] == len(CASES) - 2 and found["ok"]["largest_mm"] == pytest.approx(2.0)
+    assert found["per_case"]["c6"] == {"verdict": "check", "reasons": ["it is turned"], "mre_mm": pytest.approx(2.0)}
+    line = "Verdicts: ok 10 cases (mean error 2 mm), check 1 case (mean error 2 mm), failed 1 case (mean error"
+    assert line in capsys.readouterr().out
+    page = (out / "report.html").read_text()
+    assert "which cases went wrong" in page and "&lt;nothing&gt; fits" in page
+
+
 def test_the_same_numbers_stand_in_tables(truth, errors, tmp_path):
     out = write(tmp_path / "out", error=errors)
     evaluate(out, truth)

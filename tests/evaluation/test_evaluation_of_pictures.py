@@ -54,11 +54,11 @@ def write_table(folder, *, spacing=None):
 def test_the_table_has_pixels_and_mm(tmp_path):
     text = (write_table(tmp_path / "out", spacing=0.5) / "predictions.csv").read_text().splitlines()
     assert text[:2] == [
-        "case,landmark,x_px,y_px,x_mm,y_mm,confidence,present,radius_mm",
-        "one,a,13.0,24.0,6.5,12.0,0.5,1,",
+        "case,landmark,x_px,y_px,x_mm,y_mm,confidence,present,radius_mm,verdict",
+        "one,a,13.0,24.0,6.5,12.0,0.5,1,,",
     ]
     text = (write_table(tmp_path / "px") / "predictions.csv").read_text().splitlines()
-    assert text[1] == "one,a,13.0,24.0,,,0.5,1,"
+    assert text[1] == "one,a,13.0,24.0,,,0.5,1,,"
 
 
 def test_errors_are_in_mm_where_the_pixel_size_is_known(truth, tmp_path, capsys):

@@ -40,22 +40,32 @@ _DECIMALS = 6  # of a millimetre or pixel: far below any error, and short enough
 def prediction_columns(spatial_dims: int) -> list[str]:
     """Header of ``predictions.csv``: RAS mm in 3D; pixels and mm (x right, y down) in 2D."""
     axes = ["x_ras_mm", "y_ras_mm", "z_ras_mm"] if spatial_dims == 3 else ["x_px", "y_px", "x_mm", "y_mm"]
-    return ["case", "landmark", *axes, "confidence", "present", "radius_mm"]
+    return ["case", "landmark", *axes, "confidence", "present", "radius_mm", "verdict"]
 
 
 def prediction_rows(case: str, result: Mapping[str, Any], unit: str = "mm") -> list[list[str]]:
     """Rows of ``predictions.csv`` for one case, in the order of its ``result``, the numbers as text.
 
-    Where the unit is ``"px"``, because nobody knows the size of a pixel, the columns in mm are empty.
+    Where the unit is ``"px"``, because nobody knows the size of a pixel, the columns in mm are empty. Nobody promises
+    that the radius of a case that has failed holds, so it is empty too.
     """
-    rows = []
+    rows: list[list[str]] = []
+    verdict = verdict_of(result)["verdict"]
     for item in result["landmarks"]:
         world = item["world"]
         coordinates = world if len(world) == 3 else [*item["voxel"], *(world if unit == "mm" else [None, None])]
-        radius = "" if item["radius_mm"] is None or unit != "mm" else _number(item["radius_mm"])
+        promised = item["radius_mm"] is not None and unit == "mm" and verdict != "failed"
+        radius = _number(item["radius_mm"]) if promised else ""
         numbers = ["" if x is None else _number(x) for x in coordinates]
-        rows.append([case, item["name"], *numbers, _number(item["confidence"]), str(item["present"]), radius])
+        numbers += [_number(item["confidence"]), str(item["present"]), radius]
+        rows.append([case, item["name"], *numbers, verdict])
     return rows
+
+
+def verdict_of(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The verdict of a ``result`` as ``run.json`` has it, an empty one of scripts of an earlier version."""
+    found = result.get("verdict") or {"verdict": "", "reasons": []}
+    return {key: found[key] for key in ("verdict", "reasons", "not_judged") if key in found}
 
 
 def uncertainty_columns(spatial_dims: int, unit: str = "mm") -> list[str]:
@@ -84,11 +94,27 @@ def uncertainty_rows(case: str, result: Mapping[str, Any]) -> list[list[str]]:
     return rows
 
 
-def landmark_note(item: Mapping[str, Any], level: float | None, unit: str = "mm") -> str:
-    """What a viewer shows of a landmark: how sure it is, and how far the true point may be, in mm or pixels."""
+def landmark_note(
+    item: Mapping[str, Any], level: float | None, unit: str = "mm", verdict: Mapping[str, Any] | None = None
+) -> str:
+    """What a viewer shows of a landmark: how sure it is, and how far the true point may be, in mm or pixels.
+
+    The probability of a region is promised for cases like those of the calibration. Where a case is to be looked at,
+    the note says so beside it; where it has failed, the note promises nothing.
+
+    Args:
+        item: of ``result["landmarks"]``.
+        level: probability of the regions; None for none.
+        unit: of lengths.
+        verdict: on the case, as `verdict_of` has it; None for none.
+    """
+    said = (verdict or {}).get("verdict") or "ok"
     note = f"confidence {item['confidence']:.2f}"
-    if item["radius_mm"] is not None and level is not None:
+    if item.get("radius_mm") is not None and level is not None and said != "failed":
         note += f", within {item['radius_mm']:.3g} {unit} with probability {level:g}"
+        note += " if this case is like those of the calibration" if said == "check" else ""
+    if verdict is not None and said != "ok":
+        note += f"; CASE {said.upper()}: {verdict['reasons'][0]}"
     return note
 
 
@@ -191,7 +217,8 @@ class PredictionFolder:
         self._uncertainty += uncertainty_rows(case, result)
         self._write_tables()
         landmarks = result_landmarks(result)
-        notes = [landmark_note(item, result.get("level"), self._unit) for item in result["landmarks"]]
+        verdict = verdict_of(result)
+        notes = [landmark_note(item, result.get("level"), self._unit, verdict) for item in result["landmarks"]]
         write_markups(self.folder / f"{case}.mrk.json", landmarks, descriptions=notes, node_name=case)
         if fcsv:
             write_fcsv(self.folder / f"{case}.fcsv", landmarks)
@@ -202,6 +229,7 @@ class PredictionFolder:
             "image_center": [round(float(x), _DECIMALS) for x in image_center],
             "seconds": round(seconds, 3),
             "replaced": [item["name"] for item in result["landmarks"] if item["replaced"]],
+            "verdict": verdict,
         }
 
     def finish(
@@ -227,6 +255,7 @@ class PredictionFolder:
             "options": dict(options),
             "packages": {"python": platform.python_version()} | {p: version(p) for p in ("monai", "numpy", "torch")},
             "failed": dict(failed or {}),
+            "verdicts": self.verdicts(failed or {}),
             "training_cases": list(training_cases),
             "seconds": {case: entry["seconds"] for case, entry in self.cases.items()},
             "peak_memory_mb": dict(peak_memory or {}),
@@ -239,6 +268,18 @@ class PredictionFolder:
         }
         text = json.dumps(run, indent=1, ensure_ascii=False, allow_nan=False)
         atomic_write_text(self.folder / RUN_FILE, text + "\n")
+
+    def verdicts(self, failed: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+        """``verdict`` and ``reasons`` of each case; one that could not be predicted has failed.
+
+        Args:
+            failed: reason for each case that could not be predicted.
+        """
+        judged = {case: entry["verdict"] for case, entry in self.cases.items() if entry["verdict"]["verdict"]}
+        return judged | {
+            case: {"verdict": "failed", "reasons": [f"could not be predicted: {reason}"]}
+            for case, reason in failed.items()
+        }
 
     def _write_tables(self) -> None:
         dims = self._spatial_dims

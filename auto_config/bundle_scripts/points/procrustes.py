@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+MIN_LANDMARKS = 6  # a similarity in 3D has 7 unknowns; with fewer points than 6 an outlier bends the fit itself
+FAR = 5.0  # times the spread: nothing in the training data comes near it
+
 
 def similarity(source: np.ndarray, target: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Weighted least-squares similarity without reflection (Umeyama, 1991).
@@ -29,6 +32,27 @@ def similarity(source: np.ndarray, target: np.ndarray, weight: np.ndarray) -> np
     out[:dims, :dims] = scale * rotation
     out[:dims, -1] = mean_t - scale * rotation @ mean_s
     return out
+
+
+def robust_similarity(source: np.ndarray, target: np.ndarray, scale: float) -> np.ndarray:
+    """A similarity that a few far points do not bend: weights of Geman and McClure (1985), from wide to narrow.
+
+    Args:
+        source: ``(N, D)``.
+        target: ``(N, D)``.
+        scale: how far good points lie from the fit, in the unit of the target.
+
+    Returns:
+        ``(D+1, D+1)`` matrix that maps source to target.
+    """
+    weight = np.ones(len(target))
+    matrix = np.eye(source.shape[1] + 1)
+    # Start wide, so that a few far points cannot trap the fit, and narrow down to the scale of the data.
+    for width in np.geomspace(max(size_of(target), scale), scale, 12).tolist() + [scale] * 8:
+        matrix = similarity(source, target, weight)
+        residual = np.linalg.norm(source @ matrix[:-1, :-1].T + matrix[:-1, -1] - target, axis=1)
+        weight = 1.0 / (1.0 + (residual / width) ** 2) ** 2
+    return matrix
 
 
 def procrustes(shapes: np.ndarray, rounds: int = 10) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

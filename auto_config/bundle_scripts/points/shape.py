@@ -13,11 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from .procrustes import procrustes, similarity, size_of
+from .procrustes import FAR, MIN_LANDMARKS, procrustes, robust_similarity, size_of
 
-MIN_LANDMARKS = 6  # a similarity in 3D has 7 unknowns; with fewer points than 6 an outlier bends the fit itself
 MIN_CASES = 5  # the spread of a landmark over fewer cases means nothing
-FAR = 5.0  # times the spread: nothing in the training data comes near it
 FREE = 0.08  # median spread over size of the shape: above this, the anatomy varies freely and the shape is no judge
 TRUSTED_SHARE = 0.6  # of the landmarks must agree with the fit before it may overrule the others
 
@@ -84,14 +82,7 @@ class ShapeModel(nn.Module):
         if known.sum() < MIN_LANDMARKS or np.median(spread[known]) > FREE * size_of(mean[known]):
             return silent
         scale = max(float(np.median(spread[known])), tolerance)
-        fit = mean[known]
-        target = points[known]
-        weight = np.ones(len(target))
-        # Start wide, so that a few far points cannot trap the fit, and narrow down to the scale of the data.
-        for width in np.geomspace(max(size_of(target), scale), scale, 12).tolist() + [scale] * 8:
-            matrix = similarity(fit, target, weight)
-            residual = np.linalg.norm(fit @ matrix[:-1, :-1].T + matrix[:-1, -1] - target, axis=1)
-            weight = 1.0 / (1.0 + (residual / width) ** 2) ** 2
+        matrix = robust_similarity(mean[known], points[known], scale)
         fitted = mean @ matrix[:-1, :-1].T + matrix[:-1, -1]
         distance = np.linalg.norm(fitted - points, axis=1)
         limit = FAR * np.maximum(spread, tolerance / 2)

@@ -27,6 +27,7 @@ from auto_config.evaluation.report.sections import (
     presence_section,
     region_section,
 )
+from auto_config.evaluation.report.verdicts import verdict_section
 from auto_config.evaluation.tables import in_percent, key_numbers, three_digits, with_unit
 from auto_config.wording import counted
 
@@ -114,6 +115,7 @@ def report_page(
         success_curve=success_curve(
             comparison.errors, comparison.baseline_errors, unit, comparison.rater_errors, other_errors
         ),
+        verdicts=verdict_section(metrics.get("verdicts"), unit),
         presence=presence_section(metrics["presence"]),
         regions=region_section(metrics["regions"], comparison.calibration, comparison.truth.shape[-1], unit),
         measures=measure_section(comparison, metrics["measures"]),

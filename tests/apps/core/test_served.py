@@ -43,6 +43,15 @@ def test_numbers_of_uncertainty(tmp_path):
     assert one.calibrated_radius_mm == {"A": 1.5}
 
 
+def test_a_case_that_has_failed_promises_no_radius(tmp_path):
+    found = [landmark("A", [0.0, 0.0, 0.0], 0.25, radius_mm=1.5)]
+    for verdict, promised in (("failed", {}), ("check", {"A": 1.5}), ("", {"A": 1.5})):
+        record(tmp_path, "x", "m", found, 3, verdict=verdict)
+        one = served(tmp_path, "x")[0]
+        # The radius still says how unsure the model was, for who chooses the image to label next.
+        assert (one.verdict, one.calibrated_radius_mm, one.uncertainty_mm) == (verdict, promised, {"A": 1.5})
+
+
 def test_only_the_newest_are_kept_and_removal_is_complete(tmp_path):
     for number in range(KEPT + 3):
         record(tmp_path, "x", str(number), [landmark("A", [0.0, 0.0, 0.0])], 1)

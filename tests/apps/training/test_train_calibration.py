@@ -49,9 +49,15 @@ def bundle(tmp_path):
     (root / "configs/train.json").write_text(json.dumps({**config, "validate": {"dataset": {"data": []}}}))
     path = root / "configs/inference.json"
     inference = json.loads(path.read_text(encoding="utf-8"))
-    for step in inference["postprocessing"]["transforms"]:
-        if step["_target_"].endswith("LandmarkResultd"):
-            step["calibration"] = "$@bundle_root + '/models/calibration.json'"
+    transforms = inference["postprocessing"]["transforms"]
+    step = next(one for one in transforms if one["_target_"].endswith("LandmarkResultd"))
+    step["calibration"] = "$@bundle_root + '/models/calibration.json'"
+    verdict = {
+        "_target_": "scripts.inference.verdict.step.CaseVerdictd",
+        **{name: step[name] for name in ("keys", "ref_image", "landmarks", "calibration") if name in step},
+        "training": "$@bundle_root + '/configs/verdict.json'",
+    }
+    transforms.insert(transforms.index(step) + 1, verdict)
     path.write_text(json.dumps(inference), encoding="utf-8")
     return ServedBundle(root)
 
@@ -168,6 +174,10 @@ def test_a_calibration_of_many_cases_is_of_each_landmark(bundle, images):
     # Labels are 0.3, 0.4, ... 1.4 mm off: of 12 the region of level 0.9 is bounded by the 12th.
     assert written["regions"]["ball_mm"][written["levels"].index(0.9)][0] == pytest.approx(1.4, abs=0.05)
     assert written["presence"]["absent"] == 2
+    # Verdicts are calibrated with it, and reach who asks for landmarks.
+    assert written["verdict"]["cases"] == 12 and "normally distributed" in written["verdict"]["promise"]
+    said = bundle.predict(Path(images[0]["image"])).verdict
+    assert (said["verdict"], said["reasons"]) == ("ok", [])
 
 
 def test_few_cases_have_one_region_for_all_landmarks(bundle, images):

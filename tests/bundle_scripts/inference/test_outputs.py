@@ -55,15 +55,17 @@ def bundle(folder, names, dims=3):
 
 
 def test_columns_and_rows_are_those_of_the_design():
-    assert ",".join(prediction_columns(3)) == "case,landmark,x_ras_mm,y_ras_mm,z_ras_mm,confidence,present,radius_mm"
-    assert ",".join(prediction_columns(2)) == "case,landmark,x_px,y_px,x_mm,y_mm,confidence,present,radius_mm"
+    assert ",".join(prediction_columns(3)) == (
+        "case,landmark,x_ras_mm,y_ras_mm,z_ras_mm,confidence,present,radius_mm,verdict"
+    )
+    assert ",".join(prediction_columns(2)) == ("case,landmark,x_px,y_px,x_mm,y_mm,confidence,present,radius_mm,verdict")
     result = {"landmarks": [landmark("a", (1.0, -2.5, 3.00000049)), landmark("b", (4, 5, 6), present=0, radius=1.5)]}
     assert prediction_rows("c", result) == [
-        ["c", "a", "1.0", "-2.5", "3.0", "0.875", "1", ""],
-        ["c", "b", "4.0", "5.0", "6.0", "0.875", "0", "1.5"],
+        ["c", "a", "1.0", "-2.5", "3.0", "0.875", "1", "", ""],
+        ["c", "b", "4.0", "5.0", "6.0", "0.875", "0", "1.5", ""],
     ]
     flat = {"landmarks": [landmark("a", (0.05, 0.2))]}
-    assert prediction_rows("c", flat) == [["c", "a", "1.0", "2.0", "0.05", "0.2", "0.875", "1", ""]]
+    assert prediction_rows("c", flat) == [["c", "a", "1.0", "2.0", "0.05", "0.2", "0.875", "1", "", ""]]
 
 
 def test_a_folder_holds_markups_a_table_and_a_record(tmp_path):
@@ -96,6 +98,39 @@ def test_a_folder_holds_markups_a_table_and_a_record(tmp_path):
     assert run["replaced_by_shape"]["first"] == ["b"]
     assert set(run["packages"]) == {"python", "monai", "numpy", "torch"}
     assert not list(out.glob(".*"))
+
+
+FAILED_CASE = {"verdict": "failed", "reasons": ["nothing fits", "nor this"], "deviations": {"shape": 9.0}}
+
+
+def test_the_verdict_stands_in_every_file_and_a_failed_case_promises_nothing(tmp_path):
+    out = tmp_path / "out"
+    folder = PredictionFolder(out, bundle(tmp_path / "bundle", ["a"]))
+    result = {"landmarks": [landmark("a", (1, 2, 3), radius=1.5)], "level": 0.9}
+    for case, verdict in (
+        ("good", {"verdict": "ok", "reasons": [], "not_judged": ["pose"], "deviations": {}}),
+        ("odd", {"verdict": "check", "reasons": ["it is turned"], "deviations": {}}),
+        ("bad", FAILED_CASE),
+    ):
+        folder.write(case, {**result, "verdict": verdict}, image_center=np.ones(3), seconds=1)
+    folder.finish(options={}, failed={"empty": "it is empty"})
+    rows = list(csv.DictReader((out / "predictions.csv").open()))
+    assert [(row["verdict"], row["radius_mm"]) for row in rows] == [("ok", "1.5"), ("check", "1.5"), ("failed", "")]
+    run = json.loads((out / "run.json").read_text())
+    assert run["verdicts"] == {
+        "good": {"verdict": "ok", "reasons": [], "not_judged": ["pose"]},
+        "odd": {"verdict": "check", "reasons": ["it is turned"]},
+        "bad": {"verdict": "failed", "reasons": ["nothing fits", "nor this"]},
+        "empty": {"verdict": "failed", "reasons": ["could not be predicted: it is empty"]},
+    }
+
+    def note(case):
+        return json.loads((out / f"{case}.mrk.json").read_text())["markups"][0]["controlPoints"][0]["description"]
+
+    promise = "confidence 0.88, within 1.5 mm with probability 0.9"
+    assert note("good") == promise
+    assert note("odd") == f"{promise} if this case is like those of the calibration; CASE CHECK: it is turned"
+    assert note("bad") == "confidence 0.88; CASE FAILED: nothing fits"
 
 
 def test_files_of_others_are_seen(tmp_path):

@@ -47,10 +47,11 @@ class Served:
             where it has many instances.
         radius_mm: Radius of the balls that were drawn, in mm.
         calibrated_radius_mm: ``radius_mm`` of each landmark, by name: how far off it may be; only where the model
-            gave one.
+            gave one, and none where the case has failed.
         time: When it was served, seconds since 1970.
         instance_confidence: Of each instance of a landmark with many, by name, where the model gave it of all.
         clicks: Voxels that were clicked for each landmark with many instances, and that the answer has followed.
+        verdict: ``ok``, ``check`` or ``failed``, as the model said of the image; empty where it said nothing.
     """
 
     model: str
@@ -62,6 +63,7 @@ class Served:
     time: float
     instance_confidence: Mapping[str, Sequence[float]] = field(default_factory=dict)
     clicks: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
+    verdict: str = ""
 
 
 def record(
@@ -72,6 +74,7 @@ def record(
     radius_mm: float,
     *,
     clicks: Mapping[str, Sequence[Sequence[float]]] | None = None,
+    verdict: str = "",
 ) -> None:
     """Keep what is served, so that it is known again when it comes back.
 
@@ -84,6 +87,7 @@ def record(
             ``disagreement_mm`` and ``instance``.
         radius_mm: Radius of the balls that are drawn around the points, in mm.
         clicks: Voxels that were clicked for each landmark with many instances.
+        verdict: Of the model on the image.
 
     Raises:
         ValueError: an id that cannot be a file name, or landmarks that are not what a bundle gives.
@@ -100,6 +104,7 @@ def record(
         "radius_mm": float(radius_mm),
         "landmarks": kept,
         "clicks": dict(clicks or {}),
+        **({"verdict": verdict} if verdict else {}),
     }
     _parse(content)  # what cannot be read again is not written
     folder.mkdir(parents=True, exist_ok=True)
@@ -167,6 +172,7 @@ def _parse(content: Mapping[str, Any]) -> Served:
     confidences = _by_name(names, [one.get("confidence") for one in numbers])
     landmarks = LandmarkSet.from_rows(names, points, status, many)
     shown = [landmarks.names[index] for index, *_ in landmarks.rows()]
+    verdict = str(content.get("verdict", ""))
     lengths = [max((value for key, value in one.items() if key.endswith("_mm")), default=None) for one in numbers]
     return Served(
         model=str(content["model"]),
@@ -175,7 +181,9 @@ def _parse(content: Mapping[str, Any]) -> Served:
         uncertainty_mm={name: float(np.mean(values)) for name, values in _by_name(names, lengths).items()},
         radius_mm=radius_mm,
         calibrated_radius_mm={
-            name: one["radius_mm"] for name, one in zip(names, numbers, strict=True) if "radius_mm" in one
+            name: one["radius_mm"]
+            for name, one in zip(names, numbers, strict=True)
+            if "radius_mm" in one and verdict != "failed"
         },
         time=float(content["time"]),
         instance_confidence={
@@ -185,6 +193,7 @@ def _parse(content: Mapping[str, Any]) -> Served:
             str(name): [[float(x) for x in voxel] for voxel in voxels]
             for name, voxels in content.get("clicks", {}).items()
         },
+        verdict=verdict,
     )
 
 

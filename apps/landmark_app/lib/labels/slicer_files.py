@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from auto_config.bundle_scripts.files.text import atomic_write_text
+from auto_config.bundle_scripts.inference.prediction_files import landmark_note
 from auto_config.bundle_scripts.points.landmark_files import MARKUPS_SCHEMA, write_markups
 from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, LandmarkSet
 
@@ -56,14 +57,15 @@ def write_roi_boxes(path: Path, landmarks: Sequence[dict[str, Any]], *, size_mm:
     atomic_write_text(path, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def write_fiducials(path: Path, landmarks: Sequence[dict[str, Any]]) -> None:
+def write_fiducials(path: Path, landmarks: Sequence[dict[str, Any]], verdict: Mapping[str, Any] | None = None) -> None:
     """Write a point list; absent landmarks are in it without a position, as ``missing``.
 
     Args:
         path: where to write (``.mrk.json``), atomically.
         landmarks: a bundle's ``result["landmarks"]``, world RAS mm.
+        verdict: a bundle's ``result["verdict"]``; each description names it where somebody should look at the case.
     """
-    texts = [f"confidence {item['confidence']:.2f}" for item in landmarks]
+    texts = [landmark_note(item, None, verdict=verdict) for item in landmarks]
     write_markups(path, landmark_set(landmarks), descriptions=texts, node_name="Landmarks")
 
 

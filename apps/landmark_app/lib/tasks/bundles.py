@@ -72,12 +72,15 @@ class Prediction:
         labels: (I, J, K) uint8 or uint16, balls with the values 1..N on the grid of the image file.
         affine: (4, 4) float64, voxel of the image file to RAS mm.
         ball_radius_mm: radius of the balls in the world of viewers.
+        verdict: the bundle's ``result["verdict"]``: ``verdict`` (ok, check, failed), ``reasons`` and more; None of
+            bundles that give none, and where the bundle was not asked.
     """
 
     landmarks: list[dict[str, Any]]
     labels: np.ndarray
     affine: np.ndarray
     ball_radius_mm: float
+    verdict: dict[str, Any] | None = None
 
 
 class ServedBundle:
@@ -140,14 +143,16 @@ class ServedBundle:
             with _ends_when(is_gone, opened.network):
                 done = opened.predict(data)
         landmarks: list[dict[str, Any]] = done["result"]["landmarks"]
+        verdict: dict[str, Any] | None = done["result"].get("verdict")
         if self.card.spatial_dims == 2:
-            return self.shown([_shown(item, frame) for item in landmarks], frame)
+            return self.shown([_shown(item, frame) for item in landmarks], frame, verdict)
         balls = done["pred"]
         return Prediction(
             landmarks=landmarks,
             labels=balls[0].cpu().numpy(),
             affine=np.asarray(balls.affine.cpu().numpy(), dtype=np.float64),
             ball_radius_mm=self.card.ball_radius_mm,
+            verdict=verdict,
         )
 
     def frame(self, image: Path) -> Frame:
@@ -162,12 +167,12 @@ class ServedBundle:
             message = str(error).replace(str(image), image.name)
             raise ClientError(message, HTTPStatus.UNPROCESSABLE_ENTITY) from error
 
-    def shown(self, landmarks: list[dict[str, Any]], frame: Frame) -> Prediction:
+    def shown(self, landmarks: list[dict[str, Any]], frame: Frame, verdict: dict[str, Any] | None = None) -> Prediction:
         """Landmarks in the world of viewers, with the balls that viewers get."""
         radius, grid = self.card.ball_radius_mm * frame.scale, frame.grid
         values = np.array([self.card.names.index(item["name"]) + 1 for item in landmarks])
         labels = draw_balls(row_points(landmarks), grid.shape, grid.affine, radius, values)
-        return Prediction(landmarks, labels, grid.affine, radius)
+        return Prediction(landmarks, labels, grid.affine, radius, verdict)
 
     def _current(self, device: str | None) -> OpenBundle:
         """The bundle with the weights, configs and scripts that are on disk now."""

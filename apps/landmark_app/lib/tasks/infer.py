@@ -30,7 +30,8 @@ class LandmarkTask(InferTask):
     """What the three tasks share: the bundle, its names, the device, the form of the answer.
 
     The answer is the path of a temporary file, which the caller removes, and a dictionary with ``landmarks`` (the
-    bundle's ``result["landmarks"]``) and ``label_names`` (name to value, 1..N).
+    bundle's ``result["landmarks"]``), ``label_names`` (name to value, 1..N) and, where the bundle found points, its
+    ``result["verdict"]`` as ``verdict``.
 
     Args:
         bundle: what finds the landmarks.
@@ -84,7 +85,8 @@ class LandmarkTask(InferTask):
         prediction = self.find(request)
         path = self.write(prediction, request)
         params = {"landmarks": prediction.landmarks, "label_names": self.label_names()}
-        return str(path), {**params, "ball_radius_mm": prediction.ball_radius_mm}
+        verdict = {} if prediction.verdict is None else {"verdict": prediction.verdict}
+        return str(path), {**params, **verdict, "ball_radius_mm": prediction.ball_radius_mm}
 
     def find(self, request: Mapping[str, Any]) -> Prediction:
         """The landmarks that the answer is about."""
@@ -162,14 +164,15 @@ class LandmarkEdit(LandmarkInfer):
         # A click says where a landmark is, but not where its other instances are.
         unsaid = [name for name in names if name not in at_places and (name not in clicks or name in many)]
         only_clicks = not self.bundle.trained and set(unsaid) <= set(clicks)
-        found = [] if not unsaid or only_clicks else super().find(request).landmarks
+        asked = None if not unsaid or only_clicks else super().find(request)
+        found = [] if asked is None else asked.landmarks
         clicks = {
             name: new_clicks(voxels, known.clicks.get(name, ())) if name in many else voxels
             for name, voxels in clicks.items()
         }
         least = {name: distance * frame.scale for name, distance in many.items()}
         landmarks = edited(names, clicks, at_places, found, frame.grid.affine, many=least)
-        return self.bundle.shown(landmarks, frame)
+        return self.bundle.shown(landmarks, frame, None if asked is None else asked.verdict)
 
     def clicks(self, request: Mapping[str, Any]) -> dict[str, list[list[float]]]:
         """As the base class."""
@@ -194,7 +197,7 @@ class LandmarkPoints(LandmarkTask):
         """The markups; a box is as large as the ball would be."""
         if choice(request, "points_format", self._config["points_format"]) == "fiducial":
             path = self.new_file(".mrk.json")
-            write_fiducials(path, prediction.landmarks)
+            write_fiducials(path, prediction.landmarks, prediction.verdict)
             return path
         path = self.new_file(".json")
         write_roi_boxes(path, prediction.landmarks, size_mm=2 * prediction.ball_radius_mm)

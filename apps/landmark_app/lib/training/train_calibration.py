@@ -15,6 +15,7 @@ from auto_config.bundle_scripts.training.shape_fit import training_shapes
 from auto_config.calibration.conformal import smallest_n
 from auto_config.calibration.cuts import cut_cases
 from auto_config.calibration.other_cases import predict_other_cases
+from auto_config.calibration.verdict.spoiled_cases import spoiled_other_cases
 from auto_config.calibration.writing import write_calibration
 from auto_config.datasets.images import image_stem
 from auto_config.prediction.input import training_cases
@@ -103,6 +104,7 @@ def calibrate_on(root: Path, card: Card, cases: TrainingCases, seen: Seen, devic
     items = [_item(item, card) for item in unseen.cases]
     found = predict_other_cases(root, items, device=device)
     cuts = cut_cases(root, items, device=device, seconds=CUT_SECONDS)
+    spoiled = spoiled_other_cases(root, items, device=device)
     table = root / "configs" / "landmarks.json"
     present = (found.status == PRESENT).sum(axis=0)
     counts = np.bincount(read_instances(table).channels, present, len(card.names))
@@ -111,7 +113,7 @@ def calibrate_on(root: Path, card: Card, cases: TrainingCases, seen: Seen, devic
     if weights_state(root) != before:
         return "none: other weights came into use meanwhile"
     notes = [CHOSEN_NOTE, *([unseen.reason] if unseen.reason else [])]
-    written = write_calibration(root, found, pooled=pooled, notes=notes, shapes=shapes, cuts=cuts)
+    written = write_calibration(root, found, pooled=pooled, notes=notes, shapes=shapes, cuts=cuts, spoiled=spoiled)
     return {"cases": written["cases"], "pooled": pooled, "notes": written["notes"]}
 
 

@@ -1,0 +1,1 @@
+"""The limits of verdicts, from unseen cases as they are and spoiled on purpose."""
