@@ -175,17 +175,17 @@ class _Judge:
 
     def scores(self, found: OutOfFold, numbers: Sequence[int], shape: TrainingShape) -> list[CaseScores]:
         """The numbers of some cases beside a shape."""
-        dims = found.points.shape[-1]
+        dims, extents = found.points.shape[-1], found.extents
         return [
             case_scores(
                 peaks,
-                called_present(peaks, self.calibration, self.instances),
-                ImageNumbers.unpack(image, dims),
+                called_present(peaks, self.calibration, self.instances, extents[i]),
+                ImageNumbers.unpack(found.images[i], dims),
                 instances=self.instances,
                 shape=shape if shape.known.any() else None,
                 ranges=self.ranges,
             )
-            for peaks, image in ((peaks_of(found, i), found.images[i]) for i in numbers)
+            for i, peaks in ((i, peaks_of(found, i)) for i in numbers)
         ]
 
     def of_unseen(self, found: OutOfFold, shapes: np.ndarray, offsets: np.ndarray | None) -> list[CaseScores]:

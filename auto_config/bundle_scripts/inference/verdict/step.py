@@ -18,6 +18,7 @@ from ...points.landmark_names import read_landmark_names
 from ...points.landmark_text import read_text
 from ...points.peaks import Peaks, unpack_peaks
 from ..calibration import Calibration, read_calibration
+from ..extent import Extent
 from .image import image_numbers
 from .judging import Verdict, case_deviations, judge
 from .known import read_known_cases
@@ -75,7 +76,7 @@ class CaseVerdictd(MapTransform):
         known = self.known
         scores = case_scores(
             peaks,
-            called_present(peaks, self.calibration, self.instances),
+            called_present(peaks, self.calibration, self.instances, Extent.of(image, peaks.points.shape[1])),
             image_numbers(image, peaks.points.shape[1]),
             instances=self.instances,
             shape=known.shape,
@@ -86,10 +87,12 @@ class CaseVerdictd(MapTransform):
         return judge(scores, known.reference, unit=self.unit), rounded
 
 
-def called_present(peaks: Peaks, calibration: Calibration | None, instances: Instances) -> np.ndarray:
+def called_present(
+    peaks: Peaks, calibration: Calibration | None, instances: Instances, extent: Extent | None
+) -> np.ndarray:
     """(R,) bool: the rows that a calibration calls present, whatever `all_present` says; all where nobody judges."""
     there: np.ndarray = peaks.points.isfinite().all(dim=-1).numpy()
     if calibration is None:
         return there
-    probability = calibration.probability(peaks, instances.channels)
+    probability = calibration.probability(peaks, instances.channels, extent if calibration.needs_extent else None)
     return there if probability is None else there & calibration.present(probability, instances.channels)
