@@ -5,6 +5,8 @@ from __future__ import annotations
 from auto_config.methods.base import Backbone
 from auto_config.methods.flexible_unet import FLEXIBLE_UNET
 from auto_config.methods.grids import GRID
+from auto_config.methods.networks.own import own_backbone
+from auto_config.methods.plan import Plan
 from auto_config.methods.unets import UNETS, unet_backbone
 
 BACKBONES: dict[str, Backbone] = {
@@ -20,3 +22,9 @@ BACKBONES: dict[str, Backbone] = {
     )
 }
 """The networks by name."""
+
+
+def network_of(plan: Plan) -> Backbone:
+    """The network of a plan: a row, or the one that the user brought."""
+    written = plan.decisions.get("own_network")
+    return BACKBONES[plan.value("network")] if written is None or written.value is None else own_backbone(written.value)

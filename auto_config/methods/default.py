@@ -79,4 +79,7 @@ METHOD = Method(
     whole_anatomy=False,
     mirrors=True,
     instances=True,
+    target="cone",
+    loss="bce_and_cross_entropy",
+    decoder="argmax",
 )
