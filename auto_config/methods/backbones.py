@@ -6,6 +6,7 @@ from auto_config.methods.base import Backbone
 from auto_config.methods.flexible_unet import FLEXIBLE_UNET
 from auto_config.methods.grids import GRID
 from auto_config.methods.networks.own import own_backbone
+from auto_config.methods.networks.routing_unet import ROUTING_UNET
 from auto_config.methods.plan import Plan
 from auto_config.methods.unets import UNETS, unet_backbone
 
@@ -19,6 +20,7 @@ BACKBONES: dict[str, Backbone] = {
         unet_backbone(UNETS["resenc_xl"], "nnU-Net's residual encoder XL"),
         FLEXIBLE_UNET,
         GRID,
+        ROUTING_UNET,
     )
 }
 """The networks by name."""
