@@ -16,7 +16,7 @@ from auto_config.methods.combining.rows import (
 )
 from auto_config.methods.cones import LOSS_BYTES_PER_VOXEL, NNLANDMARK, top_k_bce
 from auto_config.methods.grids import NOOTHOUT, heads
-from auto_config.methods.networks.sources import H3DE, LANDMARKER, PAYER
+from auto_config.methods.networks.sources import H3DE, LANDMARKER, PAYER, SR_UNET
 from auto_config.methods.plan import Plan
 
 _VOTE_BYTES = 12.0
@@ -43,6 +43,24 @@ def _of_target(name: str, *, numbers: tuple[str, ...] = ()) -> object:
         }
 
     return json
+
+
+SCALES = ("logits", "half", "quarter", "eighth")
+"""Heads of heatmaps of whole resolution, by the level of a decoder that they come from."""
+
+
+def scale_heads(landmarks: int, spatial_dims: int) -> dict[str, int]:  # noqa: ARG001
+    """A map for each landmark and level, that of the finest level first."""
+    return dict.fromkeys(SCALES, landmarks)
+
+
+def _multi_scale_mse(plan: Plan, stage: Stage) -> Json:
+    weights = dict(zip(SCALES, plan.value("loss")["weights"], strict=True))
+    return {
+        "_target_": "scripts.methods.networks.value_losses.MeanSquaredLoss",
+        "target": target_of(stage),
+        "heads": weights,
+    }
 
 
 def _votes(name: str, title: str, *, cells: bool, vectors: bool, logarithms: bool) -> LossRow:
@@ -118,7 +136,18 @@ LOSSES: dict[str, LossRow] = {
             kinds=(UNIT,),
             citation=PAYER,
             json=_of_target("value_losses.MeanSquaredLoss"),  # type: ignore[arg-type]
-            bytes_per_voxel=16.0,
+            bytes_per_voxel=24.0,
+        ),
+        LossRow(
+            name="multi_scale_mse",
+            title="mean squared error of the heatmaps of several levels, half the weight at each further one",
+            gives=VALUE,
+            kinds=(UNIT,),
+            citation=SR_UNET,
+            json=_multi_scale_mse,
+            bytes_per_voxel=48.0,
+            numbers={"weights": [1.0, 0.5, 0.25, 0.125]},
+            heads=scale_heads,
         ),
         LossRow(
             name="hard_negatives",
@@ -127,7 +156,7 @@ LOSSES: dict[str, LossRow] = {
             kinds=(SIGNED,),
             citation=H3DE,
             json=_of_target("value_losses.HardNegativeL1Loss"),  # type: ignore[arg-type]
-            bytes_per_voxel=40.0,
+            bytes_per_voxel=27.0,
         ),
         _votes(
             "votes",

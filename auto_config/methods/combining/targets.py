@@ -14,13 +14,10 @@ BALL_VOXELS, CONE_VOXELS = 20, 15
 _SIGMA_VOXELS = 2.0
 
 
-def _gaussian(plan: Plan, stage: Stage) -> Json:
+def _gaussian(plan: Plan, stage: Stage) -> Json:  # noqa: ARG001
     """The same millimetres on every axis: two voxels of the finest one."""
     finest = min(stage["spacing"])
     sigma = [round(_SIGMA_VOXELS * finest / step, 4) for step in stage["spacing"]]
-    if "sigma_mm" in plan.value("loss"):
-        # Never so narrow that it falls between the voxels of a coarse grid.
-        sigma = [round(max(plan.value("loss")["sigma_mm"] / step, 1.0), 4) for step in stage["spacing"]]
     return {"_target_": "scripts.methods.networks.targets.GaussianHeatmap", "sigma": sigma}
 
 

@@ -5,36 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from auto_config.methods import nnlandmark
-from auto_config.methods.augmentation import EVERY_PATCH
 from auto_config.methods.base import Method, MethodRequest, Stage, StageParts, Training
 from auto_config.methods.combining.chosen import Combination, parts_of
 from auto_config.methods.combining.losses import LOSSES
+from auto_config.methods.networks.common import training
 from auto_config.methods.networks.sources import H3DE
 from auto_config.methods.plan import Decision, Plan
 
 _PARTS = Combination(target="ball", loss="hard_negatives", decoder="top_centroid")
-
-
-def training(request: MethodRequest, name: str, loss: Decision) -> Training:  # noqa: ARG001
-    """What the methods of this folder have in common, where their publications are silent: the first method's ways."""
-    why = f"method {name}"
-    return Training(
-        loss=loss,
-        optimizer=Decision({"name": "Adam", "lr": 1e-3, "weight_decay": 0.0}, f"{why}: Adam at 1e-3"),
-        schedule=Decision(
-            {"name": "poly", "power": 0.9, "warmup_steps": 20, "gradient_clip": 12.0},
-            f"{why}: a polynomial fits any length; the publication's decay is that of its data set",
-        ),
-        sampling=Decision(
-            {"landmark_share": 0.67, "placement": "anywhere"},
-            f"{why}: two patches of three hold a random landmark, at a random place",
-        ),
-        augmentation=Decision(EVERY_PATCH, f"{why}: rotation, scale and intensity as most methods here"),
-        iterations_per_epoch=Decision(250, f"{why}: as the other methods, so that epochs can be compared"),
-        max_epochs=Decision(200, f"{why}: 50 000 steps; --time_budget fits the schedule to any time"),
-        val_interval=Decision(5, "validation reads whole volumes, so every fifth epoch"),
-        overlap=Decision(0.5, "sliding windows overlap by half"),
-    )
 
 
 def _training(request: MethodRequest) -> Training:

@@ -73,6 +73,22 @@ def plans(method: str, dims: int) -> list[Plan]:
     return [found] if len(found.value("stages")) == 2 else [found, plan_of(method, dims, 2)]
 
 
+def narrowed(network: dict[str, Any]) -> dict[str, Any]:
+    """The JSON of a network of stages with few channels and blocks, where a stage says how many it has."""
+
+    def narrow(stage: dict[str, Any]) -> dict[str, Any]:
+        few: dict[str, Any] = {}
+        if "filters" in stage:
+            few["filters"] = [4 + 2 * level for level in range(len(stage["filters"]))]
+        if "depths" in stage:
+            few["depths"] = [1] * len(stage["depths"])
+        if "network" in stage:
+            few["network"] = narrow(stage["network"])
+        return {**stage, **few}
+
+    return {**network, "stages": {name: narrow(stage) for name, stage in network["stages"].items()}}
+
+
 def parsed(config: dict[str, Any], **changes: Any) -> ConfigParser:
     """A parser for a config of a bundle, with this package in the place of its scripts."""
     ours = json.loads(json.dumps(config).replace('"scripts.', '"auto_config.bundle_scripts.'))
