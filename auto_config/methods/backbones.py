@@ -6,7 +6,7 @@ from auto_config.methods.base import Backbone
 from auto_config.methods.flexible_unet import FLEXIBLE_UNET
 from auto_config.methods.grids import GRID
 from auto_config.methods.networks.own import own_backbone
-from auto_config.methods.networks.routing_unet import ROUTING_UNET
+from auto_config.methods.networks.routing_unet import ROUTING_CELLS, ROUTING_UNET
 from auto_config.methods.networks.super_resolution import SUPER_RESOLUTION
 from auto_config.methods.plan import Plan
 from auto_config.methods.unets import UNETS, unet_backbone
@@ -22,6 +22,7 @@ BACKBONES: dict[str, Backbone] = {
         FLEXIBLE_UNET,
         GRID,
         ROUTING_UNET,
+        ROUTING_CELLS,
         SUPER_RESOLUTION,
     )
 }

@@ -5,10 +5,20 @@ from __future__ import annotations
 from auto_config.methods.backbones import network_of
 from auto_config.methods.base import Json, Stage
 from auto_config.methods.combining.losses import LOSSES
-from auto_config.methods.combining.rows import BALL, ONE_HOT, SIGMOID, SOFTMAX, VALUE, DecoderRow, LossRow, TargetRow
+from auto_config.methods.combining.rows import (
+    ANCHORS,
+    BALL,
+    ONE_HOT,
+    SIGMOID,
+    SOFTMAX,
+    VALUE,
+    DecoderRow,
+    LossRow,
+    TargetRow,
+)
 from auto_config.methods.cones import NNLANDMARK
 from auto_config.methods.grids import NOOTHOUT
-from auto_config.methods.networks.sources import DARK, H3DE, LANDMARKER
+from auto_config.methods.networks.sources import ANCHOR_BALLS, DARK, H3DE, LANDMARKER
 from auto_config.methods.plan import Plan
 
 _LINKS = {SOFTMAX: "softmax", ONE_HOT: "softmax", SIGMOID: "sigmoid", VALUE: "value"}
@@ -37,6 +47,17 @@ def _taylor(plan: Plan, stage: Stage, loss: LossRow, target: TargetRow | None) -
 
 def _top_centroid(plan: Plan, stage: Stage, loss: LossRow, target: TargetRow | None) -> Json:  # noqa: ARG001
     return {"_target_": "scripts.methods.networks.value_decoders.TopCentroidDecoder"}
+
+
+def _anchor_balls(plan: Plan, stage: Stage, loss: LossRow, target: TargetRow | None) -> Json:  # noqa: ARG001
+    rule = plan.value("loss")
+    return {
+        "_target_": "scripts.methods.networks.anchor_balls.AnchorBallDecoder",
+        "unit": rule["unit_voxels"],
+        "radii": rule["radii"],
+        "stride": network_of(plan).of_stage(plan, stage).stride,
+        "votes": rule["votes"],
+    }
 
 
 def _votes(plan: Plan, stage: Stage, loss: LossRow, target: TargetRow | None) -> Json:  # noqa: ARG001
@@ -79,6 +100,13 @@ DECODERS: dict[str, DecoderRow] = {
             citation=H3DE,
             json=_top_centroid,
             tolerance=0.2,
+        ),
+        DecoderRow(
+            name="anchor_balls",
+            title="of the points of the surest balls the one nearest to the others",
+            reads=(ANCHORS,),
+            citation=ANCHOR_BALLS,
+            json=_anchor_balls,
         ),
         DecoderRow(
             name="votes",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from auto_config.methods.base import Json, Stage, target_of
 from auto_config.methods.combining.rows import (
+    ANCHORS,
     BALL,
     ONE_HOT,
     SIGMOID,
@@ -16,7 +17,7 @@ from auto_config.methods.combining.rows import (
 )
 from auto_config.methods.cones import LOSS_BYTES_PER_VOXEL, NNLANDMARK, top_k_bce
 from auto_config.methods.grids import NOOTHOUT, heads
-from auto_config.methods.networks.sources import H3DE, LANDMARKER, PAYER, SR_UNET
+from auto_config.methods.networks.sources import ANCHOR_BALLS, H3DE, LANDMARKER, PAYER, SR_UNET
 from auto_config.methods.plan import Plan
 
 _VOTE_BYTES = 12.0
@@ -52,6 +53,26 @@ SCALES = ("logits", "half", "quarter", "eighth")
 def scale_heads(landmarks: int, spatial_dims: int) -> dict[str, int]:  # noqa: ARG001
     """A map for each landmark and level, that of the finest level first."""
     return dict.fromkeys(SCALES, landmarks)
+
+
+_BALLS = 4
+
+
+def anchor_heads(landmarks: int, spatial_dims: int) -> dict[str, int]:
+    """For each size of ball which landmarks it holds, and where."""
+    found: dict[str, int] = {}
+    for number in range(_BALLS):
+        found |= {f"class_{number}": landmarks, f"offset_{number}": landmarks * spatial_dims}
+    return found
+
+
+def _anchor_balls(plan: Plan, stage: Stage) -> Json:  # noqa: ARG001
+    rule = plan.value("loss")
+    return {
+        "_target_": "scripts.methods.networks.anchor_balls.AnchorBallLoss",
+        "unit": rule["unit_voxels"],
+        "radii": rule["radii"],
+    }
 
 
 def _multi_scale_mse(plan: Plan, stage: Stage) -> Json:
@@ -157,6 +178,17 @@ LOSSES: dict[str, LossRow] = {
             citation=H3DE,
             json=_of_target("value_losses.HardNegativeL1Loss"),  # type: ignore[arg-type]
             bytes_per_voxel=27.0,
+        ),
+        LossRow(
+            name="anchor_balls",
+            title="cross-entropies of which landmark lies in which ball, and smooth L1 of where",
+            gives=ANCHORS,
+            kinds=(),
+            citation=ANCHOR_BALLS,
+            json=_anchor_balls,
+            bytes_per_voxel=16.0,
+            numbers={"unit_voxels": 8.0, "radii": [0.5, 0.75, 1.0, 1.25], "votes": 15},
+            heads=anchor_heads,
         ),
         _votes(
             "votes",

@@ -79,3 +79,4 @@ def routing_unet(name: str, title: str, stride: int = 1) -> Backbone:
 
 
 ROUTING_UNET = routing_unet("h3de", "H3DE-Net's U-Net with routing attention")
+ROUTING_CELLS = routing_unet("h3de_cells", "the same, whose output has cells of 4 voxels", STEM)

@@ -112,7 +112,7 @@ def test_another_stride_is_refused():
         RoutingUNet(2, 1, 3, **SMALL, stride=2)
 
 
-@pytest.mark.parametrize("name", ["h3de"])
+@pytest.mark.parametrize("name", ["h3de", "h3de_cells"])
 @pytest.mark.parametrize("dims", [2, 3])
 def test_planned_memory_is_what_the_convolutions_give(name, dims):
     row = BACKBONES[name]
