@@ -5,6 +5,7 @@ from __future__ import annotations
 from auto_config.methods.base import Backbone
 from auto_config.methods.flexible_unet import FLEXIBLE_UNET
 from auto_config.methods.grids import GRID
+from auto_config.methods.networks.other_networks import COORD_CONV, HOURGLASS, SINGLE_LANDMARK
 from auto_config.methods.networks.own import own_backbone
 from auto_config.methods.networks.routing_unet import ROUTING_CELLS, ROUTING_UNET
 from auto_config.methods.networks.super_resolution import SUPER_RESOLUTION
@@ -24,6 +25,9 @@ BACKBONES: dict[str, Backbone] = {
         ROUTING_UNET,
         ROUTING_CELLS,
         SUPER_RESOLUTION,
+        HOURGLASS,
+        COORD_CONV,
+        SINGLE_LANDMARK,
     )
 }
 """The networks by name."""

@@ -39,6 +39,7 @@ class Backbone:
         packages: distributions that a bundle with it needs beside those that every bundle needs.
         unused_parameters: whether it has parameters without a gradient, which training on several GPUs must know.
         distribution: whether its channels are logarithms of probabilities of voxels.
+        own_heads: whether only a method that names it can read its output, which has other heads than heatmaps.
         instead_of: the network of methods that name it, in whose place it may stand; None where it stands for itself.
         fine: another network for the fine stage of two; None for the same.
     """
@@ -57,6 +58,7 @@ class Backbone:
     packages: tuple[str, ...] = ()
     unused_parameters: bool = False
     distribution: bool = False
+    own_heads: bool = False
     instead_of: str | None = None
     fine: Backbone | None = None
 

@@ -70,7 +70,7 @@ def networks_of(method: Method) -> tuple[str, ...]:
     if not takes_any(method):
         return tuple(n for n, row in BACKBONES.items() if method.backbone in (n, row.instead_of))
     only_logits = method.loss is not None and not LOSSES[method.loss].distribution
-    rows = {name: row for name, row in BACKBONES.items() if row.stride == 1 and row.instead_of is None}
+    rows = {name: row for name, row in BACKBONES.items() if row.stride == 1 and not (row.own_heads or row.instead_of)}
     return tuple(name for name, row in rows.items() if not (row.distribution and only_logits))
 
 

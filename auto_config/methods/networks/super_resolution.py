@@ -54,4 +54,5 @@ SUPER_RESOLUTION = Backbone(
     budget=UNETS["plain"].budget,
     config=_config,
     output_layer=lambda stage: None,  # noqa: ARG005
+    own_heads=True,
 )
