@@ -28,9 +28,9 @@ def main() -> int:
         decided = Plan.from_dict(kept["decisions"])
         split = {name: decided.decisions[name] for name in ("test", "folds")}
         fingerprint = Fingerprint.from_dict(kept["fingerprint"])
-        plan = make_plan(
-            fingerprint, PlanOptions(method=decided.value("method"), network=decided.value("network")), split
-        )
+        parts = decided.value("parts") if "parts" in decided.decisions else {}
+        options = PlanOptions(method=decided.value("method"), network=decided.value("network"), **parts)
+        plan = make_plan(fingerprint, options, split)
         files = config_files(
             bundle.name,
             plan,

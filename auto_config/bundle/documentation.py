@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from auto_config.bundle.metadata import references
-from auto_config.methods import METHODS
+from auto_config.methods.combining.of_plan import method_of
 from auto_config.planning import Plan, Split
 
 UNKNOWN_ACCURACY = "Nothing is known about its accuracy until it is trained and evaluated; see *Performance*.\n"
@@ -116,5 +116,5 @@ def readme(name: str, plan: Plan, landmarks: dict[str, Any], split: Split) -> st
 
 def _exported_output(plan: Plan) -> str:
     """What the export of a network with several heads leaves out."""
-    heads = METHODS[plan.value("method")].parts(plan, plan.stage("fine")).heads
+    heads = method_of(plan).parts(plan, plan.stage("fine")).heads
     return "" if len(heads) == 1 else f", its output the first of its heads ({', '.join(heads)})"

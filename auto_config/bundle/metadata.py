@@ -7,7 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from auto_config import __version__
-from auto_config.methods import BACKBONES, METHODS
+from auto_config.methods.backbones import network_of
+from auto_config.methods.combining.of_plan import method_of
 from auto_config.methods.plan import Plan
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
@@ -26,7 +27,7 @@ def metadata(plan: Plan, name: str, landmarks: dict[str, Any], cases: int) -> di
         cases: number of training cases.
     """
     items = landmarks["landmarks"]
-    network = BACKBONES[plan.value("network")]
+    network = network_of(plan)
     packages = [*REQUIRED, *network.packages]
     channels = plan.value("channels")
     size = list(plan.stage("fine")["patch_size"])
@@ -95,7 +96,7 @@ def metadata(plan: Plan, name: str, landmarks: dict[str, Any], cases: int) -> di
 
 def references(plan: Plan) -> list[str]:
     """Citations of the method and of its network."""
-    rows = (METHODS[plan.value("method")], BACKBONES[plan.value("network")])
+    rows = (method_of(plan), network_of(plan))
     return list(dict.fromkeys(row.citation for row in rows))
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from auto_config.methods import BACKBONES, METHODS, StageParts
+from auto_config.methods import StageParts
+from auto_config.methods.backbones import network_of
 from auto_config.methods.base import Json, stage_id
+from auto_config.methods.combining.of_plan import method_of
 from auto_config.methods.plan import Plan
 
 # MONAI warns when it has to choose these itself.
@@ -75,7 +77,7 @@ def load(plan: Plan) -> Json:
 
 def stage_parts(plan: Plan) -> dict[str, StageParts]:
     """What the plan's method gives each stage, by the stage's name."""
-    method = METHODS[plan.value("method")]
+    method = method_of(plan)
     return {stage["name"]: method.parts(plan, stage) for stage in plan.value("stages")}
 
 
@@ -188,7 +190,7 @@ def decoders(plan: Plan) -> Json:
 def window(plan: Plan) -> Json:
     """``window``: MONAI's sliding window over the grid of the only, or of the coarse stage."""
     stage = plan.value("stages")[0]
-    stride = BACKBONES[plan.value("network")].of_stage(plan, stage).stride
+    stride = network_of(plan).of_stage(plan, stage).stride
     # Windows of an output with a cell for several voxels must lie on whole cells.
     kind = {"_target_": "scripts.inference.strided_window.StridedWindowInferer", "stride": stride}
     return {

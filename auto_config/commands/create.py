@@ -14,6 +14,9 @@ def create(
     *,
     method: str | None = None,
     network: str | None = None,
+    target: str | None = None,
+    loss: str | None = None,
+    decoder: str | None = None,
     recipe: str | None = None,
     preset: str | None = None,
     gpu_memory_gb: float | None = None,
@@ -48,7 +51,11 @@ def create(
         source: the data set, as for `inspect`
         bundle: folder to write; its name becomes the bundle's name
         method: {methods}
-        network: {networks}; chosen by the GPU's memory if not given
+        network: {networks}; a class such as monai.networks.nets.SwinUNETR, or a .json file with its _target_ and
+            arguments; chosen by the GPU's memory if not given
+        target: in the place of the method's: {targets}
+        loss: in the place of the method's: {losses}
+        decoder: in the place of the method's: {decoders}
         recipe: earlier name of --method
         preset: earlier name for a method and a network
         gpu_memory_gb: memory to plan for, in GB; that of this machine's GPU if not given
@@ -85,6 +92,8 @@ def create(
         auto_config create scans brain_landmarks
         auto_config create scans brain_landmarks --network resenc_l --gpu_memory_gb 24
         auto_config create scans brain_landmarks --method nnlandmark
+        auto_config create scans brain_landmarks --target gaussian --loss mse --decoder taylor
+        auto_config create scans brain_landmarks --network monai.networks.nets.SwinUNETR
         auto_config create new_scans to_annotate --landmarks AC,PC
         auto_config create xrays xray_landmarks --pixel_spacing 0.1
     """
@@ -105,16 +114,19 @@ def create(
     from auto_config.planning.terminal import print_plan
 
     console = Console(stderr=True, highlight=False)
-    target = Path(bundle)
-    check_target(target, overwrite)
+    place = Path(bundle)
+    check_target(place, overwrite)
     weights = None if pretrained is None else _pretrained_weights(Path(pretrained))
     method, network, note = earlier_names(method, network, recipe, preset)
     if note is not None:
         console.print(f"note: {note}", markup=False, soft_wrap=True)
-    check_names(method, network)
+    check_names(method, network, target, loss, decoder)
     options = PlanOptions(
         method=method,
         network=network,
+        target=target,
+        loss=loss,
+        decoder=decoder,
         gpu_memory_gb=gpu_memory_gb,
         found_gpu_memory_gb=find_gpu_memory(),
         spacing=None if spacing is None else tuple(spacing),
@@ -155,8 +167,8 @@ def create(
     refuse_errors([problem for problem in found if problem not in problems], console)
     numbers = summarise(dataset, measured, without=split.test)
     plan = make_plan(numbers, options, split.decisions)
-    write_bundle(target, dataset, plan, split, numbers, seed=seed, weights=weights, overwrite=overwrite)
-    print_plan(target, plan, console)
+    write_bundle(place, dataset, plan, split, numbers, seed=seed, weights=weights, overwrite=overwrite)
+    print_plan(place, plan, console)
     return 0
 
 

@@ -3,6 +3,7 @@
 from auto_config.methods import default, global_to_local, landmarker, nnlandmark
 from auto_config.methods.backbones import BACKBONES
 from auto_config.methods.base import Backbone, Method, MethodRequest, StageParts, Training
+from auto_config.methods.networks import anchor_ball, global_only, h3de, sr_unet
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -11,6 +12,11 @@ METHODS: dict[str, Method] = {
         nnlandmark.METHOD,
         landmarker.METHOD,
         global_to_local.METHOD,
+        global_only.METHOD,
+        h3de.METHOD,
+        h3de.NNLANDMARK_H3DE,
+        sr_unet.METHOD,
+        anchor_ball.METHOD,
     )
 }
 """The methods by name; the first one is what `create` takes unless it is given another."""

@@ -38,6 +38,9 @@ class Backbone:
         stride: voxels of the patch for one cell of its output.
         packages: distributions that a bundle with it needs beside those that every bundle needs.
         unused_parameters: whether it has parameters without a gradient, which training on several GPUs must know.
+        distribution: whether its channels are logarithms of probabilities of voxels.
+        own_heads: whether only a method that names it can read its output, which has other heads than heatmaps.
+        instead_of: the network of methods that name it, in whose place it may stand; None where it stands for itself.
         fine: another network for the fine stage of two; None for the same.
     """
 
@@ -54,6 +57,9 @@ class Backbone:
     stride: int = 1
     packages: tuple[str, ...] = ()
     unused_parameters: bool = False
+    distribution: bool = False
+    own_heads: bool = False
+    instead_of: str | None = None
     fine: Backbone | None = None
 
     def of_stage(self, plan: Plan, stage: Stage) -> Backbone:
@@ -153,6 +159,9 @@ class Method:
         mirrors: whether it trains on mirror images where left-right pairs are known.
         instances: whether it finds landmarks with many instances and exchangeable pairs.
         cuts: whether it trains on cut fields of view where the user does not say.
+        target: name of its target in the table of targets, where a user may give another; None where it has none.
+        loss: name of its loss in the table of losses; None where its parts are not exchanged.
+        decoder: name of its decoder in the table of decoders.
         stock_patch: whether patch and batch of its one stage are those of nnU-Net, where the GPU has room for them.
         tolerance: voxels of the stage's grid by which the point that an output of the smallest loss decodes to may be
             off; `tests/methods/test_contract.py` holds it.
@@ -170,6 +179,9 @@ class Method:
     mirrors: bool
     instances: bool
     cuts: bool = False
+    target: str | None = None
+    loss: str | None = None
+    decoder: str | None = None
     stock_patch: bool = False
     tolerance: float = 0.05
 

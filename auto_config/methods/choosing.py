@@ -5,6 +5,10 @@ from __future__ import annotations
 from auto_config.errors import UserError
 from auto_config.methods import BACKBONES, METHODS
 from auto_config.methods.base import Method
+from auto_config.methods.combining.chosen import chosen, combined
+from auto_config.methods.combining.losses import LOSSES
+from auto_config.methods.combining.rows import heatmap_heads
+from auto_config.methods.networks.own import is_own
 
 PRESETS: dict[str, tuple[str, str]] = {
     "tiny": ("default", "tiny"),
@@ -51,38 +55,82 @@ def earlier_names(
     return method, network, None
 
 
+def takes_any(method: Method) -> bool:
+    """Whether any network with an output for each voxel fits a method, and not its own alone."""
+    if method.backbone is None:
+        return True
+    return method.loss is not None and LOSSES[method.loss].heads is heatmap_heads and _stride(method.backbone) == 1
+
+
 def networks_of(method: Method) -> tuple[str, ...]:
-    """The networks that a method takes: its own, or every one with an output for each voxel."""
-    if method.backbone is not None:
-        return (method.backbone,)
-    return tuple(name for name, backbone in BACKBONES.items() if backbone.stride == 1)
+    """The networks that a method takes: its own and those that may stand in its place, or every one that fits its loss.
+
+    A network whose output is a distribution over the patch already takes no other loss than one of distributions.
+    """
+    if not takes_any(method):
+        return tuple(n for n, row in BACKBONES.items() if method.backbone in (n, row.instead_of))
+    only_logits = method.loss is not None and not LOSSES[method.loss].distribution
+    rows = {name: row for name, row in BACKBONES.items() if row.stride == 1 and not (row.own_heads or row.instead_of)}
+    return tuple(name for name, row in rows.items() if not (row.distribution and only_logits))
 
 
-def check_names(method: str | None, network: str | None) -> None:
-    """Refuse a method or a network that there is not, or a network that the method does not take.
+def _stride(network: str) -> int:
+    return BACKBONES[network].stride
+
+
+def check_names(
+    method: str | None,
+    network: str | None,
+    target: str | None = None,
+    loss: str | None = None,
+    decoder: str | None = None,
+) -> None:
+    """Refuse what there is not, and what does not fit together.
 
     Args:
         method: of `METHODS`; None for the first one.
-        network: of `BACKBONES`; None for the planner's choice.
+        network: of `BACKBONES`, or a class or a file of the user's; None for the planner's choice.
+        target: of `TARGETS`; None for the method's own, or one that fits the loss.
+        loss: of `LOSSES`; None for the method's own.
+        decoder: of `DECODERS`; None for the method's own, or one that fits the loss.
 
     Raises:
         UserError: in these cases, with what is allowed.
     """
     if method is not None:
         _allowed("method", method, tuple(METHODS))
+    row = METHODS[method or next(iter(METHODS))]
+    parts = chosen(row, target, loss, decoder)
+    one = combined(row, parts)
     if network is None:
+        if one.backbone is not None and one.backbone not in networks_of(one):
+            fits = " or ".join(networks_of(one))
+            raise UserError(f"--loss {parts.loss}: does not fit network {one.backbone}; give --network {fits} with it")
         return
-    _allowed("network", network, tuple(BACKBONES))
-    chosen = METHODS[method or next(iter(METHODS))]
-    if network in networks_of(chosen):
+    if is_own(network):
+        if not takes_any(one):
+            others = [name for name, other in METHODS.items() if takes_any(other)]
+            raise UserError(
+                f"--network {network}: method {one.name} has its own network, {one.backbone}; omit --network, or give "
+                f"--method {' or '.join(others)}"
+            )
         return
-    if chosen.backbone is not None:
-        why = f"has its own network, {chosen.backbone}; omit --network"
+    if network not in BACKBONES:
+        raise UserError(
+            f"--network must be one of {', '.join(BACKBONES)}, or a class such as monai.networks.nets.SwinUNETR, or a "
+            f".json file with its _target_ and arguments; got {network!r}"
+        )
+    if network in networks_of(one):
+        return
+    if not takes_any(one):
+        why = f"has its own network, {one.backbone}; omit --network"
+    elif BACKBONES[network].stride == 1 and BACKBONES[network].distribution:
+        why = f"does not take a distribution, its loss is {one.loss}; give --network {' or '.join(networks_of(one))}"
     else:
-        why = f"needs an output for each voxel; give --network {' or '.join(networks_of(chosen))}"
-    others = [name for name, one in METHODS.items() if network in networks_of(one)]
+        why = f"needs an output for each voxel; give --network {' or '.join(networks_of(one))}"
+    others = [name for name, other in METHODS.items() if network in networks_of(other)]
     remedy = f", or give --method {' or '.join(others)}" if others else ""
-    raise UserError(f"--network {network}: method {chosen.name} {why}{remedy}")
+    raise UserError(f"--network {network}: method {one.name} {why}{remedy}")
 
 
 def _allowed(option: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from auto_config.methods.backbones import BACKBONES
+from auto_config.methods.backbones import network_of
 from auto_config.methods.base import Json, Stage, StageParts, target_of
 from auto_config.methods.plan import Plan
 
@@ -41,7 +41,7 @@ def heatmap_parts(
         decoder: of the head ``logits``.
         output_bias: first value of the last convolution's bias; None leaves it alone.
     """
-    backbone, landmarks = BACKBONES[plan.value("network")].of_stage(plan, stage), plan.value("landmarks")
+    backbone, landmarks = network_of(plan).of_stage(plan, stage), plan.value("landmarks")
     return StageParts(
         network=backbone.config(stage, plan.value("spatial_dims"), plan.value("channels"), landmarks),
         heads={"logits": landmarks},

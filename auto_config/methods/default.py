@@ -80,4 +80,7 @@ METHOD = Method(
     mirrors=True,
     instances=True,
     cuts=True,
+    target="cone",
+    loss="bce_and_cross_entropy",
+    decoder="argmax",
 )

@@ -54,4 +54,5 @@ FLEXIBLE_UNET = Backbone(
     config=_config,
     # The softmax that follows makes a bias of a whole channel meaningless.
     output_layer=lambda stage: None,  # noqa: ARG005
+    distribution=True,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from auto_config.methods.augmentation import EVERY_PATCH
-from auto_config.methods.backbones import BACKBONES
+from auto_config.methods.backbones import network_of
 from auto_config.methods.base import Method, MethodRequest, Stage, StageParts, Training
 from auto_config.methods.grids import NOOTHOUT, heads
 from auto_config.methods.plan import Decision, Plan
@@ -42,7 +42,7 @@ def _training(request: MethodRequest) -> Training:  # noqa: ARG001
 
 
 def _parts(plan: Plan, stage: Stage) -> StageParts:
-    backbone = BACKBONES[plan.value("network")].of_stage(plan, stage)
+    backbone = network_of(plan).of_stage(plan, stage)
     dims, channels = plan.value("spatial_dims"), heads(plan.value("landmarks"), plan.value("spatial_dims"))
     return StageParts(
         network=backbone.config(stage, dims, plan.value("channels"), sum(channels.values())),
@@ -67,4 +67,6 @@ METHOD = Method(
     whole_anatomy=False,
     mirrors=True,
     instances=False,
+    loss="votes",
+    decoder="votes",
 )

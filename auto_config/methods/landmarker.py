@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from auto_config.methods.augmentation import EVERY_PATCH
-from auto_config.methods.backbones import BACKBONES
+from auto_config.methods.backbones import network_of
 from auto_config.methods.base import Method, MethodRequest, Stage, StageParts, Training
+from auto_config.methods.combining.chosen import with_distribution
 from auto_config.methods.plan import Decision, Plan
 
 _WHY = "method landmarker"
@@ -40,10 +41,11 @@ def _training(request: MethodRequest) -> Training:  # noqa: ARG001
 
 
 def _parts(plan: Plan, stage: Stage) -> StageParts:
-    backbone, landmarks = BACKBONES[plan.value("network")], plan.value("landmarks")
+    backbone, landmarks = network_of(plan), plan.value("landmarks")
     rule = plan.value("loss")
+    network = backbone.config(stage, plan.value("spatial_dims"), plan.value("channels"), landmarks)
     return StageParts(
-        network=backbone.config(stage, plan.value("spatial_dims"), plan.value("channels"), landmarks),
+        network=with_distribution(network, backbone),
         heads={"logits": landmarks},
         loss={"_target_": "scripts.methods.one_hot.OneHotLoss"},
         decoder={
@@ -67,4 +69,6 @@ METHOD = Method(
     whole_anatomy=True,
     mirrors=True,
     instances=False,
+    loss="one_hot",
+    decoder="local_soft_argmax",
 )

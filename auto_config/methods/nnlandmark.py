@@ -107,5 +107,8 @@ METHOD = Method(
     whole_anatomy=False,
     mirrors=False,
     instances=True,
+    target="cone",
+    loss="top_k_bce",
+    decoder="argmax",
     stock_patch=True,
 )

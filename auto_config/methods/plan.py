@@ -10,6 +10,8 @@ from typing import Any
 DECISION_NAMES = (
     "network",
     "method",
+    "own_network",
+    "parts",
     "gpu_memory_gb",
     "spatial_dims",
     "channels",

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from auto_config.methods import BACKBONES, METHODS, Backbone
+from auto_config.methods.combining.chosen import decoders_of, losses_of, targets_of
+from auto_config.methods.combining.decoders import DECODERS
+from auto_config.methods.combining.losses import LOSSES
+from auto_config.methods.combining.targets import TARGETS
 
 _STAGES = {"planned": "1 or 2, planned", "one": "1", "two": "2"}
 
 
 def lines() -> dict[str, str]:
-    """Each table on one line, for help: ``methods`` and ``networks``."""
+    """Each table on one line, for help: ``methods``, ``networks``, ``targets``, ``losses`` and ``decoders``."""
     return {
         "methods": "; ".join(f"{row.name}: {row.title}" for row in METHODS.values()),
         "networks": "; ".join(f"{row.name}: {row.title}, for {_machine(row)}" for row in BACKBONES.values()),
+        "targets": "; ".join(f"{row.name}: {row.title}" for row in TARGETS.values()),
+        "losses": "; ".join(f"{row.name}: {row.title}" for row in LOSSES.values()),
+        "decoders": "; ".join(f"{row.name}: {row.title}" for row in DECODERS.values()),
     }
 
 
 def lists() -> dict[str, str]:
-    """Each table in Markdown: ``methods`` and ``networks`` as tables, ``method_list`` as items."""
+    """Each table in Markdown, by the names of `lines`, and ``method_list``: the methods as items."""
     return {
         "methods": _table(
             ("`--method`", "what it is", "network", "stages", "flips", "instances", "publication"),
@@ -48,6 +56,28 @@ def lists() -> dict[str, str]:
                 for row in BACKBONES.values()
             ],
         ),
+        "targets": _table(
+            ("`--target`", "what it is", "heatmaps", "publication"),
+            [(f"`{row.name}`", row.title, row.kind, row.citation) for row in TARGETS.values()],
+        ),
+        "losses": _table(
+            ("`--loss`", "what it is", "`--target`", "`--decoder`", "methods that take it", "publication"),
+            [
+                (
+                    f"`{row.name}`",
+                    row.title,
+                    _names(targets_of(row)) or "none",
+                    _names(decoders_of(row)),
+                    _names(name for name, method in METHODS.items() if row.name in losses_of(method)),
+                    row.citation,
+                )
+                for row in LOSSES.values()
+            ],
+        ),
+        "decoders": _table(
+            ("`--decoder`", "what it is", "publication"),
+            [(f"`{row.name}`", row.title, row.citation) for row in DECODERS.values()],
+        ),
         "method_list": "\n".join(f"- Method `{row.name}`: {row.title}." for row in METHODS.values()),
     }
 
@@ -73,6 +103,10 @@ def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 def _machine(row: Backbone) -> str:
     return "CPUs" if row.memory_gb is None else f"a GPU of {row.memory_gb:g} GB"
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _yes(value: bool) -> str:

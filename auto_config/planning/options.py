@@ -17,7 +17,10 @@ class PlanOptions:
 
     Args:
         method: one of ``METHODS``; None for the first one.
-        network: one of ``BACKBONES`` that the method takes.
+        network: one of ``BACKBONES`` that the method takes, or a class or a ``.json`` file of the user's.
+        target: one of ``TARGETS``; None for the method's own, or one that fits the loss.
+        loss: one of ``LOSSES``; None for the method's own.
+        decoder: one of ``DECODERS``; None for the method's own, or one that fits the loss.
         gpu_memory_gb: memory to plan for, in GB.
         found_gpu_memory_gb: memory of the GPU of this machine, if it has one (`hardware.gpu_memory_gb`).
         spacing: mm of the planned grid, RAS order; one number or none for all axes at once is the caller's business.
@@ -30,6 +33,9 @@ class PlanOptions:
 
     method: str | None = None
     network: str | None = None
+    target: str | None = None
+    loss: str | None = None
+    decoder: str | None = None
     gpu_memory_gb: float | None = None
     found_gpu_memory_gb: float | None = None
     spacing: tuple[float, ...] | None = None
@@ -45,7 +51,7 @@ class PlanOptions:
         Raises:
             UserError: an option has a value that is not allowed, or two options contradict each other.
         """
-        check_names(self.method, self.network)
+        check_names(self.method, self.network, self.target, self.loss, self.decoder)
         for modality in self.modalities:
             _choice("modality", modality, MODALITIES)
         if self.gpu_memory_gb is not None and not 1 <= self.gpu_memory_gb <= 1000:

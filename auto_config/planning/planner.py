@@ -9,7 +9,10 @@ import numpy as np
 from auto_config.errors import UserError
 from auto_config.fingerprint.summary import Fingerprint
 from auto_config.methods import BACKBONES, METHODS, Backbone, Method, MethodRequest
+from auto_config.methods.combining.chosen import Combination, chosen, combined
+from auto_config.methods.networks.own import is_own, own_backbone
 from auto_config.methods.plan import Decision, Plan
+from auto_config.methods.unets import UNETS
 from auto_config.planning.instances import plan_instances, wanted_stages
 from auto_config.planning.normalization import plan_normalization
 from auto_config.planning.options import PlanOptions
@@ -44,9 +47,11 @@ def make_plan(fingerprint: Fingerprint, options: PlanOptions, split: Mapping[str
     options.check_channels(fingerprint.channels)
     dims = fingerprint.spatial_dims
     method_name = _method(options)
-    method = METHODS[method_name.value]
+    parts = _parts(options, METHODS[method_name.value])
+    method = combined(METHODS[method_name.value], Combination(**parts.value))
     network_name = _network(options, method)
-    network = BACKBONES[network_name.value]
+    own = _own_network(options, fingerprint)
+    network = BACKBONES[network_name.value] if own.value is None else own_backbone(own.value)
     _check_instances(fingerprint, method)
     memory = _memory(options, network)
     spacing = _spacing(fingerprint, options)
@@ -75,6 +80,8 @@ def make_plan(fingerprint: Fingerprint, options: PlanOptions, split: Mapping[str
     decisions = {
         "network": network_name,
         "method": method_name,
+        "own_network": own,
+        "parts": parts,
         "gpu_memory_gb": memory,
         "spatial_dims": Decision(dims, "of the images"),
         "channels": Decision(fingerprint.channels, "of the images"),
@@ -165,6 +172,31 @@ def _network(options: PlanOptions, method: Method) -> Decision:
         return Decision("tiny", why)
     why = "there is a GPU; plain is as good as the residual networks on most published data sets, and the quickest"
     return Decision("plain", why)
+
+
+def _own_network(options: PlanOptions, fingerprint: Fingerprint) -> Decision:
+    """What a network is that no table has: a class of MONAI or of the user."""
+    if options.network is None or not is_own(options.network):
+        return Decision(None, "the network is one of the table")
+    from auto_config.planning.own_network import measured
+
+    gpu = options.gpu_memory_gb or options.found_gpu_memory_gb
+    found = measured(
+        options.network,
+        spatial_dims=fingerprint.spatial_dims,
+        channels=fingerprint.channels,
+        landmarks=fingerprint.landmarks,
+        memory_gb=None if gpu is None or gpu < MIN_GPU_GB else UNETS["plain"].memory_gb,
+    )
+    return Decision(found, f"{_USER}; edges of patches and memory as its layers show them")
+
+
+def _parts(options: PlanOptions, method: Method) -> Decision:
+    """Names of target, loss and decoder."""
+    found = chosen(method, options.target, options.loss, options.decoder)
+    if found == Combination.own(method):
+        return Decision(vars(found), f"those of method {method.name}")
+    return Decision(vars(found), f"{_USER}; what was not given is the method's, or the first that fits")
 
 
 def _check_instances(fingerprint: Fingerprint, method: Method) -> None:

@@ -11,6 +11,9 @@ from analytic_blobs import plan_of
 from auto_config.bundle import configs
 from auto_config.bundle.json_text import json_text
 from auto_config.methods import METHODS
+from auto_config.methods.choosing import networks_of, takes_any
+from auto_config.methods.combining.chosen import decoders_of, losses_of, targets_of
+from auto_config.methods.combining.losses import LOSSES
 from auto_config.methods.plan import Decision, Plan
 
 DOCS = Path(__file__).parents[2] / "docs" / "bundle.md"
@@ -59,6 +62,24 @@ def plans(method):
     return found
 
 
+def other_parts():
+    """Plans with targets, losses, decoders and networks that are in the place of a method's own."""
+    names = [
+        (method, target, loss, decoder)
+        for method, row in METHODS.items()
+        for loss in losses_of(row)
+        for target in targets_of(LOSSES[loss]) or (None,)
+        for decoder in decoders_of(LOSSES[loss])
+    ]
+    for method, target, loss, decoder in names:
+        network = "tiny" if takes_any(METHODS[method]) else METHODS[method].backbone
+        parts = {"target": target, "loss": loss, "decoder": decoder}
+        yield plan_of(dims=2, landmarks=3, method=method, network=network, stages=None, **parts)
+    for method, row in METHODS.items():
+        for network in networks_of(row):
+            yield plan_of(dims=2, landmarks=3, method=method, network=network, stages=None)
+
+
 def written(plan):
     """The configs of a plan by file, with all that they may hold."""
     return {
@@ -87,8 +108,7 @@ def test_each_part_of_ours_has_its_reason_and_each_reason_its_part():
     names = [name for name, _ in rows]
     own = {
         name
-        for method in METHODS
-        for plan in plans(method)
+        for plan in itertools.chain(other_parts(), *(plans(method) for method in METHODS))
         for config in written(plan).values()
         for name in targets(config)
         if name.startswith("scripts.")

@@ -64,6 +64,8 @@ def narrow_bundle(data: Path, root: Path, *, stages: int | None, dims: int, **op
         for stage in config["network_def"]["stages"].values():
             if "filters" in stage:
                 stage["filters"] = [4 + 2 * level for level in range(len(stage["filters"]))]
+            if "depths" in stage:
+                stage["depths"] = [1] * len(stage["depths"])
         if "iterations_per_epoch" in config:
             config.update(iterations_per_epoch=2, val_interval=1, num_workers=0, batch_size=2, amp=False)
             config["train"]["trainer"]["max_epochs"] = 1

@@ -64,7 +64,11 @@ def test_a_method_takes_its_own_network_or_any_with_an_output_for_each_voxel(fix
 @pytest.mark.parametrize(
     ("method", "network", "message"),
     [
-        (None, "huge", "--network must be one of tiny, plain, grid, got 'huge'"),
+        (
+            *(None, "huge"),
+            "--network must be one of tiny, plain, grid, or a class such as monai.networks.nets.SwinUNETR, or a "
+            ".json file with its _target_ and arguments; got 'huge'",
+        ),
         ("best", None, "--method must be one of default, votes, got 'best'"),
         (
             *("votes", "plain"),

@@ -3,7 +3,10 @@
 Where a whole file of tests is about it already, it is not repeated: points under turned, cropped and anisotropic files
 (`test_written_pipelines.py`), label maps on the file's own grid (`test_outputs.py`), absent and unknown landmarks
 (`test_contract.py`), grey values of the body and not of the landmarks (`test_intensity.py`), boxes at the border and
-large logits under a softmax (`test_landmarker.py`), windows of outputs with a stride (`test_grid_inference.py`).
+large logits under a softmax (`test_landmarker.py`), windows of outputs with a stride (`test_grid_inference.py`),
+patches of any size, padding and windows of attention (`test_routing_unet.py`), absent landmarks among hard negatives, a
+mean between two tops, a target's box on thick axes, Taylor steps without mixed derivatives (`test_value_parts.py`),
+two landmarks in one anchor ball (`test_anchor_balls.py`).
 """
 
 import math

@@ -69,6 +69,7 @@ def plan_of(
         patch_size=patch_size,
         modality=kind,
         spacing=spacing,
+        **{part: numbers.get(part) for part in ("target", "loss", "decoder")},
     )
     split = {"test": Decision([], "none"), "folds": Decision(5, "five")}
     return make_plan(fingerprint, options, split)

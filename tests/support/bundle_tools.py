@@ -28,6 +28,8 @@ def shrink(bundle: Path) -> Path:
         for stage in config["network_def"]["stages"].values():
             if "filters" in stage:
                 stage["filters"] = [4 + 2 * level for level in range(len(stage["filters"]))]
+            if "depths" in stage:
+                stage["depths"] = [1] * len(stage["depths"])
         if "iterations_per_epoch" in config:
             config.update(iterations_per_epoch=3, val_interval=1, num_workers=0)
             config["train"]["trainer"]["max_epochs"] = 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from auto_config.bundle import parts
 from auto_config.bundle.configs.common import DEVICE, FIND_SCRIPTS, paths
 from auto_config.bundle.configs.engines import train_section, validate_section
-from auto_config.methods import BACKBONES
+from auto_config.methods.backbones import network_of
 from auto_config.methods.base import Json
 from auto_config.methods.plan import Plan
 
@@ -134,7 +134,7 @@ def multi_gpu_config(plan: Plan) -> Json:
             "_target_": "torch.nn.parallel.DistributedDataParallel",
             "module": "$@network_def.to(@device)",
             "device_ids": "$[@device] if torch.cuda.is_available() else None",
-            "find_unused_parameters": BACKBONES[plan.value("network")].unused_parameters,
+            "find_unused_parameters": network_of(plan).unused_parameters,
         },
         # Whole volumes go to the module itself: the wrapper only adds what a backward pass needs.
         "validate#evaluator#network": "@network_def",

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..methods.ensemble import mean_of_two
-from ..methods.interfaces import Decoder, Output, StageNetwork
+from ..methods.interfaces import Decoder, Output, StageNetwork, kept_heads
 
 
 class MirroredNetwork:
@@ -39,9 +39,11 @@ class MirroredNetwork:
         return [*plain, *[_Flipped(view, self.pairs, self.decoders) for view in plain]]
 
     def __call__(self, images: dict[str, torch.Tensor]) -> dict[str, Output]:
-        """The mean of both."""
+        """The mean of both, of the heads that decoders read: only those can be turned round."""
+        plain = {name: kept_heads(output, self.decoders[name]) for name, output in self.network(images).items()}
+        mirrored = _Flipped(self.network, self.pairs, self.decoders)(images)
         mean: dict[str, Output] = mean_of_two(
-            self.network(images), _Flipped(self.network, self.pairs, self.decoders)(images)
+            plain, {name: {head: output[head] for head in plain[name]} for name, output in mirrored.items()}
         )
         return mean
 

@@ -51,7 +51,23 @@ class GridVoteLoss(nn.Module):
     open: an absent landmark is in no cell and has no vectors; an unknown one has no gradient; one outside of the patch
     is in no cell, and the vectors to it are trained, because a cell may know where it lies without seeing it. It finds
     one point for each landmark, so of several points of a channel the first counts.
+
+    The publication compares five losses, in its words R, log R, C, R + C and log R + C; the last one is the default.
+
+    Args:
+        cells: whether the cells count (C).
+        vectors: whether the vectors count (R).
+        logarithms: whether vectors are compared as logarithms.
+
+    Raises:
+        ValueError: neither cells nor vectors count.
     """
+
+    def __init__(self, cells: bool = True, vectors: bool = True, logarithms: bool = True) -> None:
+        super().__init__()
+        if not (cells or vectors):
+            raise ValueError("neither the cells nor their vectors are trained; one of them must be")
+        self.cells, self.vectors, self.logarithms = bool(cells), bool(vectors), bool(logarithms)
 
     def forward(self, output: Output, truth: PointBatch, size: Sequence[int]) -> torch.Tensor:
         """See `scripts.methods.interfaces.Loss`; heads as this module describes them."""
@@ -64,17 +80,30 @@ class GridVoteLoss(nn.Module):
             where, stride = points[..., axis, None], edge / cells
             cell = ((where + 0.5) / stride).floor()
             here = here * _along(cell == torch.arange(cells, device=cell.device), axis, dims)
-            vector = signed_log(where - centres(cells, stride, where))
+            vector = where - centres(cells, stride, where)
+            # Voxels and not logarithms: shares of the patch, so that both have the same size beside the cells.
+            vector = signed_log(vector) if self.logarithms else vector / stride
             error = error + (vectors[:, :, axis] - _along(vector, axis, dims)).abs() / dims
         known, present = truth.status >= 0, truth.status == 1
         here = here * present[(..., *(None,) * dims)]
         cross_entropy = functional.binary_cross_entropy_with_logits(classes, here, reduction="none")
-        return _mean(cross_entropy, known) + _mean(error, present)
+        # What does not count is multiplied by 0 and not left out, so that every head has a gradient.
+        return self.cells * _mean(cross_entropy, known) + self.vectors * _mean(error, present)
 
 
 def _mean(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
     """Mean of ``(B, L, *grid)`` over the chosen ones of ``(B, L)``; 0 (with a gradient of 0) when there is none."""
     return torch.where(chosen, values.flatten(2).mean(2), 0.0).sum() / chosen.sum().clamp(min=1)
+
+
+def _near_highest(weight: torch.Tensor) -> torch.Tensor:
+    """Which cells ``(L, *grid)`` are the highest one of each landmark, or next to it."""
+    highest = torch.stack(torch.unravel_index(weight.flatten(1).argmax(1), weight.shape[1:]), -1)
+    near = torch.ones((), dtype=torch.bool, device=weight.device)
+    for axis, cells in enumerate(weight.shape[1:]):
+        steps = torch.arange(cells, device=weight.device) - highest[:, axis, None]
+        near = near & _along(steps.abs() <= 1, axis, weight.ndim - 1)
+    return near
 
 
 class GridVoteDecoder:
@@ -86,8 +115,15 @@ class GridVoteDecoder:
 
     It has no density, so no level sets: votes say a place and a spread, which the covariance holds.
 
+    Without cells every vote weighs the same. Without vectors a cell votes for its own centre; then the most probable
+    cell and those next to it vote, because all others, each with a little probability, draw the mean to the middle of
+    the patch. The publication does not say how it reads networks that are trained with a part of the loss.
+
     Args:
         stride: voxels for one cell, along each axis.
+        cells: whether the cells were trained, and weigh the votes.
+        vectors: whether the vectors were trained.
+        logarithms: whether vectors are logarithms of voxels; else they are cells.
 
     Raises:
         ValueError: a stride below 1.
@@ -95,10 +131,11 @@ class GridVoteDecoder:
 
     heads: tuple[str, ...] = (CLASS, OFFSET)
 
-    def __init__(self, stride: int = 8) -> None:
+    def __init__(self, stride: int = 8, cells: bool = True, vectors: bool = True, logarithms: bool = True) -> None:
         if int(stride) < 1:
             raise ValueError(f"the decoder's stride is {stride} voxels; it must be 1 or more")
         self.stride = int(stride)
+        self.cells, self.vectors, self.logarithms = bool(cells), bool(vectors), bool(logarithms)
 
     def decode(self, output: Output, log_prior: torch.Tensor | None = None) -> Peaks:
         """One peak for each landmark; its covariance is the spread of the votes, and that of a voxel.
@@ -110,12 +147,16 @@ class GridVoteDecoder:
         """
         classes = output[CLASS].float()
         landmarks, dims = len(classes), classes.ndim - 1
-        votes = signed_exp(output[OFFSET].float()).unflatten(0, (landmarks, dims))
+        offset = output[OFFSET].float()
+        offset = signed_exp(offset) if self.logarithms else offset * self.stride
+        votes = (offset * self.vectors).unflatten(0, (landmarks, dims))
         place = [_along(centres(n, self.stride, classes), axis, dims) for axis, n in enumerate(classes.shape[1:])]
         votes = torch.stack([votes[:, axis] + place[axis] for axis in range(dims)], dim=-1).flatten(1, -2)
-        weight = functional.logsigmoid(classes)
+        weight = functional.logsigmoid(classes) if self.cells else torch.zeros_like(classes)
         if log_prior is not None:
             weight = weight + log_prior
+        if not self.vectors:
+            weight = weight.masked_fill(~_near_highest(weight), -torch.inf)
         share = torch.softmax(weight.flatten(1), dim=1)
         points = torch.einsum("lp,lpd->ld", share, votes)
         apart = votes - points[:, None]

@@ -5,6 +5,7 @@ from stage_networks import Staged
 
 from auto_config.bundle_scripts.inference.flip import MirroredNetwork
 from auto_config.bundle_scripts.methods.decoders import ArgmaxDecoder
+from auto_config.bundle_scripts.methods.interfaces import LOGITS
 
 PAIRS = [1, 0, 2]
 
@@ -54,3 +55,17 @@ def test_the_shape_model_of_the_network_stays_at_hand():
     network = mirrored(Sides(), "the shape")
     assert network.shape == "the shape"
     assert network.flipped and [type(view).__name__ for view in network.views()] == ["Staged", "_Flipped"]
+
+
+def test_heads_that_no_decoder_reads_are_left_out_of_the_mean():
+    """Some methods train more heads than they read; of those nobody knows how the mirror image is turned round."""
+
+    class TwoHeads(Staged):
+        def forward(self, images):
+            return {name: {LOGITS: image, "unread": image[:, :0]} for name, image in images.items()}
+
+    image = torch.arange(12.0).reshape(1, 2, 6)[..., None]
+    network = MirroredNetwork(TwoHeads(None), [1, 0], {"coarse": ArgmaxDecoder()})
+    found = network({"coarse": image})["coarse"]
+    assert list(found) == [LOGITS]
+    torch.testing.assert_close(found[LOGITS], (image + image[:, [1, 0]]) / 2)

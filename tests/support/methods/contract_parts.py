@@ -15,8 +15,10 @@ from auto_config.bundle import configs
 from auto_config.bundle_scripts.methods.interfaces import Decoder, Output, PointBatch
 from auto_config.bundle_scripts.points.shape import ShapeModel
 from auto_config.fingerprint.summary import Fingerprint
-from auto_config.methods import BACKBONES, METHODS, StageParts
+from auto_config.methods import METHODS, StageParts
+from auto_config.methods.backbones import network_of
 from auto_config.methods.base import stage_id
+from auto_config.methods.combining.of_plan import method_of
 from auto_config.planning import Decision, Plan, PlanOptions, make_plan
 
 SPACING = (1.0, 1.25, 3.0)
@@ -26,8 +28,15 @@ PAIRS = [1, 0, 2]
 LANDMARKS = len(PAIRS)
 
 
-def plan_of(method: str, dims: int, stages: int | None = None) -> Plan:
-    """A plan for small anisotropic images; the smallest network, where the user chooses it."""
+def plan_of(method: str, dims: int, stages: int | None = None, **options: Any) -> Plan:
+    """A plan for small anisotropic images; the smallest network, where the user chooses it.
+
+    Args:
+        method: of `METHODS`.
+        dims: 2 or 3.
+        stages: given by the user.
+        options: further ones of `PlanOptions`.
+    """
     spacing = SPACING[:dims]
     shape = [40, 36, 20][:dims]
     fingerprint = Fingerprint(
@@ -53,15 +62,31 @@ def plan_of(method: str, dims: int, stages: int | None = None) -> Plan:
         midline=[2],
         left_right_axis_evidence={"source": "names", "residual_mm": None, "spread_mm": None, "reason": "names"},
     )
-    network = None if METHODS[method].backbone is not None else "tiny"
+    options.setdefault("network", None if METHODS[method].backbone is not None else "tiny")
     split = {"test": Decision([], "none"), "folds": Decision(5, "five")}
-    return make_plan(fingerprint, PlanOptions(method=method, network=network, stages=stages), split)
+    return make_plan(fingerprint, PlanOptions(method=method, stages=stages, **options), split)
 
 
 def plans(method: str, dims: int) -> list[Plan]:
     """The plan of a method, and that of two stages where it has them only if the user wants them."""
     found = plan_of(method, dims)
     return [found] if len(found.value("stages")) == 2 else [found, plan_of(method, dims, 2)]
+
+
+def narrowed(network: dict[str, Any]) -> dict[str, Any]:
+    """The JSON of a network of stages with few channels and blocks, where a stage says how many it has."""
+
+    def narrow(stage: dict[str, Any]) -> dict[str, Any]:
+        few: dict[str, Any] = {}
+        if "filters" in stage:
+            few["filters"] = [4 + 2 * level for level in range(len(stage["filters"]))]
+        if "depths" in stage:
+            few["depths"] = [1] * len(stage["depths"])
+        if "network" in stage:
+            few["network"] = narrow(stage["network"])
+        return {**stage, **few}
+
+    return {**network, "stages": {name: narrow(stage) for name, stage in network["stages"].items()}}
 
 
 def parsed(config: dict[str, Any], **changes: Any) -> ConfigParser:
@@ -106,7 +131,7 @@ class Parts:
 def parts_of(plan: Plan) -> list[Parts]:
     """The parts of each stage as the plan's train.json names them."""
     parser = parsed(configs.train_config(plan, LANDMARKS, "/nowhere", 0))
-    method = METHODS[plan.value("method")]
+    method = method_of(plan)
 
     def part(name: str, stage: str) -> Any:
         return parser.get_parsed_content(stage_id(name, stage))
@@ -125,7 +150,7 @@ def parts_of(plan: Plan) -> list[Parts]:
 
 def backbones_of(plan: Plan) -> list[Any]:
     """The network's row for each stage."""
-    return [BACKBONES[plan.value("network")].of_stage(plan, stage) for stage in plan.value("stages")]
+    return [network_of(plan).of_stage(plan, stage) for stage in plan.value("stages")]
 
 
 def stages_of(method: str, dims: int) -> list[tuple[Plan, Parts]]:
