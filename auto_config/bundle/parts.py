@@ -91,6 +91,7 @@ def network_def(plan: Plan, landmarks: int) -> Json:
     if len(biases) > 1:
         raise ValueError(f"a network has one output bias for all stages, not {sorted(map(str, biases))}")
     heads = {name: part.heads for name, part in stages.items()}
+    scalars = {name: part.scalars for name, part in stages.items() if part.scalars}
     return {
         "_target_": "scripts.methods.stages.LandmarkNetwork",
         "stages": {name: part.network for name, part in stages.items()},
@@ -100,6 +101,7 @@ def network_def(plan: Plan, landmarks: int) -> Json:
         "output_layers": layers,
         # One map for each landmark goes without saying.
         **({} if all(one == {"logits": landmarks} for one in heads.values()) else {"heads": heads}),
+        **({"scalars": scalars} if scalars else {}),
     }
 
 

@@ -7,7 +7,7 @@ parts of each stage, and nobody asks for its name.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from auto_config.methods.plan import Decision, Plan
@@ -123,6 +123,8 @@ class StageParts:
         target: what makes heatmaps from points; None where the loss needs none.
         output_layer: name of the network's last convolution; None where its bias is left alone.
         output_bias: first value of that bias; None leaves it alone.
+        scalars: heads that the network learns for itself and not from an image, by name with their first values; loss
+            and decoder read them as they read the others.
     """
 
     network: Json
@@ -132,6 +134,7 @@ class StageParts:
     target: Json | None = None
     output_layer: str | None = None
     output_bias: float | None = None
+    scalars: dict[str, list[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

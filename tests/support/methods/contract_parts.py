@@ -12,7 +12,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from auto_config.bundle import configs
-from auto_config.bundle_scripts.methods.interfaces import Decoder, Output, PointBatch
+from auto_config.bundle_scripts.methods.interfaces import Decoder, Output, PointBatch, without_scalars
 from auto_config.bundle_scripts.points.shape import ShapeModel
 from auto_config.fingerprint.summary import Fingerprint
 from auto_config.methods import BACKBONES, METHODS, StageParts
@@ -94,9 +94,10 @@ class Parts:
         return self.decoder.stride
 
     def zeros(self, batch: int, size: Sequence[int]) -> Output:
-        """An output without an opinion."""
+        """An output without an opinion: empty maps, and first values of learnt scalars."""
         grid = [edge // self.stride for edge in size]
-        return {head: torch.zeros(batch, channels, *grid) for head, channels in self.json.heads.items()}
+        maps = {head: torch.zeros(batch, channels, *grid) for head, channels in self.json.heads.items()}
+        return maps | {head: torch.tensor(values) for head, values in self.json.scalars.items()}
 
     def size(self, *edges: int) -> tuple[int, ...]:
         """A size in voxels that is a whole number of cells and not below these edges."""
@@ -199,7 +200,10 @@ def best_output(parts: Parts, truth: PointBatch, size: Sequence[int], steps: int
     output = parts.zeros(len(truth.points), size)
     for value in output.values():
         value.requires_grad_(True)
-    optimizer = torch.optim.Adam(output.values(), lr=0.5)
+    maps, scalars = without_scalars(output)
+    # Learnt scalars change slowly, as they do beside the weights of a network.
+    slow = [{"params": list(scalars.values()), "lr": 0.005}] if scalars else []
+    optimizer = torch.optim.Adam([{"params": list(maps.values())}, *slow], lr=0.5)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
         optimizer.zero_grad()
@@ -210,8 +214,15 @@ def best_output(parts: Parts, truth: PointBatch, size: Sequence[int], steps: int
 
 
 def sample(output: Output, number: int) -> Output:
-    """One image of a batch."""
-    return {head: value[number] for head, value in output.items()}
+    """One image of a batch; learnt scalars are those of every image."""
+    maps, scalars = without_scalars(output)
+    return {head: value[number] for head, value in maps.items()} | scalars
+
+
+def batch_of(output: Output) -> Output:
+    """A batch of one image."""
+    maps, scalars = without_scalars(output)
+    return {head: value[None] for head, value in maps.items()} | scalars
 
 
 class Played:
@@ -222,17 +233,20 @@ class Played:
         heads: channels of each head.
         stride: voxels for one cell of the output.
         dims: 2 or 3.
+        scalars: learnt scalars, the same for every image.
     """
 
     flipped = False
 
-    def __init__(self, stage: str, heads: dict[str, int], stride: int, dims: int) -> None:
-        self.stage, self.heads, self.stride, self.dims = stage, heads, stride, dims
+    def __init__(
+        self, stage: str, heads: dict[str, int], stride: int, dims: int, scalars: Output | None = None
+    ) -> None:
+        self.stage, self.heads, self.stride, self.dims, self.scalars = stage, heads, stride, dims, scalars or {}
         self.shape = ShapeModel(LANDMARKS, dims)
 
     def image(self, output: Output) -> torch.Tensor:
         """The image ``(C, *size)`` for which an output ``(channels, *grid)`` is given."""
-        image = torch.cat(list(output.values()))
+        image = torch.cat(list(without_scalars(output)[0].values()))
         for axis in range(1, self.dims + 1):
             image = image.repeat_interleave(self.stride, dim=axis)
         return image
@@ -244,7 +258,7 @@ class Played:
         cells = (slice(None), slice(None), *[slice(self.stride // 2, None, self.stride)] * self.dims)
         # A copy, because a sliding window weighs in place what it is given.
         channels = images[self.stage][cells].clone().split(list(self.heads.values()), dim=1)
-        return {self.stage: dict(zip(self.heads, channels, strict=True))}
+        return {self.stage: dict(zip(self.heads, channels, strict=True)) | self.scalars}
 
     def kept(self, image: torch.Tensor, heads: Sequence[str]) -> Output:
         """Some heads of its output."""
