@@ -5,6 +5,7 @@ from __future__ import annotations
 from auto_config.methods.base import Backbone
 from auto_config.methods.flexible_unet import FLEXIBLE_UNET
 from auto_config.methods.grids import GRID
+from auto_config.methods.scn.backbone import SCN
 from auto_config.methods.unets import UNETS, unet_backbone
 
 BACKBONES: dict[str, Backbone] = {
@@ -17,6 +18,7 @@ BACKBONES: dict[str, Backbone] = {
         unet_backbone(UNETS["resenc_xl"], "nnU-Net's residual encoder XL"),
         FLEXIBLE_UNET,
         GRID,
+        SCN,
     )
 }
 """The networks by name."""

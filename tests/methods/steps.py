@@ -62,13 +62,22 @@ def narrow_bundle(data: Path, root: Path, *, stages: int | None, dims: int, **op
         path = root / "configs" / name
         config = json.loads(path.read_text(encoding="utf-8"))
         for stage in config["network_def"]["stages"].values():
-            if "filters" in stage:
-                stage["filters"] = [4 + 2 * level for level in range(len(stage["filters"]))]
+            narrow(stage)
         if "iterations_per_epoch" in config:
             config.update(iterations_per_epoch=2, val_interval=1, num_workers=0, batch_size=2, amp=False)
             config["train"]["trainer"]["max_epochs"] = 1
         path.write_text(json.dumps(config, indent=4), encoding="utf-8")
     return root
+
+
+def narrow(network: dict) -> None:
+    """Take features from the JSON of a network, and of the one within it."""
+    if "filters" in network:
+        network["filters"] = [4 + 2 * level for level in range(len(network["filters"]))]
+    if "features" in network:
+        network["features"] = 4
+    if "network" in network:
+        narrow(network["network"])
 
 
 def two_steps(root: Path) -> dict[str, torch.Tensor]:

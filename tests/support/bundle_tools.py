@@ -26,8 +26,11 @@ def shrink(bundle: Path) -> Path:
 
     def narrow(config):
         for stage in config["network_def"]["stages"].values():
-            if "filters" in stage:
-                stage["filters"] = [4 + 2 * level for level in range(len(stage["filters"]))]
+            for network in (stage, stage.get("network", {})):
+                if "filters" in network:
+                    network["filters"] = [4 + 2 * level for level in range(len(network["filters"]))]
+                if "features" in network:
+                    network["features"] = 4
         if "iterations_per_epoch" in config:
             config.update(iterations_per_epoch=3, val_interval=1, num_workers=0)
             config["train"]["trainer"]["max_epochs"] = 2
