@@ -3,6 +3,7 @@
 from auto_config.methods import default, global_to_local, landmarker, nnlandmark
 from auto_config.methods.backbones import BACKBONES
 from auto_config.methods.base import Backbone, Method, MethodRequest, StageParts, Training
+from auto_config.methods.regression import adaptive_wing, nnlandmark_v1
 from auto_config.methods.scn import adaptive, sigma
 
 METHODS: dict[str, Method] = {
@@ -14,6 +15,8 @@ METHODS: dict[str, Method] = {
         global_to_local.METHOD,
         sigma.METHOD,
         adaptive.METHOD,
+        nnlandmark_v1.METHOD,
+        adaptive_wing.METHOD,
     )
 }
 """The methods by name; the first one is what `create` takes unless it is given another."""

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +25,9 @@ PAIRS = [1, 0, 2]
 """Two paired landmarks and one on the midline."""
 
 LANDMARKS = len(PAIRS)
+
+NAMES = Path(__file__).with_name("landmarks.json")
+"""Such as a bundle's ``configs/landmarks.json``, with what decoders read of it."""
 
 
 def plan_of(method: str, dims: int, stages: int | None = None) -> Plan:
@@ -67,7 +71,7 @@ def plans(method: str, dims: int) -> list[Plan]:
 def parsed(config: dict[str, Any], **changes: Any) -> ConfigParser:
     """A parser for a config of a bundle, with this package in the place of its scripts."""
     ours = json.loads(json.dumps(config).replace('"scripts.', '"auto_config.bundle_scripts.'))
-    return ConfigParser({**ours, **changes})
+    return ConfigParser({**ours, "landmarks": str(NAMES), **changes})
 
 
 @dataclass(frozen=True)
@@ -185,7 +189,8 @@ def solved(method: str, dims: int) -> list[Solved]:
         mirrored = points["present"][PAIRS].clone()
         mirrored[:, 0] = size[0] - 1 - mirrored[:, 0]
         outside = points["present"].clone()
-        outside[1, 0], outside[2, -1] = -3.0, 500.0
+        # Each on its own side, as where a scan ends in the middle of a head.
+        outside[1, 0], outside[2, -1] = size[0] + 2.0, 500.0
         points |= {"mirrored": mirrored, "absent": points["present"], "outside": outside}
         status = torch.full((len(points), LANDMARKS), PRESENT)
         status[list(points).index("absent"), 1] = ABSENT
