@@ -3,6 +3,7 @@
 from auto_config.methods import default, global_to_local, landmarker, nnlandmark
 from auto_config.methods.backbones import BACKBONES
 from auto_config.methods.base import Backbone, Method, MethodRequest, StageParts, Training
+from auto_config.methods.coordinates import dsnt, luvli, star, uglli, wing
 from auto_config.methods.regression import adaptive_wing, nnlandmark_v1
 from auto_config.methods.scn import adaptive, sigma
 
@@ -17,6 +18,11 @@ METHODS: dict[str, Method] = {
         adaptive.METHOD,
         nnlandmark_v1.METHOD,
         adaptive_wing.METHOD,
+        dsnt.METHOD,
+        wing.METHOD,
+        uglli.METHOD,
+        luvli.METHOD,
+        star.METHOD,
     )
 }
 """The methods by name; the first one is what `create` takes unless it is given another."""

@@ -67,6 +67,6 @@ METHOD = Method(
     mirrors=False,
     instances=False,
     stock_patch=True,
-    # The top of a sigmoid that is a Gaussian of 4 voxels is nearly flat; the publication's argmax is off by half a voxel.
+    # A sigmoid that is a Gaussian of 4 voxels is nearly flat at its top; the published argmax is off by half a voxel.
     tolerance=0.1,
 )

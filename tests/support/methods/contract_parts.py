@@ -171,6 +171,9 @@ PRESENT, ABSENT, UNKNOWN = 1, 0, -1
 EDGES = {2: (64, 60), 3: (36, 32, 18)}
 """Voxels of a patch of which a cone fills less than a fifth, so that its hardest voxels are all of the cone."""
 
+SMALL_EDGES = {2: (64, 60), 3: (26, 28, 16)}
+"""The same for methods that look at the whole anatomy and make no cones."""
+
 
 def points_in(size: Sequence[int]) -> torch.Tensor:
     """Points ``(L, D)`` well inside, none on a whole voxel, no two alike."""
@@ -183,7 +186,7 @@ def solved(method: str, dims: int) -> list[Solved]:
     """The best outputs of each stage, found once by gradient descent from outputs without an opinion."""
     found = []
     for plan, parts in stages_of(method, dims):
-        size = parts.size(*EDGES[dims])
+        size = parts.size(*(SMALL_EDGES if METHODS[method].whole_anatomy else EDGES)[dims])
         points = {"present": points_in(size), "moved": points_in(size) + 0.2}
         # What an equivariant network sees in the mirror image: the pair has changed places.
         mirrored = points["present"][PAIRS].clone()

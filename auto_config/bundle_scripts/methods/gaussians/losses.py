@@ -105,9 +105,9 @@ class _Wing(torch.autograd.Function):
         """``error`` and ``target`` of one shape."""
         exponent, distance = alpha - target, error.abs()
         power = (distance / epsilon) ** exponent
-        loss = omega * torch.log1p(power)
+        loss = torch.log1p(power).mul_(omega)
         # The slope is omega p r^(p - 1) / (epsilon (1 + r^p)), and r^(p - 1) / epsilon is r^p over the distance.
-        slope = power.mul_(omega).mul_(exponent).div_(1 + (loss / omega).expm1_()).div_(distance.clamp(min=1e-12))
+        slope = power.div_(1 + power).mul_(exponent).mul_(omega).div_(distance.clamp(min=1e-12))
         power = (theta / epsilon) ** exponent
         far = distance >= theta
         edge = exponent.mul_(omega / theta).mul_(power).div_(1 + power)
