@@ -3,7 +3,11 @@
 Where a whole file of tests is about it already, it is not repeated: points under turned, cropped and anisotropic files
 (`test_written_pipelines.py`), label maps on the file's own grid (`test_outputs.py`), absent and unknown landmarks
 (`test_contract.py`), grey values of the body and not of the landmarks (`test_intensity.py`), boxes at the border and
-large logits under a softmax (`test_landmarker.py`), windows of outputs with a stride (`test_grid_inference.py`).
+large logits under a softmax (`test_landmarker.py`), windows of outputs with a stride (`test_grid_inference.py`). Of
+landmarker also: wing loss that cannot be made in 2D, a sum over the batch and a number beside a root in STAR, means of
+sigmoids that half of each voxel draws to the middle (`test_coordinates.py`); adaptive wing loss that 3D is refused
+(`test_regression.py`); fits of Gaussians, Laplacian heatmaps and second parts of the spatial configuration network in
+2D alone, and small first weights of every convolution (`test_gaussians.py`, `test_scn.py`).
 """
 
 import math
