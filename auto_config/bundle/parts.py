@@ -92,6 +92,7 @@ def network_def(plan: Plan, landmarks: int) -> Json:
         raise ValueError(f"a network has one output bias for all stages, not {sorted(map(str, biases))}")
     heads = {name: part.heads for name, part in stages.items()}
     scalars = {name: part.scalars for name, part in stages.items() if part.scalars}
+    scheduled = sorted({head for part in stages.values() for head in part.scheduled})
     return {
         "_target_": "scripts.methods.stages.LandmarkNetwork",
         "stages": {name: part.network for name, part in stages.items()},
@@ -102,6 +103,7 @@ def network_def(plan: Plan, landmarks: int) -> Json:
         # One map for each landmark goes without saying.
         **({} if all(one == {"logits": landmarks} for one in heads.values()) else {"heads": heads}),
         **({"scalars": scalars} if scalars else {}),
+        **({"scheduled": scheduled} if scheduled else {}),
     }
 
 
@@ -114,6 +116,11 @@ def targets(plan: Plan) -> Json:
 def losses(plan: Plan) -> Json:
     """``loss``, and ``coarse_loss`` of two stages."""
     return {stage_id("loss", name): part.loss for name, part in stage_parts(plan).items()}
+
+
+def method_handlers(plan: Plan) -> list[Json]:
+    """What the training of each stage attaches for its method."""
+    return [handler for part in stage_parts(plan).values() for handler in part.handlers]
 
 
 def has_instances(plan: Plan) -> bool:

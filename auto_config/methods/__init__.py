@@ -4,7 +4,7 @@ from auto_config.methods import default, global_to_local, landmarker, nnlandmark
 from auto_config.methods.backbones import BACKBONES
 from auto_config.methods.base import Backbone, Method, MethodRequest, StageParts, Training
 from auto_config.methods.coordinates import dsnt, luvli, star, uglli, wing
-from auto_config.methods.regression import adaptive_wing, nnlandmark_v1
+from auto_config.methods.regression import adaloss, adaptive_wing, nnlandmark_v1
 from auto_config.methods.scn import adaptive, sigma
 
 METHODS: dict[str, Method] = {
@@ -23,6 +23,7 @@ METHODS: dict[str, Method] = {
         uglli.METHOD,
         luvli.METHOD,
         star.METHOD,
+        adaloss.METHOD,
     )
 }
 """The methods by name; the first one is what `create` takes unless it is given another."""

@@ -7,6 +7,7 @@ from torch import nn
 
 from auto_config.bundle_scripts.inference.coarse_to_fine import CoarseToFineInferer
 from auto_config.bundle_scripts.inference.dense import DenseInferer
+from auto_config.bundle_scripts.inference.flip import MirroredNetwork
 from auto_config.bundle_scripts.methods.decoders import ArgmaxDecoder
 from auto_config.bundle_scripts.methods.ensemble import EnsembleNetwork
 from auto_config.bundle_scripts.methods.interfaces import LOGITS, without_scalars
@@ -125,3 +126,12 @@ def test_both_stages_of_a_fine_search_have_their_own():
     with torch.inference_mode():
         found = inferer.heatmaps(torch.randn(1, 20, 20, 20), two)
     torch.testing.assert_close(found.peaks.covariance[:, 0, 0], torch.tensor(WIDTHS) ** 2)
+
+
+@pytest.mark.parametrize("decoder", [ArgmaxDecoder(), ScaledDecoder()])
+def test_heads_that_no_decoder_reads_are_left_out_of_the_mean_with_the_mirror_image(decoder):
+    mirrored = MirroredNetwork(network(2), [1, 0], {"fine": decoder})
+    with torch.inference_mode():
+        found = mirrored({"fine": torch.randn(1, 1, 8, 8)})["fine"]
+    assert set(found) == set(decoder.heads)
+    assert "width" not in found or found["width"].tolist() == [2.5, 2.5]

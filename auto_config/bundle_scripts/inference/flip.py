@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..methods.ensemble import mean_of_two
-from ..methods.interfaces import Decoder, Output, StageNetwork
+from ..methods.interfaces import Decoder, Output, StageNetwork, kept_heads
 
 
 class MirroredNetwork:
@@ -40,9 +40,9 @@ class MirroredNetwork:
 
     def __call__(self, images: dict[str, torch.Tensor]) -> dict[str, Output]:
         """The mean of both."""
-        mean: dict[str, Output] = mean_of_two(
-            self.network(images), _Flipped(self.network, self.pairs, self.decoders)(images)
-        )
+        # Only what the decoders read: they know of no other head what it is in the mirror.
+        plain = {name: kept_heads(output, self.decoders[name]) for name, output in self.network(images).items()}
+        mean: dict[str, Output] = mean_of_two(plain, _Flipped(self.network, self.pairs, self.decoders)(images))
         return mean
 
 
@@ -54,4 +54,5 @@ class _Flipped:
 
     def __call__(self, images: dict[str, torch.Tensor]) -> dict[str, Output]:
         outputs = self.network({name: image.flip(2) for name, image in images.items()})
-        return {name: self.decoders[name].unflip(output, self.pairs) for name, output in outputs.items()}
+        kept = {name: kept_heads(output, self.decoders[name]) for name, output in outputs.items()}
+        return {name: self.decoders[name].unflip(output, self.pairs) for name, output in kept.items()}

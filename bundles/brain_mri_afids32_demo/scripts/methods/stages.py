@@ -105,6 +105,7 @@ class LandmarkNetwork(nn.Module):
             is not given.
         scalars: of each stage, first values of heads ``(n,)`` that are parameters of the network and not made from an
             image, such as the widths of heatmaps.
+        scheduled: names of such heads that a schedule of the training sets, and no gradient; they are buffers.
 
     Raises:
         ValueError: if there is no stage, no such layer with a bias, or scalars of a stage that is not there or called
@@ -123,6 +124,7 @@ class LandmarkNetwork(nn.Module):
         output_layers: Mapping[str, str] | None = None,
         heads: Mapping[str, Mapping[str, int]] | None = None,
         scalars: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
+        scheduled: Sequence[str] = (),
     ) -> None:
         super().__init__()
         if not stages:
@@ -134,7 +136,9 @@ class LandmarkNetwork(nn.Module):
         for name, values in (scalars or {}).items():
             if name not in self.heads or set(values) & set(self.heads[name]):
                 raise ValueError(f"scalars of stage {name!r} need such a stage, and names that no head of it has")
-        self.scalars = nn.ModuleDict({name: LearntScalars(values) for name, values in (scalars or {}).items()})
+        self.scalars = nn.ModuleDict(
+            {name: LearntScalars(values, scheduled) for name, values in (scalars or {}).items()}
+        )
         self.shape = ShapeModel(landmarks, spatial_dims)
         self.to(memory_format=torch.channels_last_3d if self.volumes else torch.channels_last)
         if output_bias is not None:
@@ -195,18 +199,24 @@ class LearntScalars(nn.Module):
 
     Args:
         values: first values by name of the head.
+        scheduled: names of those that no gradient changes.
     """
 
-    def __init__(self, values: Mapping[str, Sequence[float]]) -> None:
+    def __init__(self, values: Mapping[str, Sequence[float]], scheduled: Sequence[str] = ()) -> None:
         super().__init__()
         self.names = list(values)
         for name, numbers in values.items():
-            self.register_parameter(name, nn.Parameter(torch.tensor([float(number) for number in numbers])))
+            first = torch.tensor([float(number) for number in numbers])
+            if name in scheduled:
+                self.register_buffer(name, first)
+            else:
+                self.register_parameter(name, nn.Parameter(first))
 
     @torch.jit.unused
     def forward(self) -> Output:
         """Each head ``(n,)``."""
-        return {name: self.get_parameter(name) for name in self.names}
+        found = {**dict(self.named_parameters()), **dict(self.named_buffers())}
+        return {name: found[name] for name in self.names}
 
 
 def _split(channels: torch.Tensor, heads: Mapping[str, int]) -> Output:
