@@ -93,6 +93,8 @@ def network_def(plan: Plan, landmarks: int) -> Json:
     if len(biases) > 1:
         raise ValueError(f"a network has one output bias for all stages, not {sorted(map(str, biases))}")
     heads = {name: part.heads for name, part in stages.items()}
+    scalars = {name: part.scalars for name, part in stages.items() if part.scalars}
+    scheduled = sorted({head for part in stages.values() for head in part.scheduled})
     return {
         "_target_": "scripts.methods.stages.LandmarkNetwork",
         "stages": {name: part.network for name, part in stages.items()},
@@ -102,6 +104,8 @@ def network_def(plan: Plan, landmarks: int) -> Json:
         "output_layers": layers,
         # One map for each landmark goes without saying.
         **({} if all(one == {"logits": landmarks} for one in heads.values()) else {"heads": heads}),
+        **({"scalars": scalars} if scalars else {}),
+        **({"scheduled": scheduled} if scheduled else {}),
     }
 
 
@@ -120,6 +124,11 @@ def cut_share(plan: Plan) -> Json:
     """``cut_share``, a top-level number of train.json, where fields of view are cut."""
     share = plan.value("cut_share") if "cut_share" in plan.decisions else 0.0
     return {"cut_share": share} if share else {}
+
+
+def method_handlers(plan: Plan) -> list[Json]:
+    """What the training of each stage attaches for its method."""
+    return [handler for part in stage_parts(plan).values() for handler in part.handlers]
 
 
 def has_instances(plan: Plan) -> bool:

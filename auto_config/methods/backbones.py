@@ -10,6 +10,7 @@ from auto_config.methods.networks.own import own_backbone
 from auto_config.methods.networks.routing_unet import ROUTING_CELLS, ROUTING_UNET
 from auto_config.methods.networks.super_resolution import SUPER_RESOLUTION
 from auto_config.methods.plan import Plan
+from auto_config.methods.scn.backbone import SCN
 from auto_config.methods.unets import UNETS, unet_backbone
 
 BACKBONES: dict[str, Backbone] = {
@@ -28,6 +29,7 @@ BACKBONES: dict[str, Backbone] = {
         HOURGLASS,
         COORD_CONV,
         SINGLE_LANDMARK,
+        SCN,
     )
 }
 """The networks by name."""

@@ -7,7 +7,7 @@ parts of each stage, and nobody asks for its name.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from auto_config.methods.plan import Decision, Plan
@@ -129,6 +129,10 @@ class StageParts:
         target: what makes heatmaps from points; None where the loss needs none.
         output_layer: name of the network's last convolution; None where its bias is left alone.
         output_bias: first value of that bias; None leaves it alone.
+        scalars: heads that the network learns for itself and not from an image, by name with their first values; loss
+            and decoder read them as they read the others.
+        scheduled: which of these a handler of the training sets, and no gradient.
+        handlers: what the training of this stage attaches beside the usual; `loss_of` refers to `loss`.
     """
 
     network: Json
@@ -138,6 +142,9 @@ class StageParts:
     target: Json | None = None
     output_layer: str | None = None
     output_bias: float | None = None
+    scalars: dict[str, list[float]] = field(default_factory=dict)
+    scheduled: tuple[str, ...] = ()
+    handlers: tuple[Json, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -194,3 +201,8 @@ def stage_id(name: str, stage: str) -> str:
 def target_of(stage: Stage) -> str:
     """Reference to the target of a stage in a config: ``target``, and ``coarse_target`` of the coarse one of two."""
     return f"@{stage_id('target', stage['name'])}"
+
+
+def loss_of(stage: Stage) -> str:
+    """Reference to the loss of a stage in a config."""
+    return f"@{stage_id('loss', stage['name'])}"

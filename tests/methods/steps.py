@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import torch
+from bundle_tools import narrow
 
 from auto_config.bundle_scripts.points.landmark_files import write_markups
 from auto_config.bundle_scripts.points.landmarks import LandmarkSet
@@ -62,10 +63,7 @@ def narrow_bundle(data: Path, root: Path, *, stages: int | None, dims: int, **op
         path = root / "configs" / name
         config = json.loads(path.read_text(encoding="utf-8"))
         for stage in config["network_def"]["stages"].values():
-            if "filters" in stage:
-                stage["filters"] = [4 + 2 * level for level in range(len(stage["filters"]))]
-            if "depths" in stage:
-                stage["depths"] = [1] * len(stage["depths"])
+            narrow(stage)
         if "iterations_per_epoch" in config:
             config.update(iterations_per_epoch=2, val_interval=1, num_workers=0, batch_size=2, amp=False)
             config["train"]["trainer"]["max_epochs"] = 1

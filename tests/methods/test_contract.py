@@ -16,6 +16,7 @@ from contract_parts import (
     UNKNOWN,
     Played,
     backbones_of,
+    batch_of,
     narrowed,
     parsed,
     parts_of,
@@ -28,7 +29,9 @@ from steps import narrow_bundle, points_of, two_steps, write_cases
 
 from auto_config.bundle import configs
 from auto_config.bundle.parts import network_def
+from auto_config.bundle_scripts.inference.heatmaps import slide
 from auto_config.bundle_scripts.methods.ensemble import mean_of_two
+from auto_config.bundle_scripts.methods.interfaces import without_scalars
 from auto_config.methods import METHODS
 
 EVERY = pytest.mark.parametrize(("method", "dims"), [(name, dims) for name in METHODS for dims in (2, 3)])
@@ -40,9 +43,10 @@ def distances(found, expected):
 
 
 def noise(parts, batch, size):
-    """An output without a meaning."""
+    """An output whose maps have no meaning."""
     generator = torch.Generator().manual_seed(0)
-    return {head: torch.randn(x.shape, generator=generator) for head, x in parts.zeros(batch, size).items()}
+    maps, scalars = without_scalars(parts.zeros(batch, size))
+    return {head: torch.randn(x.shape, generator=generator) for head, x in maps.items()} | scalars
 
 
 @EVERY
@@ -83,16 +87,20 @@ def test_unknown_landmarks_have_no_gradient(method, dims):
         status = torch.tensor([[UNKNOWN] * LANDMARKS, [PRESENT, UNKNOWN, ABSENT]])
         loss = parts.loss(output, truth_of(points, status), size)
         loss.backward()
-        assert all(not x.grad[0].any() and torch.isfinite(x.grad).all() for x in output.values())
-        assert any(x.grad[1].any() for x in output.values())
+        maps, scalars = without_scalars(output)
+        assert all(not x.grad[0].any() and torch.isfinite(x.grad).all() for x in maps.values())
+        assert any(x.grad[1].any() for x in maps.values())
+        assert all(x.grad is None or torch.isfinite(x.grad).all() for x in scalars.values())
         # Where the point of an unknown landmark would be makes no difference.
         moved = points.clone()
         moved[1, 1] += 5
         torch.testing.assert_close(parts.loss(output, truth_of(moved, status), size), loss)
         # Nothing known at all is a loss of 0 that can be differentiated.
+        before = {head: x.grad.clone() for head, x in output.items() if x.grad is not None}
         none = parts.loss(output, truth_of(points, torch.full_like(status, UNKNOWN)), size)
         none.backward()
         assert float(none.detach()) == 0
+        assert all(output[head].grad.equal(gradient) for head, gradient in before.items())
 
 
 @EVERY
@@ -103,7 +111,8 @@ def test_points_outside_of_the_patch_keep_the_loss_finite(method, dims):
         loss = parts.loss(output, truth_of(points, torch.full((1, LANDMARKS), PRESENT)), one.size)
         loss.backward()
         assert torch.isfinite(loss)
-        assert all(torch.isfinite(x.grad).all() for x in output.values())
+        assert all(x.grad is None or torch.isfinite(x.grad).all() for x in output.values())
+        assert any(x.grad is not None for x in output.values())
         # The one inside is learnt all the same, and the one far outside is not found.
         found = parts.decoder.decode(one.outputs["outside"])
         assert float(distances(found, points[0])[0]) <= METHODS[method].tolerance
@@ -114,8 +123,7 @@ def test_points_outside_of_the_patch_keep_the_loss_finite(method, dims):
 def test_an_output_of_the_mirror_image_is_turned_round(method, dims):
     for one in solved(method, dims):
         decoder = one.parts.decoder
-        flipped = {head: value[None] for head, value in one.outputs["mirrored"].items()}
-        found = decoder.decode(sample(decoder.unflip(flipped, PAIRS), 0))
+        found = decoder.decode(sample(decoder.unflip(batch_of(one.outputs["mirrored"]), PAIRS), 0))
         assert float(distances(found, one.points["present"]).max()) <= METHODS[method].tolerance
         output = noise(one.parts, 2, one.size)
         again = decoder.unflip(decoder.unflip(output, PAIRS), PAIRS)
@@ -133,10 +141,11 @@ def test_merged_windows_decode_like_the_whole(method, dims):
         # Smaller than the patch, which is no multiple of the steps of this window.
         window = list(parts.size(*(20, 24, 12)[:dims]))
         whole = {head: one.outputs["present"][head] for head in parts.decoder.heads}
-        network = Played(parts.name, parts.json.heads, parts.stride, dims)
+        scalars = without_scalars(whole)[1]
+        network = Played(parts.name, parts.json.heads, parts.stride, dims, scalars)
         small = {"patch_size": window, "coarse_patch_size": window, "pad_value": 0.0}
-        slide = parsed(configs.inference_config(plan, LANDMARKS), **small).get_parsed_content("window")
-        merged = sample(slide(network.image(one.outputs["present"])[None], partial(network.kept, heads=list(whole))), 0)
+        window = parsed(configs.inference_config(plan, LANDMARKS), **small).get_parsed_content("window")
+        merged = slide(window, network.image(one.outputs["present"]), partial(network.kept, heads=list(whole)))
         assert {head: x.shape for head, x in merged.items()} == {head: x.shape for head, x in whole.items()}
         found, expected = (parts.decoder.decode(output) for output in (merged, whole))
         assert float(distances(found, expected.points).max()) <= METHODS[method].tolerance
@@ -184,11 +193,15 @@ def test_everything_learnt_is_in_the_state_of_the_network(method, dims):
             one = network(images["fine"])
         torch.testing.assert_close(outputs, same)
         for parts, row in zip(parts_of(plan), backbones_of(plan), strict=True):
-            output = outputs[parts.name]
+            output, scalars = without_scalars(outputs[parts.name])
+            assert {head: x.tolist() for head, x in scalars.items()} == {
+                head: pytest.approx(values) for head, values in parts.json.scalars.items()
+            }
             grid = [edge // row.stride for edge in parts.stage["patch_size"]]
             shapes = {head: [channels, *grid] for head, channels in parts.json.heads.items()}
             assert {head: [*x.shape[1:]] for head, x in output.items()} == shapes
-            assert set(parts.decoder.heads) <= set(output)
+            assert set(parts.decoder.heads) <= set(output) | set(scalars)
+            assert parts.decoder.heads[0] in output
             assert row.stride == parts.decoder.stride
             # A loss has nothing to learn or to keep, and is no part of a checkpoint.
             assert not parts.loss.state_dict()

@@ -21,21 +21,30 @@ def edit(path: Path, change) -> None:
     path.write_text(json_text(content), encoding="utf-8")
 
 
+def narrow(network: dict) -> None:
+    """Take features and blocks from the JSON of a network, and of the one within it."""
+    if "filters" in network:
+        network["filters"] = [4 + 2 * level for level in range(len(network["filters"]))]
+    if "depths" in network:
+        network["depths"] = [1] * len(network["depths"])
+    if "features" in network:
+        network["features"] = 4
+    if "network" in network:
+        narrow(network["network"])
+
+
 def shrink(bundle: Path) -> Path:
     """Make a bundle small enough to train in a second: narrow networks, few and short epochs."""
 
-    def narrow(config):
+    def shorten(config):
         for stage in config["network_def"]["stages"].values():
-            if "filters" in stage:
-                stage["filters"] = [4 + 2 * level for level in range(len(stage["filters"]))]
-            if "depths" in stage:
-                stage["depths"] = [1] * len(stage["depths"])
+            narrow(stage)
         if "iterations_per_epoch" in config:
             config.update(iterations_per_epoch=3, val_interval=1, num_workers=0)
             config["train"]["trainer"]["max_epochs"] = 2
 
     for name in ("train.json", "inference.json"):
-        edit(bundle / "configs" / name, narrow)
+        edit(bundle / "configs" / name, shorten)
     return bundle
 
 

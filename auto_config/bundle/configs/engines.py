@@ -49,6 +49,7 @@ def train_section(plan: Plan, pretrained: bool) -> Json:
         "inferer": {"_target_": "SimpleInferer"},
         "handlers": [
             *([loading] if pretrained else []),
+            *parts.method_handlers(plan),
             {
                 "_target_": "TensorBoardStatsHandler",
                 "_disabled_": NOT_FIRST_PROCESS,

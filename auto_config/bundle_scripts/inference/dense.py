@@ -14,7 +14,7 @@ from ..grid.grids import to_cells
 from ..methods.interfaces import Decoder, Output, StageNetwork, kept_heads
 from ..points.instances import Instances
 from ..points.shape import ShapeModel, shape_prior
-from .heatmaps import HeatmapInferer, Heatmaps, check_finite
+from .heatmaps import HeatmapInferer, Heatmaps, check_finite, slide
 from .views import agreement, mean_of_views
 
 
@@ -81,5 +81,4 @@ class DenseInferer(HeatmapInferer):
 
     def _slide(self, image: torch.Tensor, view: StageNetwork) -> Output:
         """What one view says of the whole image, head by head."""
-        merged = self.window(image[None], lambda x: kept_heads(view({self.stage: x})[self.stage], self.decoder))
-        return {head: value[0] for head, value in merged.items()}
+        return slide(self.window, image, lambda x: kept_heads(view({self.stage: x})[self.stage], self.decoder))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from monai.inferers import Inferer
 
-from ..methods.interfaces import Decoder, Output, StageNetwork
+from ..methods.interfaces import Decoder, Output, StageNetwork, without_scalars
 from ..points.landmark_names import read_flip_pairs
 from ..points.peaks import Peaks
 from .flip import MirroredNetwork
@@ -29,6 +29,28 @@ def check_finite(points: torch.Tensor, confidence: torch.Tensor) -> None:
     """
     if not torch.isfinite(confidence).all() or not torch.isfinite(points[confidence > 0]).all():
         raise ValueError(NOT_FINITE)
+
+
+def slide(window: Inferer, image: torch.Tensor, look: Callable[[torch.Tensor], Output]) -> Output:
+    """What a network says of a whole image, merged from windows; its learnt scalars are those of each window.
+
+    Args:
+        window: merges maps.
+        image: ``(C, *size)``.
+        look: from windows ``(B, C, *size)`` to the heads that are kept.
+
+    Returns:
+        Heads ``(channels, *grid)``, and ``(n,)`` of learnt scalars.
+    """
+    beside: Output = {}
+
+    def maps_of(windows: torch.Tensor) -> Output:
+        maps, scalars = without_scalars(look(windows))
+        beside.update(scalars)
+        return maps
+
+    merged = window(image[None], maps_of)
+    return {head: value[0] for head, value in merged.items()} | beside
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,11 @@ import torch
 from ..points.peaks import Peaks
 
 Output = dict[str, torch.Tensor]
-"""Head name to ``(B, channels, *grid)``, or ``(n,)`` for learnt scalars. The head of heatmaps is `LOGITS`."""
+"""Head name to ``(B, channels, *grid)``, or ``(n,)`` for learnt scalars. The head of heatmaps is `LOGITS`.
+
+Learnt scalars are parameters of the network. They are averaged over ensembles as maps are, and stand beside what a
+sliding window merges; the first head that a decoder reads is a map.
+"""
 
 LOGITS = "logits"
 
@@ -40,7 +44,7 @@ class Loss(Protocol):
         """Scalar loss.
 
         Args:
-            output: heads ``(B, channels, *grid)``, float32.
+            output: heads ``(B, channels, *grid)``, float32, and ``(n,)`` of learnt scalars.
             truth: points in voxels of the patch, and their status.
             size: shape of the patch in voxels; that of the grid times the decoder's stride.
         """
@@ -62,7 +66,7 @@ class Decoder(Protocol):
         """Peaks of R landmarks in voxels of the patch.
 
         Args:
-            output: heads ``(channels, *grid)`` of one image.
+            output: heads ``(channels, *grid)`` of one image, and ``(n,)`` of learnt scalars.
             log_prior: ``(L, *grid)`` or what broadcasts to it: added where a maximum is chosen or votes are
                 weighed, and only there.
         """
@@ -112,3 +116,9 @@ class StageNetwork(Protocol):
 def kept_heads(output: Output, decoder: Decoder) -> Output:
     """What inference keeps of an output: the heads that the decoder reads."""
     return {head: output[head] for head in decoder.heads}
+
+
+def without_scalars(output: Output) -> tuple[Output, Output]:
+    """The maps of an output, which windows merge and crops cut, and its learnt scalars, which are the same for all."""
+    maps = {head: value for head, value in output.items() if value.ndim > 1}
+    return maps, {head: value for head, value in output.items() if value.ndim == 1}

@@ -1,24 +1,34 @@
-"""`ckpt_export` and `onnx_export`, as MONAI's model zoo calls them, on a bundle of every method and kind of network."""
+"""`ckpt_export` and `onnx_export`, as MONAI's model zoo calls them, on a bundle of every kind of network."""
 
 import json
+import re
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import torch
 from bundle_tools import config, shrink
+from contract_parts import plan_of
 from monai.bundle import ConfigParser
 
 from auto_config.bundle import opened
 from auto_config.commands.create import create
 from auto_config.methods import METHODS
 
-# Of methods that bring the same network one is enough.
-NETWORKS = {row.backbone or name: name for name, row in reversed(METHODS.items())}
-EXPORTED = [(name, "tiny") for name in reversed(NETWORKS.values())]
+
+def kinds():
+    """Of all methods whose network is made of the same modules, with as many heads and learnt numbers, the first."""
+    found = {}
+    for name, method in METHODS.items():
+        plan = plan_of(name, 3)
+        for stage in plan.value("stages")[-1:]:
+            parts = method.parts(plan, stage)
+            modules = re.findall(r'"_target_": "([^"]*)"', json.dumps(parts.network))
+            found.setdefault((*modules, *parts.heads, bool(parts.scalars), bool(parts.scheduled)), name)
+    return list(found.values())
 
 
-@pytest.fixture(scope="module", params=[*EXPORTED, ("default", "resenc_m")], ids="-".join)
+@pytest.fixture(scope="module", params=[*((name, "tiny") for name in kinds()), ("default", "resenc_m")], ids="-".join)
 def bundle(request, heads, tmp_path_factory):
     """A bundle of the method with first weights; in two stages where the method leaves that to the planner."""
     method, network = METHODS[request.param[0]], request.param[1]

@@ -6,13 +6,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
+from bundle_tools import narrow
 from monai.bundle import ConfigParser
 
 from auto_config.bundle import configs
-from auto_config.bundle_scripts.methods.interfaces import Decoder, Output, PointBatch
+from auto_config.bundle_scripts.methods.interfaces import Decoder, Output, PointBatch, without_scalars
 from auto_config.bundle_scripts.points.shape import ShapeModel
 from auto_config.fingerprint.summary import Fingerprint
 from auto_config.methods import METHODS, StageParts
@@ -26,6 +28,9 @@ PAIRS = [1, 0, 2]
 """Two paired landmarks and one on the midline."""
 
 LANDMARKS = len(PAIRS)
+
+NAMES = Path(__file__).with_name("landmarks.json")
+"""Such as a bundle's ``configs/landmarks.json``, with what decoders read of it."""
 
 
 def plan_of(method: str, dims: int, stages: int | None = None, **options: Any) -> Plan:
@@ -75,24 +80,16 @@ def plans(method: str, dims: int) -> list[Plan]:
 
 def narrowed(network: dict[str, Any]) -> dict[str, Any]:
     """The JSON of a network of stages with few channels and blocks, where a stage says how many it has."""
-
-    def narrow(stage: dict[str, Any]) -> dict[str, Any]:
-        few: dict[str, Any] = {}
-        if "filters" in stage:
-            few["filters"] = [4 + 2 * level for level in range(len(stage["filters"]))]
-        if "depths" in stage:
-            few["depths"] = [1] * len(stage["depths"])
-        if "network" in stage:
-            few["network"] = narrow(stage["network"])
-        return {**stage, **few}
-
-    return {**network, "stages": {name: narrow(stage) for name, stage in network["stages"].items()}}
+    few: dict[str, Any] = json.loads(json.dumps(network))
+    for stage in few["stages"].values():
+        narrow(stage)
+    return few
 
 
 def parsed(config: dict[str, Any], **changes: Any) -> ConfigParser:
     """A parser for a config of a bundle, with this package in the place of its scripts."""
     ours = json.loads(json.dumps(config).replace('"scripts.', '"auto_config.bundle_scripts.'))
-    return ConfigParser({**ours, **changes})
+    return ConfigParser({**ours, "landmarks": str(NAMES), **changes})
 
 
 @dataclass(frozen=True)
@@ -119,9 +116,10 @@ class Parts:
         return self.decoder.stride
 
     def zeros(self, batch: int, size: Sequence[int]) -> Output:
-        """An output without an opinion."""
+        """An output without an opinion: empty maps, and first values of learnt scalars."""
         grid = [edge // self.stride for edge in size]
-        return {head: torch.zeros(batch, channels, *grid) for head, channels in self.json.heads.items()}
+        maps = {head: torch.zeros(batch, channels, *grid) for head, channels in self.json.heads.items()}
+        return maps | {head: torch.tensor(values) for head, values in self.json.scalars.items()}
 
     def size(self, *edges: int) -> tuple[int, ...]:
         """A size in voxels that is a whole number of cells and not below these edges."""
@@ -191,6 +189,9 @@ PRESENT, ABSENT, UNKNOWN = 1, 0, -1
 EDGES = {2: (64, 60), 3: (36, 32, 18)}
 """Voxels of a patch of which a cone fills less than a fifth, so that its hardest voxels are all of the cone."""
 
+SMALL_EDGES = {2: (64, 60), 3: (26, 28, 16)}
+"""The same for methods that look at the whole anatomy and make no cones."""
+
 
 def points_in(size: Sequence[int]) -> torch.Tensor:
     """Points ``(L, D)`` well inside, none on a whole voxel, no two alike."""
@@ -203,13 +204,14 @@ def solved(method: str, dims: int) -> list[Solved]:
     """The best outputs of each stage, found once by gradient descent from outputs without an opinion."""
     found = []
     for plan, parts in stages_of(method, dims):
-        size = parts.size(*EDGES[dims])
+        size = parts.size(*(SMALL_EDGES if METHODS[method].whole_anatomy else EDGES)[dims])
         points = {"present": points_in(size), "moved": points_in(size) + 0.2}
         # What an equivariant network sees in the mirror image: the pair has changed places.
         mirrored = points["present"][PAIRS].clone()
         mirrored[:, 0] = size[0] - 1 - mirrored[:, 0]
         outside = points["present"].clone()
-        outside[1, 0], outside[2, -1] = -3.0, 500.0
+        # Each on its own side, as where a scan ends in the middle of a head.
+        outside[1, 0], outside[2, -1] = size[0] + 2.0, 500.0
         points |= {"mirrored": mirrored, "absent": points["present"], "outside": outside}
         status = torch.full((len(points), LANDMARKS), PRESENT)
         status[list(points).index("absent"), 1] = ABSENT
@@ -224,7 +226,10 @@ def best_output(parts: Parts, truth: PointBatch, size: Sequence[int], steps: int
     output = parts.zeros(len(truth.points), size)
     for value in output.values():
         value.requires_grad_(True)
-    optimizer = torch.optim.Adam(output.values(), lr=0.5)
+    maps, scalars = without_scalars(output)
+    # Learnt scalars change slowly, as they do beside the weights of a network.
+    slow = [{"params": list(scalars.values()), "lr": 0.005}] if scalars else []
+    optimizer = torch.optim.Adam([{"params": list(maps.values())}, *slow], lr=0.5)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
         optimizer.zero_grad()
@@ -235,8 +240,15 @@ def best_output(parts: Parts, truth: PointBatch, size: Sequence[int], steps: int
 
 
 def sample(output: Output, number: int) -> Output:
-    """One image of a batch."""
-    return {head: value[number] for head, value in output.items()}
+    """One image of a batch; learnt scalars are those of every image."""
+    maps, scalars = without_scalars(output)
+    return {head: value[number] for head, value in maps.items()} | scalars
+
+
+def batch_of(output: Output) -> Output:
+    """A batch of one image."""
+    maps, scalars = without_scalars(output)
+    return {head: value[None] for head, value in maps.items()} | scalars
 
 
 class Played:
@@ -247,17 +259,20 @@ class Played:
         heads: channels of each head.
         stride: voxels for one cell of the output.
         dims: 2 or 3.
+        scalars: learnt scalars, the same for every image.
     """
 
     flipped = False
 
-    def __init__(self, stage: str, heads: dict[str, int], stride: int, dims: int) -> None:
-        self.stage, self.heads, self.stride, self.dims = stage, heads, stride, dims
+    def __init__(
+        self, stage: str, heads: dict[str, int], stride: int, dims: int, scalars: Output | None = None
+    ) -> None:
+        self.stage, self.heads, self.stride, self.dims, self.scalars = stage, heads, stride, dims, scalars or {}
         self.shape = ShapeModel(LANDMARKS, dims)
 
     def image(self, output: Output) -> torch.Tensor:
         """The image ``(C, *size)`` for which an output ``(channels, *grid)`` is given."""
-        image = torch.cat(list(output.values()))
+        image = torch.cat(list(without_scalars(output)[0].values()))
         for axis in range(1, self.dims + 1):
             image = image.repeat_interleave(self.stride, dim=axis)
         return image
@@ -269,7 +284,7 @@ class Played:
         cells = (slice(None), slice(None), *[slice(self.stride // 2, None, self.stride)] * self.dims)
         # A copy, because a sliding window weighs in place what it is given.
         channels = images[self.stage][cells].clone().split(list(self.heads.values()), dim=1)
-        return {self.stage: dict(zip(self.heads, channels, strict=True))}
+        return {self.stage: dict(zip(self.heads, channels, strict=True)) | self.scalars}
 
     def kept(self, image: torch.Tensor, heads: Sequence[str]) -> Output:
         """Some heads of its output."""

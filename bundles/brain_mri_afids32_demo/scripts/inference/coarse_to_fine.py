@@ -13,10 +13,10 @@ from monai.inferers import Inferer
 from ..grid.grids import coarse_to_planned, planned_to_coarse, to_cells
 from ..grid.transforms import block_mean
 from ..methods.heatmap import axis_offsets
-from ..methods.interfaces import Decoder, Output, StageNetwork, kept_heads
+from ..methods.interfaces import Decoder, Output, StageNetwork, kept_heads, without_scalars
 from ..points.instances import Instances
 from ..points.shape import shape_prior
-from .heatmaps import HeatmapInferer, Heatmaps, check_finite
+from .heatmaps import HeatmapInferer, Heatmaps, check_finite, slide
 from .views import agreement, mean_of_views
 
 
@@ -103,11 +103,11 @@ class CoarseToFineInferer(HeatmapInferer):
         Raises:
             ValueError: if the network gives numbers that are not finite, as after a training that diverged.
         """
-        merged = self.window(
-            block_mean(image[None], self.factor),
+        output = slide(
+            self.window,
+            block_mean(image[None], self.factor)[0],
             lambda x: kept_heads(network({"coarse": x})["coarse"], self.coarse_decoder),
         )
-        output = {head: value[0] for head, value in merged.items()}
         coarse = self.coarse_decoder.decode(output).points
         # Of every row, whatever its confidence: each gets a crop.
         check_finite(coarse, torch.ones_like(coarse[:, 0]))
@@ -162,10 +162,11 @@ class CoarseToFineInferer(HeatmapInferer):
         weight = gaussian_window(self._cells(), crops[0][0].device)
         # (channels of a landmark, *grid) for each landmark
         total: dict[str, torch.Tensor] = {}
+        scalars: Output = {}
         weights = torch.zeros((len(crops), *self._cells()), device=weight.device)
         for start in range(0, len(crops), self.batch_size):
             batch = torch.stack([crop for crop, _ in crops[start : start + self.batch_size]])
-            kept = kept_heads(network({"fine": batch})["fine"], self.fine_decoder)
+            kept, scalars = without_scalars(kept_heads(network({"fine": batch})["fine"], self.fine_decoder))
             found = {head: value.float().unflatten(1, (len(crops), -1)) for head, value in kept.items()}
             if not total:
                 total = {head: torch.zeros_like(value[0]) for head, value in found.items()}
@@ -178,7 +179,7 @@ class CoarseToFineInferer(HeatmapInferer):
                     for head, value in found.items():
                         total[head][mark][(slice(None), *there)] += (value[number, mark] * weight)[(slice(None), *here)]
                     weights[mark][there] += weight[here]
-        return {head: (value / weights[:, None]).flatten(0, 1) for head, value in total.items()}
+        return {head: (value / weights[:, None]).flatten(0, 1) for head, value in total.items()} | scalars
 
 
 def gaussian_window(size: Sequence[int], device: torch.device) -> torch.Tensor:

@@ -39,12 +39,10 @@ class MirroredNetwork:
         return [*plain, *[_Flipped(view, self.pairs, self.decoders) for view in plain]]
 
     def __call__(self, images: dict[str, torch.Tensor]) -> dict[str, Output]:
-        """The mean of both, of the heads that decoders read: only those can be turned round."""
+        """The mean of both."""
+        # Only what the decoders read: they know of no other head what it is in the mirror.
         plain = {name: kept_heads(output, self.decoders[name]) for name, output in self.network(images).items()}
-        mirrored = _Flipped(self.network, self.pairs, self.decoders)(images)
-        mean: dict[str, Output] = mean_of_two(
-            plain, {name: {head: output[head] for head in plain[name]} for name, output in mirrored.items()}
-        )
+        mean: dict[str, Output] = mean_of_two(plain, _Flipped(self.network, self.pairs, self.decoders)(images))
         return mean
 
 
@@ -56,4 +54,5 @@ class _Flipped:
 
     def __call__(self, images: dict[str, torch.Tensor]) -> dict[str, Output]:
         outputs = self.network({name: image.flip(2) for name, image in images.items()})
-        return {name: self.decoders[name].unflip(output, self.pairs) for name, output in outputs.items()}
+        kept = {name: kept_heads(output, self.decoders[name]) for name, output in outputs.items()}
+        return {name: self.decoders[name].unflip(output, self.pairs) for name, output in kept.items()}

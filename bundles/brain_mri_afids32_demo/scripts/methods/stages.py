@@ -90,7 +90,8 @@ class LandmarkNetwork(nn.Module):
 
     A dictionary goes through the stages that it names, and each gives an output: heads by name. A tensor goes through
     the last stage and gives the tensor of its first head, so that the module looks like any network to tools that know
-    nothing of stages and of heads; this way it can be scripted.
+    nothing of stages and of heads; this way it can be scripted. Learnt scalars are heads of a dictionary's outputs
+    only: they say nothing of an image.
 
     Args:
         stages: network of each stage by name, in order; each maps ``(B, C, *size)`` to ``(B, channels, *grid)``, the
@@ -102,9 +103,13 @@ class LandmarkNetwork(nn.Module):
         output_layers: name of the last convolution within the network of a stage.
         heads: channels of each head by name, of each stage; one channel of ``logits`` for each landmark in a stage that
             is not given.
+        scalars: of each stage, first values of heads ``(n,)`` that are parameters of the network and not made from an
+            image, such as the widths of heatmaps.
+        scheduled: names of such heads that a schedule of the training sets, and no gradient; they are buffers.
 
     Raises:
-        ValueError: if there is no stage, or no such layer with a bias.
+        ValueError: if there is no stage, no such layer with a bias, or scalars of a stage that is not there or called
+            as a head of it.
     """
 
     flipped = False
@@ -118,6 +123,8 @@ class LandmarkNetwork(nn.Module):
         output_bias: float | None = None,
         output_layers: Mapping[str, str] | None = None,
         heads: Mapping[str, Mapping[str, int]] | None = None,
+        scalars: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
+        scheduled: Sequence[str] = (),
     ) -> None:
         super().__init__()
         if not stages:
@@ -126,6 +133,12 @@ class LandmarkNetwork(nn.Module):
         self.number, self.volumes = len(stages), spatial_dims == 3
         self.heads = {name: dict((heads or {}).get(name, {LOGITS: landmarks})) for name in self.stages}
         self.first = next(iter(self.heads[list(self.stages)[-1]].values()))
+        for name, values in (scalars or {}).items():
+            if name not in self.heads or set(values) & set(self.heads[name]):
+                raise ValueError(f"scalars of stage {name!r} need such a stage, and names that no head of it has")
+        self.scalars = nn.ModuleDict(
+            {name: LearntScalars(values, scheduled) for name, values in (scalars or {}).items()}
+        )
         self.shape = ShapeModel(landmarks, spatial_dims)
         self.to(memory_format=torch.channels_last_3d if self.volumes else torch.channels_last)
         if output_bias is not None:
@@ -148,7 +161,7 @@ class LandmarkNetwork(nn.Module):
             image: such a tensor for each stage by name, or ``(B, C, *size)``.
 
         Returns:
-            ``{stage: {head: (B, channels, *grid)}}``, or ``(B, channels, *grid)``.
+            ``{stage: {head: (B, channels, *grid)}}``, with ``(n,)`` for learnt scalars, or ``(B, channels, *grid)``.
         """
         if torch.jit.is_scripting():  # type: ignore[attr-defined]
             return self._last(image)
@@ -168,13 +181,42 @@ class LandmarkNetwork(nn.Module):
     def _outputs(self, images: dict[str, torch.Tensor]) -> dict[str, Output]:
         """The output of each stage that is named."""
         channels = {name: self.stages[name](self._lay_out(image)) for name, image in images.items()}
-        return {name: _split(found, self.heads[name]) for name, found in channels.items()}
+        outputs = {name: _split(found, self.heads[name]) for name, found in channels.items()}
+        for name in outputs:
+            if name in self.scalars:
+                outputs[name] |= self.scalars[name]()
+        return outputs
 
     def _lay_out(self, image: torch.Tensor) -> torch.Tensor:
         """Channels last: convolutions on CPU and on tensor cores are up to twice as fast."""
         if self.volumes:
             return image.contiguous(memory_format=torch.channels_last_3d)
         return image.contiguous(memory_format=torch.channels_last)
+
+
+class LearntScalars(nn.Module):
+    """Numbers that a network has learnt for itself, as heads of its output.
+
+    Args:
+        values: first values by name of the head.
+        scheduled: names of those that no gradient changes.
+    """
+
+    def __init__(self, values: Mapping[str, Sequence[float]], scheduled: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.names = list(values)
+        for name, numbers in values.items():
+            first = torch.tensor([float(number) for number in numbers])
+            if name in scheduled:
+                self.register_buffer(name, first)
+            else:
+                self.register_parameter(name, nn.Parameter(first))
+
+    @torch.jit.unused
+    def forward(self) -> Output:
+        """Each head ``(n,)``."""
+        found = {**dict(self.named_parameters()), **dict(self.named_buffers())}
+        return {name: found[name] for name in self.names}
 
 
 def _split(channels: torch.Tensor, heads: Mapping[str, int]) -> Output:

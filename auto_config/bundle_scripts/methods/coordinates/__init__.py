@@ -1,0 +1,1 @@
+"""Coordinates as means of heatmaps, and losses on them."""

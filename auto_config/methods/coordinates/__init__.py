@@ -1,0 +1,1 @@
+"""Methods that train the mean of a heatmap to be the point."""

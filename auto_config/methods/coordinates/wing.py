@@ -1,0 +1,14 @@
+"""`wing`: wing loss on the mean of a heatmap."""
+
+from auto_config.methods.coordinates.shared import method
+
+METHOD = method(
+    "wing",
+    "coordinates as means of heatmaps, by a loss that is steep for small errors",
+    "Feng et al., Wing Loss for Robust Facial Landmark Localisation with Convolutional Neural Networks, CVPR 2018",
+    loss="losses.WingLoss",
+    rule={"omega": 5.0, "epsilon": 0.5, "weight": 1.0, "sigma": 1.0},
+    why="logarithm of errors below 5 voxels, and the regulariser of method dsnt, because the loss leaves the form of "
+    "heatmaps open",
+    bytes_per_voxel=58.0,
+)

@@ -1,0 +1,1 @@
+"""Methods that regress heatmaps of a fixed form, voxel by voxel."""

@@ -1,0 +1,1 @@
+"""The spatial configuration network, and the methods that are made for it."""
