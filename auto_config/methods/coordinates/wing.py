@@ -11,4 +11,6 @@ METHOD = method(
     why="logarithm of errors below 5 voxels, and the regulariser of method dsnt, because the loss leaves the form of "
     "heatmaps open",
     bytes_per_voxel=58.0,
+    # The slope of the loss does not fall as the error does, so points of heatmaps of finite training tremble about it.
+    tolerance=0.1,
 )
