@@ -123,7 +123,7 @@ def check_names(
     if network in networks_of(one):
         return
     if not takes_any(one):
-        why = f"has its own network, {one.backbone}; omit --network"
+        why = f"has its own network, {' or '.join(networks_of(one))}; omit --network"
     elif BACKBONES[network].stride == 1 and BACKBONES[network].distribution:
         why = f"does not take a distribution, its loss is {one.loss}; give --network {' or '.join(networks_of(one))}"
     else:

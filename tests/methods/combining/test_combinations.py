@@ -121,6 +121,11 @@ def test_what_is_not_given_is_the_method_s_or_the_first_that_fits():
             "--loss mse: does not fit network flexible_unet; give --network tiny or .* with it",
         ),
         (
+            {"method": "global_to_local", "network": "plain"},
+            "--network plain: method global_to_local has its own network, grid or grid_single; omit --network, or give "
+            "--method default or .*",
+        ),
+        (
             {"method": "global_to_local", "network": "monai.networks.nets.SwinUNETR"},
             "--network monai.networks.nets.SwinUNETR: method global_to_local has its own network, grid; omit "
             "--network, or give --method default or .*",
