@@ -3,8 +3,8 @@
 from auto_config.methods import default, global_to_local, landmarker, nnlandmark
 from auto_config.methods.backbones import BACKBONES
 from auto_config.methods.base import Backbone, Method, MethodRequest, StageParts, Training
-from auto_config.methods.networks import anchor_ball, global_only, h3de, sr_unet
 from auto_config.methods.coordinates import dsnt, luvli, star, uglli, wing
+from auto_config.methods.networks import anchor_ball, global_only, h3de, sr_unet
 from auto_config.methods.regression import adaloss, adaptive_wing, nnlandmark_v1
 from auto_config.methods.scn import adaptive, sigma
 
