@@ -110,7 +110,7 @@ def landmark_note(
     """
     said = (verdict or {}).get("verdict") or "ok"
     note = f"confidence {item['confidence']:.2f}"
-    if item["radius_mm"] is not None and level is not None and said != "failed":
+    if item.get("radius_mm") is not None and level is not None and said != "failed":
         note += f", within {item['radius_mm']:.3g} {unit} with probability {level:g}"
         note += " if this case is like those of the calibration" if said == "check" else ""
     if verdict is not None and said != "ok":
