@@ -37,5 +37,19 @@ def print_calibration(document: dict[str, Any], found: OutOfFold, unit: str, pat
             + (" (each case judged by others)" if presence["judged_by_others"] else "")
         )
         lines += detection_lines(presence.get("detection", {}))
+    lines += _verdict_lines(document.get("verdict"))
     for line in [*lines, *document["notes"], f"{path}: written"]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _verdict_lines(found: dict[str, Any] | None) -> list[str]:
+    """What verdicts promise, and what became of the cases that were spoiled on purpose."""
+    if found is None:
+        return [
+            "verdicts: too few unseen cases went well; cases are compared with the training cases, at no stated rate"
+        ]
+    kinds = [
+        f"{kind}: {', '.join(f'{count} {word}' for word, count in counts.items())}"
+        for kind, counts in found["spoilings"].items()
+    ]
+    return [f"verdicts: {found['promise']}", *([f"spoiled on purpose: {'; '.join(kinds)}"] if kinds else [])]

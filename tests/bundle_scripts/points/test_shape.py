@@ -6,7 +6,8 @@ import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from auto_config.bundle_scripts.points.shape import ShapeModel, procrustes, similarity
+from auto_config.bundle_scripts.points.procrustes import procrustes, similarity
+from auto_config.bundle_scripts.points.shape import ShapeModel
 from auto_config.bundle_scripts.training.patches import rotation_matrix
 from auto_config.bundle_scripts.training.shape_fit import FitShape
 

@@ -14,7 +14,7 @@ from ...points.procrustes import FAR
 from ..calibration import of_several_networks
 from .image import ImageNumbers
 from .judging import CaseScores
-from .shape import SMALLEST_MM, TrainingShape, log_rms
+from .shape import SMALLEST_MM, TrainingShape
 
 _LARGEST_LOGIT = 12.0
 
@@ -79,13 +79,19 @@ def peak_values(peaks: Peaks, present: np.ndarray, single: np.ndarray) -> dict[s
     found |= {
         "confidence": float(-logit.mean()),
         "spread": float(np.log(spread + SMALLEST_MM).mean()),
-        "mirror": log_rms(peaks.mirror_disagreement.double()[rows].numpy()),
-        "coarse": log_rms(peaks.shape_distance.double()[rows].numpy()),
+        "mirror": mean_log(peaks.mirror_disagreement.double()[rows].numpy()),
+        "coarse": mean_log(peaks.shape_distance.double()[rows].numpy()),
         "replaced": float(peaks.replaced.double()[rows].numpy().mean()),
     }
     if of_several_networks(peaks):
-        found["views"] = log_rms(peaks.disagreement.double()[rows].numpy())
+        found["views"] = mean_log(peaks.disagreement.double()[rows].numpy())
     return found
+
+
+def mean_log(lengths: np.ndarray) -> float:
+    """Mean logarithm of lengths in mm, which one far landmark hardly moves; NaN where none is known."""
+    known = lengths[np.isfinite(lengths)]
+    return float(np.log(known + SMALLEST_MM).mean()) if known.size else math.nan
 
 
 def _ordered(points: np.ndarray, instances: Instances) -> np.ndarray:
