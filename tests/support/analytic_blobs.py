@@ -69,6 +69,7 @@ def plan_of(
         patch_size=patch_size,
         modality=kind,
         spacing=spacing,
+        cut_share=numbers.pop("cut_share", 0.0),  # half a blob has its centre elsewhere
     )
     split = {"test": Decision([], "none"), "folds": Decision(5, "five")}
     return make_plan(fingerprint, options, split)
