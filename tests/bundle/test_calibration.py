@@ -87,9 +87,10 @@ def test_out_of_fold_points_are_those_of_a_prediction_by_that_fold(trained, copy
         for density, name in zip(row["density"], single.names, strict=True):
             assert (density is None) == (item["label"].get(name) in ("absent", "unknown", None))
     document = json.loads((bundle / "models" / "calibration.json").read_text())
-    assert document["folds"] == [0, 1] and document["presence"]["absent"] == 1
+    assert document["folds"] == [0, 1]
+    assert document["presence"]["absent"] == 1 + document["presence"]["cuts"]["absent"]
     # Each network looks in the mirror, and so does their ensemble.
-    assert document["presence"]["features"] == ["peak", "spread", "mirror"]
+    assert document["presence"]["features"] == ["peak", "spread", "mirror", "border", "expected"]
     both = open_bundle(bundle, device="cpu")
     peaks = both.heatmaps(both.preprocess(image_of(bundle, 1))).peaks
     assert torch.isfinite(peaks.mirror_disagreement).all()
@@ -133,8 +134,9 @@ def test_other_cases_calibrate_what_predict_does_with_the_whole_ensemble(trained
     assert "mean error of the bundle" in capsys.readouterr().out
     document = json.loads((bundle / "models" / "calibration.json").read_text())
     assert (document["source"], document["folds"], document["cases"]) == ("other cases", [], 9)
-    assert document["presence"]["features"] == ["peak", "spread", "mirror", "views"]
-    assert document["presence"]["absent"] == 1 and document["shape"]["cases"] != [0] * 4
+    assert document["presence"]["features"] == ["peak", "spread", "mirror", "border", "expected", "views"]
+    assert document["presence"]["absent"] == 1 + document["presence"]["cuts"]["absent"]
+    assert document["presence"]["cuts"]["images"] > 9 and document["shape"]["cases"] != [0] * 4
     assert not (bundle / "models" / "fold_0" / "out_of_fold.json").exists()
 
     opened = open_bundle(bundle, device="cpu")
@@ -159,7 +161,8 @@ def test_one_network_of_a_calibrated_ensemble_still_says_how_sure_it_is(trained,
     again = open_bundle(bundle, device="cpu", weights=[bundle / "models" / "fold_0" / "model.pt"])
     with pytest.raises(RuntimeError) as raised:
         again.predict(data)
-    assert "calibrated with peak, spread, mirror, views, and this prediction does not give" in one_line(raised.value)
+    said = "calibrated with peak, spread, mirror, border, expected, views, and this prediction does not give"
+    assert said in one_line(raised.value)
 
 
 def test_the_training_cases_themselves_are_refused_in_one_line(trained, copy_of, heads, tmp_path, capsys):
@@ -192,7 +195,8 @@ def test_weights_of_all_cases_are_calibrated_on_other_cases(trained, copy_of, ot
         shutil.rmtree(bundle / "models" / f"fold_{fold}")
     assert calibrate(bundle, data=others, device="cpu") == 0
     document = json.loads((bundle / "models" / "calibration.json").read_text())
-    assert document["presence"]["features"] == ["peak", "spread", "mirror"]  # one network has no agreement
+    # One network has no agreement.
+    assert document["presence"]["features"] == ["peak", "spread", "mirror", "border", "expected"]
 
 
 def test_regions_are_where_the_heatmap_says(trained, copy_of, tmp_path, capsys):
@@ -296,7 +300,7 @@ def test_the_mirror_image_is_evidence_with_one_stage_too(mirrored, copy_of):
     bundle = copy_of(mirrored)
     calibrate(bundle, device="cpu")
     document = json.loads((bundle / "models" / "calibration.json").read_text())
-    assert document["presence"]["features"] == ["peak", "spread", "mirror"]
+    assert document["presence"]["features"] == ["peak", "spread", "mirror", "border", "expected"]
     opened = open_bundle(bundle, device="cpu")
     data = opened.preprocess(image_of(bundle, 1))
     found = opened.heatmaps(data)

@@ -70,6 +70,7 @@ def plan_of(
         modality=kind,
         spacing=spacing,
         **{part: numbers.get(part) for part in ("target", "loss", "decoder")},
+        cut_share=numbers.pop("cut_share", 0.0),  # half a blob has its centre elsewhere
     )
     split = {"test": Decision([], "none"), "folds": Decision(5, "five")}
     return make_plan(fingerprint, options, split)

@@ -126,7 +126,7 @@ class Calibration:
         rows = np.arange(len(self.names)) if channels is None else np.asarray(channels)
         there = peaks.points.isfinite().all(-1).numpy()
         for section in (self.presence, self.presence.get("without_views")):
-            found = None if section is None else evidence(peaks, section["features"], extent, self.shape, rows)
+            found = None if section is None else evidence(peaks, section["features"], extent, self.shape, rows.tolist())
             if section is not None and found is not None and np.isfinite(found[there]).all():
                 model = {key: np.asarray(section[key]) for key in ("mean", "scale", "weights", "intercept", "offsets")}
                 logit = (found - model["mean"]) / model["scale"] @ model["weights"]

@@ -62,13 +62,12 @@ def expected_depth(
         ``(R,)``: about 0 at the border, negative outside of the image, as an inverse hyperbolic sine, so that far is
         far on both sides.
     """
-    channels = np.asarray(channels)
     depth, unit = extent.depth(points), np.full(len(points), extent.voxel_mm)
     if shape is not None:
         count = len(shape.mean)
         known = np.isfinite(shape.known_spread())
         if known.any():
-            unit = shape.deviation(extent.voxel_mm)[channels]
+            unit = shape.deviation(extent.voxel_mm)[list(channels)]
         fitted = _fitted(points[:count], confidence[:count], shape, extent.voxel_mm)
         expected = extent.depth(fitted)
         rows = np.arange(len(points)) < count

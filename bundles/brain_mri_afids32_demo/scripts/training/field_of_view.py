@@ -63,7 +63,7 @@ class Cut:
         """
         below = (self.low > 0) & (points < self.low - 0.5)
         above = (self.high < self.shape) & (points > self.high - 0.5)
-        return (below | above).any(-1)
+        return np.asarray((below | above).any(-1))
 
 
 def draw_cut(rng: np.random.Generator, shape: np.ndarray, points: np.ndarray) -> Cut:
