@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from auto_config.arguments import Integers, Names, Numbers, Place
-from auto_config.choices import Coordinates, Missing, NameField, Outside
+from auto_config.choices import Coordinates, Missing, NameField, Outside, Pose
 from auto_config.errors import UserError
 
 
@@ -27,6 +27,7 @@ def create(
     spacing: Numbers | None = None,
     patch_size: Integers | None = None,
     stages: int | None = None,
+    pose: Pose = "auto",
     format: str | None = None,
     missing: Missing = "unknown",
     outside: Outside = "error",
@@ -61,6 +62,7 @@ def create(
         spacing: mm of the planned grid, in the order right, anterior, superior: 1,1,1.5
         patch_size: voxels of the training patch, in the same order: 96,96,64
         stages: 1, or 2 for coarse to fine
+        pose: upright where cases lie alike, free for any pose; auto as their points tell
         format: read SOURCE as this format instead of detecting it
         missing: what a name that one case's file lacks means: unknown or absent
         outside: what a point outside its image is: error or absent
@@ -118,6 +120,7 @@ def create(
         spacing=None if spacing is None else tuple(spacing),
         patch_size=None if patch_size is None else tuple(patch_size),
         stages=stages,
+        pose=pose,
         modality=modality,
         channel_names=None if channels is None else tuple(channels),
     )

@@ -27,6 +27,7 @@ DECISION_NAMES = (
     "pairs",
     "mirror",
     "instances",
+    "pose",
     "loss",
     "optimizer",
     "schedule",

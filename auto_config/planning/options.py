@@ -8,6 +8,7 @@ from auto_config.errors import UserError
 from auto_config.methods.choosing import check_names
 
 MODALITIES = ("ct", "mr")
+POSES = ("auto", "upright", "free")
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class PlanOptions:
         patch_size: voxels of the patch (two stages: of the fine crops), RAS order.
         stages: 1 or 2.
         modality: ``"ct"`` or ``"mr"``, or one for each channel with commas between: ``"ct,mr"``.
+        pose: ``upright``, ``free``, or ``auto`` for what the points tell.
         channel_names: What the channels are called, such as ``("T1", "T2")``.
     """
 
@@ -35,6 +37,7 @@ class PlanOptions:
     stages: int | None = None
     modality: str | None = None
     channel_names: tuple[str, ...] | None = None
+    pose: str = "auto"
 
     def check(self, spatial_dims: int) -> None:
         """Refuse what cannot be planned.
@@ -49,6 +52,7 @@ class PlanOptions:
             raise UserError(f"--gpu_memory_gb must be between 1 and 1000 GB, got {self.gpu_memory_gb:g}")
         if self.stages not in (None, 1, 2):
             raise UserError(f"--stages must be 1 or 2, got {self.stages}")
+        _choice("pose", self.pose, POSES)
         _axes("spacing", self.spacing, spatial_dims, "millimetres above 0, such as 0.5")
         _axes("patch_size", self.patch_size, spatial_dims, "whole numbers of voxels above 0, such as 96")
 

@@ -47,6 +47,7 @@ def inference_config(plan: Plan, landmarks: int) -> Json:
             "transforms": [
                 parts.to_world(),
                 parts.calibrated_result(plan),
+                *parts.turned_cases(plan),
                 {
                     "_target_": "scripts.inference.results.BallLabelMapd",
                     "keys": "pred",

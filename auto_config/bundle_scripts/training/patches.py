@@ -15,7 +15,10 @@ import torch
 from torch.nn import functional
 
 from ..grid.grids import apply_affine, embed_affine, world_to_voxel
+from ..grid.turning import turning
 from ..points.landmarks import PRESENT, UNKNOWN
+from ..points.pose import random_rotation
+from .upright import UprightPose
 
 ANYWHERE, CENTER = "anywhere", "centre"
 
@@ -232,6 +235,7 @@ class RandPatchd:
         where: ``anywhere`` or ``centre``.
         every: None, or the batch size.
         pad_value: value of air.
+        any_pose: turn each patch by a rotation of all there are before it is augmented.
     """
 
     key: str
@@ -242,6 +246,7 @@ class RandPatchd:
     where: str = ANYWHERE
     every: int | None = None
     pad_value: float = 0.0
+    any_pose: bool = False
 
     def __post_init__(self) -> None:
         self.placement = Placement(self.foreground, self.where, every=self.every)
@@ -251,6 +256,9 @@ class RandPatchd:
         rng = np.random.default_rng([data["seed"], data["index"], 1])
         frame = _Frame(data, self.key)
         matrix = self.augmentation.matrix(rng, frame.spacing)
+        if self.any_pose:
+            drawn = random_rotation(np.random.default_rng([data["seed"], data["index"], 3]), len(self.size))
+            matrix = turning(drawn, frame.spacing) @ matrix
         points, status = self.augmentation.swap(matrix, frame.points, data["status"])
         size = np.asarray(self.size)
         center = self.placement.center(
@@ -276,6 +284,7 @@ class RandCropsd:
         stage errs.
         augmentation: how crops are turned and scaled.
         pad_value: value of air.
+        upright: turns crops upright by the pose of the points before they are augmented; None leaves them as they lie.
     """
 
     key: str
@@ -285,14 +294,19 @@ class RandCropsd:
     jitter: float
     augmentation: SpatialAugmentation = field(default_factory=SpatialAugmentation)
     pad_value: float = 0.0
+    upright: UprightPose | None = None
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Make the crops."""
         rng = np.random.default_rng([data["seed"], data["index"], 2])
+        turns = np.random.default_rng([data["seed"], data["index"], 4])
         frame = _Frame(data, self.key)
         matrices, centers, labels = [], [], []
         for _ in range(self.count):
             matrix = self.augmentation.matrix(rng, frame.spacing)
+            if self.upright is not None:
+                standing = self.upright.rotation(turns, frame.points * frame.spacing, data["status"], self.jitter)
+                matrix = turning(standing, frame.spacing) @ matrix
             points, status = self.augmentation.swap(matrix, frame.points, data["status"])
             pick, jitter = rng.uniform(), rng.normal(size=len(frame.spacing)) * self.jitter / frame.spacing
             present = np.flatnonzero(status == PRESENT)
