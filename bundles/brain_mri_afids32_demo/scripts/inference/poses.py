@@ -22,7 +22,7 @@ UPRIGHT, FREE_POSE = "upright", "free"
 PLAUSIBLE = 0.8
 """Share of the evidence that lies where the shape allows it; training cases have nearly all of it there."""
 
-_TELLING = 0.5
+_TELLING = 0.35
 """From this share on the fit of a look is worth another look, upright by it."""
 
 _BETTER = 1.1

@@ -158,12 +158,6 @@ def rotations_of(mean: np.ndarray, shapes: np.ndarray) -> list[np.ndarray]:
     return found
 
 
-def in_mean_pose(mean: np.ndarray, shapes: np.ndarray) -> np.ndarray:
-    """The mean shape turned to how the cases lie on average; as it is where no case tells."""
-    rotations = rotations_of(mean, shapes)
-    return _turned(mean, mean_rotation(rotations)) if rotations else mean
-
-
 def upright(mean: np.ndarray, mirror: np.ndarray | None) -> np.ndarray:
     """A mean shape turned to a pose of its own, which does not depend on how any case lies.
 
@@ -199,8 +193,3 @@ def upright(mean: np.ndarray, mirror: np.ndarray | None) -> np.ndarray:
         frame[axis] *= -1.0 if (along[:, axis] ** 3).sum() < 0 else 1.0
     frame[0] *= np.sign(np.linalg.det(frame))
     return np.asarray(centred @ frame.T)
-
-
-def _turned(mean: np.ndarray, rotation: np.ndarray) -> np.ndarray:
-    centre = np.nanmean(mean, 0)
-    return np.asarray((mean - centre) @ rotation.T + centre)
