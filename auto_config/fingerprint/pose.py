@@ -8,7 +8,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from auto_config.bundle_scripts.points.pose import angle_deg, mean_rotation, rotations_of
+from auto_config.bundle_scripts.points.pose.rotations import angle_deg, mean_rotation, rotations_of
 from auto_config.bundle_scripts.points.procrustes import procrustes
 
 FREE_DEG = 40.0

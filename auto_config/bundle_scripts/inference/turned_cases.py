@@ -15,7 +15,7 @@ from monai.utils import convert_to_tensor
 from ..grid.grids import embed_affine, world_to_voxel
 from ..points.instances import Instances
 from ..points.peaks import unpack_peaks
-from ..points.pose import angle_deg, fit_pose
+from ..points.pose.rotations import angle_deg, fit_pose
 from ..points.procrustes import size_of
 from .poses import read_mean_points
 

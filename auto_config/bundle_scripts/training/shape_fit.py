@@ -13,7 +13,7 @@ from ignite.engine import Engine, Events
 from ..points.instances import read_instances
 from ..points.landmark_files import read_label
 from ..points.landmark_names import read_flip_pairs, read_landmark_names
-from ..points.pose import upright
+from ..points.pose.rotations import upright
 from ..points.shape import ShapeModel
 
 
@@ -33,7 +33,7 @@ class FitShape:
         data: the training cases, with labels.
         landmarks: path of ``configs/landmarks.json``, or the names.
         spatial_dims: D.
-        upright: turn the mean shape to a pose of its own (`scripts.points.pose.upright`), for crops that are turned
+        upright: turn the mean shape to a pose of its own (`scripts.points.pose.rotations.upright`), for crops that are turned
             upright by it.
         flip_pairs: of mirrored training: the path of ``configs/landmarks.json``, or for each landmark the one that
             takes its place in the mirror image; the mirror image of an upright crop is then upright.

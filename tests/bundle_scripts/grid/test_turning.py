@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from auto_config.bundle_scripts.grid.grids import apply_affine, world_to_voxel
 from auto_config.bundle_scripts.grid.turning import sampled, turned_about, turned_box
-from auto_config.bundle_scripts.points.pose import quarter_turns, random_rotation
+from auto_config.bundle_scripts.points.pose.rotations import quarter_turns, random_rotation
 
 QUIET = settings(derandomize=True, deadline=None, max_examples=15, phases=[Phase.explicit, Phase.generate])
 SHAPES = {2: (19, 14), 3: (15, 12, 9)}

@@ -16,7 +16,7 @@ from auto_config.bundle_scripts.inference.dense import DenseInferer
 from auto_config.bundle_scripts.inference.poses import PoseSearch, turned_back
 from auto_config.bundle_scripts.methods.decoders import ArgmaxDecoder
 from auto_config.bundle_scripts.points.peaks import make_peaks
-from auto_config.bundle_scripts.points.pose import plane_rotation, quarter_turns
+from auto_config.bundle_scripts.points.pose.rotations import plane_rotation, quarter_turns
 
 FEW = settings(derandomize=True, deadline=None, max_examples=6, phases=[Phase.explicit, Phase.generate])
 SIZE = {2: (44, 44), 3: (32, 32, 32)}

@@ -11,7 +11,7 @@ from upright_networks import anatomy
 from auto_config.bundle_scripts.inference.prediction_files import PredictionFolder
 from auto_config.bundle_scripts.inference.turned_cases import TurnedCased
 from auto_config.bundle_scripts.points.peaks import make_peaks
-from auto_config.bundle_scripts.points.pose import plane_rotation
+from auto_config.bundle_scripts.points.pose.rotations import plane_rotation
 
 
 def landmarks_file(folder, offsets):

@@ -6,7 +6,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from auto_config.bundle_scripts.points.pose import (
+from auto_config.bundle_scripts.points.pose.rotations import (
     angle_deg,
     fit_pose,
     mean_rotation,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from monai.data import MetaTensor
 from upright_networks import AIR, anatomy, any_turn, turned_image
 
-from auto_config.bundle_scripts.points.pose import angle_deg, proper
+from auto_config.bundle_scripts.points.pose.rotations import angle_deg, proper
 from auto_config.bundle_scripts.points.procrustes import similarity
 from auto_config.bundle_scripts.points.shape import ShapeModel
 from auto_config.bundle_scripts.training.patches import RandCropsd, RandPatchd, SpatialAugmentation

@@ -7,7 +7,7 @@ how it is turned, and whether it is a mirror image.
 import numpy as np
 import torch
 
-from auto_config.bundle_scripts.points.pose import angle_deg, proper, random_rotation
+from auto_config.bundle_scripts.points.pose.rotations import angle_deg, proper, random_rotation
 from auto_config.bundle_scripts.points.shape import ShapeModel
 
 AIR = -1000.0

@@ -13,7 +13,7 @@ import torch
 from ..grid.grids import apply_affine
 from ..points.landmark_text import read_text
 from ..points.peaks import Peaks
-from ..points.pose import Fit, angle_deg, fit_pose, quarter_turns
+from ..points.pose.rotations import Fit, angle_deg, fit_pose, quarter_turns
 from ..points.procrustes import size_of
 from ..points.shape import FAR, FREE, MIN_CASES, MIN_LANDMARKS, ShapeModel
 

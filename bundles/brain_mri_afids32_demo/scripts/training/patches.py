@@ -17,7 +17,7 @@ from torch.nn import functional
 from ..grid.grids import apply_affine, embed_affine, world_to_voxel
 from ..grid.turning import turning
 from ..points.landmarks import PRESENT, UNKNOWN
-from ..points.pose import random_rotation
+from ..points.pose.rotations import random_rotation
 from .upright import UprightPose
 
 ANYWHERE, CENTER = "anywhere", "centre"

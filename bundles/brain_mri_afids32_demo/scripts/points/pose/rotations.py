@@ -8,7 +8,7 @@ from itertools import permutations, product
 
 import numpy as np
 
-from .procrustes import similarity, size_of
+from ..procrustes import similarity, size_of
 
 _STARTS = 200
 """Random groups of points that a robust fit starts from: of 45 points with 40 % right ones, some group is right."""

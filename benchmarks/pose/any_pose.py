@@ -7,9 +7,9 @@ trains on the others and prints the errors on those of test.txt. `skulls` trains
 cases as they are with the same ones turned at random.
 
 Example:
-    python benchmarks/any_pose.py prepare mouse_CT_atlas mouse_skull_ct mouse_micro_ct
-    python benchmarks/any_pose.py scans mouse_micro_ct runs/micro_ct_free --minutes 30 --pose free
-    python benchmarks/any_pose.py skulls mouse_skull_ct runs/skulls_upright --minutes 15 --pose upright
+    python benchmarks/pose/any_pose.py prepare mouse_CT_atlas mouse_skull_ct mouse_micro_ct
+    python benchmarks/pose/any_pose.py scans mouse_micro_ct runs/micro_ct_free --minutes 30 --pose free
+    python benchmarks/pose/any_pose.py skulls mouse_skull_ct runs/skulls_upright --minutes 15 --pose upright
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from robustness import Spoiling, Volume, turned
 
 from auto_config.bundle_scripts.images.files import case_name
 from auto_config.datasets import read_dataset
 from auto_config.datasets.images import read_image
 from auto_config.datasets.model.dataset import present_points
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from robustness import Spoiling, Volume, turned
 
 UNKNOWN_FRAME = (250, 250)
 """Voxels along the first two axes of the scans whose points cannot be used."""
