@@ -33,8 +33,8 @@ class FitShape:
         data: the training cases, with labels.
         landmarks: path of ``configs/landmarks.json``, or the names.
         spatial_dims: D.
-        upright: turn the mean shape to a pose of its own (`scripts.points.pose.rotations.upright`), for crops that are turned
-            upright by it.
+        upright: turn the mean shape to a pose of its own (`scripts.points.pose.rotations.upright`), for crops that are
+            turned upright by it.
         flip_pairs: of mirrored training: the path of ``configs/landmarks.json``, or for each landmark the one that
             takes its place in the mirror image; the mirror image of an upright crop is then upright.
     """
