@@ -15,6 +15,9 @@ centre of the first one is 0)."""
 NameField = Literal["labels", "descriptions", "order"]
 """What a landmark of a Slicer file is called by: its label, its description, or its place in the file (1, 2, ...)."""
 
+Pose = Literal["auto", "upright", "free"]
+"""How cases lie: alike, in any pose, or as their points tell."""
+
 ImageMode = Literal["refer", "link", "copy"]
 """How a written data set has its images: by their paths, as links, or as copies."""
 

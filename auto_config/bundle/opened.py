@@ -208,8 +208,9 @@ def _find(inferer: Any) -> Find:
     """The output and peaks that a bundle's inferer finds; asked for only when needed, other inferers have none."""
 
     def find(image: torch.Tensor, network: Any) -> Heatmaps:
-        found: Heatmaps = inferer.heatmaps(image, network)
-        return found
+        found = inferer.heatmaps(image, network)
+        # A bundle has the class of its own time.
+        return Heatmaps(found.output, found.origins, found.peaks, vars(found).get("turn"))
 
     return find
 

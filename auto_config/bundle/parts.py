@@ -196,6 +196,33 @@ def decoders(plan: Plan) -> Json:
     return {stage_id("decoder", stage["name"]): decoder(plan, stage) for stage in plan.value("stages")}
 
 
+def pose(plan: Plan) -> Json:
+    """How cases lie; plans of earlier versions say nothing of it, and their cases lie alike."""
+    decided = plan.decisions.get("pose")
+    return {"kind": "upright", "limit_deg": 45.0, "turned_crops": False} if decided is None else dict(decided.value)
+
+
+def pose_search(plan: Plan, *, search: bool) -> Json:
+    """The argument of an inferer that tries poses.
+
+    Args:
+        plan: all decisions.
+        search: whether turned images are tried at all; without, only free poses need it, to turn crops upright.
+    """
+    value = pose(plan)
+    free = value["kind"] == "free"
+    if not (search or value["turned_crops"]):
+        return {}
+    part = {
+        "_target_": "scripts.inference.poses.PoseSearch",
+        "kind": value["kind"],
+        "limit_deg": value["limit_deg"],
+        **({} if search else {"search": False}),
+        **({} if free else {"landmarks": "@landmarks"}),
+    }
+    return {"pose": part}
+
+
 def window(plan: Plan) -> Json:
     """``window``: MONAI's sliding window over the grid of the only, or of the coarse stage."""
     stage = plan.value("stages")[0]
@@ -227,9 +254,17 @@ def card(plan: Plan, *, training: bool) -> Json:
     return dict(sorted(found.items(), key=lambda item: item[0].startswith("coarse_")))
 
 
-def inferer(plan: Plan) -> Json:
-    """From images to peaks, by a sliding window or coarse to fine; mirrored where training is."""
-    return coarse_to_fine(plan) if two_stages(plan) else dense(plan)
+def inferer(plan: Plan, *, search: bool = False) -> Json:
+    """From images to peaks, by a sliding window or coarse to fine; mirrored where training is.
+
+    Args:
+        plan: all decisions.
+        search: try poses: not in validations, where a network that has learnt nothing yet would search in vain.
+    """
+    part = coarse_to_fine(plan) if two_stages(plan) else dense(plan)
+    tried = pose_search(plan, search=search)
+    around = {"pad_value": "@pad_value"} if tried and not two_stages(plan) else {}
+    return {**part, **tried, **around}
 
 
 def has_shape_prior(plan: Plan) -> bool:
@@ -240,14 +275,14 @@ def has_shape_prior(plan: Plan) -> bool:
 def calibrated_inferer(plan: Plan) -> Json:
     """`inferer`, with the shape of the training cases where one stage has no other way to it."""
     if two_stages(plan) or not has_shape_prior(plan):
-        return inferer(plan)
+        return inferer(plan, search=True)
     shape = {
         "_target_": "scripts.inference.calibration.calibrated_shape",
         "path": "@calibration",
         "landmarks": "@landmarks",
         "wanted": "@shape_prior",
     }
-    return {**dense(plan), "shape": shape}
+    return {**inferer(plan, search=True), "shape": shape}
 
 
 def flip_pairs(plan: Plan) -> Json:
@@ -319,6 +354,22 @@ def case_verdict(plan: Plan) -> Json:
         "calibration": "@calibration",
         **uses_instances(plan),
     }
+
+
+def turned_cases(plan: Plan) -> list[Json]:
+    """What says that a case lies turned, where cases lie alike."""
+    value = pose(plan)
+    if value["kind"] == "free":
+        return []
+    part = {
+        "_target_": "scripts.inference.turned_cases.TurnedCased",
+        "keys": "pred",
+        "ref_image": "image",
+        "landmarks": "@landmarks",
+        "limit_deg": value["limit_deg"],
+        **uses_instances(plan),
+    }
+    return [part]
 
 
 def ball_radius_mm(plan: Plan) -> float:

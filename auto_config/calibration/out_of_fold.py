@@ -282,7 +282,7 @@ def predict_image(
     density = densities(opened, found, instances, np.linalg.norm(affine[:-1, :-1], axis=0))
     at_truth = np.full(len(true.truth), np.nan)
     # The truth in planned voxels, then in those of each heatmap.
-    local = world_to_voxel(affine, true.truth[: len(opened.names)]) - found.origins.cpu().numpy()
+    local = found.local(world_to_voxel(affine, true.truth[: len(opened.names)]))
     inside = np.isfinite(local).all(axis=1) & ~np.array(instances.many)
     if density is not None:
         for channel in np.flatnonzero(inside):

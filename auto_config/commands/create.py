@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from auto_config.arguments import Integers, Names, Numbers, Place
-from auto_config.choices import Coordinates, Missing, NameField, Outside
+from auto_config.choices import Coordinates, Missing, NameField, Outside, Pose
 from auto_config.errors import UserError
 
 
@@ -31,6 +31,7 @@ def create(
     patch_size: Integers | None = None,
     stages: int | None = None,
     cut_share: float | None = None,
+    pose: Pose = "auto",
     format: str | None = None,
     missing: Missing = "unknown",
     outside: Outside = "error",
@@ -70,6 +71,7 @@ def create(
         patch_size: voxels of the training patch, in the same order: 96,96,64
         stages: 1, or 2 for coarse to fine
         cut_share: share of the training samples whose field of view is cut, to learn presence; 0 for none
+        pose: upright where cases lie alike, free for any pose; auto as their points tell
         format: read SOURCE as this format instead of detecting it
         missing: what a name that one case's file lacks means: unknown or absent
         outside: what a point outside its image is: error or absent
@@ -133,6 +135,7 @@ def create(
         patch_size=None if patch_size is None else tuple(patch_size),
         stages=stages,
         cut_share=cut_share,
+        pose=pose,
         modality=modality,
         channel_names=None if channels is None else tuple(channels),
     )

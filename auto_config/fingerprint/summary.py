@@ -16,6 +16,7 @@ from auto_config.errors import UserError
 from auto_config.fingerprint.instances import exchangeable_numbers, many_numbers
 from auto_config.fingerprint.intensity import ChannelIntensity
 from auto_config.fingerprint.measuring import MeasuredCase
+from auto_config.fingerprint.pose import grid_frame, how_cases_lie
 from auto_config.fingerprint.symmetry import find_symmetry
 
 
@@ -39,6 +40,7 @@ class Fingerprint:
         unit: ``"px"`` for pictures whose pixel size nobody knows; numbers in mm are then in pixels.
         pixel_spacing: Pixel size (x, y) in mm that was given with the data, else None.
         many: landmarks of which a case may have any number, see `instances.many_numbers`.
+        pose: how the cases lie, see `pose.how_cases_lie`; empty in fingerprints of older versions.
         exchangeable: pairs whose points may change places, see `instances.exchangeable_numbers`.
         landmark_extent_mm: extent of the present landmarks of each case that has two or more.
         present: number of cases in which each landmark is present.
@@ -74,6 +76,7 @@ class Fingerprint:
     pixel_spacing: list[float] | None = None
     many: list[dict[str, Any]] = field(default_factory=list)
     exchangeable: list[dict[str, Any]] = field(default_factory=list)
+    pose: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """A dictionary that JSON can hold."""
@@ -120,7 +123,11 @@ def summarise(dataset: Dataset, measured: Sequence[MeasuredCase], *, without: Co
     properties, cases = dataset.properties.for_names(names), [case for case, _ in used]
     # One of many points says nothing about the shape.
     single = np.where(np.isin(names, properties.many)[:, None], np.nan, points)
-    symmetry = find_symmetry(names, single, declared=properties.pairs)
+    loose = np.isin(names, [*properties.many, *(name for pair in properties.exchangeable for name in pair)])
+    headers = {one.case.name: one.header for one in measured if one.header is not None}
+    frames = [grid_frame(headers[case.name].affine) if spatial_dims == 3 else None for case, _ in used]
+    pose = how_cases_lie(np.where(loose[:, None], np.nan, points), frames)
+    symmetry = find_symmetry(names, single, declared=properties.pairs, any_axis=pose.get("beyond", 0) > 1)
     channels = min(len(one.channels) for one in numbers)
     everything = [channel for one in numbers for channel in one.channels]
     return Fingerprint(
@@ -158,6 +165,7 @@ def summarise(dataset: Dataset, measured: Sequence[MeasuredCase], *, without: Co
         pixel_spacing=common_pixel_spacing(dataset),
         many=many_numbers(names, properties, cases),
         exchangeable=exchangeable_numbers(names, properties, cases, spatial_dims),
+        pose=pose,
     )
 
 

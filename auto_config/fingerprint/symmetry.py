@@ -59,13 +59,18 @@ class Symmetry:
 
 
 def find_symmetry(
-    names: Sequence[str], points: np.ndarray, declared: Sequence[tuple[str, str]] | None = None
+    names: Sequence[str],
+    points: np.ndarray,
+    declared: Sequence[tuple[str, str]] | None = None,
+    *,
+    any_axis: bool = False,
 ) -> Symmetry:
     """Pairs as they are declared, else from names if names tell sides, else from geometry.
 
     Args:
         names: landmark names.
         points: ``(N, L, D)`` RAS mm, NaN where a landmark is not present.
+        any_axis: the cases lie in any pose, so left and right may lie along any axis of the mean shape.
         declared: pairs of names; None where nothing is declared, and empty where there are no sides.
     """
     if declared is not None:
@@ -75,7 +80,7 @@ def find_symmetry(
     else:
         pairs = [(min(pair), max(pair)) for pair in left_right_pairs(names)]
     if not pairs:
-        return symmetry_from_geometry(points)
+        return symmetry_from_geometry(points, any_axis=any_axis)
     rest = sorted(set(range(len(names))) - {number for pair in pairs for number in pair})
     midline = _on_midline(points, pairs, rest)
     source = "names" if declared is None else "declared"
@@ -88,7 +93,7 @@ def find_symmetry(
     return Symmetry(tuple(sorted(pairs)), tuple(midline), source, None, None, reason)
 
 
-def symmetry_from_geometry(points: np.ndarray) -> Symmetry:
+def symmetry_from_geometry(points: np.ndarray, *, any_axis: bool = False) -> Symmetry:
     """Pairs from the mirror plane of the mean shape.
 
     The cases are aligned (generalised Procrustes). From many starting planes near x = 0 and from the shape's own axes:
@@ -99,6 +104,7 @@ def symmetry_from_geometry(points: np.ndarray) -> Symmetry:
 
     Args:
         points: ``(N, L, D)`` RAS mm, NaN where a landmark is not present.
+        any_axis: believe a plane that is far from left-right, too.
 
     Returns:
         Pairs that hold for all landmarks, or none: half a table cannot be trained with.
@@ -115,7 +121,7 @@ def symmetry_from_geometry(points: np.ndarray) -> Symmetry:
     centred = mean - mean.mean(axis=0)
     fits = sorted((_settle(centred, start) for start in _starts(centred)), key=lambda fit: fit.residual)
     spread = float(np.sqrt(np.mean(spreads**2)))
-    best = next((fit for fit in fits if abs(fit.normal[0]) >= np.cos(_LARGEST_TILT)), None)
+    best = next((fit for fit in fits if any_axis or abs(fit.normal[0]) >= np.cos(_LARGEST_TILT)), None)
     if best is None:
         return _none("no mirror plane near the left-right axis fits the mean shape", spread=spread)
     other = next((fit for fit in fits if (fit.partner != best.partner).any()), None)

@@ -29,6 +29,7 @@ DECISION_NAMES = (
     "pairs",
     "mirror",
     "instances",
+    "pose",
     "loss",
     "optimizer",
     "schedule",

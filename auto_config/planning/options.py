@@ -9,6 +9,7 @@ from auto_config.methods.choosing import check_names
 
 MODALITIES = ("ct", "mr")
 MOST_CUT = 0.9
+POSES = ("auto", "upright", "free")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class PlanOptions:
         stages: 1 or 2.
         modality: ``"ct"`` or ``"mr"``, or one for each channel with commas between: ``"ct,mr"``.
         cut_share: share of the training samples whose field of view is cut, below 1; 0 cuts none.
+        pose: ``upright``, ``free``, or ``auto`` for what the points tell.
         channel_names: What the channels are called, such as ``("T1", "T2")``.
     """
 
@@ -44,6 +46,7 @@ class PlanOptions:
     modality: str | None = None
     channel_names: tuple[str, ...] | None = None
     cut_share: float | None = None
+    pose: str = "auto"
 
     def check(self, spatial_dims: int) -> None:
         """Refuse what cannot be planned.
@@ -62,6 +65,7 @@ class PlanOptions:
             raise UserError(
                 f"--cut_share must be between 0 (no field of view is cut) and {MOST_CUT:g}, got {self.cut_share:g}"
             )
+        _choice("pose", self.pose, POSES)
         _axes("spacing", self.spacing, spatial_dims, "millimetres above 0, such as 0.5")
         _axes("patch_size", self.patch_size, spatial_dims, "whole numbers of voxels above 0, such as 96")
 

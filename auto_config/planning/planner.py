@@ -17,6 +17,7 @@ from auto_config.planning.instances import plan_instances, wanted_stages
 from auto_config.planning.normalization import plan_normalization
 from auto_config.planning.options import PlanOptions
 from auto_config.planning.patch import coarser_for_whole, cost_of
+from auto_config.planning.pose import any_lie, cubic, plan_pose, turned_crops, with_pose
 from auto_config.planning.spacing import target_spacing
 from auto_config.planning.stages import describe, jitter_mm, plan_stages
 
@@ -54,8 +55,10 @@ def make_plan(fingerprint: Fingerprint, options: PlanOptions, split: Mapping[str
     network = BACKBONES[network_name.value] if own.value is None else own_backbone(own.value)
     _check_instances(fingerprint, method)
     memory = _memory(options, network)
-    spacing = _spacing(fingerprint, options)
-    if method.whole_anatomy and not (options.spacing or options.patch_size or options.stages == 2):
+    pose = plan_pose(fingerprint, options.pose)
+    spacing = cubic(_spacing(fingerprint, options), pose, options.spacing)
+    wanted, why_wanted = with_pose(wanted_stages(fingerprint, options.stages), pose, options.stages)
+    if method.whole_anatomy and not (options.spacing or options.patch_size or wanted == 2):
         spacing = _whole_anatomy(fingerprint, spacing, method, network, memory)
     normalization, pad_value = plan_normalization(
         fingerprint.intensity, options.modalities or None, fingerprint.channel_guesses or fingerprint.modality_guess
@@ -63,7 +66,6 @@ def make_plan(fingerprint: Fingerprint, options: PlanOptions, split: Mapping[str
     anatomy = describe(
         spacing.value, fingerprint.spacings, fingerprint.shapes, fingerprint.extents_mm, fingerprint.landmarks
     )
-    wanted, why_wanted = wanted_stages(fingerprint, options.stages)
     if wanted == 1 and method.stages == "two":
         raise UserError(f"--stages 1: method {method.name} has two stages; omit --stages, or give another --method")
     heatmap_radius_mm = round(CONE_RADIUS_VOXELS * min(spacing.value), 6)
@@ -76,6 +78,7 @@ def make_plan(fingerprint: Fingerprint, options: PlanOptions, split: Mapping[str
         wanted=wanted,
         why_wanted=why_wanted,
         patch_size=options.patch_size,
+        coarse_anatomy=any_lie(anatomy, fingerprint) if pose.value["kind"] == "free" else anatomy,
     )
     decisions = {
         "network": network_name,
@@ -114,6 +117,7 @@ def make_plan(fingerprint: Fingerprint, options: PlanOptions, split: Mapping[str
         "pairs": Decision(fingerprint.pairs, str(fingerprint.left_right_axis_evidence["reason"])),
         "mirror": _mirror(fingerprint, method),
         "instances": plan_instances(fingerprint, spacing.value, heatmap_radius_mm),
+        "pose": turned_crops(pose, len(stages)),
         **method.training(MethodRequest(network, stages[0])).decisions(),
         "cut_share": _cut_share(options, method),
         "workers": _workers(network),

@@ -97,6 +97,7 @@ def plan_stages(
     wanted: int | None = None,
     why_wanted: str = "given by the user",
     patch_size: Sequence[int] | None = None,
+    coarse_anatomy: Anatomy | None = None,
 ) -> tuple[list[Stage], str]:
     """The stages with their grids, patches, batches and networks.
 
@@ -109,6 +110,7 @@ def plan_stages(
         wanted: 1 or 2 where that is settled, as by the user.
         why_wanted: the reason of `wanted`.
         patch_size: voxels, if the user says so: of the patch, or of the fine crops where there are two stages.
+        coarse_anatomy: what the patch of the coarse stage must hold, where that is more than the cohort as it lies.
 
     Returns:
         One stage (``fine``) or two (``coarse``, ``fine``) as in ``docs/file_formats.md``, and the reason.
@@ -136,7 +138,7 @@ def plan_stages(
         reason += f"; {single.reason}" if single.reason else ""
         factor = [1] * len(anatomy.spacing)
         return [_stage("fine", network, anatomy.spacing, factor, single.topology, batch_size=single.batch_size)], reason
-    coarse, factor = _coarse(network, anatomy, budget(network))
+    coarse, factor = _coarse(network, coarse_anatomy or anatomy, budget(network))
     coarse_spacing = [step * times for step, times in zip(anatomy.spacing, factor, strict=True)]
     fine_network = network.fine or network
     fine = _given(anatomy.spacing, patch_size, fine_network) or _fine(fine_network, anatomy.spacing)

@@ -82,6 +82,11 @@ def predict_cases(
                     fcsv=wanted.fcsv,
                     inline_json=wanted.json,
                 )
+                if (turn := done["result"].get("turned_deg")) is not None:
+                    note = (
+                        f"{paths[0]}: lies turned by {turn:.0f} degrees against the training cases and was turned back"
+                    )
+                    progress.console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
                 _save_volumes(folder.folder, case, done["pred"] if wanted.labelmap else None, where)
             progress.advance(task)
     return failed

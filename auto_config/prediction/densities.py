@@ -32,10 +32,11 @@ def densities(opened: OpenBundle, found: Heatmaps, instances: Instances, spacing
     if probability is None:
         return None
     density: np.ndarray = probability.cpu().numpy()
-    points, origins = found.peaks.points.cpu().numpy(), found.origins.cpu().numpy()
+    points = found.peaks.points.cpu().numpy()
     for first, second in instances.exchangeable:
         for own, other in ((first, second), (second, first)):
-            near = _nearer(density.shape[1:], points[own] - origins[own], points[other] - origins[own], spacing)
+            here, there = found.local(points[[own, other]], [own, own])
+            near = _nearer(density.shape[1:], here, there, spacing)
             # What lies halfway belongs to the first of both.
             part = np.where(near > 0 if own == first else near >= 0, 0.0, density[own])
             density[own] = part / max(float(part.sum()), np.finfo(np.float32).tiny)

@@ -89,9 +89,8 @@ def find_regions(
     labels = np.zeros(size, dtype=np.uint8 if len(density) < 256 else np.uint16)
     deepest = np.zeros(size, dtype=np.float32)
     voxels = [np.zeros((0, opened.spatial_dims), dtype=int) for _ in density]
-    for i, (heatmap, origin) in enumerate(zip(density, found.origins.cpu().numpy().astype(int), strict=True)):
-        if not np.isfinite(bounds[i]):
-            continue
+    for i in np.flatnonzero(np.isfinite(bounds)).tolist():
+        heatmap, origin = found.on_planned_grid(density[i], i)
         voxels[i] = np.argwhere(heatmap >= bounds[i]) + origin
         if opened.names[i] not in present:
             continue

@@ -160,6 +160,7 @@ def _patches(plan: Plan) -> list[Json]:
         **({"every": "@batch_size"} if sampling["placement"] == "centre" else {}),
         "pad_value": "@pad_value",
         **cut,
+        **({"any_pose": True} if parts.pose(plan)["kind"] == "free" else {}),
     }
     if not two:
         return [patch]
@@ -173,5 +174,21 @@ def _patches(plan: Plan) -> list[Json]:
         "augmentation": "@augmentation",
         "pad_value": "@pad_value",
         **cut,
+        **_upright(plan),
     }
     return [patch, crops]
+
+
+def _upright(plan: Plan) -> Json:
+    """What turns crops upright, where they are turned."""
+    if not parts.pose(plan)["turned_crops"]:
+        return {}
+    return {
+        "upright": {
+            "_target_": "scripts.training.upright.UprightPose",
+            "data": "@train#dataset#data",
+            "landmarks": "@landmarks",
+            "spatial_dims": plan.value("spatial_dims"),
+            **parts.flip_pairs(plan),
+        }
+    }

@@ -48,6 +48,7 @@ def inference_config(plan: Plan, landmarks: int) -> Json:
                 parts.to_world(),
                 parts.calibrated_result(plan),
                 parts.case_verdict(plan),
+                *parts.turned_cases(plan),
                 {
                     "_target_": "scripts.inference.results.BallLabelMapd",
                     "keys": "pred",

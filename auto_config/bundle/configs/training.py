@@ -112,6 +112,7 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
             "data": "@train#dataset#data",
             "landmarks": "@landmarks",
             "spatial_dims": plan.value("spatial_dims"),
+            **({"upright": True, **parts.flip_pairs(plan)} if parts.pose(plan)["turned_crops"] else {}),
         },
         "initialize": [*FIND_SCRIPTS, *_RANDOM],
         # Before training the cores are idle.

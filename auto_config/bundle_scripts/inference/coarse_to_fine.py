@@ -10,13 +10,15 @@ import numpy as np
 import torch
 from monai.inferers import Inferer
 
-from ..grid.grids import coarse_to_planned, planned_to_coarse, to_cells
+from ..grid.grids import apply_affine, coarse_to_planned, planned_to_coarse, to_cells, world_to_voxel
 from ..grid.transforms import block_mean
+from ..grid.turning import sampled, turned_about, turned_box
 from ..methods.heatmap import axis_offsets
 from ..methods.interfaces import Decoder, Output, StageNetwork, kept_heads, without_scalars
 from ..points.instances import Instances
 from ..points.shape import shape_prior
 from .heatmaps import HeatmapInferer, Heatmaps, check_finite, slide
+from .poses import Look, PoseSearch, turned_back
 from .views import agreement, mean_of_views
 
 
@@ -44,6 +46,8 @@ class CoarseToFineInferer(HeatmapInferer):
         pad_value: value of air.
         instances: which landmarks may change places, so that the views are compared in one order.
         flip_pairs: see `HeatmapInferer`.
+        pose: tries poses of the image, and turns the crops upright where it found another one or where poses are free;
+            None looks at the image as it lies.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class CoarseToFineInferer(HeatmapInferer):
         pad_value: float = 0.0,
         instances: Instances | None = None,
         flip_pairs: str | Path | Sequence[int] | None = None,
+        pose: PoseSearch | None = None,
     ) -> None:
         super().__init__({"coarse": coarse_decoder, "fine": fine_decoder}, flip_pairs)
         self.window, self.factor, self.crop_size = window, [int(f) for f in factor], [int(n) for n in crop_size]
@@ -69,7 +74,7 @@ class CoarseToFineInferer(HeatmapInferer):
         self.reach, self.shape_prior = float(reach), bool(shape_prior)
         self.coarse_decoder, self.fine_decoder = coarse_decoder, fine_decoder
         self.batch_size, self.pad_value = int(batch_size), float(pad_value)
-        self.instances = instances
+        self.instances, self.pose = instances, pose
 
     def find(self, image: torch.Tensor, network: StageNetwork) -> Heatmaps:
         """The fine heatmap of each landmark of an image ``(C, *size)`` on the planned grid, and its peak.
@@ -77,8 +82,9 @@ class CoarseToFineInferer(HeatmapInferer):
         Raises:
             ValueError: if the network gives numbers that are not finite, as after a training that diverged.
         """
-        points, distance, replaced = self._find(image, network)
-        crops = [self._crop(image, point) for point in points]
+        points, distance, replaced, turn = self._find(image, network)
+        points = points if turn is None else world_to_voxel(turn, points)
+        crops = [self._crop(image, point, turn) for point in points]
         origins = torch.tensor(np.stack([origin for _, origin in crops]), device=image.device, dtype=torch.float32)
         prior = self._log_prior(torch.as_tensor(points, device=image.device, dtype=torch.float32) - origins)
         output, single = mean_of_views(
@@ -95,23 +101,36 @@ class CoarseToFineInferer(HeatmapInferer):
             **agreement(single, found, network.flipped, self.spacing, self.instances),
         }
         columns = {name: column.to(local.confidence) for name, column in columns.items()}
-        return Heatmaps(output, origins, replace(local, points=found, **columns))
+        peaks = turned_back(replace(local, points=found, **columns), turn)
+        return Heatmaps(output, origins, peaks, turn)
 
-    def _find(self, image: torch.Tensor, network: StageNetwork) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Coarse points ``(L, D)`` in planned voxels, distance from the shape ``(L,)`` mm, replaced ``(L,)``.
+    def _find(
+        self, image: torch.Tensor, network: StageNetwork
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+        """What the coarse stage finds, where the shape has its say.
+
+        Returns:
+            Coarse points ``(L, D)`` in planned voxels, distance from the shape ``(L,)`` mm, replaced ``(L,)``, and how
+            crops are turned: a map ``(D+1, D+1)`` to planned voxels, or None.
 
         Raises:
             ValueError: if the network gives numbers that are not finite, as after a training that diverged.
         """
-        output = slide(
-            self.window,
-            block_mean(image[None], self.factor)[0],
-            lambda x: kept_heads(network({"coarse": x})["coarse"], self.coarse_decoder),
-        )
-        coarse = self.coarse_decoder.decode(output).points
-        # Of every row, whatever its confidence: each gets a crop.
-        check_finite(coarse, torch.ones_like(coarse[:, 0]))
-        points = coarse_to_planned(coarse.double().cpu().numpy(), self.factor)
+        coarse = block_mean(image[None], self.factor)[0]
+        output, points, confidence, turn = self._look(coarse, network, None)
+        tried = False
+        if self.pose is not None:
+
+            def judged(rotation: np.ndarray) -> Look:
+                _, seen, sure, back = self._look(coarse, network.views()[0], rotation)
+                assert back is not None
+                return self._judged(network, rotation, apply_affine(back, seen), sure)
+
+            first = self._judged(network, np.eye(len(self.spacing)), points, confidence)
+            best = self.pose.best(first, judged, network.shape)
+            if best is not first:
+                tried = True
+                output, points, confidence, turn = self._look(coarse, network, best.rotation)
         # Axes of the planned grid times spacing are a right-handed frame in mm, as the world of the shape is.
         shape, voxel = network.shape, self.spacing * self.factor
         fitted, distance, replaced = shape.judge(points * self.spacing, tolerance=float(voxel.max()))
@@ -127,7 +146,40 @@ class CoarseToFineInferer(HeatmapInferer):
         if not (self.plausibility or self.shape_prior):
             replaced = np.zeros_like(replaced)
         limit = np.asarray(image.shape[1:]) - 1
-        return np.clip(points, 0, limit), distance, replaced
+        points = np.clip(points if turn is None else apply_affine(turn, points), 0, limit)
+        if self.pose is None or not (tried or self.pose.free):
+            return points, distance, replaced, None
+        standing = self._judged(network, np.eye(len(limit)), points, confidence).standing
+        return points, distance, replaced, None if standing is None else turned_about(standing, self.spacing, limit / 2)
+
+    def _look(
+        self, coarse: torch.Tensor, network: StageNetwork, rotation: np.ndarray | None
+    ) -> tuple[Output, np.ndarray, np.ndarray, np.ndarray | None]:
+        """What the coarse stage says of an image ``(C, *size)`` of the coarse grid, turned or as it is.
+
+        Returns:
+            The output; points ``(L, D)`` in planned voxels, of the turned grid where there is one; their confidence
+            ``(L,)``; and the map from voxels of the turned planned grid to planned voxels, None without a rotation.
+        """
+        turn = None
+        if rotation is not None:
+            affine, size = turned_box(rotation, self.spacing * self.factor, coarse.shape[1:])
+            coarse = sampled(coarse, affine, size, self.pad_value)
+            to_planned = np.diag([*map(float, self.factor), 1.0])
+            to_planned[:-1, -1] = (np.asarray(self.factor) - 1) / 2
+            turn = to_planned @ affine @ np.linalg.inv(to_planned)
+        output = slide(self.window, coarse, lambda x: kept_heads(network({"coarse": x})["coarse"], self.coarse_decoder))
+        peaks = self.coarse_decoder.decode(output)
+        # Of every row, whatever its confidence: each gets a crop.
+        check_finite(peaks.points, torch.ones_like(peaks.points[:, 0]))
+        points = coarse_to_planned(peaks.points.double().cpu().numpy(), self.factor)
+        return output, points, peaks.confidence.double().cpu().numpy(), turn
+
+    def _judged(self, network: StageNetwork, rotation: np.ndarray, points: np.ndarray, confidence: np.ndarray) -> Look:
+        """A look with points ``(L, D)`` in planned voxels of the image, judged by the shape."""
+        assert self.pose is not None
+        voxel = float((self.spacing * self.factor).max())
+        return self.pose.look_at(network.shape, rotation, points * self.spacing, confidence, voxel)
 
     def _log_prior(self, points: torch.Tensor) -> torch.Tensor:
         """Log of a Gaussian ``(L, *grid)`` about the coarse points ``(L, D)``, which are in voxels of the crops."""
@@ -144,10 +196,19 @@ class CoarseToFineInferer(HeatmapInferer):
         """Shape of the fine output's grid."""
         return [edge // self.fine_decoder.stride for edge in self.crop_size]
 
-    def _crop(self, image: torch.Tensor, point: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
-        """The crop ``(C, *crop_size)`` around a point, air outside of the image, and its origin in planned voxels."""
+    def _crop(
+        self, image: torch.Tensor, point: np.ndarray, turn: np.ndarray | None = None
+    ) -> tuple[torch.Tensor, np.ndarray]:
+        """The crop ``(C, *crop_size)`` around a point in planned voxels, air outside of the image, and its origin.
+
+        Where crops are turned, point and origin are in voxels of the turned grid, and a crop is one interpolation.
+        """
         size, stride = np.asarray(self.crop_size), self.fine_decoder.stride
         origin = np.round((point - (size - 1) / 2) / stride).astype(int) * stride
+        if turn is not None:
+            there = turn.copy()
+            there[:-1, -1] = apply_affine(turn, origin)
+            return sampled(image, there, self.crop_size, self.pad_value), origin
         low, high = np.maximum(origin, 0), np.minimum(origin + size, image.shape[1:])
         out = image.new_full((image.shape[0], *self.crop_size), self.pad_value)
         inner = tuple(slice(a, b) for a, b in zip(low - origin, high - origin, strict=True))

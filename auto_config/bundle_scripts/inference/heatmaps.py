@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from monai.inferers import Inferer
+from scipy import ndimage
 
+from ..grid.grids import apply_affine, world_to_voxel
 from ..methods.interfaces import Decoder, Output, StageNetwork, without_scalars
 from ..points.landmark_names import read_flip_pairs
 from ..points.peaks import Peaks
@@ -59,13 +62,42 @@ class Heatmaps:
 
     Args:
         output: heads ``(channels, *grid)``; heatmaps are ``(L, *size)`` on whole voxels of the planned grid.
-        origins: (L, D) planned voxel of the first voxel of each.
+        origins: (L, D) planned voxel of the first voxel of each; voxel of the turned grid, where the image was turned.
         peaks: what the decoder makes of them, in planned voxels.
+        turn: ``(D+1, D+1)`` map from voxels of the turned grid to planned voxels; None where nothing was turned. It
+            keeps volumes, so densities are the same on either grid.
     """
 
     output: Output
     origins: torch.Tensor
     peaks: Peaks
+    turn: np.ndarray | None = None
+
+    def local(self, points: np.ndarray, landmarks: Sequence[int] | None = None) -> np.ndarray:
+        """Points (L, D) in planned voxels as voxels of the heatmap of each landmark, or of those that are named."""
+        on_grid = points if self.turn is None else world_to_voxel(self.turn, points)
+        origins = self.origins.cpu().numpy()
+        return np.asarray(on_grid - (origins if landmarks is None else origins[list(landmarks)]))
+
+    def on_planned_grid(self, density: np.ndarray, landmark: int) -> tuple[np.ndarray, np.ndarray]:
+        """The density of a landmark on whole planned voxels, 0 outside of its heatmap.
+
+        Args:
+            density: ``(*size)`` on the voxels of its heatmap.
+            landmark: its row.
+
+        Returns:
+            The density in a box of planned voxels, and the first voxel ``(D,)`` of the box.
+        """
+        origin = self.origins[landmark].cpu().numpy().astype(int)
+        if self.turn is None:
+            return density, origin
+        corners = np.stack(np.meshgrid(*[[0, n - 1] for n in density.shape], indexing="ij"), -1)
+        reach = apply_affine(self.turn, corners.reshape(-1, density.ndim) + origin)
+        low, high = np.floor(reach.min(0)).astype(int), np.ceil(reach.max(0)).astype(int)
+        box = np.stack(np.meshgrid(*[np.arange(a, b + 1) for a, b in zip(low, high, strict=True)], indexing="ij"), -1)
+        where = world_to_voxel(self.turn, box) - origin
+        return ndimage.map_coordinates(density, np.moveaxis(where, -1, 0), order=1, cval=0.0), low
 
 
 class HeatmapInferer(Inferer):

@@ -230,6 +230,7 @@ class PredictionFolder:
             "seconds": round(seconds, 3),
             "replaced": [item["name"] for item in result["landmarks"] if item["replaced"]],
             "verdict": verdict,
+            "turned_deg": result.get("turned_deg"),
         }
 
     def finish(
@@ -260,6 +261,7 @@ class PredictionFolder:
             "seconds": {case: entry["seconds"] for case, entry in self.cases.items()},
             "peak_memory_mb": dict(peak_memory or {}),
             "replaced_by_shape": {case: entry["replaced"] for case, entry in self.cases.items() if entry["replaced"]},
+            "turned_deg": {case: turn for case, one in self.cases.items() if (turn := one["turned_deg"]) is not None},
             "mean_shape": self._mean_shape,
             **({"many": self._many} if self._many else {}),
             **({"exchangeable": self._exchangeable} if self._exchangeable else {}),

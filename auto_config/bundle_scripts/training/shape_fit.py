@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from ignite.engine import Engine, Events
 
 from ..points.instances import read_instances
 from ..points.landmark_files import read_label
-from ..points.landmark_names import read_landmark_names
+from ..points.landmark_names import read_flip_pairs, read_landmark_names
+from ..points.pose.rotations import upright
 from ..points.shape import ShapeModel
 
 
@@ -30,6 +33,10 @@ class FitShape:
         data: the training cases, with labels.
         landmarks: path of ``configs/landmarks.json``, or the names.
         spatial_dims: D.
+        upright: turn the mean shape to a pose of its own (`scripts.points.pose.rotations.upright`), for crops that are
+            turned upright by it.
+        flip_pairs: of mirrored training: the path of ``configs/landmarks.json``, or for each landmark the one that
+            takes its place in the mirror image; the mirror image of an upright crop is then upright.
     """
 
     def __init__(
@@ -38,8 +45,12 @@ class FitShape:
         data: Sequence[Mapping[str, Any]],
         landmarks: str | Sequence[str],
         spatial_dims: int = 3,
+        *,
+        upright: bool = False,
+        flip_pairs: str | Path | Sequence[int] | None = None,
     ) -> None:
         self.network, self.shapes = network, training_shapes(data, landmarks, spatial_dims)
+        self.upright, self.flip_pairs = upright, flip_pairs
 
     def attach(self, engine: Engine) -> None:
         """Fit when this trainer starts."""
@@ -47,7 +58,15 @@ class FitShape:
 
     def __call__(self, _: Engine) -> None:
         """Fit now."""
-        self.network.shape.fit(self.shapes)
+        shape = self.network.shape
+        shape.fit(self.shapes)
+        if self.upright:
+            shape.mean.copy_(torch.from_numpy(np.nan_to_num(upright_mean(shape.known_mean(), self.flip_pairs))))
+
+
+def upright_mean(mean: np.ndarray, flip_pairs: str | Path | Sequence[int] | None) -> np.ndarray:
+    """A mean shape ``(L, D)`` mm in a pose of its own, left and right along the first axis where pairs are known."""
+    return upright(mean, None if flip_pairs is None else np.asarray(read_flip_pairs(flip_pairs)))
 
 
 def training_shapes(

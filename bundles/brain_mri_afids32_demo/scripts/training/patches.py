@@ -15,8 +15,11 @@ import torch
 from torch.nn import functional
 
 from ..grid.grids import apply_affine, embed_affine, world_to_voxel
+from ..grid.turning import turning
 from ..points.landmarks import ABSENT, PRESENT
+from ..points.pose.rotations import random_rotation
 from .field_of_view import crop_center, crop_status, draw_cut
+from .upright import UprightPose
 
 ANYWHERE, CENTER = "anywhere", "centre"
 
@@ -234,6 +237,7 @@ class RandPatchd:
         every: None, or the batch size.
         pad_value: value of air.
         cut_share: share of the samples whose field of view is cut, see `scripts.training.field_of_view`.
+        any_pose: turn each patch by a rotation of all there are before it is augmented.
     """
 
     key: str
@@ -245,6 +249,7 @@ class RandPatchd:
     every: int | None = None
     pad_value: float = 0.0
     cut_share: float = 0.0
+    any_pose: bool = False
 
     def __post_init__(self) -> None:
         self.placement = Placement(self.foreground, self.where, every=self.every)
@@ -254,6 +259,9 @@ class RandPatchd:
         rng = np.random.default_rng([data["seed"], data["index"], 1])
         frame = _Frame(data, self.key, self.cut_share)
         matrix = self.augmentation.matrix(rng, frame.spacing)
+        if self.any_pose:
+            drawn = random_rotation(np.random.default_rng([data["seed"], data["index"], 3]), len(self.size))
+            matrix = turning(drawn, frame.spacing) @ matrix
         points, status = self.augmentation.swap(matrix, frame.points, frame.status)
         size = np.asarray(self.size)
         # Where the image was cut, patches also hold the place at its border that is nearest to a landmark outside.
@@ -283,6 +291,7 @@ class RandCropsd:
         augmentation: how crops are turned and scaled.
         pad_value: value of air.
         cut_share: share of the samples whose field of view is cut, the same samples as in the coarse stage.
+        upright: turns crops upright by the pose of the points before they are augmented; None leaves them as they lie.
     """
 
     key: str
@@ -293,14 +302,19 @@ class RandCropsd:
     augmentation: SpatialAugmentation = field(default_factory=SpatialAugmentation)
     pad_value: float = 0.0
     cut_share: float = 0.0
+    upright: UprightPose | None = None
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Make the crops."""
         rng = np.random.default_rng([data["seed"], data["index"], 2])
+        turns = np.random.default_rng([data["seed"], data["index"], 4])
         frame = _Frame(data, self.key, self.cut_share)
         matrices, centers, labels = [], [], []
         for _ in range(self.count):
             matrix = self.augmentation.matrix(rng, frame.spacing)
+            if self.upright is not None:
+                standing = self.upright.rotation(turns, frame.points * frame.spacing, frame.status, self.jitter)
+                matrix = turning(standing, frame.spacing) @ matrix
             points, status = self.augmentation.swap(matrix, frame.points, frame.status)
             _, cut_off = self.augmentation.swap(matrix, frame.points, frame.cut_off)
             pick, jitter = rng.uniform(), rng.normal(size=len(frame.spacing)) * self.jitter / frame.spacing
