@@ -35,6 +35,7 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
         "resume": False,
         "time_budget": None,
         "started": None,
+        "predictions_after": 0,
         "keep": plan.value("keep"),
         "keep_ensemble": False,
         "keep_better": False,
@@ -72,6 +73,7 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
             "val_interval": "@val_interval",
             "time_budget": "@time_budget",
             "started": "@started",
+            "predictions_after": "@predictions_after",
         },
         "checkpoints": {
             "_target_": "scripts.training.run.checkpoints.Checkpoints",
@@ -106,7 +108,7 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
         "initialize": [*FIND_SCRIPTS, "$monai.utils.set_determinism(@seed)"],
         # Before training the cores are idle.
         "run": [
-            "$@images.fill(list(@train#dataset#data) + list(@validate#dataset#data), max(@num_workers, 2))",
+            "$@schedule.prepare(@images, @train#dataset#data, @validate#dataset#data, max(@num_workers, 2))",
             "$@train#trainer.run()",
         ],
         "training": "%run",
