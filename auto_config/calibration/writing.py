@@ -18,6 +18,11 @@ from auto_config.calibration.document import calibration_document
 from auto_config.calibration.out_of_fold import DATALIST, OutOfFold, training_points
 from auto_config.errors import UserError
 
+POOLED_NOTE = (
+    "few cases are labelled, so all landmarks have one region: it holds for a landmark drawn at random, not for each; "
+    "--no_pooled makes one for each"
+)
+
 
 def write_calibration(
     root: Path,
@@ -60,6 +65,15 @@ def write_calibration(
     text = json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False)
     atomic_write_text(root / "models" / FILE_NAME, text + "\n")
     return numbers
+
+
+def planned_pooling(root: Path) -> bool:
+    """Whether the bundle was planned with one region for all landmarks; not where its plan does not say."""
+    try:
+        plan = json.loads((root / "configs" / "plan.json").read_text(encoding="utf-8"))
+        return plan["decisions"]["regions"]["value"]["pooled"] is True
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def landmarks_file(root: Path) -> Path:

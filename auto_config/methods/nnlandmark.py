@@ -108,4 +108,5 @@ METHOD = Method(
     mirrors=False,
     instances=True,
     stock_patch=True,
+    more_augmentation=False,
 )

@@ -24,6 +24,8 @@ class PlanOptions:
         stages: 1 or 2.
         modality: ``"ct"`` or ``"mr"``, or one for each channel with commas between: ``"ct,mr"``.
         channel_names: What the channels are called, such as ``("T1", "T2")``.
+        few_labels: plan for few labelled cases.
+        deformation: deform patches smoothly, or not; None for few labels only.
     """
 
     method: str | None = None
@@ -35,6 +37,8 @@ class PlanOptions:
     stages: int | None = None
     modality: str | None = None
     channel_names: tuple[str, ...] | None = None
+    few_labels: bool = False
+    deformation: bool | None = None
 
     def check(self, spatial_dims: int) -> None:
         """Refuse what cannot be planned.

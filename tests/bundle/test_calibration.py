@@ -282,7 +282,7 @@ def test_a_bundle_of_one_stage_needs_a_calibration_for_the_shape_prior(one_stage
 def mirrored(heads, server, tmp_path_factory):
     """A bundle of one stage that mirrors after one epoch of fold 0; its first validation case lacks a landmark."""
     bundle = tmp_path_factory.mktemp("mirrored") / "head_one_stage"
-    assert create(heads[0], bundle, network="tiny", stages=1, patch_size=[16, 16, 16], workers=1) == 0
+    assert create(heads[0], bundle, network="tiny", stages=1, patch_size=[16, 16, 16], workers=1, few_labels=False) == 0
     edit(bundle / "data" / "datalist.json", remove_one)
     server.monai(shrink(bundle), *TRAIN, "--fold", 0)
     return bundle

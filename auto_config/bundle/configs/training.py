@@ -167,6 +167,9 @@ def _augmentation(plan: Plan) -> Json:
         effects["noise"] = [rule["noise"]["prob"], rule["noise"]["max_std"]]
     if "blur" in rule:
         effects["blur"] = [rule["blur"]["prob"], rule["blur"]["low_sigma"], rule["blur"]["high_sigma"]]
+    if "deformation" in rule:
+        bend = rule["deformation"]
+        effects["deformation"] = [bend["prob"], bend["amplitude"], bend["control_mm"]]
     for name in ("brightness", "contrast", "low_resolution", "gamma", "gamma_inverted"):
         if name in rule:
             effects[name] = [rule[name]["prob"], rule[name]["low"], rule[name]["high"]]
