@@ -1,18 +1,20 @@
 """What is planned otherwise below ten labelled cases, and what is not."""
 
+import io
 import math
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from test_planner_decisions import SKULLS, SPLIT
 
 from auto_config.bundle.configs import train_config
 from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.bundle_scripts.training.deformation import MOST_AMPLITUDE
 from auto_config.datasets.model.dataset import Case
-from auto_config.planning import PlanOptions, make_plan, make_split
+from auto_config.planning import Decision, PlanOptions, make_plan, make_split
 from auto_config.planning.few_labels import (
     AMPLITUDE,
     are_few,
@@ -22,6 +24,7 @@ from auto_config.planning.few_labels import (
     stronger,
 )
 from auto_config.planning.splits import number_to_train_on
+from auto_config.planning.terminal import print_plan
 
 
 def case(number, split="training", labelled=True, group=None):
@@ -139,3 +142,12 @@ def test_points_in_one_place_have_some_distance_between_control_points():
     assert deformation_of([[0.0, 0.0]])["control_mm"] > 0
     flat = replace(SKULLS, extents_mm=[[16.0, 0.0, 8.0]] * 3)
     assert deformation_of(flat.extents_mm)["control_mm"] == 3.0
+
+
+@pytest.mark.parametrize(("count", "option"), [(7, " --fold all"), (1, " --fold none"), (0, "")])
+def test_what_to_type_next_trains_every_fold(count, option):
+    out = io.StringIO()
+    folds = SPLIT["folds"] if not count else Decision({"from": "leave_one_out", "count": count}, "few")
+    made = make_plan(SKULLS, PlanOptions(), {**SPLIT, "folds": folds})
+    print_plan(Path("skulls"), made, Console(file=out, width=40))
+    assert out.getvalue().endswith(f"Next: auto_config train skulls{option}\n")

@@ -87,9 +87,9 @@ def shortage(total: float, fixed: float) -> str | None:
     if fixed <= (1.0 - FEWEST_SHARE) * total:
         return None
     return (
-        f"the time budget of one training is {total:.0f} s, and start, preprocessing, the last validation and the "
-        f"calibration take about {fixed:.0f} s of it: give at least {enough(fixed)} for each fold that is trained; "
-        "images that are preprocessed already stay so"
+        f"the time budget of one training is {total:.0f} s, and what comes before and after its steps (start, "
+        f"preprocessing, last validation, calibration) takes about {fixed:.0f} s: give at least {enough(fixed)} for "
+        "each fold that is trained; images that are preprocessed already stay so"
     )
 
 

@@ -212,8 +212,7 @@ class ProgressReport:
     def _after_epoch(self, trainer: Engine) -> None:
         self._write(trainer)
         if self._bar is None:
-            # An error that an earlier epoch had is not that of this one.
-            self._print(self.line(trainer, error=self._checkpoints.validations > self._validations))
+            self._print(self.line(trainer, error=self._is_new))
         else:
             self._draw(self._bar, trainer)
 
@@ -238,12 +237,18 @@ class ProgressReport:
             raise SystemExit(130)
         raise error
 
+    @property
+    def _is_new(self) -> bool:
+        """Whether this epoch has validated: an error that an earlier epoch had is not that of this one."""
+        return self._checkpoints.validations > self._validations
+
     def _write(self, trainer: Engine) -> None:
         self._checkpoints.fold_folder.mkdir(parents=True, exist_ok=True)
         append_line(self._checkpoints.fold_folder / PROGRESS, self.record(trainer))
 
     def _draw(self, bar: Progress, trainer: Engine) -> None:
-        bar.update(bar.task_ids[0], completed=self._schedule.progress, description=self.line(trainer))
+        line = self.line(trainer, error=self._is_new)
+        bar.update(bar.task_ids[0], completed=self._schedule.progress, description=line)
         self._shown_at = time.time()
 
     def _print(self, text: str) -> None:
