@@ -16,7 +16,7 @@ from auto_config.datasets.images import read_image
 LONGEST = 96
 """Voxels along the longest edge of the images that are registered."""
 
-CONTROL_POINTS = 8
+CONTROL_POINTS = 6
 """Meshes of the B-spline along each axis."""
 
 
@@ -121,7 +121,7 @@ def _optimised(template: Any, image: Any, transform: Any, *, before: Any = None,
         method.SetShrinkFactorsPerLevel([4, 2, 1])
         method.SetSmoothingSigmasPerLevel([2, 1, 0])
     else:
-        method.SetOptimizerAsLBFGSB(numberOfIterations=50)
+        method.SetOptimizerAsLBFGSB(numberOfIterations=30, maximumNumberOfFunctionEvaluations=40)
         method.SetShrinkFactorsPerLevel([2, 1])
         method.SetSmoothingSigmasPerLevel([1, 0])
     if before is not None:
