@@ -295,7 +295,7 @@ def prepare(folder: Path) -> Path:
     """A small bundle, not trained."""
     write_blobs(folder / "data", cases=5)
     bundle = folder / "untrained"
-    if create(folder / "data", bundle, network="tiny", stages=2, patch_size=[16, 16, 16], workers=1):
+    if create(folder / "data", bundle, network="tiny", stages=2, patch_size=[16, 16, 16], workers=1, few_labels=False):
         raise SystemExit("the bundle was not written")
     shrink(bundle)
     edit(bundle / "configs" / "train.json", lambda config: config["train"]["trainer"].update(max_epochs=EPOCHS))

@@ -19,6 +19,11 @@ from auto_config.calibration.out_of_fold import DATALIST, OutOfFold, training_po
 from auto_config.calibration.verdict.section import Spoiled, verdict_section
 from auto_config.errors import UserError
 
+POOLED_NOTE = (
+    "few cases are labelled, so all landmarks have one region: it holds for a landmark drawn at random, not for each; "
+    "--no_pooled makes one for each"
+)
+
 
 def write_calibration(
     root: Path,
@@ -91,6 +96,15 @@ def _ranges(root: Path) -> Any | None:
     """Spacing and extent in training; None in bundles of earlier versions."""
     path = root / "configs" / "verdict.json"
     return json.loads(path.read_text(encoding="utf-8")).get("ranges") if path.is_file() else None
+
+
+def planned_pooling(root: Path) -> bool:
+    """Whether the bundle was planned with one region for all landmarks; not where its plan does not say."""
+    try:
+        plan = json.loads((root / "configs" / "plan.json").read_text(encoding="utf-8"))
+        return plan["decisions"]["regions"]["value"]["pooled"] is True
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def landmarks_file(root: Path) -> Path:

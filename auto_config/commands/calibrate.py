@@ -14,7 +14,7 @@ def calibrate(
     bundle: Place,
     *,
     data: Place | None = None,
-    pooled: bool = False,
+    pooled: bool | None = None,
     cost: float | None = None,
     device: str | None = None,
     format: str | None = None,
@@ -36,7 +36,7 @@ def calibrate(
     Args:
         bundle: the folder of a trained bundle; without --data, where its training images can be read
         data: calibrate on the cases of this data set, as for `inspect`, none of which the bundle was trained on
-        pooled: one region for all landmarks, for few cases
+        pooled: one region for all landmarks, for few cases; as the bundle was planned if not given
         cost: cost of calling an absent landmark present, if calling a present one absent costs 1; not given: best F1
         device: cpu, cuda:0, ...; the GPU if there is one
         format: read DATA as this format instead of detecting it
@@ -80,7 +80,7 @@ def calibrate(
     from auto_config.calibration.terminal import print_calibration
     from auto_config.calibration.validation_cases import cut_validation_cases, validation_cases
     from auto_config.calibration.verdict.spoiled_cases import spoiled_other_cases, spoiled_validation_cases
-    from auto_config.calibration.writing import landmarks_file, write_calibration
+    from auto_config.calibration.writing import POOLED_NOTE, landmarks_file, planned_pooling, write_calibration
 
     root = Path(bundle)
     table = landmarks_file(root)
@@ -99,6 +99,9 @@ def calibrate(
         found = predict_other_cases(root, items, device=device)
         cuts = cut_cases(root, items, device=device)
         spoiled = spoiled_other_cases(root, items, device=device)
-    numbers = write_calibration(root, found, pooled=pooled, cost=cost, notes=notes, cuts=cuts, spoiled=spoiled)
+    planned = planned_pooling(root) if pooled is None else pooled
+    if planned and pooled is None:
+        notes = [*notes, POOLED_NOTE]
+    numbers = write_calibration(root, found, pooled=planned, cost=cost, notes=notes, cuts=cuts, spoiled=spoiled)
     print_calibration(numbers, found, unit, root / "models" / FILE_NAME)
     return 0

@@ -20,8 +20,8 @@ def create(
     recipe: str | None = None,
     preset: str | None = None,
     gpu_memory_gb: float | None = None,
-    folds: int = 5,
-    test_fraction: float = 0.2,
+    folds: int | None = None,
+    test_fraction: float | None = None,
     test: Place | None = None,
     groups: Place | None = None,
     landmarks: Names | None = None,
@@ -39,6 +39,8 @@ def create(
     missing_value: str | None = None,
     names: NameField | None = None,
     pixel_spacing: Numbers | None = None,
+    few_labels: bool | None = None,
+    deformation: bool | None = None,
     pretrained: Place | None = None,
     overwrite: bool = False,
     seed: int = 0,
@@ -60,8 +62,8 @@ def create(
         recipe: earlier name of --method
         preset: earlier name for a method and a network
         gpu_memory_gb: memory to plan for, in GB; that of this machine's GPU if not given
-        folds: number of cross-validation folds
-        test_fraction: share of the cases to hold back, if SOURCE marks none
+        folds: number of cross-validation folds; 5, or each case one of its own where labels are few
+        test_fraction: share of the cases to hold back, if SOURCE marks none; 0.2, or 0 where labels are few
         test: file with the names of the test cases, one a line
         groups: CSV `case,group`: cases of one group, such as scans of one patient, stay together
         landmarks: names to keep, in this order; with a folder of images alone, the names to annotate
@@ -79,6 +81,8 @@ def create(
         missing_value: coordinates that mark a missing point, taken as MISSING says: 0 or -1,-1; none: all are real
         names: name of a point in Slicer's files: labels, descriptions or order (1, 2, ...); else chosen for all files
         pixel_spacing: mm of a pixel of pictures, one number or x,y, if the files do not say it
+        few_labels: plan for few labelled cases; below 10 if not given
+        deformation: deform half of the training patches smoothly; only where labels are few if not given
         pretrained: bundle, or file of weights, to start from
         overwrite: replace BUNDLE if it is there
         seed: of the split and of the training
@@ -112,7 +116,9 @@ def create(
     from auto_config.inspection.terminal import refuse_errors
     from auto_config.methods.choosing import check_names, earlier_names
     from auto_config.planning import PlanOptions, make_plan, make_split, read_test_file
+    from auto_config.planning.few_labels import are_few, folds_and_test, split_decisions
     from auto_config.planning.hardware import gpu_memory_gb as find_gpu_memory
+    from auto_config.planning.splits import number_to_train_on
     from auto_config.planning.terminal import print_plan
 
     console = Console(stderr=True, highlight=False)
@@ -138,6 +144,7 @@ def create(
         pose=pose,
         modality=modality,
         channel_names=None if channels is None else tuple(channels),
+        deformation=deformation,
     )
     test_names = None if test is None else read_test_file(Path(test))
     dataset, problems = read_dataset(
@@ -160,7 +167,11 @@ def create(
     problems += all_problems(dataset, measured)
     refuse_errors(problems, console)
     dataset = replace(dataset, cases=tuple(one.case for one in measured))
-    split = make_split(dataset.cases, folds=folds, test_fraction=test_fraction, test_names=test_names, seed=seed)
+    labelled = number_to_train_on(dataset.cases, test_names)
+    few = are_few(labelled, few_labels)
+    count, fraction = folds_and_test(few, labelled, folds, test_fraction)
+    split = make_split(dataset.cases, folds=count, test_fraction=fraction, test_names=test_names, seed=seed)
+    split = replace(split, decisions=split_decisions(split.decisions, few, labelled, folds, test_fraction))
     # Test cases may have been chosen only now; those that the source declares were judged above.
     found = [
         *leak_problems(dataset.cases, digests_of(measured), set(split.test)),
@@ -169,7 +180,7 @@ def create(
     ]
     refuse_errors([problem for problem in found if problem not in problems], console)
     numbers = summarise(dataset, measured, without=split.test)
-    plan = make_plan(numbers, options, split.decisions)
+    plan = make_plan(numbers, replace(options, few_labels=few), split.decisions)
     write_bundle(place, dataset, plan, split, numbers, seed=seed, weights=weights, overwrite=overwrite)
     print_plan(place, plan, console)
     return 0

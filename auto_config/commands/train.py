@@ -32,7 +32,7 @@ def train(
         bundle: the folder that `create` wrote
         fold: fold to validate on; all: one training after the other, averaged by `predict`; none: train on all cases
         max_epochs: number of epochs instead of the plan's
-        time_budget: fit the whole schedule to this time: 15m, 1h30m, 90s
+        time_budget: time of the whole command, calibration included, which the schedule is fitted to: 15m, 1h30m, 90s
         resume: go on where the last training stopped
         gpus: number of GPUs; one process if not given
         calibrate: learn presence and regions from the validation cases afterwards
@@ -53,8 +53,9 @@ def train(
         auto_config train brain_landmarks --batch_size 1 --amp false
     """
     from auto_config.bundle.shared_numbers import disagreement
+    from auto_config.calibration.cost import PREDICTIONS_OF_A_CASE
     from auto_config.running.folds import check_nothing_is_lost, folds_of, latest, parse_fold
-    from auto_config.running.time_budget import parse_time_budget
+    from auto_config.running.time_budget import parse_time_budget, spoken
     from auto_config.running.training import (
         calibrate_afterwards,
         check_overrides,
@@ -82,6 +83,9 @@ def train(
         check_nothing_is_lost(folder, [number for number in folds if number not in begun])
     if (said := disagreement(folder, overrides)) is not None:
         print(f"warning: {said}", file=sys.stderr, flush=True)
+    calibrates = calibrate and folds != ["none"] and predicts(folder)
+    if calibrates and seconds is not None and "predictions_after" in config:  # bundles of earlier versions have it not
+        overrides = {"predictions_after": PREDICTIONS_OF_A_CASE, **overrides}
     status = train_folds(
         folder,
         folds,
@@ -92,8 +96,10 @@ def train(
         started=started,
         debug=debug,
     )
-    if status == 0 and calibrate and folds != ["none"] and predicts(folder):
+    if status == 0 and calibrates:
         calibrate_afterwards(folder, debug=debug)
+    if status == 0 and seconds is not None:
+        print(f"The whole command took {spoken(time.time() - started)} of {spoken(seconds)}.", flush=True)
     return status
 
 

@@ -172,6 +172,7 @@ class Method:
         stock_patch: whether patch and batch of its one stage are those of nnU-Net, where the GPU has room for them.
         tolerance: voxels of the stage's grid by which the point that an output of the smallest loss decodes to may be
             off; `tests/methods/test_contract.py` holds it.
+        more_augmentation: whether its augmentation is made stronger where few cases are labelled.
     """
 
     name: str
@@ -191,6 +192,7 @@ class Method:
     decoder: str | None = None
     stock_patch: bool = False
     tolerance: float = 0.05
+    more_augmentation: bool = True
 
 
 def stage_id(name: str, stage: str) -> str:

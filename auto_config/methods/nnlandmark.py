@@ -111,4 +111,5 @@ METHOD = Method(
     loss="top_k_bce",
     decoder="argmax",
     stock_patch=True,
+    more_augmentation=False,
 )

@@ -44,6 +44,7 @@ DECISION_NAMES = (
     "workers",
     "test",
     "folds",
+    "regions",
 )
 """Every decision that a whole plan holds, in the order in which people read them."""
 

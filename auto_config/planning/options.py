@@ -31,6 +31,8 @@ class PlanOptions:
         cut_share: share of the training samples whose field of view is cut, below 1; 0 cuts none.
         pose: ``upright``, ``free``, or ``auto`` for what the points tell.
         channel_names: What the channels are called, such as ``("T1", "T2")``.
+        few_labels: plan for few labelled cases.
+        deformation: deform patches smoothly, or not; None for few labels only.
     """
 
     method: str | None = None
@@ -47,6 +49,8 @@ class PlanOptions:
     channel_names: tuple[str, ...] | None = None
     cut_share: float | None = None
     pose: str = "auto"
+    few_labels: bool = False
+    deformation: bool | None = None
 
     def check(self, spatial_dims: int) -> None:
         """Refuse what cannot be planned.

@@ -13,6 +13,7 @@ from auto_config.methods.combining.chosen import Combination, chosen, combined
 from auto_config.methods.networks.own import is_own, own_backbone
 from auto_config.methods.plan import Decision, Plan
 from auto_config.methods.unets import UNETS
+from auto_config.planning.few_labels import augmentation, regions
 from auto_config.planning.instances import plan_instances, wanted_stages
 from auto_config.planning.normalization import plan_normalization
 from auto_config.planning.options import PlanOptions
@@ -118,13 +119,23 @@ def make_plan(fingerprint: Fingerprint, options: PlanOptions, split: Mapping[str
         "mirror": _mirror(fingerprint, method),
         "instances": plan_instances(fingerprint, spacing.value, heatmap_radius_mm),
         "pose": turned_crops(pose, len(stages)),
-        **method.training(MethodRequest(network, stages[0])).decisions(),
+        **_training(method, MethodRequest(network, stages[0]), fingerprint, options),
         "cut_share": _cut_share(options, method),
         "workers": _workers(network),
         "test": split["test"],
         "folds": split["folds"],
+        "regions": regions(options.few_labels),
     }
     return Plan(decisions)
+
+
+def _training(
+    method: Method, request: MethodRequest, fingerprint: Fingerprint, options: PlanOptions
+) -> dict[str, Decision]:
+    decisions = method.training(request).decisions()
+    planned = decisions["augmentation"]
+    extents = fingerprint.extents_mm
+    return decisions | {"augmentation": augmentation(planned, method, options.few_labels, options.deformation, extents)}
 
 
 def _channel_names(fingerprint: Fingerprint, options: PlanOptions) -> Decision:

@@ -109,6 +109,12 @@ def _json_names(path: Path, text: str) -> list[str]:
     return names
 
 
+def number_to_train_on(cases: Sequence[Case], test_names: Collection[str] | None) -> int:
+    """How many annotated cases are no test cases yet, by the data set or by the user."""
+    test = test_names if test_names is not None else {case.name for case in cases if case.split == "test"}
+    return sum(_is_annotated(case) and case.name not in test for case in cases)
+
+
 def _is_annotated(case: Case) -> bool:
     return case.landmarks is not None and bool((case.landmarks.status != UNKNOWN).any())
 

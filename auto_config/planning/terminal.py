@@ -21,6 +21,10 @@ def print_plan(bundle: Path, plan: Plan, console: Console) -> None:
         console.print(f"[bold]{name}[/bold] {escape(f'{value}: {decision.reason}')}", soft_wrap=True)
     # On one line and quoted, so that it can be copied as it is.
     following = f"auto_config train {shlex.quote(str(bundle))}"
+    folds = plan.decisions.get("folds")
+    if folds is not None and folds.value.get("from") == "leave_one_out":
+        console.print(f"[bold]folds[/bold] {escape(folds.reason)}", soft_wrap=True)
+        following += " --fold all" if folds.value["count"] > 1 else " --fold none"
     console.print(
         f"{bundle}: written; configs/plan.json has every decision. Next: {following}", markup=False, soft_wrap=True
     )

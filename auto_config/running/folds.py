@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from auto_config.bundle_scripts.file_names import CALIBRATION
+from auto_config.bundle_scripts.file_names import CALIBRATION, PROGRESS
 from auto_config.bundle_scripts.files.text import atomic_write_text
 from auto_config.errors import UserError
 
@@ -56,6 +56,15 @@ def folds_of(folder: Path) -> int | None:
 def latest(folder: Path, fold: int | str) -> Path:
     """The file from which the training of a fold goes on."""
     return folder / "models" / f"fold_{fold}" / "latest.pt"
+
+
+def seconds_of_calibration(folder: Path, fold: int | str) -> float:
+    """Seconds that a training which ended by the clock keeps for the calibration of its cases; 0 if it says nothing."""
+    try:
+        lines = (folder / "models" / f"fold_{fold}" / PROGRESS).read_text(encoding="utf-8").splitlines()
+        return float(json.loads(lines[-1]).get("calibration_seconds") or 0.0)
+    except (OSError, ValueError, IndexError, AttributeError, TypeError):
+        return 0.0
 
 
 def check_nothing_is_lost(folder: Path, folds: Sequence[int | str]) -> None:

@@ -33,3 +33,23 @@ def parse_time_budget(text: str | float) -> float:
     if not (math.isfinite(seconds) and seconds > 0):
         raise UserError(f"time_budget is {text!r}; give a time above 0: 90s, 15m, 1h30m, or a number of seconds.")
     return seconds
+
+
+def spoken(seconds: float) -> str:
+    """A time to the second: ``45 s``, ``14 min 53 s``, ``1 h 02 min 00 s``."""
+    minutes, rest = divmod(round(max(0.0, seconds)), 60)
+    if not minutes:
+        return f"{rest} s"
+    hours, minutes_of_hour = divmod(minutes, 60)
+    return f"{hours} h {minutes_of_hour:02d} min {rest:02d} s" if hours else f"{minutes} min {rest:02d} s"
+
+
+def share_of_fold(left: float, kept: float, folds: int) -> float:
+    """Seconds for the next of some trainings that share a time.
+
+    Args:
+        left: Seconds until the end of the whole.
+        kept: Seconds that the calibration of the folds before needs at the end.
+        folds: Trainings that are left, the next one included.
+    """
+    return max(1.0, (left - kept) / folds)

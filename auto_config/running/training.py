@@ -16,7 +16,8 @@ from typing import Any
 
 from auto_config.errors import UserError
 from auto_config.running import child
-from auto_config.running.folds import latest, use_all_folds
+from auto_config.running.folds import latest, seconds_of_calibration, use_all_folds
+from auto_config.running.time_budget import share_of_fold
 from auto_config.running.training_lock import training_lock
 from auto_config.running.training_log import NOISE, quiet_logging
 
@@ -44,13 +45,14 @@ def train_folds(
         processes: For each training, one on each GPU.
         resume: Go on where a fold has begun.
         until: Time at which all must have ended, in seconds as `time.time` counts; None for no limit. What is left is
-            shared by the folds that are left.
+            shared by the folds that are left, but for what the calibration of those before needs.
         started: Time at which the first began, from which its share counts.
         debug: Show the command and everything that MONAI says.
 
     Returns:
         The exit status of the first training that failed, else 0.
     """
+    kept = 0.0
     with training_lock(folder, folds) as held:
         for position, number in enumerate(folds):
             arguments: dict[str, Any] = {**overrides, "fold": number}
@@ -60,12 +62,13 @@ def train_folds(
                 arguments["keep_ensemble"] = position > 0
             if until is not None:
                 begin = started if position == 0 else time.time()
-                arguments["time_budget"] = max(1.0, (until - begin) / (len(folds) - position))
+                arguments["time_budget"] = share_of_fold(until - begin, kept, len(folds) - position)
                 arguments["started"] = begin
             line = command(folder, arguments, processes)
             status = _run(folder, line, debug=debug, quiet="logging_file" not in overrides, inherited=held)
             if status != 0:
                 return status
+            kept += seconds_of_calibration(folder, number)
         if len(folds) > 1:
             use_all_folds(folder / "models", folds)
     return 0

@@ -35,7 +35,7 @@ def odd(tmp_path_factory):
 def two_stage_bundle(heads, tmp_path_factory):
     """Untrained, small: coarse to fine."""
     bundle = tmp_path_factory.mktemp("bundles") / "head_two_stages"
-    assert create(heads[0], bundle, network="tiny", stages=2, patch_size=[16, 16, 16], workers=1) == 0
+    assert create(heads[0], bundle, network="tiny", stages=2, patch_size=[16, 16, 16], workers=1, few_labels=False) == 0
     return shrink(bundle)
 
 
@@ -43,7 +43,7 @@ def two_stage_bundle(heads, tmp_path_factory):
 def one_stage_bundle(odd, tmp_path_factory):
     """Untrained, small: one stage whose patch is smaller than the images."""
     bundle = tmp_path_factory.mktemp("bundles") / "odd_one_stage"
-    assert create(odd[0], bundle, network="tiny", stages=1, patch_size=[16, 16, 16], workers=1) == 0
+    assert create(odd[0], bundle, network="tiny", stages=1, patch_size=[16, 16, 16], workers=1, few_labels=False) == 0
     return shrink(bundle)
 
 

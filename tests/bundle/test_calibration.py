@@ -11,10 +11,11 @@ import torch
 from bundle_tools import edit, shrink
 
 from auto_config import cli
-from auto_config.bundle.opened import open_bundle
+from auto_config.bundle.opened import OpenBundle, open_bundle
 from auto_config.bundle_scripts.points.landmark_files import read_markups, write_markups
 from auto_config.bundle_scripts.points.landmarks import ABSENT, LandmarkSet
 from auto_config.calibration.conformal import conformal_quantile
+from auto_config.calibration.cost import PREDICTIONS_OF_A_CASE
 from auto_config.calibration.validation_cases import folds_in_use
 from auto_config.commands.calibrate import calibrate
 from auto_config.commands.create import create
@@ -290,7 +291,7 @@ def test_a_bundle_of_one_stage_needs_a_calibration_for_the_shape_prior(one_stage
 def mirrored(heads, server, tmp_path_factory):
     """A bundle of one stage that mirrors after one epoch of fold 0; its first validation case lacks a landmark."""
     bundle = tmp_path_factory.mktemp("mirrored") / "head_one_stage"
-    assert create(heads[0], bundle, network="tiny", stages=1, patch_size=[16, 16, 16], workers=1) == 0
+    assert create(heads[0], bundle, network="tiny", stages=1, patch_size=[16, 16, 16], workers=1, few_labels=False) == 0
     edit(bundle / "data" / "datalist.json", remove_one)
     server.monai(shrink(bundle), *TRAIN, "--fold", 0)
     return bundle
@@ -311,3 +312,16 @@ def test_the_mirror_image_is_evidence_with_one_stage_too(mirrored, copy_of):
     result = opened.predict(data)["result"]["landmarks"]
     assert [one["disagreement_mm"] for one in result] == pytest.approx(found.peaks.disagreement.tolist())
     assert all(0 < one["confidence"] < 1 for one in result)
+
+
+def test_a_calibration_predicts_as_often_as_a_time_budget_leaves_it_time_for(trained, copy_of, monkeypatch):
+    seen = []
+    for name in ("heatmaps", "predict"):
+        predict = getattr(OpenBundle, name)
+        monkeypatch.setattr(
+            OpenBundle, name, lambda self, data, as_before=predict: seen.append(1) or as_before(self, data)
+        )
+    bundle = copy_of(trained)
+    calibrate(bundle, device="cpu")
+    cases = json.loads((bundle / "models" / "calibration.json").read_text())["cases"]
+    assert len(seen) == PREDICTIONS_OF_A_CASE * cases

@@ -67,7 +67,7 @@ def trained(server, tmp_path_factory):
     """Datalist, trained bundle, folder of predictions of the test cases."""
     folder = tmp_path_factory.mktemp("buds")
     source, bundle = write_buds(folder), folder / "buds"
-    assert create(source, bundle, network="tiny", patch_size=[16, 16, 16], workers=1) == 0
+    assert create(source, bundle, network="tiny", patch_size=[16, 16, 16], workers=1, few_labels=False) == 0
     server.monai(shrink(bundle), "run", "training", "--config_file", "configs/train.json")
     assert predict(bundle, bundle / "data" / "datalist.json", folder / "out", device="cpu") == 0
     return source, bundle, folder / "out"
@@ -232,7 +232,7 @@ def test_a_pair_in_crops_of_their_own(server, tmp_path):
 
     edit(source, ends_alone)
     bundle, out = tmp_path / "ends", tmp_path / "out"
-    assert create(source, bundle, network="tiny", stages=2, patch_size=[16, 16, 16], workers=1) == 0
+    assert create(source, bundle, network="tiny", stages=2, patch_size=[16, 16, 16], workers=1, few_labels=False) == 0
     server.monai(shrink(bundle), "run", "training", "--config_file", "configs/train.json")
     assert calibrate(bundle, device="cpu") == 0
     (case,) = json.loads((bundle / "models" / "fold_0" / "out_of_fold.json").read_text())["cases"].values()

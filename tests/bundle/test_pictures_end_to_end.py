@@ -41,7 +41,12 @@ def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("pictures")
     fill(root / "data")
     options = {"channels": ["front", "side"], "pixel_spacing": [MM], "folds": 2, "test_fraction": 0.0, "workers": 1}
-    assert create(root / "data", root / "bundle", network="tiny", stages=2, patch_size=[16, 16], **options) == 0
+    assert (
+        create(
+            root / "data", root / "bundle", network="tiny", stages=2, patch_size=[16, 16], few_labels=False, **options
+        )
+        == 0
+    )
     assert train(root / "bundle", max_epochs=1, iterations_per_epoch=3, val_interval=1, calibrate=False) == 0
     return root
 

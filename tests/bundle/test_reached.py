@@ -67,7 +67,18 @@ def kinds(tmp_path_factory):
     write_blobs(folder / "data")
     for stages in (1, 2):
         bundle = folder / f"stages_{stages}"
-        assert create(folder / "data", bundle, network="tiny", stages=stages, patch_size=[16, 16, 16], workers=1) == 0
+        assert (
+            create(
+                folder / "data",
+                bundle,
+                network="tiny",
+                stages=stages,
+                patch_size=[16, 16, 16],
+                workers=1,
+                few_labels=False,
+            )
+            == 0
+        )
     return folder
 
 

@@ -18,7 +18,10 @@ TRAIN = ("run", "training", "--config_file", "configs/train.json")
 def residual(heads, tmp_path_factory):
     """Untrained, small."""
     bundle = tmp_path_factory.mktemp("residual") / "bundle"
-    assert create(heads[0], bundle, network="resenc_m", stages=2, patch_size=[16, 16, 16], workers=1) == 0
+    assert (
+        create(heads[0], bundle, network="resenc_m", stages=2, patch_size=[16, 16, 16], workers=1, few_labels=False)
+        == 0
+    )
     return shrink(bundle)
 
 

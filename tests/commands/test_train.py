@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from auto_config import bundle_scripts
+from auto_config.calibration.cost import PREDICTIONS_OF_A_CASE
 from auto_config.commands.train import train
 from auto_config.errors import UserError
 from auto_config.running import training
@@ -247,6 +249,54 @@ def test_a_training_that_fails_says_so_and_ends_the_folds(bundle, monkeypatch):
         "time_budget": 300.0,
         "batch_size": 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("options", "knows", "predictions"),
+    [
+        ({"time_budget": "10m"}, True, PREDICTIONS_OF_A_CASE),
+        ({"time_budget": "10m", "predictions_after": 3}, True, 3),
+        ({"time_budget": "10m", "calibrate": False}, True, None),
+        ({"time_budget": "10m", "fold": "none"}, True, None),
+        ({"max_epochs": 1}, True, None),
+        ({"time_budget": "10m"}, False, None),  # a bundle of an earlier version
+    ],
+)
+def test_a_time_budget_leaves_time_for_the_calibration(bundle, monkeypatch, options, knows, predictions):
+    for name in ("inference.json", "landmarks.json"):
+        (bundle / "configs" / name).write_text("{}")
+    if knows:
+        (bundle / "configs" / "train.json").write_text(json.dumps({**CONFIG, "predictions_after": 0}))
+    given = []
+
+    def fail(folder, arguments, processes):
+        given.append(arguments)
+        return [sys.executable, "-c", "raise SystemExit(3)"]
+
+    monkeypatch.setattr(training, "command", fail)
+    assert train(bundle, **options) == 3
+    assert given[0].get("predictions_after") == predictions
+
+
+def test_later_folds_leave_the_time_that_earlier_ones_keep_for_their_calibration(bundle, monkeypatch, capfd):
+    given = []
+
+    def end(folder, arguments, processes):
+        given.append(arguments)
+        place = folder / "models" / f"fold_{arguments['fold']}"
+        place.mkdir(parents=True)
+        (place / "progress.jsonl").write_text('{"calibration_seconds": 100.0}\n')
+        (place / "model.pt").write_bytes(b"weights")
+        (place / "score.json").write_text('{"value": 1.0}')
+        return [sys.executable, "-c", ""]
+
+    monkeypatch.setattr(training, "command", end)
+    assert train(bundle, fold="all", time_budget="10m") == 0
+    shares = [arguments["time_budget"] for arguments in given]
+    assert shares[0] == 300.0
+    # Nothing was used of the first half but what starting an empty process takes.
+    assert shares[1] == pytest.approx(500.0 - (given[1]["started"] - given[0]["started"]))
+    assert re.fullmatch(r"The whole command took \d+ s of 10 min 00 s\.", capfd.readouterr().out.splitlines()[-1])
 
 
 @pytest.mark.parametrize(

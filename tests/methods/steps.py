@@ -58,7 +58,10 @@ def write_cases(folder: Path, dims: int, cases: int = 6) -> Path:
 def narrow_bundle(data: Path, root: Path, *, stages: int | None, dims: int, **options) -> Path:
     """A bundle with narrow networks, from `create` with the given options."""
     usual = {"patch_size": [16, 16, 8][:dims], "network": "tiny", **({"pixel_spacing": [2.0]} if dims == 2 else {})}
-    assert create(data, root, stages=stages, workers=1, folds=2, test_fraction=0.0, **(usual | options)) == 0
+    assert (
+        create(data, root, stages=stages, workers=1, folds=2, test_fraction=0.0, few_labels=False, **(usual | options))
+        == 0
+    )
     for name in ("train.json", "inference.json"):
         path = root / "configs" / name
         config = json.loads(path.read_text(encoding="utf-8"))

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from auto_config.errors import UserError
-from auto_config.running.folds import parse_fold, use_all_folds
+from auto_config.running.folds import parse_fold, seconds_of_calibration, use_all_folds
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,18 @@ def test_the_single_model_is_that_of_the_best_fold(tmp_path, errors, best):
 def test_a_fold_without_weights_is_no_part_of_an_ensemble(tmp_path):
     with pytest.raises(UserError, match="cannot be averaged"):
         use_all_folds(tmp_path, [0])
+
+
+def test_what_a_fold_keeps_for_its_calibration_is_in_its_last_line(tmp_path):
+    assert seconds_of_calibration(tmp_path, 0) == 0.0
+    path = tmp_path / "models" / "fold_0" / "progress.jsonl"
+    path.parent.mkdir(parents=True)
+    for text, seconds in (
+        ('{"calibration_seconds": 9.0}\n{"calibration_seconds": 12.5}\n', 12.5),
+        ('{"calibration_seconds": null}\n', 0.0),  # no calibration follows
+        ('{"epoch": 3}\n', 0.0),  # a bundle of an earlier version
+        ('{"calibration_seconds": 12.5}\n{"epo', 0.0),
+        ("", 0.0),
+    ):
+        path.write_text(text)
+        assert seconds_of_calibration(tmp_path, 0) == seconds

@@ -13,7 +13,7 @@ import io, logging, logging.config, sys
 logging.config.fileConfig(io.StringIO(open(sys.argv[1]).read()), disable_existing_loggers=False)
 logging.getLogger("monai.bundle.scripts").info("> started: 1795660182.36")
 logging.getLogger("monai.bundle.workflows").warning("no such file")
-logging.getLogger("scripts.training.run.schedule").info("The time budget is used up after 9 steps.")
+logging.getLogger("scripts.training.run.checkpoints").info("Resuming from latest.pt after epoch 9.")
 """
 
 
@@ -24,7 +24,7 @@ def test_infos_of_monai_go_to_the_file_and_all_else_is_seen(tmp_path, folder):
     config.write_text(quiet_logging(tmp_path / "none.conf", log))
     ended = subprocess.run([sys.executable, "-c", SAYS, config], capture_output=True, text=True, check=True)
     assert "started" not in ended.stdout + ended.stderr
-    assert "used up after 9 steps" in ended.stdout
+    assert "after epoch 9" in ended.stdout
     assert "WARNING - no such file" in ended.stderr
     assert "started: 1795660182.36" in log.read_text()
 

@@ -71,6 +71,7 @@ class Training:
         before=(),
         metric=None,
         workers=0,
+        unit="mm",
     ):
         torch.manual_seed(0)
         # Dropout draws from torch's global generator, so a resume is exact only if its state is restored.
@@ -125,7 +126,8 @@ class Training:
         self.schedule.attach(self.trainer)
         self.checkpoints.attach(self.trainer)
         if console is not None:
-            ProgressReport(self.schedule, self.checkpoints, console).attach(self.trainer)
+            self.report = ProgressReport(self.schedule, self.checkpoints, console, unit=unit, evaluator=self.evaluator)
+            self.report.attach(self.trainer)
 
     def run(self):
         self.trainer.run()

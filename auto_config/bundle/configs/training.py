@@ -44,6 +44,7 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
         "resume": False,
         "time_budget": None,
         "started": None,
+        "predictions_after": 0,
         "keep": plan.value("keep"),
         "keep_ensemble": False,
         "keep_better": False,
@@ -82,6 +83,7 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
             "val_interval": "@val_interval",
             "time_budget": "@time_budget",
             "started": "@started",
+            "predictions_after": "@predictions_after",
         },
         "checkpoints": {
             "_target_": "scripts.training.run.checkpoints.Checkpoints",
@@ -117,7 +119,7 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
         "initialize": [*FIND_SCRIPTS, *_RANDOM],
         # Before training the cores are idle.
         "run": [
-            "$@images.fill(list(@train#dataset#data) + list(@validate#dataset#data), max(@num_workers, 2))",
+            "$@schedule.prepare(@images, @train#dataset#data, @validate#dataset#data, max(@num_workers, 2))",
             "$@train#trainer.run()",
         ],
         "training": "%run",
@@ -176,6 +178,9 @@ def _augmentation(plan: Plan) -> Json:
         effects["noise"] = [rule["noise"]["prob"], rule["noise"]["max_std"]]
     if "blur" in rule:
         effects["blur"] = [rule["blur"]["prob"], rule["blur"]["low_sigma"], rule["blur"]["high_sigma"]]
+    if "deformation" in rule:
+        bend = rule["deformation"]
+        effects["deformation"] = [bend["prob"], bend["amplitude"], bend["control_mm"]]
     for name in ("brightness", "contrast", "low_resolution", "gamma", "gamma_inverted"):
         if name in rule:
             effects[name] = [rule[name]["prob"], rule[name]["low"], rule[name]["high"]]

@@ -77,7 +77,10 @@ def make_blob_world(folder: Path, images: int = 3) -> BlobWorld:
     """Make images in several orientations and a bundle from others, which are then removed."""
     write_blobs(folder / "source", cases=4)
     root = folder / "bundles" / "head"
-    assert create(folder / "source", root, network="tiny", stages=1, patch_size=[16, 16, 16], workers=1) == 0
+    assert (
+        create(folder / "source", root, network="tiny", stages=1, patch_size=[16, 16, 16], workers=1, few_labels=False)
+        == 0
+    )
     shutil.rmtree(folder / "source")
     shrink(root)
     edit(root / "configs" / "train.json", lambda config: config.update(learning_rate=0.003, iterations_per_epoch=4))

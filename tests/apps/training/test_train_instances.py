@@ -53,7 +53,17 @@ def bundle(tmp_path):
     ]
     rows = [{"name": "core"}, {"name": "bud", "instances": "many"}]
     (source / "list.json").write_text(json.dumps({"training": items, "properties": {"landmarks": rows}}))
-    assert create(source / "list.json", tmp_path / "buds", network="tiny", patch_size=[16, 16, 16], workers=1) == 0
+    assert (
+        create(
+            source / "list.json",
+            tmp_path / "buds",
+            network="tiny",
+            patch_size=[16, 16, 16],
+            workers=1,
+            few_labels=False,
+        )
+        == 0
+    )
     return ServedBundle(shrink(tmp_path / "buds"))
 
 

@@ -202,7 +202,17 @@ EFFECTS = {
 }
 # The rest: parts, which are replaced as wholes, and paths that must exist.
 PARTS = {
-    *("imports", "bundle_root", "dataset_dir", "landmarks", "datalist", "started", "network_def", "network"),
+    *(
+        "imports",
+        "bundle_root",
+        "dataset_dir",
+        "landmarks",
+        "datalist",
+        "started",
+        "predictions_after",
+        "network_def",
+        "network",
+    ),
     *("target", "loss", "window", "decoder", "coarse_target", "coarse_loss", "coarse_decoder", "inferer", "optimizer"),
     *("augmentation", "preprocessing", "images", "labels", "train"),
     *("validate", "schedule", "checkpoints", "progress", "shape_fit", "initialize", "run", "training"),

@@ -38,7 +38,7 @@ def bundle(request, heads, tmp_path_factory):
         {"network": network, "patch_size": [16, 16, 16]} if method.backbone is None else {"spacing": [4.0, 4.0, 4.0]}
     )
     stages = 2 if method.stages == "planned" else None
-    assert create(heads[0], root, method=method.name, stages=stages, workers=1, **small) == 0
+    assert create(heads[0], root, method=method.name, stages=stages, workers=1, few_labels=False, **small) == 0
     state = network_of(shrink(root)).state_dict()
     # The residual blocks of new networks are their shortcuts: here they are more.
     for name in (name for name, weight in state.items() if name.endswith("norm.weight") and not weight.any()):

@@ -73,8 +73,10 @@ class ProgressReport:
 
     The folder of the fold gets them too, in ``progress.jsonl``: one line when the training begins, one after each epoch
     and one at the end, each ``{"epoch": whole epochs done, "max_epochs": or null with a time budget, "progress": 0 to
-    1, "loss", "mre_mm", "best_mre_mm", "best_epoch", "learning_rate", "seconds", "seconds_left"}``, null where not
-    known. The names of the errors are that of the metric, also where they are in pixels.
+    1, "loss", "mre_mm" (of the last validation), "best_mre_mm", "best_epoch", "learning_rate", "seconds",
+    "seconds_left", "calibration_seconds"}``, null where not known. The names of the errors are that of the metric, also
+    where they are in pixels. "calibration_seconds" of a time budget are kept for the calibration of these cases, beside
+    the start of its process.
 
     Attach it after `Schedule` and `Checkpoints`, so that a line shows the validation of its epoch. Only process 0 shows
     anything.
@@ -99,6 +101,7 @@ class ProgressReport:
         evaluator: Engine | None = None,
         landmarks: str | os.PathLike[str] | None = None,
     ) -> None:
+        self._evaluator = evaluator
         self._mean_shape = None
         if evaluator is not None and landmarks is not None:
             self._mean_shape = MeanShapeError(evaluator, landmarks)
@@ -113,6 +116,7 @@ class ProgressReport:
         self._loss = 0.0
         self._losses = 0
         self._validations = 0
+        self._median: float | None = None  # of the weights that are kept
 
     def attach(self, trainer: Engine) -> None:
         """Report on a training.
@@ -127,13 +131,16 @@ class ProgressReport:
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self._after_epoch)
         trainer.add_event_handler(Events.COMPLETED, self._at_end)
         trainer.add_event_handler(Events.EXCEPTION_RAISED, self._after_exception)
+        if self._evaluator is not None:
+            self._evaluator.add_event_handler(Events.COMPLETED, self._after_validation)
 
-    def line(self, trainer: Engine, error: bool = True) -> str:
+    def line(self, trainer: Engine, error: bool = True, *, left: bool = True) -> str:
         """The state of the training in one line.
 
         Args:
             trainer: The engine that trains.
             error: With the error of the last validation.
+            left: With the time that is left.
         """
         state, percent = trainer.state, 100.0 * self._schedule.progress
         parts = [f"epoch {state.epoch}" + ("" if self._schedule.budget else f"/{state.max_epochs}"), f"{percent:.0f} %"]
@@ -144,9 +151,9 @@ class ProgressReport:
         if self._checkpoints.best is not None:
             parts.append(f"best {self._checkpoints.best:.3f} {self._unit}")
         parts.append(f"lr {trainer.optimizer.param_groups[0]['lr']:.2e}")
-        left = self._seconds_left()
-        if left is not None:
-            parts.append(f"{duration(left)} left")
+        seconds = self._seconds_left()
+        if left and seconds is not None:
+            parts.append(f"{duration(seconds)} left")
         return "  ".join(parts)
 
     def record(self, trainer: Engine) -> dict[str, Any]:
@@ -167,6 +174,9 @@ class ProgressReport:
             "learning_rate": trainer.optimizer.param_groups[0]["lr"],
             "seconds": time.time() - self._started,
             "seconds_left": self._seconds_left(),
+            "calibration_seconds": None
+            if self._schedule.budget is None
+            else self._schedule.budget.calibration_of_cases,
         }
 
     def _seconds_left(self) -> float | None:
@@ -194,11 +204,15 @@ class ProgressReport:
         if self._bar is not None and time.time() - self._shown_at >= _REFRESH_SECONDS:
             self._draw(self._bar, trainer)
 
+    def _after_validation(self, evaluator: Engine) -> None:
+        """Attached after `Checkpoints`, which has decided on these weights."""
+        if self._mean_shape is not None and self._checkpoints.kept[1] == evaluator.state.epoch:
+            self._median = self._mean_shape.median
+
     def _after_epoch(self, trainer: Engine) -> None:
         self._write(trainer)
         if self._bar is None:
-            # An error that an earlier epoch had is not that of this one.
-            self._print(self.line(trainer, error=self._checkpoints.validations > self._validations))
+            self._print(self.line(trainer, error=self._is_new))
         else:
             self._draw(self._bar, trainer)
 
@@ -206,11 +220,14 @@ class ProgressReport:
         self._close()
         if self._begun_at is not None:
             self._write(trainer)
-            self._print("Training has ended:  " + self.line(trainer))
+            ended = "Training has ended" if self._schedule.budget is None else "Training has ended with its time"
+            self._print(f"{ended}:  " + self.line(trainer, left=False))
             baseline = None if self._mean_shape is None else self._mean_shape.value
-            said = verdict(trainer.state.iteration, self._checkpoints.kept[0], baseline, self._unit)
+            said = verdict(trainer.state.iteration, self._checkpoints.kept[0], baseline, self._unit, self._median)
             if said is not None:
                 self._print(said)
+            elif self._evaluator is not None and self._evaluator.state.epoch_length == 0:
+                self._print("No case was held out, so nobody knows the error: predict the test cases and evaluate.")
             self._begun_at = None  # a trainer that runs again begins anew
 
     def _after_exception(self, error: BaseException) -> None:
@@ -220,12 +237,18 @@ class ProgressReport:
             raise SystemExit(130)
         raise error
 
+    @property
+    def _is_new(self) -> bool:
+        """Whether this epoch has validated: an error that an earlier epoch had is not that of this one."""
+        return self._checkpoints.validations > self._validations
+
     def _write(self, trainer: Engine) -> None:
         self._checkpoints.fold_folder.mkdir(parents=True, exist_ok=True)
         append_line(self._checkpoints.fold_folder / PROGRESS, self.record(trainer))
 
     def _draw(self, bar: Progress, trainer: Engine) -> None:
-        bar.update(bar.task_ids[0], completed=self._schedule.progress, description=self.line(trainer))
+        line = self.line(trainer, error=self._is_new)
+        bar.update(bar.task_ids[0], completed=self._schedule.progress, description=line)
         self._shown_at = time.time()
 
     def _print(self, text: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ignite.distributed as idist
@@ -10,6 +10,7 @@ from ignite.engine import Engine, Events
 from monai.engines import Evaluator
 from torch.optim import Optimizer
 
+from .preparation import CachedImages, prepare
 from .time_budget import TimeBudget
 from .validation import Validation
 
@@ -65,6 +66,7 @@ class Schedule:
         time_budget: Seconds from `started` to the end of the process; None trains for `max_epochs`.
         started: When the command began, in seconds since the epoch; None means when this object was made.
         validation_share: Part of the time that validations may take when there is a time budget.
+        predictions_after: How often a calibration predicts each validation case within the budget, see `TimeBudget`.
 
     Raises:
         ValueError: If `time_budget` is not positive.
@@ -81,17 +83,20 @@ class Schedule:
         time_budget: float | None = None,
         started: float | None = None,
         validation_share: float = 0.1,
+        predictions_after: int = 0,
     ) -> None:
         self.optimizer = optimizer
         self.warm_up = warm_up
         self.power = power
         self.progress = 0.0
-        self.budget = None if time_budget is None else TimeBudget(time_budget, started, evaluator, validation_share)
+        self.budget = None
+        if time_budget is not None:
+            self.budget = TimeBudget(time_budget, started, evaluator, validation_share, predictions_after)
+        self._evaluator = evaluator
         self._validation = None
         if evaluator is not None and val_interval is not None:
             self._validation = Validation(evaluator, val_interval, self)
         self._base = [float(group["lr"]) for group in optimizer.param_groups]
-        self._logger = logging.getLogger(__name__)
 
     def attach(self, trainer: Engine) -> None:
         """Take over the learning rate of a training.
@@ -107,6 +112,26 @@ class Schedule:
         trainer.add_event_handler(Events.STARTED, self._start)
         trainer.add_event_handler(Events.ITERATION_STARTED, self._set_learning_rate)
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self._advance)
+
+    def prepare(
+        self,
+        images: CachedImages,
+        training: Sequence[Mapping[str, Any]],
+        validation: Sequence[Mapping[str, Any]],
+        num_workers: int,
+    ) -> None:
+        """Preprocess all cases before the first step, and find out what a time budget has to leave time for.
+
+        Args:
+            images: The cache.
+            training: The training cases, ``{"image": path, ...}``.
+            validation: The validation cases, likewise.
+            num_workers: Processes that preprocess beside this one.
+
+        Raises:
+            ValueError: The time budget is too short for this and any training.
+        """
+        prepare(images, training, validation, num_workers, self._evaluator, self.budget)
 
     def validation_due(self) -> bool:
         """Whether the budget allows a validation now; the same answer on all processes, all of which must ask."""
@@ -146,7 +171,6 @@ class Schedule:
         steps_left = int(idist.broadcast(float(self.budget.steps_left), src=0))
         self.progress = advance(self.progress, steps_left)
         if steps_left == 0:
-            self._logger.info("The time budget is used up after %d steps.", trainer.state.iteration)
             trainer.terminate()
 
     @staticmethod

@@ -149,7 +149,12 @@ class CachedTransformd:
         """Whether this case's images are on disk as its file is now."""
         return self.cache_dir is not None and self._folder(data[self.keys[0]]).is_dir()
 
-    def fill(self, data: Sequence[Mapping[str, Any]], num_workers: int) -> None:
+    def fill(
+        self,
+        data: Sequence[Mapping[str, Any]],
+        num_workers: int,
+        watch: Callable[[int, int, float], None] | None = None,
+    ) -> None:
         """Preprocess all cases before the first step, several at a time.
 
         Steps then take the time they always take, which a time budget measures. Of several processes each does its
@@ -158,6 +163,8 @@ class CachedTransformd:
         Args:
             data: cases, of training and validation together.
             num_workers: processes that work beside this one.
+            watch: called after each image with how many are done, how many this process makes, and when it began, in
+                seconds since the epoch. What it raises ends the work; images that are made stay.
         """
         if self.cache_dir is None:
             return
@@ -169,9 +176,11 @@ class CachedTransformd:
             return
         if idist.get_rank() == 0:
             print(f"Preprocessing {len(missing)} images, once ...", flush=True)
-        dataset = Dataset(data=share, transform=self)
-        for _item in DataLoader(dataset, num_workers=num_workers, batch_size=1, collate_fn=_nothing):
-            pass
+        dataset, began = Dataset(data=share, transform=self), time.time()
+        loader = DataLoader(dataset, num_workers=num_workers, batch_size=1, collate_fn=_nothing)
+        for done, _item in enumerate(loader, start=1):
+            if watch is not None:
+                watch(done, len(share), began)
 
     def _folder(self, source: Any) -> Path:
         assert self.cache_dir is not None

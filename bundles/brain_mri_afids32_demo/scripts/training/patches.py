@@ -18,6 +18,7 @@ from ..grid.grids import apply_affine, embed_affine, world_to_voxel
 from ..grid.turning import turning
 from ..points.landmarks import ABSENT, PRESENT
 from ..points.pose.rotations import random_rotation
+from .deformation import Deformation, draw_deformation, in_patch
 from .field_of_view import crop_center, crop_status, draw_cut
 from .upright import UprightPose
 
@@ -39,6 +40,8 @@ class SpatialAugmentation:
         uniform_step: `scale` is the range of the step from voxel to voxel instead, uniform, as in nnU-Net.
         fixed_axis: in 3D, the axis about which alone patches are turned, and along which none is scaled: what nnU-Net
             does with flat patches.
+        deformation: (share of the patches, amplitude, mm between control points) of smooth deformations, see
+            `draw_deformation`.
     """
 
     rotation: float = 0.0
@@ -48,6 +51,7 @@ class SpatialAugmentation:
     mirror_pairs: tuple[int, ...] | None = None
     uniform_step: bool = False
     fixed_axis: int | None = None
+    deformation: tuple[float, float, float] = (0.0, 0.0, 1.0)
 
     def matrix(self, rng: np.random.Generator, spacing: np.ndarray) -> np.ndarray:
         """A random ``(D, D)`` matrix from offsets in patch voxels to offsets in image voxels.
@@ -113,7 +117,13 @@ def patch_affine(matrix: np.ndarray, center: np.ndarray, size: Sequence[int]) ->
     return out
 
 
-def resample(image: torch.Tensor, affines: Sequence[np.ndarray], size: Sequence[int], pad_value: float) -> torch.Tensor:
+def resample(
+    image: torch.Tensor,
+    affines: Sequence[np.ndarray],
+    size: Sequence[int],
+    pad_value: float,
+    deformations: Sequence[Deformation | None] | None = None,
+) -> torch.Tensor:
     """Linear interpolation of patches out of an image; outside of the image is ``pad_value``.
 
     Only the part of the image that a patch touches is read, so a memory-mapped image stays on disk.
@@ -123,6 +133,7 @@ def resample(image: torch.Tensor, affines: Sequence[np.ndarray], size: Sequence[
         affines: for each patch the ``(D+1, D+1)`` map from patch voxels to image voxels.
         size: patch shape in voxels.
         pad_value: value of air.
+        deformations: of each patch, in its voxels, before the affine; None for none.
 
     Returns:
         ``(N, C, *size)`` float32.
@@ -132,15 +143,21 @@ def resample(image: torch.Tensor, affines: Sequence[np.ndarray], size: Sequence[
     corners = np.stack(np.meshgrid(*[[0, n - 1] for n in size], indexing="ij"), -1).reshape(-1, dims)
     grid = torch.stack(torch.meshgrid(*[torch.arange(n, dtype=torch.float32) for n in size], indexing="ij"), -1)
     out = []
-    for affine in affines:
+    for number, affine in enumerate(affines):
+        bend = None if deformations is None else deformations[number]
+        places = grid if bend is None else grid + torch.from_numpy(bend.on_grid(size))
         reach = apply_affine(affine, corners)
+        if bend is not None:
+            # No voxel moves farther than the control point that moves farthest.
+            farthest = np.abs(affine[:dims, :dims]) @ np.abs(bend.control).reshape(dims, -1).max(1)
+            reach = np.concatenate([reach - farthest, reach + farthest])
         low = np.clip(np.floor(reach.min(0)), 0, shape).astype(int)
         high = np.clip(np.ceil(reach.max(0)) + 1, 0, shape).astype(int)
         if (high <= low).any():
             out.append(torch.full((image.shape[0], *size), float(pad_value)))
             continue
         part = image[(slice(None), *(slice(a, b) for a, b in zip(low, high, strict=True)))].float() - pad_value
-        where = grid @ torch.from_numpy(affine[:dims, :dims].T).float()
+        where = places @ torch.from_numpy(affine[:dims, :dims].T).float()
         where = where + torch.from_numpy(affine[:dims, -1] - low).float()
         # grid_sample counts from -1 to 1 between the outer borders of the voxels, last axis first. (Between their
         # centres, as with align_corners, a part of one voxel would fill everything before and behind it.)
@@ -260,7 +277,7 @@ class RandPatchd:
         frame = _Frame(data, self.key, self.cut_share)
         matrix = self.augmentation.matrix(rng, frame.spacing)
         if self.any_pose:
-            drawn = random_rotation(np.random.default_rng([data["seed"], data["index"], 3]), len(self.size))
+            drawn = random_rotation(np.random.default_rng([data["seed"], data["index"], 5]), len(self.size))
             matrix = turning(drawn, frame.spacing) @ matrix
         points, status = self.augmentation.swap(matrix, frame.points, frame.status)
         size = np.asarray(self.size)
@@ -270,7 +287,10 @@ class RandPatchd:
         center = self.placement.center(
             rng, data["index"], points=looked_at, matrix=matrix, size=size, shape=frame.shape
         )
-        return {**data, self.name: frame.cut([matrix], [center], [(points, status)], self.size, self.pad_value)}
+        bends = np.random.default_rng([data["seed"], data["index"], 7])
+        bend = draw_deformation(self.augmentation.deformation, bends, self.size, frame.spacing)
+        patch = frame.cut([matrix], [center], [(points, status)], self.size, self.pad_value, [bend])
+        return {**data, self.name: patch}
 
 
 @dataclass
@@ -307,9 +327,10 @@ class RandCropsd:
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Make the crops."""
         rng = np.random.default_rng([data["seed"], data["index"], 2])
-        turns = np.random.default_rng([data["seed"], data["index"], 4])
+        turns = np.random.default_rng([data["seed"], data["index"], 6])
+        bends = np.random.default_rng([data["seed"], data["index"], 8])
         frame = _Frame(data, self.key, self.cut_share)
-        matrices, centers, labels = [], [], []
+        matrices, centers, labels, deformations = [], [], [], []
         for _ in range(self.count):
             matrix = self.augmentation.matrix(rng, frame.spacing)
             if self.upright is not None:
@@ -327,12 +348,14 @@ class RandCropsd:
                 present = np.flatnonzero(status == PRESENT)
                 around = points[present[int(pick * len(present))]] if len(present) else (frame.shape - 1) / 2
                 center = around + jitter
-            local = world_to_voxel(patch_affine(matrix, center, self.size), points)
+            bend = draw_deformation(self.augmentation.deformation, bends, self.size, frame.spacing)
+            local = in_patch(patch_affine(matrix, center, self.size), points, bend)
             outside = np.any((local < -0.5) | (local > np.asarray(self.size) - 0.5) | np.isnan(local), axis=-1)
             matrices.append(matrix)
             centers.append(center)
+            deformations.append(bend)
             labels.append((points, crop_status(frame.random, status, cut_off, outside, aim)))
-        return {**data, self.name: frame.cut(matrices, centers, labels, self.size, self.pad_value)}
+        return {**data, self.name: frame.cut(matrices, centers, labels, self.size, self.pad_value, deformations)}
 
 
 class _Frame:
@@ -359,18 +382,19 @@ class _Frame:
             self.image, self.shape = self.image[(slice(None), *cut.slices)], cut.high - cut.low
             self.points, self.affine = self.points - cut.low, self.affine @ cut.shift
 
-    def cut(
+    def cut(  # noqa: PLR0917
         self,
         matrices: Sequence[np.ndarray],
         centers: Sequence[np.ndarray],
         labels: Sequence[tuple[np.ndarray, np.ndarray]],
         size: Sequence[int],
         pad_value: float,
+        deformations: Sequence[Deformation | None],
     ) -> dict[str, torch.Tensor]:
         affines = [patch_affine(m, c, size) for m, c in zip(matrices, centers, strict=True)]
-        local = [world_to_voxel(a, points) for a, (points, _) in zip(affines, labels, strict=True)]
+        local = [in_patch(a, points, bend) for a, (points, _), bend in zip(affines, labels, deformations, strict=True)]
         return {
-            "image": resample(self.image, affines, size, pad_value),
+            "image": resample(self.image, affines, size, pad_value, deformations),
             "points": torch.from_numpy(np.stack(local)).float(),
             "status": torch.from_numpy(np.stack([s for _, s in labels]).astype(np.int64)),
             "affine": torch.from_numpy(np.stack([self.affine @ a for a in affines])),

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from ignite.engine import Events
 from rich.console import Console
-from toy_training import Training
+from toy_training import Training, errors
 
 from auto_config.bundle_scripts.training.run import progress
 from auto_config.bundle_scripts.training.run.progress import append_line, duration, seconds_left
@@ -44,6 +44,7 @@ def test_a_line_per_epoch_where_nobody_looks_at_a_terminal(tmp_path):
     # Validated every second epoch: the error of another epoch is not shown again.
     assert ["  error " in line for line in lines] == [False, True, False, True, True]
     assert lines[4].startswith("Training has ended:  epoch 4/4  100 %")
+    assert " left" not in lines[4]
     assert f"best {training.checkpoints.best:.3f} mm" in lines[4]
 
 
@@ -111,6 +112,29 @@ def test_only_process_0_reports(tmp_path, monkeypatch):
 
 def records(folder):
     return [json.loads(line) for line in (folder / "fold_0" / "progress.jsonl").read_text().splitlines()]
+
+
+def test_a_training_that_ended_by_the_clock_says_so(tmp_path):
+    training, stream = report(tmp_path, time_budget=1.0)
+    training.run()
+    assert stream.getvalue().splitlines()[-1].startswith("Training has ended with its time:  epoch 1  100 %")
+    assert {line["calibration_seconds"] for line in records(tmp_path)} == {None}
+
+
+def test_the_median_said_at_the_end_is_that_of_the_weights_that_are_kept(tmp_path):
+    training, stream = report(tmp_path, epochs=3, interval=1, metric=errors([3.0, 1.0, 2.0]), unit="px")
+    medians = iter([2.5, 0.75, 1.5])
+    shape = SimpleNamespace(value=9.0, median=None)
+    training.evaluator.add_event_handler(Events.STARTED, lambda: setattr(shape, "median", next(medians)))
+    training.report._mean_shape = shape
+    training.run()
+    assert "is 1 px on average and 0.75 px in the median" in stream.getvalue().splitlines()[-1]
+
+
+def test_a_training_on_all_cases_says_that_nobody_knows_its_error(tmp_path):
+    training, stream = report(tmp_path, epochs=1, cases=0)
+    training.run()
+    assert stream.getvalue().splitlines()[-1].startswith("No case was held out, so nobody knows the error")
 
 
 def test_programs_read_the_numbers_of_each_epoch(tmp_path):

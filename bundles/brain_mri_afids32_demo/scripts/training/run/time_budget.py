@@ -8,8 +8,8 @@ from collections import deque
 
 from ignite.engine import Engine, Events
 
-# Writing the last files and leaving Python take about this long.
-_CLOSING_SECONDS = 2.0
+from .end_of_budget import Measured, at_pace, calibration_seconds, seconds_for_steps, shortage
+
 # Long enough to even out a slow step, short enough to follow a machine that gets busy.
 _RECENT_STEPS = 50
 
@@ -24,52 +24,75 @@ def steps_left(seconds: float, step_seconds: float) -> int:
     return max(0, math.floor(seconds / step_seconds + 0.5))
 
 
-def validation_due(since_last: float, last_duration: float | None, seconds: float, total: float, share: float) -> bool:
+def validation_due(  # noqa: PLR0917
+    since_last: float, duration: float | None, seconds: float, total: float, share: float, first: bool = False
+) -> bool:
     """Say whether to validate now, so that validations take at most about `share` of the time.
 
-    The first validation comes early, because only then is it known how long the last one will take. Later ones keep
-    a distance of ``duration / share``, and none comes when the one at the end is near.
+    Where nobody knows how long a validation takes, the first one comes early, because only then is it known how long
+    the last one will take. Later ones keep a distance of ``duration / share``, and none comes when the one at the end
+    is near. The first one may come after half of that distance: an early error is worth it.
 
     Args:
         since_last: Seconds since the last validation ended, or since the training began.
-        last_duration: Seconds that the last validation took; None if there was none.
+        duration: Seconds that a validation takes; None if that is not known.
         seconds: Time that is left for steps, in seconds.
         total: Time between the beginning of the training and its end, in seconds.
         share: Part of the time that validations may take, between 0 and 1.
+        first: There was none yet.
     """
-    if last_duration is None:
-        return since_last >= share / 2 * total
-    return since_last >= last_duration / share and seconds >= 0.5 * last_duration / share
+    early = share / 2 * total
+    if duration is None:
+        return since_last >= early
+    distance = duration / share
+    return since_last >= (max(early, distance / 2) if first else distance) and seconds >= distance / 2
 
 
 class TimeBudget:
-    """Watches the time of a training and of its validations.
+    """Watches the time of a command: of its start, of preprocessing, of steps and validations, and plans its end.
 
-    Everything that is not a validation counts as time of steps: loading, stepping, saving, drawing.
+    Everything that is not a validation counts as time of steps: loading, stepping, saving, drawing. What follows the
+    steps, the last validation and perhaps a calibration, is estimated from what was measured, at the pace of the recent
+    steps.
 
     Args:
-        seconds: Time for all from `started` to the end of the process, in seconds, above 0.
+        seconds: Time for all from `started` to the end of the command, in seconds, above 0.
         started: When the command began, in seconds since the epoch (`time.time()`); None means now.
         evaluator: The engine whose runs are the validations.
         validation_share: Part of the time that validations may take.
+        predictions_after: How often a calibration predicts each validation case after the training, within the time;
+            0 where none follows.
 
     Raises:
         ValueError: If `seconds` is not positive.
     """
 
     def __init__(
-        self, seconds: float, started: float | None, evaluator: Engine | None, validation_share: float = 0.1
+        self,
+        seconds: float,
+        started: float | None,
+        evaluator: Engine | None,
+        validation_share: float = 0.1,
+        predictions_after: int = 0,
     ) -> None:
         if not seconds > 0:
             raise ValueError(f"time_budget is {seconds}; it must be a number of seconds above 0, or null for none.")
-        self.deadline = (time.time() if started is None else started) + seconds
+        self.seconds = float(seconds)
+        self.started = time.time() if started is None else started
+        self.deadline = self.started + seconds
         self.validation_share = validation_share
+        self.predictions_after = int(predictions_after)
+        self.cases = 0
         self._evaluator = evaluator
         self._steps: deque[float] = deque(maxlen=_RECENT_STEPS)
+        self._first_steps: list[float] = []
         self._counted = 0
         self._begin = self._mark = self._validated_at = time.time()
         self._validation_started = 0.0
-        self._validation_seconds: float | None = None
+        self._start_up: Measured | None = None
+        self._preprocessing: Measured | None = None
+        self._validation: Measured | None = None
+        self._has_validated = False
 
     def attach(self, trainer: Engine) -> None:
         """Watch a training and its validations.
@@ -83,6 +106,86 @@ class TimeBudget:
             self._evaluator.add_event_handler(Events.STARTED, self._start_validation)
             self._evaluator.add_event_handler(Events.COMPLETED, self._end_validation)
 
+    def begin_preparation(self, cases: int) -> None:
+        """The process has started: what that took, another process will take again.
+
+        Args:
+            cases: Number of validation cases.
+        """
+        self._start_up = Measured(max(0.0, time.time() - self.started))
+        self.cases = cases
+
+    def preprocessed(self, done: int, total: int, since: float) -> None:
+        """Give up where the images that are left to preprocess take all of the time.
+
+        Args:
+            done: Images that are preprocessed.
+            total: Images that are to be preprocessed.
+            since: When the first was begun, in seconds since the epoch.
+
+        Raises:
+            ValueError: They do, and what the whole needs.
+        """
+        expected = (time.time() - since) / done * total
+        fixed = since - self.started + expected + (self.calibration_seconds or 0.0)
+        if fixed > self.seconds:
+            self._refuse(fixed)
+
+    def tried_out(self, preprocessing: float, prediction: float) -> None:
+        """One case was preprocessed and predicted: what validations and a calibration will take follows from it.
+
+        Args:
+            preprocessing: Seconds to read and preprocess it.
+            prediction: Seconds to predict it.
+        """
+        self._preprocessing = Measured(preprocessing)
+        self._validation = Measured(prediction * self.cases)
+
+    def end_preparation(self) -> None:
+        """Give up where what was measured leaves no time for steps.
+
+        Raises:
+            ValueError: It does not, and what the whole needs.
+        """
+        self._refuse(self.seconds - self.seconds_for_steps)
+
+    def _refuse(self, fixed: float) -> None:
+        said = shortage(self.seconds, fixed)
+        if said is not None:
+            raise ValueError(said)
+
+    @property
+    def step_seconds(self) -> float | None:
+        """Mean time of the recent steps; None before the first one."""
+        return sum(self._steps) / len(self._steps) if self._steps else None
+
+    @property
+    def validation_seconds(self) -> float:
+        """Seconds that a validation takes now; 0 if that is not known."""
+        return self._now(self._validation)
+
+    @property
+    def calibration_seconds(self) -> float | None:
+        """Seconds that a calibration of the validation cases takes in a process of its own; None if none follows."""
+        if not self.cases or not self.predictions_after:
+            return None
+        return calibration_seconds(self._now(self._start_up), self._one_case, self.cases, self.predictions_after)
+
+    @property
+    def calibration_of_cases(self) -> float | None:
+        """`calibration_seconds` without the start of the process, which several folds share."""
+        if self.calibration_seconds is None:
+            return None
+        return calibration_seconds(0.0, self._one_case, self.cases, self.predictions_after)
+
+    @property
+    def _one_case(self) -> float:
+        return self._now(self._preprocessing) + self.validation_seconds / max(self.cases, 1)
+
+    def _now(self, part: Measured | None) -> float:
+        first = sum(self._first_steps) / len(self._first_steps) if self._first_steps else None
+        return at_pace(part, first, self.step_seconds)
+
     @property
     def seconds_left(self) -> float:
         """Seconds until the end of the budget, everything included."""
@@ -90,23 +193,24 @@ class TimeBudget:
 
     @property
     def seconds_for_steps(self) -> float:
-        """Seconds until the steps must end, so that the last validation and the last files still fit."""
-        return self.seconds_left - _CLOSING_SECONDS - 1.1 * (self._validation_seconds or 0.0)
+        """Seconds until the steps must end, so that the last validation, the last files and a calibration still fit."""
+        return seconds_for_steps(self.seconds_left, self.validation_seconds, self.calibration_seconds or 0.0)
 
     @property
     def steps_left(self) -> int:
         """Steps that still fit, at the mean time of the recent ones; asked after a step."""
-        return steps_left(self.seconds_for_steps, max(sum(self._steps) / len(self._steps), 1e-6))
+        return steps_left(self.seconds_for_steps, max(self.step_seconds or 0.0, 1e-6))
 
     @property
     def validation_due(self) -> bool:
         """Whether to validate now."""
         return validation_due(
             time.time() - self._validated_at,
-            self._validation_seconds,
+            None if self._validation is None else self.validation_seconds,
             self.seconds_for_steps,
             self.deadline - self._begin,
             self.validation_share,
+            first=not self._has_validated,
         )
 
     def _begin_now(self) -> None:
@@ -118,7 +222,10 @@ class TimeBudget:
         if self._counted == 2:
             # The first step also starts workers and fills caches: it counts only as long as there is no other.
             self._steps.clear()
+            self._first_steps.clear()
         self._steps.append(now - self._mark)
+        if len(self._first_steps) < _RECENT_STEPS:
+            self._first_steps.append(now - self._mark)
         self._mark = now
 
     def _start_validation(self) -> None:
@@ -126,6 +233,7 @@ class TimeBudget:
 
     def _end_validation(self) -> None:
         now = time.time()
-        self._validation_seconds = now - self._validation_started
+        self._validation = Measured(now - self._validation_started, self.step_seconds)
+        self._has_validated = True
         self._validated_at = now
-        self._mark += self._validation_seconds
+        self._mark += self._validation.seconds
