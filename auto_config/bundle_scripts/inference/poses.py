@@ -14,8 +14,8 @@ from ..grid.grids import apply_affine
 from ..points.landmark_text import read_text
 from ..points.peaks import Peaks
 from ..points.pose.rotations import Fit, angle_deg, fit_pose, quarter_turns
-from ..points.procrustes import size_of
-from ..points.shape import FAR, FREE, MIN_CASES, MIN_LANDMARKS, ShapeModel
+from ..points.procrustes import FAR, MIN_LANDMARKS, size_of
+from ..points.shape import FREE, MIN_CASES, ShapeModel
 
 UPRIGHT, FREE_POSE = "upright", "free"
 

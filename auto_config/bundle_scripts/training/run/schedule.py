@@ -83,7 +83,7 @@ class Schedule:
         time_budget: float | None = None,
         started: float | None = None,
         validation_share: float = 0.1,
-        predictions_after: int = 0,
+        predictions_after: float = 0,
     ) -> None:
         self.optimizer = optimizer
         self.warm_up = warm_up

@@ -54,7 +54,7 @@ def at_pace(part: Measured | None, first: float | None, now: float | None) -> fl
     return part.seconds * min(max(now / then, 1.0), MOST_SLOWDOWN)
 
 
-def calibration_seconds(start_up: float, one_case: float, cases: int, predictions: int) -> float:
+def calibration_seconds(start_up: float, one_case: float, cases: int, predictions: float) -> float:
     """Seconds of a calibration in a process of its own that predicts each of some cases a number of times.
 
     Args:

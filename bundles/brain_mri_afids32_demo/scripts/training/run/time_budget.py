@@ -73,7 +73,7 @@ class TimeBudget:
         started: float | None,
         evaluator: Engine | None,
         validation_share: float = 0.1,
-        predictions_after: int = 0,
+        predictions_after: float = 0,
     ) -> None:
         if not seconds > 0:
             raise ValueError(f"time_budget is {seconds}; it must be a number of seconds above 0, or null for none.")
@@ -81,7 +81,7 @@ class TimeBudget:
         self.started = time.time() if started is None else started
         self.deadline = self.started + seconds
         self.validation_share = validation_share
-        self.predictions_after = int(predictions_after)
+        self.predictions_after = float(predictions_after)
         self.cases = 0
         self._evaluator = evaluator
         self._steps: deque[float] = deque(maxlen=_RECENT_STEPS)
