@@ -48,8 +48,8 @@ def predict(
         plausibility: true or false: whether implausible points of the coarse stage are replaced; the bundle's choice
             if not given
         shape_prior: where the shape of the others rules out a point, take the next best maximum of its heatmap
-        fixed: points that you set, which move the others: a landmark file, a folder with CASE.mrk.json for each case, or
-            a table; they come out as given
+        fixed: points that you set, which move the others: a landmark file, a folder with CASE.mrk.json for each case,
+            or a table; they come out as given
         all_present: call every landmark present, whatever the calibration says
         level: probability with which the regions hold their landmarks: 0.5, 0.8, 0.9 or 0.95
         overwrite: replace an earlier prediction in OUTPUT

@@ -87,12 +87,12 @@ def condition(
     limit = np.sqrt(chi2.ppf(BELIEVED, dims) * (shape.variance[use] + tolerance[use] ** 2))
     if before is not None:
         agree = sure | (_distance(before.pose, shape.mean[use], points[use]) <= limit)
-        return _refined(shape, points, tolerance, use, sure, before.pose, agree)
+        return _refined(shape, points, tolerance, (before.pose, agree), fixed)
     pose, agree = _best_pose(shape.mean[use], points[use], limit, sure, shape.log_size)
     enough = max(dims + 2, math.ceil(LEAST_SHARE * len(use)))
     if agree.sum() < enough and sure.sum() <= dims:
         return None
-    return _refined(shape, points, tolerance, use, sure, pose, agree)
+    return _refined(shape, points, tolerance, (pose, agree), fixed)
 
 
 def _best_pose(
@@ -107,7 +107,7 @@ def _best_pose(
         order[~(order == given[:, None]).any(axis=1), 0] = given[~(order == given[:, None]).any(axis=1)]
     linear, shift = _similarities(mean[order], points[order], log_size)
     votes = np.where(sure, FIXED_VOTES, 1.0)
-    cost = _costs(linear, shift, mean, points, limit, votes)
+    cost = _costs((linear, shift), mean, points, limit, votes)
     tried = [_matrix(linear[best], shift[best]) for best in np.argsort(cost, kind="stable")[:_REFINED]]
     tried.append(similarity(mean, points, votes))
     if sure.sum() >= dims:
@@ -119,7 +119,7 @@ def _best_pose(
             if near.sum() >= dims:
                 matrix = similarity(mean[near], points[near], votes[near])  # noqa: PLW2901  the pose is refined
         near = _distance(matrix, mean, points) <= limit
-        value = _costs(matrix[None, :-1, :-1], matrix[None, :-1, -1], mean, points, limit, votes)[0]
+        value = _costs((matrix[None, :-1, :-1], matrix[None, :-1, -1]), mean, points, limit, votes)[0]
         found.append((float(value), matrix, near | sure))
     _, matrix, near = min(found, key=lambda item: item[0])
     return matrix, near
@@ -144,9 +144,10 @@ def _similarities(
 
 
 def _costs(
-    linear: np.ndarray, shift: np.ndarray, mean: np.ndarray, points: np.ndarray, limit: np.ndarray, votes: np.ndarray
+    poses: tuple[np.ndarray, np.ndarray], mean: np.ndarray, points: np.ndarray, limit: np.ndarray, votes: np.ndarray
 ) -> np.ndarray:
     """(S,) truncated squared distances of the points from the mean shape under many similarities."""
+    linear, shift = poses
     there = np.einsum("sij,lj->sli", linear, mean) + shift[:, None]
     squared = ((there - points) ** 2).sum(axis=2) / limit**2
     return (np.minimum(squared, 1.0) * votes).sum(axis=1)
@@ -156,12 +157,13 @@ def _refined(
     shape: ShapeGaussian,
     points: np.ndarray,
     tolerance: np.ndarray,
-    use: np.ndarray,
-    sure: np.ndarray,
-    pose: np.ndarray,
-    agree: np.ndarray,
+    start: tuple[np.ndarray, np.ndarray],
+    fixed: np.ndarray,
 ) -> Conditioned:
-    """Pose and shape together, from a pose and the points that agree with it."""
+    """Pose and shape together, from a pose and the usable points that agree with it."""
+    pose, agree = start
+    use = np.flatnonzero(shape.known & np.isfinite(points).all(axis=1))
+    sure = fixed[use]
     dims, count = points.shape[1], len(shape.modes)
     known = np.flatnonzero(shape.known)
     row = np.searchsorted(known, use)

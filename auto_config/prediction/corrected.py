@@ -131,7 +131,7 @@ def corrected(
     """
     end = None if seconds is None else time.perf_counter() + seconds
     with torch.inference_mode():
-        peaks, moved = _corrected_peaks(opened, look, shape, points, status, end)
+        peaks, moved = _corrected_peaks(_Case.of(opened, look, shape, points, status), end)
     data: Any = {**look.data, "pred": peaks.pack()}
     original = original_affine(look.data["image"], opened.spatial_dims)
     for step in opened.postprocessing.transforms:
@@ -143,28 +143,20 @@ def corrected(
     return {**data, "moved": [opened.names[i] for i in np.flatnonzero(moved)]}
 
 
-def _corrected_peaks(
-    opened: OpenBundle, look: Look, shape: ShapeGaussian, points: np.ndarray, status: np.ndarray, end: float | None
-) -> tuple[Peaks, np.ndarray]:
+def _corrected_peaks(case: _Case, end: float | None) -> tuple[Peaks, np.ndarray]:
     """Peaks in planned voxels, and which of them moved."""
-    case = _Case.of(opened, look, points, status)
-    expected = condition(shape, case.points, case.voxel, case.sure)
+    nothing = np.zeros(len(case.points), dtype=bool)
+    expected = condition(case.shape, case.points, case.voxel, case.sure)
     if expected is None:
-        return _placed(look.peaks, case, case.points, np.zeros(len(points), dtype=bool), None), case.nothing
+        return _placed(case.look.peaks, case, case.points, nothing, None), nothing
     moved = _to_move(case, expected)
-    again = _read_again(opened, look, case, expected, moved)
+    again = _read_again(case, expected, moved)
     believed = moved & expected.believes(again, case.coarse_voxel, NEARLY_ALL)
-    expected = _expected_with(shape, case, again, believed, case.coarse_voxel, moved, expected)
+    expected = _expected_with(case, again, believed, case.coarse_voxel, moved=moved, before=expected)
     moved |= _to_move(case, expected)
-    places = np.where(moved[:, None], expected.points, case.points)
-    if not _two_stages(opened):
-        # Read at the resolution of the answer: what is believed is the answer.
-        again = _read_again(opened, look, case, expected, moved)
-        seen = _Seen(again, moved, look.peaks)
-    else:
-        seen = _look_again(opened, look, case, expected, moved, end)
-    believed = moved & seen.looked & expected.believes(seen.points, case.voxel, NEARLY_ALL)
-    expected = _expected_with(shape, case, seen.points, believed, case.voxel, moved, expected)
+    seen = _look_again(case, expected, moved, end)
+    believed = moved & expected.believes(seen.points, case.voxel, NEARLY_ALL)
+    expected = _expected_with(case, seen.points, believed, case.voxel, moved=moved, before=expected)
     places = np.where(moved[:, None], expected.points, case.points)
     places[believed] = seen.points[believed]
     return _placed(seen.peaks, case, places, moved & ~believed, expected), moved
@@ -174,6 +166,9 @@ def _corrected_peaks(
 class _Case:
     """Places of a case in world mm, and the grid that they are found on."""
 
+    opened: OpenBundle
+    look: Look
+    shape: ShapeGaussian
     affine: np.ndarray
     spacing: np.ndarray
     factor: np.ndarray
@@ -183,7 +178,7 @@ class _Case:
     set: np.ndarray
 
     @classmethod
-    def of(cls, opened: OpenBundle, look: Look, points: np.ndarray, status: np.ndarray) -> _Case:
+    def of(cls, opened: OpenBundle, look: Look, shape: ShapeGaussian, points: np.ndarray, status: np.ndarray) -> _Case:
         image = look.data["image"]
         affine = embed_affine(image.affine, opened.spatial_dims)
         found = apply_affine(affine, look.peaks.points.double().cpu().numpy())
@@ -191,7 +186,8 @@ class _Case:
         found = np.where(sure[:, None], points, np.where((status == 0)[:, None], np.nan, found))
         spacing = np.linalg.norm(affine[:-1, :-1], axis=0)
         factor = np.asarray(opened.inferer.factor if _two_stages(opened) else np.ones(len(spacing)), dtype=np.float64)
-        return cls(affine, spacing, factor, np.asarray(image.shape[1:]), found, sure, status >= 0)
+        size = np.asarray(image.shape[1:])
+        return cls(opened, look, shape, affine, spacing, factor, size, found, sure, status >= 0)
 
     @property
     def voxel(self) -> float:
@@ -201,17 +197,13 @@ class _Case:
     def coarse_voxel(self) -> float:
         return float((self.spacing * self.factor).max())
 
-    @property
-    def nothing(self) -> np.ndarray:
-        return np.zeros(len(self.points), dtype=bool)
-
     def voxels(self, points: np.ndarray) -> np.ndarray:
         return apply_affine(np.linalg.inv(self.affine), points)
 
     def inside(self, points: np.ndarray) -> np.ndarray:
         voxels = self.voxels(points)
         with np.errstate(invalid="ignore"):
-            return ((voxels >= -0.5) & (voxels <= self.size - 0.5)).all(axis=1)
+            return np.asarray(((voxels >= -0.5) & (voxels <= self.size - 0.5)).all(axis=1))
 
 
 def _to_move(case: _Case, expected: Conditioned) -> np.ndarray:
@@ -220,29 +212,25 @@ def _to_move(case: _Case, expected: Conditioned) -> np.ndarray:
 
 
 def _expected_with(
-    shape: ShapeGaussian,
-    case: _Case,
-    points: np.ndarray,
-    believed: np.ndarray,
-    tolerance: float,
-    moved: np.ndarray,
-    before: Conditioned,
+    case: _Case, points: np.ndarray, believed: np.ndarray, tolerance: float, *, moved: np.ndarray, before: Conditioned
 ) -> Conditioned:
     """What is expected if the points that moved lie where they were read anew, and those not believed nowhere."""
     given = np.where(moved[:, None], np.where(believed[:, None], points, np.nan), case.points)
     tolerances = np.where(believed, tolerance, case.voxel)
-    return condition(shape, given, tolerances, case.sure, before) or before
+    return condition(case.shape, given, tolerances, case.sure, before) or before
 
 
-def _read_again(opened: OpenBundle, look: Look, case: _Case, expected: Conditioned, moved: np.ndarray) -> np.ndarray:
+def _read_again(case: _Case, expected: Conditioned, moved: np.ndarray) -> np.ndarray:
     """World mm (L, D) of the maxima that both the heatmaps of the whole image and the shape speak for."""
     out = np.full_like(case.points, np.nan)
     chosen = np.flatnonzero(moved & case.inside(expected.points))
     if len(chosen) == 0:
         return out
-    decoder: Decoder = opened.inferer.coarse_decoder.single() if _two_stages(opened) else opened.inferer.decoder
-    output = _channels(look.output, chosen, len(moved))
-    centre = planned_to_coarse(case.voxels(expected.points[chosen]), case.factor)
+    inferer = case.opened.inferer
+    decoder: Decoder = inferer.coarse_decoder.single() if _two_stages(case.opened) else inferer.decoder
+    output = _channels(case.look.output, chosen, len(moved))
+    factor = [int(f) for f in case.factor]
+    centre = planned_to_coarse(case.voxels(expected.points[chosen]), factor)
     voxel = case.spacing * case.factor
     deviation = np.maximum(expected.deviation[chosen], float(voxel.max()) / 2)
     prior = shape_prior(
@@ -253,51 +241,40 @@ def _read_again(opened: OpenBundle, look: Look, case: _Case, expected: Condition
         output[decoder.heads[0]],
     )
     found = decoder.decode(output, prior).points.double().cpu().numpy()
-    out[chosen] = apply_affine(case.affine, coarse_to_planned(found, case.factor))
+    out[chosen] = apply_affine(case.affine, coarse_to_planned(found, factor))
     return out
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """What the last stage found anew: world mm (L, D), of which landmarks (L,), and all peaks in planned voxels."""
+    """What the last stage found anew: world mm (L, D), NaN where it did not look, and all peaks in planned voxels."""
 
     points: np.ndarray
-    looked: np.ndarray
     peaks: Peaks
 
 
-def _look_again(
-    opened: OpenBundle, look: Look, case: _Case, expected: Conditioned, moved: np.ndarray, end: float | None
-) -> _Seen:
-    """The fine stage in crops around the places of landmarks that moved, the farthest moved first."""
-    inferer, peaks = opened.inferer, look.peaks
+def _look_again(case: _Case, expected: Conditioned, moved: np.ndarray, end: float | None) -> _Seen:
+    """The last stage: in crops around the places of landmarks that moved, the farthest moved first.
+
+    One stage has seen the whole image already at the resolution of the answer.
+    """
+    if not _two_stages(case.opened):
+        return _Seen(_read_again(case, expected, moved), case.look.peaks)
+    inferer, peaks = case.opened.inferer, case.look.peaks
     decoder: Decoder = inferer.fine_decoder
     chosen = np.flatnonzero(moved & case.inside(expected.points))
     away = np.linalg.norm(np.nan_to_num(expected.points - case.points), axis=1)
     chosen = chosen[np.argsort(-away[chosen], kind="stable")]
     size = np.asarray(inferer.crop_size)
-    image = look.data["image"].as_tensor().to(opened.device)
     centre = case.voxels(expected.points)
     origins = np.zeros_like(centre, dtype=int)
     origins[chosen] = np.round((centre[chosen] - (size - 1) / 2) / decoder.stride).astype(int) * decoder.stride
-    todo = [i for i in chosen if i not in look.crops or look.crops[i][0] != tuple(origins[i])]
-    network = opened.network
-    if inferer.flip_pairs is not None:
-        network = MirroredNetwork(network, inferer.flip_pairs, inferer.decoders)
-    for start in range(0, len(todo), inferer.batch_size):
-        if end is not None and time.perf_counter() > end:
-            break
-        part = todo[start : start + inferer.batch_size]
-        batch = torch.stack([crop_of(image, origins[i], size, inferer.pad_value) for i in part])
-        kept = kept_heads(network({"fine": batch})["fine"], decoder)
-        for number, i in enumerate(part):
-            one = {head: value[number].float() for head, value in kept.items()}
-            look.crops[i] = (tuple(origins[i]), {k: v.clone() for k, v in _channels(one, [i], len(moved)).items()})
-    rows = np.array([i for i in chosen if i in look.crops and look.crops[i][0] == tuple(origins[i])], dtype=int)
-    points, looked = np.full_like(case.points, np.nan), np.zeros(len(moved), dtype=bool)
+    _fill_crops(case, {int(i): tuple(int(x) for x in origins[i]) for i in chosen}, end)
+    rows = np.array([i for i in chosen if _has_crop(case.look, i, origins[i])], dtype=np.int64)
+    points = np.full_like(case.points, np.nan)
     if len(rows) == 0:
-        return _Seen(points, looked, peaks)
-    output = {head: torch.cat([look.crops[i][1][head] for i in rows]) for head in decoder.heads}
+        return _Seen(points, peaks)
+    output = {head: torch.cat([case.look.crops[int(i)][1][head] for i in rows]) for head in decoder.heads}
     deviation = np.clip(expected.deviation[rows], case.voxel, max(float(inferer.reach), case.voxel))
     prior = shape_prior(
         to_cells(centre[rows] - origins[rows], decoder.stride),
@@ -308,10 +285,36 @@ def _look_again(
     )
     local = decoder.decode(output, prior)
     found = local.points.double().cpu().numpy() + origins[rows]
-    points[rows], looked[rows] = apply_affine(case.affine, found), True
+    points[rows] = apply_affine(case.affine, found)
     confidence, covariance = peaks.confidence.clone(), peaks.covariance.clone()
     confidence[rows], covariance[rows] = local.confidence.to(confidence), local.covariance.to(covariance)
-    return _Seen(points, looked, replace(peaks, confidence=confidence, covariance=covariance))
+    return _Seen(points, replace(peaks, confidence=confidence, covariance=covariance))
+
+
+def _fill_crops(case: _Case, wanted: Mapping[int, tuple[int, ...]], end: float | None) -> None:
+    """Let the fine stage look at crops of landmarks, from these voxels on, unless it did; in order, until the end."""
+    inferer, crops = case.opened.inferer, case.look.crops
+    image = case.look.data["image"].as_tensor().to(case.opened.device)
+    network: Any = case.opened.network
+    if inferer.flip_pairs is not None:
+        network = MirroredNetwork(network, inferer.flip_pairs, inferer.decoders)
+    todo = [i for i, origin in wanted.items() if not _has_crop(case.look, i, origin)]
+    for start in range(0, len(todo), inferer.batch_size):
+        if end is not None and time.perf_counter() > end:
+            return
+        part = todo[start : start + inferer.batch_size]
+        size = np.asarray(inferer.crop_size)
+        batch = torch.stack([crop_of(image, np.asarray(wanted[i]), size, inferer.pad_value) for i in part])
+        kept = kept_heads(network({"fine": batch})["fine"], inferer.fine_decoder)
+        for number, i in enumerate(part):
+            one = {head: value[number].float() for head, value in kept.items()}
+            own = _channels(one, [i], len(case.points))
+            crops[i] = (wanted[i], {head: value.clone() for head, value in own.items()})
+
+
+def _has_crop(look: Look, landmark: Any, origin: Any) -> bool:
+    known = look.crops.get(int(landmark))
+    return known is not None and known[0] == tuple(int(x) for x in origin)
 
 
 def _placed(peaks: Peaks, case: _Case, places: np.ndarray, by_shape: np.ndarray, expected: Conditioned | None) -> Peaks:
