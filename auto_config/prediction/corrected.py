@@ -105,6 +105,12 @@ def first_look(opened: OpenBundle, data: Mapping[str, Any]) -> Look:
     return Look(data, peaks, {head: value[0] for head, value in recorder.last.items()})
 
 
+def predicted(opened: OpenBundle, look: Look) -> dict[str, Any]:
+    """What `OpenBundle.predict` gives for the case."""
+    done: dict[str, Any] = opened.postprocessing({**look.data, "pred": look.peaks.pack()})
+    return done
+
+
 def corrected(
     opened: OpenBundle,
     look: Look,
