@@ -24,6 +24,7 @@ SAMPLES = 500
 LEAST_SHARE = 0.2  # of the points must agree with a pose before it may move the others
 FIXED_VOTES = 5.0  # a point that a person set counts as much as so many predicted ones, when poses are compared
 ROUNDS = 20
+FAR = 3.0  # times as far as true points are: a person's point there bears a wrong name, the others say more
 _REFINED = 5
 _WIDE = 8
 _SMALL = 1e-6
@@ -86,7 +87,7 @@ def condition(
         return None
     limit = np.sqrt(chi2.ppf(BELIEVED, dims) * (shape.variance[use] + tolerance[use] ** 2))
     if before is not None:
-        agree = sure | (_distance(before.pose, shape.mean[use], points[use]) <= limit)
+        agree = _distance(before.pose, shape.mean[use], points[use]) <= np.where(sure, FAR, 1.0) * limit
         return _refined(shape, points, tolerance, (before.pose, agree), fixed)
     pose, agree = _best_pose(shape.mean[use], points[use], limit, sure, shape.log_size)
     enough = max(dims + 2, math.ceil(LEAST_SHARE * len(use)))
@@ -120,7 +121,8 @@ def _best_pose(
                 matrix = similarity(mean[near], points[near], votes[near])  # noqa: PLW2901  the pose is refined
         near = _distance(matrix, mean, points) <= limit
         value = _costs((matrix[None, :-1, :-1], matrix[None, :-1, -1]), mean, points, limit, votes)[0]
-        found.append((float(value), matrix, near | sure))
+        near = _distance(matrix, mean, points) <= np.where(sure, FAR, 1.0) * limit
+        found.append((float(value), matrix, near))
     _, matrix, near = min(found, key=lambda item: item[0])
     return matrix, near
 
@@ -163,7 +165,7 @@ def _refined(
     """Pose and shape together, from a pose and the usable points that agree with it."""
     pose, agree = start
     use = np.flatnonzero(shape.known & np.isfinite(points).all(axis=1))
-    sure = fixed[use]
+    given, sure = fixed[use], fixed[use] & agree
     dims, count = points.shape[1], len(shape.modes)
     known = np.flatnonzero(shape.known)
     row = np.searchsorted(known, use)
@@ -207,7 +209,7 @@ def _refined(
     nowhere = np.full_like(points, np.nan)
     out = Conditioned(nowhere, np.full(len(points), np.nan), np.zeros(len(points), dtype=bool), pose)
     out.points[known], out.deviation[known] = placed, np.sqrt(expected)
-    out.agree[use] = sure | out.believes(points, tolerance)[use]
+    out.agree[use] = given | out.believes(points, tolerance)[use]
     return out
 
 

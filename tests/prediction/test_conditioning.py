@@ -125,3 +125,12 @@ def test_too_few_points_say_nothing(known):
     points = np.full_like(truth, np.nan)
     points[:known] = truth[:known]
     assert condition(shape, points, 0.1, np.arange(len(truth)) < known) is None
+
+
+def test_a_point_of_a_person_under_a_wrong_name_does_not_wreck_the_others():
+    shape, truth, _ = anatomy(4)
+    points = truth.copy()
+    points[1] = truth[2]
+    found = condition(shape, points, 0.1, np.arange(len(truth)) < 2)
+    assert np.linalg.norm(found.points - truth, axis=1).max() < 2.0
+    assert found.agree[1]  # it is nobody's to move

@@ -18,7 +18,7 @@ OBLIQUE[:3, :3] = Rotation.from_euler("xyz", [20, -15, 30], degrees=True).as_mat
 OBLIQUE[:3, 3] = [3.25, -40, 7]
 
 
-def open_case(folder, dims=3, stages=2, members=1, affine=None, failed=FAILED):
+def open_case(folder, dims=3, stages=2, members=1, *, affine=None, failed=FAILED):
     truth = write_failed_case(folder / "case.nii.gz", dims, failed, affine)
     opened = open_bundle(write_decoy_bundle(folder / "bundle", dims, stages, members))
     return opened, opened.preprocess(folder / "case.nii.gz"), truth
@@ -44,7 +44,7 @@ def errors(done, truth):
     [(3, 2, 1, OBLIQUE), (3, 1, 1, None), (2, 1, 1, None), (2, 2, 1, None), (3, 2, 2, None)],
 )
 def test_one_correction_repairs_the_rest_and_stands_exactly_as_given(tmp_path, dims, stages, members, affine):
-    opened, data, truth = open_case(tmp_path, dims, stages, members, affine)
+    opened, data, truth = open_case(tmp_path, dims, stages, members, affine=affine)
     look, shape = first_look(opened, data), shape_of(opened)
     assert why_not(opened, shape) is None
     np.testing.assert_array_equal(world(predicted(opened, look)), world(opened.predict(data)))
