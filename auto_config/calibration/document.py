@@ -42,6 +42,8 @@ from auto_config.calibration.presence import (
     thresholds,
 )
 from auto_config.calibration.reliability import auroc, expected_calibration_error, f1_score, reliability
+from auto_config.prediction.bundle_shape import KEY
+from auto_config.prediction.shape_gaussian import fit_gaussian
 
 FEW_ABSENT = 10
 """With fewer absent examples, probabilities of presence are little more than a guess; the file says so."""
@@ -86,6 +88,7 @@ def calibration_document(
     if presence is not None and not presence["judged_by_others"]:
         remark = "too few cases lack a landmark to judge each by others: the figures of presence flatter"
     regions = region_section(found, instances, pooled=pooled)
+    gaussian = fit_gaussian(with_fixed_names(shapes, instances))
     each = zip(names, instances.many, instances.match_limits, strict=True)
     limits = {name: limit for name, many, limit in each if many}
     return {
@@ -103,7 +106,7 @@ def calibration_document(
         ],
         **({"match_mm": limits} if limits else {}),
         "presence": presence,
-        "shape": shape_document(model),
+        "shape": {**shape_document(model), **({} if gaussian is None else {KEY: gaussian.document()})},
         "regions": regions,
     }
 

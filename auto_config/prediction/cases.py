@@ -18,6 +18,7 @@ from auto_config.bundle_scripts.images.frame import original_center
 from auto_config.bundle_scripts.inference.prediction_files import PredictionFolder, verdict_of
 from auto_config.datasets.images import read_header
 from auto_config.errors import one_line
+from auto_config.prediction.fixed_cases import Fixed
 from auto_config.prediction.level_set_files import LevelSets, write_level_sets
 from auto_config.prediction.regions import find_regions
 
@@ -33,6 +34,7 @@ class Wanted:
         bounds: (L,) bounds of the densities for ``CASE.regions.nii.gz`` and ``.npz``, see `regions.level_sets`; None
             for none.
         level: Probability of these regions.
+        fixed: Points that a person set, after which the others are looked for again; None for none.
     """
 
     fcsv: bool
@@ -40,6 +42,7 @@ class Wanted:
     labelmap: bool
     bounds: np.ndarray | None
     level: float
+    fixed: Fixed | None = None
 
 
 def predict_cases(
@@ -65,7 +68,7 @@ def predict_cases(
             try:
                 for note in _notes(paths):
                     progress.console.print(f"warning: {note}", markup=False, highlight=False, soft_wrap=True)
-                done, center, where = _predict_case(opened, paths, wanted)
+                done, center, where = _predict_case(opened, case, paths, wanted)
             except Exception as error:
                 if debug:
                     raise
@@ -102,11 +105,11 @@ def _save_volumes(folder: Path, case: str, balls: Any | None, regions: tuple[np.
 
 
 def _predict_case(
-    opened: OpenBundle, paths: tuple[Path, ...], wanted: Wanted
+    opened: OpenBundle, case: str, paths: tuple[Path, ...], wanted: Wanted
 ) -> tuple[dict[str, Any], np.ndarray, tuple[np.ndarray, LevelSets] | None]:
     """What the bundle gives for the files of an image, the world position of the image's middle, and its regions."""
     data = opened.preprocess(paths)
-    done = opened.predict(data)
+    done = opened.predict(data) if wanted.fixed is None else wanted.fixed.predict(opened, case, data)
     where = None
     if wanted.bounds is not None:
         where = find_regions(opened, data, _drawn(done["result"]), wanted.bounds, wanted.level)

@@ -24,11 +24,13 @@ class KnownPoint:
         world: (3,) RAS mm; None for a landmark that is absent.
         confidence: of the model; 1 where a person placed the landmark.
         radius_mm: how far off the model thinks it may be; None where it does not say.
+        saved: whether it is of a label that a person saved as final.
     """
 
     world: np.ndarray | None
     confidence: float = 1.0
     radius_mm: float | None = None
+    saved: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,13 @@ def _saved(store: LandmarkLabels, image_id: str) -> Iterator[tuple[float, dict[s
         label = store.canonical(image_id, tag)
         path = store.canonical_path(image_id, tag)
         if label is not None and path.is_file():
-            yield path.stat().st_mtime, _points(label)
+            yield path.stat().st_mtime, _points(label, saved=tag == "final")
 
 
-def _points(landmarks: LandmarkSet) -> dict[str, list[KnownPoint]]:
+def _points(landmarks: LandmarkSet, *, saved: bool = False) -> dict[str, list[KnownPoint]]:
     found: dict[str, list[KnownPoint]] = {}
     for index, point, status in landmarks.rows():
         if status != UNKNOWN:
             world = np.asarray(point) if status == PRESENT else None
-            found.setdefault(landmarks.names[index], []).append(KnownPoint(world))
+            found.setdefault(landmarks.names[index], []).append(KnownPoint(world, saved=saved))
     return found

@@ -24,6 +24,7 @@ from auto_config.errors import UserError
 from ..core.errors import ClientError
 from ..geometry.frames import Frame, read_frame
 from ..labels.slicer_files import row_points
+from .corrections import Corrections
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +107,7 @@ class ServedBundle:
         self.error: str | None = None
         self._lock = threading.Lock()
         self._open: tuple[str | None, Signature, OpenBundle] | None = None
+        self.corrections = Corrections()
 
     @property
     def trained(self) -> bool:
@@ -131,17 +133,9 @@ class ServedBundle:
         """
         with self._lock:
             opened = self._current(device)
-            try:
-                frame = read_frame(image, self.card.spatial_dims, self.card.pixel_spacing)
-                data = opened.preprocess(image)
-            except Exception as error:  # readers and transforms raise whatever they like over an odd image
-                reason = str(error) if isinstance(error, UserError) else _first_line(error.__cause__ or error)
-                message = (
-                    f"{image.name}: bundle '{self.name}' cannot use the image ({reason.replace(str(image), 'it')})"
-                )
-                raise ClientError(message, HTTPStatus.UNPROCESSABLE_ENTITY) from error
+            frame, data = self._prepared(opened, image)
             with _ends_when(is_gone, opened.network):
-                done = opened.predict(data)
+                done = self.corrections.predict(opened, image, data)
         landmarks: list[dict[str, Any]] = done["result"]["landmarks"]
         verdict: dict[str, Any] | None = done["result"].get("verdict")
         if self.card.spatial_dims == 2:
@@ -154,6 +148,41 @@ class ServedBundle:
             ball_radius_mm=self.card.ball_radius_mm,
             verdict=verdict,
         )
+
+    def moved(
+        self,
+        image: Path,
+        clicks: Mapping[str, np.ndarray],
+        saved: Mapping[str, np.ndarray | None],
+        *,
+        device: str | None = None,
+        is_gone: Callable[[], bool] | None = None,
+    ) -> list[dict[str, Any]]:
+        """The landmarks that must lie elsewhere than they were found, given where a person put others.
+
+        Args:
+            image: file that the bundle's readers know.
+            clicks: RAS mm (3,) of viewers, of each landmark that is clicked.
+            saved: the same of landmarks that a person saved before; None for one that is absent.
+            device: as for `predict`.
+            is_gone: as for `predict`.
+
+        Returns:
+            In the form of `Prediction.landmarks`; nothing where the bundle's shape says nothing of them.
+
+        Raises:
+            ClientError: as `predict`.
+        """
+        with self._lock:
+            opened = self._current(device)
+            if not self.corrections.possible:
+                return []
+            frame = self.frame(image)
+            with _ends_when(is_gone, opened.network):
+                landmarks = self.corrections.moved(
+                    opened, image, frame, lambda: self._prepared(opened, image)[1], (clicks, saved)
+                )
+        return [_shown(item, frame) for item in landmarks] if self.card.spatial_dims == 2 else landmarks
 
     def frame(self, image: Path) -> Frame:
         """Where viewers show an image, and where the bundle has it.
@@ -174,6 +203,16 @@ class ServedBundle:
         labels = draw_balls(row_points(landmarks), grid.shape, grid.affine, radius, values)
         return Prediction(landmarks, labels, grid.affine, radius, verdict)
 
+    def _prepared(self, opened: OpenBundle, image: Path) -> tuple[Frame, dict[str, Any]]:
+        """Where viewers show an image, and what the network gets of it."""
+        try:
+            frame = read_frame(image, self.card.spatial_dims, self.card.pixel_spacing)
+            return frame, opened.preprocess(image)
+        except Exception as error:  # readers and transforms raise whatever they like over an odd image
+            reason = str(error) if isinstance(error, UserError) else _first_line(error.__cause__ or error)
+            message = f"{image.name}: bundle '{self.name}' cannot use the image ({reason.replace(str(image), 'it')})"
+            raise ClientError(message, HTTPStatus.UNPROCESSABLE_ENTITY) from error
+
     def _current(self, device: str | None) -> OpenBundle:
         """The bundle with the weights, configs and scripts that are on disk now."""
         if not (self.root / "models" / "ensemble.json").is_file() and not self.trained:
@@ -188,6 +227,7 @@ class ServedBundle:
             # The old network makes room before the new one comes.
             self._open = None
             self._open = (device, signature, self._opened(device))
+            self.corrections.begin(self._open[2])
             self.card = read_card(self.root)
         return self._open[2]
 

@@ -9,10 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from monailabel.utils.others.generic import device_list, device_map
 
+from auto_config.bundle_scripts.grid.grids import apply_affine
+
 from ..core.errors import ClientError
+from ..geometry.frames import Frame
 from ..labels.label_map_files import LABEL_MAP_ENDINGS, write_label_map
 from ..labels.slicer_files import write_fiducials, write_roi_boxes
 from ..store.known import Known
@@ -138,7 +142,10 @@ class LandmarkInfer(LandmarkTask):
 
 
 class LandmarkEdit(LandmarkInfer):
-    """NAME_edit: clicked landmarks move there, the others stay where they were; where there are many, some are added.
+    """NAME_edit: clicked landmarks move there, and with them those that cannot be where they are any more.
+
+    The others stay where they were, as do all that a person saved. Where an image may have many of a landmark, a click
+    adds one or moves the nearest.
 
     Args:
         bundle: what finds the landmarks.
@@ -165,7 +172,10 @@ class LandmarkEdit(LandmarkInfer):
         unsaid = [name for name in names if name not in at_places and (name not in clicks or name in many)]
         only_clicks = not self.bundle.trained and set(unsaid) <= set(clicks)
         asked = None if not unsaid or only_clicks else super().find(request)
-        found = [] if asked is None else asked.landmarks
+        moved = self._moved(request, clicks, known, frame)
+        elsewhere = {item["name"] for item in moved}
+        found = [item for item in ([] if asked is None else asked.landmarks) if item["name"] not in elsewhere] + moved
+        at_places = {name: points for name, points in at_places.items() if name not in elsewhere}
         clicks = {
             name: new_clicks(voxels, known.clicks.get(name, ())) if name in many else voxels
             for name, voxels in clicks.items()
@@ -173,6 +183,19 @@ class LandmarkEdit(LandmarkInfer):
         least = {name: distance * frame.scale for name, distance in many.items()}
         landmarks = edited(names, clicks, at_places, found, frame.grid.affine, many=least)
         return self.bundle.shown(landmarks, frame, None if asked is None else asked.verdict)
+
+    def _moved(
+        self, request: Mapping[str, Any], clicks: Mapping[str, np.ndarray], known: Known, frame: Frame
+    ) -> list[dict[str, Any]]:
+        """The landmarks that clicks move beside the clicked ones; those that a person saved never move."""
+        names, many = self.bundle.card.names, self.bundle.card.many
+        saved = {name: points[0].world for name, points in known.points.items() if points[0].saved and name not in many}
+        if many or not clicks or not self.bundle.trained or len({*saved, *clicks}) == len(names):
+            return []
+        placed = {name: apply_affine(frame.grid.affine, voxels[-1:])[0] for name, voxels in clicks.items()}
+        kept = {name: place for name, place in saved.items() if name not in placed}
+        is_gone = request.get("is_gone")
+        return self.bundle.moved(Path(request["image"]), placed, kept, device=self._device(request), is_gone=is_gone)
 
     def clicks(self, request: Mapping[str, Any]) -> dict[str, list[list[float]]]:
         """As the base class."""
