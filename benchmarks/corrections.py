@@ -2,10 +2,10 @@
 
     python benchmarks/corrections.py BUNDLE CASES [--spoil turn60 turn90 cut none] [--limit_mm 0.3] [--clicks 20]
 
-CASES is a data set of unseen cases as `create` reads it. Each case is spoiled (turned about its middle by resampling, or
-cut by a third along its longest axis), predicted, and where the mean error is above --failed_mm, the worst landmark is
-set to the truth, again and again, until all are within --limit_mm. By hand, a click moves one point only. Landmarks that
-a cut has taken out of the image count for nothing.
+CASES is a data set of unseen cases as `create` reads it. Each case is spoiled (turned about its middle by resampling,
+or cut by a third along its longest axis) and predicted. Where the mean error is above --failed_mm, the worst landmark
+is set to the truth, again and again, until all are within --limit_mm. By hand, a click moves one point only. Landmarks
+that a cut has taken out of the image count for nothing.
 """
 
 from __future__ import annotations
@@ -14,22 +14,24 @@ import argparse
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 from scipy.ndimage import affine_transform
 from scipy.spatial.transform import Rotation
 
-from auto_config.bundle.opened import open_bundle
+from auto_config.bundle.opened import OpenBundle, open_bundle
 from auto_config.datasets import read_dataset
 from auto_config.errors import UserError
 from auto_config.prediction.corrected import corrected, first_look, predicted, why_not
 from auto_config.prediction.fixed_cases import shape_of
+from auto_config.prediction.shape_gaussian import ShapeGaussian
 
 SPOILINGS = ("none", "turn30", "turn60", "turn90", "cut")
 
 
-def spoiled(voxels: np.ndarray, affine: np.ndarray, points: np.ndarray, how: str, seed: int):
+def spoiled(voxels: np.ndarray, affine: np.ndarray, points: np.ndarray, how: str, seed: int) -> tuple[np.ndarray, ...]:
     """Voxels, affine and points (L, 3) mm after a spoiling; points outside of the image are NaN."""
     if how.startswith("turn"):
         axis = np.random.default_rng(seed).normal(size=3)
@@ -50,12 +52,14 @@ def spoiled(voxels: np.ndarray, affine: np.ndarray, points: np.ndarray, how: str
     return voxels, affine, np.where(inside[:, None], points, np.nan)
 
 
-def places(done) -> np.ndarray:
+def places(done: dict[str, Any]) -> np.ndarray:
     """World mm (L, D) of a result."""
     return np.array([item["world"] for item in done["result"]["landmarks"]], dtype=np.float64)
 
 
-def simulated(opened, shape, path: Path, truth: np.ndarray, options: argparse.Namespace) -> dict | None:
+def simulated(
+    opened: OpenBundle, shape: ShapeGaussian, path: Path, truth: np.ndarray, options: argparse.Namespace
+) -> dict[str, Any] | None:
     """Clicks on one case; None where it has not failed."""
     look = first_look(opened, opened.preprocess(path))
     found = places(predicted(opened, look))
@@ -93,7 +97,7 @@ def main() -> None:
     options = parser.parse_args()
     opened = open_bundle(options.bundle)
     shape = shape_of(opened)
-    if (reason := why_not(opened, shape)) is not None:
+    if (reason := why_not(opened, shape)) is not None or shape is None:
         raise UserError(f"{options.bundle}: {reason}")
     dataset, _ = read_dataset(options.cases)
     with tempfile.TemporaryDirectory() as folder:
