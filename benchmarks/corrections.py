@@ -44,11 +44,11 @@ def spoiled(voxels: np.ndarray, affine: np.ndarray, points: np.ndarray, how: str
         voxels = affine_transform(voxels, voxel[:3, :3], voxel[:3, 3], order=1, cval=air)
         points = (points - middle) @ turn.T + middle
     elif how == "cut":
-        axis = int(np.argmax(voxels.shape))
-        there = points @ np.linalg.inv(affine)[axis, :3] + np.linalg.inv(affine)[axis, 3]
-        voxels = voxels.take(range(max(2, round(float(np.nanpercentile(there, 67))))), axis=axis)
+        longest = int(np.argmax(voxels.shape))
+        there = points @ np.linalg.inv(affine)[longest, :3] + np.linalg.inv(affine)[longest, 3]
+        voxels = voxels.take(range(max(2, round(float(np.nanpercentile(there, 67))))), axis=longest)
     at = points @ np.linalg.inv(affine)[:3, :3].T + np.linalg.inv(affine)[:3, 3]
-    inside = ((at >= 0) & (at <= np.array(voxels.shape) - 1)).all(axis=1)
+    inside = np.all((at >= 0) & (at <= np.array(voxels.shape) - 1), axis=1)
     return voxels, affine, np.where(inside[:, None], points, np.nan)
 
 
