@@ -44,11 +44,11 @@ def spoiled(voxels: np.ndarray, affine: np.ndarray, points: np.ndarray, how: str
         voxels = affine_transform(voxels, voxel[:3, :3], voxel[:3, 3], order=1, cval=air)
         points = (points - middle) @ turn.T + middle
     elif how == "cut":
-        axis = int(np.argmax(voxels.shape))
-        there = points @ np.linalg.inv(affine)[axis, :3] + np.linalg.inv(affine)[axis, 3]
-        voxels = voxels.take(range(max(2, round(float(np.nanpercentile(there, 67))))), axis=axis)
+        longest = int(np.argmax(voxels.shape))
+        there = points @ np.linalg.inv(affine)[longest, :3] + np.linalg.inv(affine)[longest, 3]
+        voxels = voxels.take(range(max(2, round(float(np.nanpercentile(there, 67))))), axis=longest)
     at = points @ np.linalg.inv(affine)[:3, :3].T + np.linalg.inv(affine)[:3, 3]
-    inside = ((at >= 0) & (at <= np.array(voxels.shape) - 1)).all(axis=1)
+    inside = np.all((at >= 0) & (at <= np.array(voxels.shape) - 1), axis=1)
     return voxels, affine, np.where(inside[:, None], points, np.nan)
 
 
@@ -68,7 +68,8 @@ def simulated(
         return None
     by_hand = int((errors > options.limit_mm).sum())
     points, status = np.full_like(truth, np.nan), np.full(len(truth), -1)
-    course, seconds = [], []
+    course: list[tuple[float, float]] = []
+    seconds: list[float] = []
     while len(course) < options.clicks and np.nanmax(errors) > options.limit_mm:
         worst = int(np.nanargmax(errors))
         others = np.isfinite(truth).all(axis=1) & (status < 0)
@@ -104,7 +105,9 @@ def main() -> None:
         for how in options.spoil:
             found = []
             for number, case in enumerate(dataset.cases):
-                image = nib.as_closest_canonical(nib.load(case.images[0]))
+                if case.landmarks is None:
+                    continue
+                image = nib.as_closest_canonical(nib.load(case.image[0]))
                 truth = case.landmarks.ordered(opened.names).points
                 voxels, affine, truth = spoiled(image.get_fdata(dtype=np.float32), image.affine, truth, how, number)
                 path = Path(folder) / "case.nii.gz"
