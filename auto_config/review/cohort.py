@@ -92,7 +92,7 @@ class Reference:
     Args:
         points: (N, L, D) world mm, NaN where nothing is expected.
         scale: (N, L) usual distance of a correct label, mm.
-        limit: (N,) multiple of ``scale`` from which a label is contradicted.
+        limit: (N, L) multiple of ``scale`` from which a label is contradicted.
         trusted: (N, L) False where the expectation itself is implausible.
     """
 
@@ -104,7 +104,7 @@ class Reference:
     def scores(self, labels: np.ndarray) -> np.ndarray:
         """(N, L) distance as a multiple of what still passes for usual; NaN where it cannot be told."""
         apart = np.linalg.norm(labels - self.points, axis=-1)
-        return np.asarray(apart / (self.scale * self.limit[:, None]))
+        return np.asarray(apart / (self.scale * self.limit))
 
 
 def usual_scale(distances: np.ndarray, pull: float = 5.0) -> np.ndarray:

@@ -29,14 +29,14 @@ def find_label_errors(cohort: Cohort, false_alarms: float = FALSE_ALARMS) -> lis
         The findings, the clearest first.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
-        shape = by_shape(cohort, false_alarms)
-        network = by_network(cohort, false_alarms)
+        shape = by_shape(cohort)
+        network = by_network(cohort, shape, false_alarms)
         place = by_place(cohort, false_alarms)
         predicted = np.isfinite(cohort.predicted).all(-1).any(1)
         near = _either(predicted, network, shape)
         scores = near.scores(cohort.labels)
-        scores[~near.trusted] = np.nan
-        whole = case_findings(cohort, _either(predicted, network, place), scores, CASE_FALSE_ALARMS)
+        trusted = np.where(near.trusted, scores, np.nan)
+        whole = case_findings(cohort, _either(predicted, network, place), trusted, CASE_FALSE_ALARMS)
         done = {one.case for one in whole}
         # Whole cases that are wrong say nothing about the others.
         found = list(whole)
@@ -51,8 +51,9 @@ def find_label_errors(cohort: Cohort, false_alarms: float = FALSE_ALARMS) -> lis
 def label_scores(cohort: Cohort, false_alarms: float = FALSE_ALARMS) -> tuple[np.ndarray, Reference]:
     """The score of every label, (N, L), and where each is expected; above 1 one is contradicted."""
     with np.errstate(invalid="ignore", divide="ignore"):
+        shape = by_shape(cohort)
         predicted = np.isfinite(cohort.predicted).all(-1).any(1)
-        near = _either(predicted, by_network(cohort, false_alarms), by_shape(cohort, false_alarms))
+        near = _either(predicted, by_network(cohort, shape, false_alarms), shape)
         return near.scores(cohort.labels), near
 
 
@@ -62,6 +63,6 @@ def _either(first_rows: np.ndarray, first: Reference, second: Reference) -> Refe
     return Reference(
         np.where(rows[:, None, None], first.points, second.points),
         np.where(rows[:, None], first.scale, second.scale),
-        np.where(rows, first.limit, second.limit),
+        np.where(rows[:, None], first.limit, second.limit),
         np.where(rows[:, None], first.trusted, second.trusted),
     )

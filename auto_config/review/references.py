@@ -8,29 +8,31 @@ from auto_config.datasets.checks.shape_outliers import (
     MIN_CASES,
     MIN_LANDMARKS,
     align_all,
+    distance_limits,
     median_shape,
     neighbour_offsets,
     predict_points,
+    shape_size,
 )
 from auto_config.review.cohort import Cohort, Reference, usual_limit, usual_scale
 
-_UNTRUSTED = 1.5
-"""A predicted point this many times beyond the limit of the shape is the network's mistake."""
+_CLEARLY = 2.0
+"""Times the usual distance from where the other points put a landmark."""
 
 
-def by_shape(cohort: Cohort, false_alarms: float) -> Reference:
-    """Each label from the other points of its case and the shapes of the other cases; see `shape_outliers`."""
+def by_shape(cohort: Cohort) -> Reference:
+    """Each label from the other points of its case and the shapes of the other cases; the limits of `inspect`."""
     points, scale = np.full_like(cohort.labels, np.nan), np.full(cohort.status.shape, np.nan)
+    limit = np.full(cohort.status.shape, np.inf)
     usable = usable_shapes(cohort.labels)
-    limit = np.full(len(cohort.cases), np.inf)
     if len(usable) >= MIN_CASES:
         offsets, _ = neighbour_offsets(cohort.labels[usable])
         points[usable] = cohort.labels[usable] - offsets
         distances = np.linalg.norm(offsets, axis=-1)
-        usual = usual_scale(distances)
-        scale[usable] = usual
-        limit[:] = usual_limit(distances / usual, false_alarms)
-    return Reference(points, scale, limit, np.isfinite(scale))
+        scale[usable] = usual_scale(distances)
+        size = float(np.median([shape_size(shape) for shape in cohort.labels[usable]]))
+        limit[usable] = distance_limits(distances, size) / scale[usable]
+    return Reference(points, scale, limit, np.isfinite(points).all(-1))
 
 
 def missing_by_shape(cohort: Cohort) -> np.ndarray:
@@ -56,38 +58,28 @@ def predict_missing(mean: np.ndarray, shape: np.ndarray) -> np.ndarray:
     return out
 
 
-def by_network(cohort: Cohort, false_alarms: float) -> Reference:
+def by_network(cohort: Cohort, shape: Reference, false_alarms: float) -> Reference:
     """The predictions; each kind of evidence is compared with the usual distance of its own kind.
 
-    A point whose prediction lies where the other predicted points do not allow it is the network's mistake, as long as
-    the label is where the other labels allow it: it is not trusted.
+    Networks miss a landmark more often than people do. So a prediction is not trusted where the other points of the
+    case put the landmark nearer to the label than to the prediction, and clearly away from the latter.
+
+    Args:
+        cohort: the cases.
+        shape: what `by_shape` gives for them.
+        false_alarms: share of the correct labels that may be contradicted.
     """
     distances = np.linalg.norm(cohort.labels - cohort.predicted, axis=-1)
-    scale, limit = np.full(distances.shape, np.nan), np.full(len(distances), np.inf)
+    scale, limit = np.full(distances.shape, np.nan), np.full(distances.shape, np.inf)
     for basis in ("unseen", "seen"):
         rows = np.array([one == basis for one in cohort.basis])
         if np.isfinite(distances[rows]).any():
-            usual = usual_scale(distances[rows])
-            scale[rows] = usual
-            limit[rows] = usual_limit(distances[rows] / usual, false_alarms, least=2.0)
-    return Reference(cohort.predicted, scale, limit, _trusted(cohort, false_alarms))
-
-
-def _trusted(cohort: Cohort, false_alarms: float) -> np.ndarray:
-    """(N, L) whether a predicted point fits the other predicted points, or the label does not fit its own either."""
-    trusted = np.isfinite(cohort.predicted).all(-1)
-    labels = usable_shapes(cohort.labels)
-    if len(labels) < MIN_CASES:
-        return np.asarray(trusted)
-    own = by_shape(cohort, false_alarms)
-    label_score = own.scores(cohort.labels)
-    mean = median_shape(align_all(cohort.labels[labels]))
-    usual = np.nanmax(own.scale, axis=0) * own.limit[0]
-    for row in usable_shapes(cohort.predicted):
-        off = np.linalg.norm(cohort.predicted[row] - predict_points(mean, cohort.predicted[row]), axis=-1)
-        wrong = (off > _UNTRUSTED * usual) & ~(label_score[row] > 1)
-        trusted[row] &= ~wrong
-    return np.asarray(trusted)
+            scale[rows] = usual_scale(distances[rows])
+            limit[rows] = usual_limit(distances[rows] / scale[rows], false_alarms, least=2.0)
+    label_off = np.linalg.norm(cohort.labels - shape.points, axis=-1)
+    predicted_off = np.linalg.norm(cohort.predicted - shape.points, axis=-1)
+    missed = (predicted_off > label_off) & (predicted_off > _CLEARLY * shape.scale)
+    return Reference(cohort.predicted, scale, limit, np.isfinite(cohort.predicted).all(-1) & ~missed)
 
 
 def by_place(cohort: Cohort, false_alarms: float) -> Reference:
@@ -103,7 +95,7 @@ def by_place(cohort: Cohort, false_alarms: float) -> Reference:
     usual = usual_scale(distances)
     limit = usual_limit(distances / usual, false_alarms, least=2.0)
     scale = np.broadcast_to(usual, distances.shape).copy()
-    return Reference(points, scale, np.full(len(distances), limit), np.isfinite(points).all(-1))
+    return Reference(points, scale, np.full(distances.shape, limit), np.isfinite(points).all(-1))
 
 
 def usable_shapes(points: np.ndarray) -> np.ndarray:
