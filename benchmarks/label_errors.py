@@ -232,12 +232,16 @@ def main() -> None:
     print(f"{'kind':<12}{'planted':>8}{'named':>7}{'found':>7}{'false':>7}{'precision':>11}{'recall':>8}{'F1':>7}")
     for kind, planted, right, found, wrong in [*rows, ("all", *np.sum([row[1:] for row in rows], axis=0).tolist())]:
         numbers = f1(planted, right, wrong)
-        print(f"{kind:<12}{planted:>8}{right:>7}{found:>7}{wrong:>7}{numbers[0]:>11.3f}{numbers[1]:>8.3f}{numbers[2]:>7.3f}")
+        print(
+            f"{kind:<12}{planted:>8}{right:>7}{found:>7}{wrong:>7}{numbers[0]:>11.3f}{numbers[1]:>8.3f}{numbers[2]:>7.3f}"
+        )
     untouched = find_label_errors(cohort, options.false_alarms)
     print(f"untouched: {len(untouched)} named of {int((cohort.status == PRESENT).sum())} labels")
     for one in untouched:
         names = ", ".join(cohort.names[landmark] for landmark in one.landmarks) or "all points"
-        print(f"  {cohort.cases[one.case]}: {names}: {KINDS[one.kind].title}, {one.distance:.2f}, score {one.score:.2f}")
+        print(
+            f"  {cohort.cases[one.case]}: {names}: {KINDS[one.kind].title}, {one.distance:.2f}, score {one.score:.2f}"
+        )
 
 
 if __name__ == "__main__":

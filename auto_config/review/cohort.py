@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -146,8 +145,3 @@ def usual_limit(values: np.ndarray, false_alarms: float, least: float = 0.0) -> 
 def present_in(labels: np.ndarray, status: np.ndarray) -> np.ndarray:
     """Labels (N, L, D) with NaN where a landmark is not present."""
     return np.where((status == PRESENT)[..., None], labels, np.nan)
-
-
-def chosen(found: Sequence[Finding], top: int) -> list[Finding]:
-    """The findings with the highest scores."""
-    return sorted(found, key=lambda one: -one.score)[:top]

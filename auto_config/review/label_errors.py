@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from auto_config.review.cohort import Cohort, Finding, Reference
@@ -55,6 +57,27 @@ def label_scores(cohort: Cohort, false_alarms: float = FALSE_ALARMS) -> tuple[np
         predicted = np.isfinite(cohort.predicted).all(-1).any(1)
         near = _either(predicted, by_network(cohort, shape, false_alarms), shape)
         return near.scores(cohort.labels), near
+
+
+def most_contradicted(cohort: Cohort, named: Sequence[Finding], false_alarms: float, count: int) -> list[Finding]:
+    """The labels with the highest scores in cases of which nothing is named, each below the threshold.
+
+    Args:
+        cohort: the cases.
+        named: what `find_label_errors` found.
+        false_alarms: as there.
+        count: how many at most.
+    """
+    scores, reference = label_scores(cohort, false_alarms)
+    scores = np.where(reference.trusted, scores, np.nan)
+    scores[[one.case for one in named]] = np.nan
+    found = []
+    for row, landmark in np.argwhere(np.isfinite(scores) & (scores <= 1)):
+        place = reference.points[row, landmark]
+        apart = float(np.linalg.norm(cohort.labels[row, landmark] - place))
+        score, at = float(scores[row, landmark]), int(landmark)
+        found.append(Finding(int(row), (at,), "shift", score, apart, place, at, cohort.basis[row]))
+    return sorted(found, key=lambda one: -one.score)[:count]
 
 
 def _either(first_rows: np.ndarray, first: Reference, second: Reference) -> Reference:

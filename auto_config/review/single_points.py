@@ -178,9 +178,7 @@ def forgotten(cohort: Cohort, places: np.ndarray, trusted: np.ndarray) -> list[F
             sure = share >= _USUALLY_PRESENT and np.isfinite(place).all()
         if sure and _inside(cohort, row, place):
             basis = cohort.basis[row]
-            found.append(
-                Finding(int(row), (int(landmark),), "forgotten", 1.5, np.nan, place, int(landmark), basis)
-            )
+            found.append(Finding(int(row), (int(landmark),), "forgotten", 1.5, np.nan, place, int(landmark), basis))
     return found
 
 

@@ -103,9 +103,7 @@ def bundle_cohort(bundle: Path) -> tuple[Cohort, dict[str, tuple[Path, ...]], li
             str(item["case"]): LandmarkSet.from_inline(item["label"], every, spatial_dims=dims).ordered(names)
             for item in training
         }
-        images = {
-            str(item["case"]): tuple(root / path for path in _listed(item["image"])) for item in training
-        }
+        images = {str(item["case"]): tuple(root / path for path in _listed(item["image"])) for item in training}
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{bundle}/{DATALIST}: cannot be used ({error}); create the bundle again") from error
     notes = []
@@ -155,9 +153,7 @@ def with_predictions(cohort: Cohort, folder: Path) -> Cohort:
         UserError: no predictions, or of none of these cases.
     """
     predictions = read_predictions(folder)
-    found = {
-        case: (predictions.points[row], predictions.confidence[row]) for row, case in enumerate(predictions.cases)
-    }
+    found = {case: (predictions.points[row], predictions.confidence[row]) for row, case in enumerate(predictions.cases)}
     if not set(found) & set(cohort.cases):
         raise UserError(
             f"{folder}: predicts none of the cases of the labels (such as '{cohort.cases[0]}'); predict their images"

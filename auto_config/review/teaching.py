@@ -116,7 +116,9 @@ def reason(choice: Choice, first_names: Sequence[str]) -> str:
     if first_names:
         parts[0] += f", most of {', '.join(first_names)}"
     if choice.novelty > 2:
-        parts.append(f"shape or grey values are unlike those of any labelled or chosen scan ({choice.novelty:.1f} gaps)")
+        parts.append(
+            f"shape or grey values are unlike those of any labelled or chosen scan ({choice.novelty:.1f} gaps)"
+        )
     elif choice.novelty < 0.5:
         parts.append("it resembles a labelled or chosen scan")
     return "; ".join(parts)

@@ -118,9 +118,7 @@ def _shape_misfit(mean: np.ndarray, points: np.ndarray) -> tuple[float, float]:
     return float(np.median(apart) / size), float(np.log(max(spread, 1e-12) / size))
 
 
-def case_findings(
-    cohort: Cohort, reference: Reference, by_label: np.ndarray, false_alarms: float
-) -> list[Finding]:
+def case_findings(cohort: Cohort, reference: Reference, by_label: np.ndarray, false_alarms: float) -> list[Finding]:
     """Cases that are wrong as a whole.
 
     Args:
