@@ -85,7 +85,16 @@ def review(
             print(f"error: {line}", file=sys.stderr)
         suggested = suggest(found, cohort, images, scans)
     notes = [evidence_note(cohort, false_alarms), *notes]
-    page = review_page(root.resolve().name, cohort, images, suspects, others, suggested, notes, top)
+    page = review_page(
+        root.resolve().name,
+        cohort,
+        images,
+        suspects=suspects,
+        others=others,
+        scans=suggested,
+        notes=notes,
+        shown=top,
+    )
     atomic_write_text(Path(output), page)
     if csv is not None:
         atomic_write_text(Path(csv), review_table(cohort, suspects, others, suggested))

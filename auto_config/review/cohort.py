@@ -1,4 +1,4 @@
-"""What is known of the labels of all cases: points, predictions of them, and the images' frames. No images, no torch."""
+"""What is known of the labels of all cases: points, predictions, frames of images. No images, no torch."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def shape_looks(shapes: np.ndarray, labelled: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _on_mean(shape: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, float]:
-    """Distance from the mean (L * D,) of a shape laid on it, 0 where a point is missing, and the logarithm of its size."""
+    """Differences (L * D,) of a shape laid on the mean, 0 where a point is missing, and the logarithm of its size."""
     both = np.isfinite(shape).all(-1) & np.isfinite(mean).all(-1)
     if both.sum() < MIN_LANDMARKS:
         return np.zeros(mean.size), np.nan

@@ -31,8 +31,8 @@ h1{font-size:1.5em;overflow-wrap:anywhere}h2{font-size:1.15em;margin-top:2em}h3{
 table{border-collapse:collapse}th,td{padding:.2em .8em .2em 0;text-align:left;border-bottom:1px solid #e3e3e3}"""
 
 _LEGEND = (
-    "Green ring: the label. Red cross: where it is expected. In volumes the upper row has slices through the label, the "
-    "lower one through the expected place; patient right is on the left. A point called absent shows the ring where it "
+    "Green ring: the label. Red cross: where it is expected. In volumes the upper row has slices through the label, "
+    "the lower one through the expected place; patient right is on the left. A point called absent shows the ring where it "
     "is expected."
 )
 
@@ -41,6 +41,7 @@ def review_page(
     title: str,
     cohort: Cohort,
     images: Mapping[str, Sequence[Path]],
+    *,
     suspects: Sequence[Finding],
     others: Sequence[Finding],
     scans: Sequence[Suggested],
@@ -172,5 +173,5 @@ def evidence_note(cohort: Cohort, false_alarms: float) -> str:
     return (
         f"{counted(len(cohort.cases), 'labelled case')}, judged: {'; '.join(parts)}. Of 10 000 correct labels about "
         f"{10000 * false_alarms:.3g} that a network judges are named wrongly, if distances are log-normal above their "
-        "median; labels judged by the points alone have the limits of `inspect`. A score above 1 is beyond the threshold."
+        "median; labels judged by the points alone have the limits of `inspect`. A score above 1 is beyond it."
     )

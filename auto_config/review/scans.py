@@ -127,11 +127,15 @@ def _labelled_greys(cases: Sequence[str], images: Mapping[str, Sequence[Path]], 
     out = np.full((len(cases), width), np.nan)
     step = max(1, -(-len(cases) // _MOST_LABELLED))
     for row in range(0, len(cases), step):
-        try:
-            out[row] = grey_look(read_image(list(images[cases[row]])).array)
-        except (UserError, OSError, KeyError):
-            continue
+        out[row] = _grey(images.get(cases[row], ()), width)
     return out
+
+
+def _grey(paths: Sequence[Path], width: int) -> np.ndarray:
+    try:
+        return grey_look(read_image(list(paths)).array)
+    except (UserError, OSError, ValueError, IndexError):
+        return np.full(width, np.nan)
 
 
 def _least_sure(scan: Scan, names: Sequence[str]) -> list[str]:

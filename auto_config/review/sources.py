@@ -24,13 +24,15 @@ OUT_OF_FOLD = "out_of_fold.json"
 
 
 def dataset_cohort(dataset: Dataset) -> Cohort:
-    """The labelled cases of a data set, without predictions; landmarks with instances and exchangeable ones left out."""
+    """The labelled cases of a data set, without predictions; only landmarks that an image has just once."""
     loose = {*dataset.properties.many, *(name for pair in dataset.properties.exchangeable for name in pair)}
     names = tuple(name for name in dataset.names if name not in loose)
     labelled = [case for case in dataset.cases if case.landmarks is not None]
     images = {case.name: case.image for case in labelled}
     sets = {case.name: case.landmarks.ordered(names) for case in labelled if case.landmarks is not None}
-    return make_cohort(names, sets, images, dataset.spatial_dims, dataset.properties.pairs, dataset.unit)
+    return make_cohort(
+        names, sets, images, dataset.spatial_dims, declared_pairs=dataset.properties.pairs, unit=dataset.unit
+    )
 
 
 def make_cohort(
@@ -38,6 +40,7 @@ def make_cohort(
     sets: Mapping[str, LandmarkSet],
     images: Mapping[str, Sequence[Path]],
     spatial_dims: int,
+    *,
     declared_pairs: Sequence[tuple[str, str]] | None,
     unit: str = "mm",
 ) -> Cohort:
@@ -116,7 +119,9 @@ def bundle_cohort(bundle: Path) -> tuple[Cohort, dict[str, tuple[Path, ...]], li
     if not sets:
         raise UserError(f"{bundle}/{DATALIST}: has no labelled training case; nothing can be reviewed")
     once = sorted({tuple(sorted(pair)) for pair in pairs})
-    cohort = make_cohort(names, sets, images, dims, [(one, other) for one, other in once] or None, unit)
+    cohort = make_cohort(
+        names, sets, images, dims, declared_pairs=[(one, other) for one, other in once] or None, unit=unit
+    )
     return with_bundle_predictions(cohort, bundle), images, notes
 
 

@@ -139,12 +139,13 @@ def case_findings(cohort: Cohort, reference: Reference, by_label: np.ndarray, fa
         twins = [twin for twin in copies[row] if worst[twin] <= worst[row]]
         if twins and (worst[row] > 1 or many or _less_at_home(misfits, row, twins[0])):
             detail = f"they are those of case {cohort.cases[twins[0]]}"
-            found.append(_finding(cohort, ruler, row, "wrong_scan", max(worst[row], 1.01), detail))
+            what = Repaired("wrong_scan", detail, cohort.labels[row])
+            found.append(_finding(cohort, ruler, row, what, max(worst[row], 1.01)))
         elif worst[row] > 1 or many:
             named = _named(cohort, ruler, row, worst[row])
             if named is not None:
                 score = max(worst[row], float(np.nanmax(by_label[row], initial=0.0)), 1.01)
-                found.append(_finding(cohort, ruler, row, named.kind, score, named.detail))
+                found.append(_finding(cohort, ruler, row, named, score))
     return found
 
 
@@ -204,10 +205,10 @@ def _enough(points: np.ndarray) -> bool:
     return bool(np.isfinite(points).all(-1).sum() >= _FEWEST_LARGE)
 
 
-def _finding(cohort: Cohort, ruler: Ruler, row: int, kind: str, score: float, detail: str) -> Finding:
+def _finding(cohort: Cohort, ruler: Ruler, row: int, what: Repaired, score: float) -> Finding:
     expected = ruler.expected(row)
     apart = np.linalg.norm(cohort.labels[row] - expected, axis=-1)
     known = np.isfinite(apart)
     shown = int(np.nanargmax(apart)) if known.any() else 0
     distance = float(np.median(apart[known])) if known.any() else np.nan
-    return Finding(row, (), kind, score, distance, expected[shown], shown, cohort.basis[row], detail)
+    return Finding(row, (), what.kind, score, distance, expected[shown], shown, cohort.basis[row], what.detail)
