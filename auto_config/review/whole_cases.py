@@ -63,6 +63,7 @@ class Ruler:
             rows = np.array([one == basis for one in cohort.basis])
             self._limits[rows, 0] = usual_limit(raw[rows, 0], false_alarms)
         self._limits[:, 1] = usual_limit(raw[:, 1], false_alarms)
+        self._limits[:, 1] = np.maximum(self._limits[:, 1], 2.5 * np.nanmedian(raw[:, 1]))
         # Children and adults, mice and rats: at least a factor of two passes.
         middle = np.nanmedian(raw[:, 2]) if np.isfinite(raw[:, 2]).any() else 0.0
         self._middle = float(middle)
@@ -110,11 +111,15 @@ def _shape_misfit(mean: np.ndarray, points: np.ndarray) -> tuple[float, float]:
     both = np.isfinite(points).all(-1) & np.isfinite(mean).all(-1)
     if both.sum() < MIN_LANDMARKS:
         return np.nan, np.nan
-    matrix = similarity(points[both], mean[both], np.ones(int(both.sum())))
     own, target = points[both], mean[both]
+    weight = np.ones(len(own))
+    # Points that fit badly count less (Geman and McClure 1985): one wrong point is no wrong case.
+    for _ in range(5):
+        matrix = similarity(own, target, weight)
+        apart = np.linalg.norm(apply_affine(matrix, own) - target, axis=-1)
+        weight = 1.0 / (1.0 + (apart / max(2 * float(np.median(apart)), 1e-9)) ** 2) ** 2
     size = np.sqrt(((target - target.mean(0)) ** 2).sum(-1).mean())
     spread = np.sqrt(((own - own.mean(0)) ** 2).sum(-1).mean())
-    apart = np.linalg.norm(apply_affine(matrix, own) - target, axis=-1)
     return float(np.median(apart) / size), float(np.log(max(spread, 1e-12) / size))
 
 
