@@ -32,7 +32,8 @@ table{border-collapse:collapse}th,td{padding:.2em .8em .2em 0;text-align:left;bo
 
 _LEGEND = (
     "Green ring: the label. Red cross: where it is expected. In volumes the upper row has slices through the label, "
-    "the lower one through the expected place; patient right is on the left. A point called absent shows the ring where it "
+    "the lower one through the expected place; patient right is on the left. A point called absent shows the "
+    "ring where it "
     "is expected."
 )
 

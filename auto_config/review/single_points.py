@@ -14,7 +14,7 @@ _TWICE = 1e-3
 """Two points of a case this near, over their usual distance, are one point."""
 _USUALLY_PRESENT = 0.9
 _FEWEST_CASES = 6
-_CONFIDENT = 0.1
+_CONFIDENT = 0.02
 """A forgotten point is predicted with more confidence than this share of the points that are there."""
 
 

@@ -63,7 +63,8 @@ class Ruler:
             rows = np.array([one == basis for one in cohort.basis])
             self._limits[rows, 0] = usual_limit(raw[rows, 0], false_alarms)
         self._limits[:, 1] = usual_limit(raw[:, 1], false_alarms)
-        self._limits[:, 1] = np.maximum(self._limits[:, 1], 2.5 * np.nanmedian(raw[:, 1]))
+        if np.isfinite(raw[:, 1]).any():
+            self._limits[:, 1] = np.maximum(self._limits[:, 1], 2.5 * np.nanmedian(raw[:, 1]))
         # Children and adults, mice and rats: at least a factor of two passes.
         middle = np.nanmedian(raw[:, 2]) if np.isfinite(raw[:, 2]).any() else 0.0
         self._middle = float(middle)

@@ -1,4 +1,4 @@
-"""Cohorts of points for reviews: a nearly symmetric head of 18 landmarks, each case turned, moved and a little different."""
+"""Cohorts of points for reviews: a nearly symmetric head of 18 landmarks, each case turned, moved and varied."""
 
 import importlib.util
 import sys
