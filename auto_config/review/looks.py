@@ -15,7 +15,8 @@ _FEWEST_SHAPES = 3
 
 def grey_look(array: np.ndarray) -> np.ndarray:
     """Five quantiles of the grey values of an image (C, *shape), and how large the steps between voxels are."""
-    voxels = array[(0, *(slice(None, None, max(1, size // 64)) for size in array.shape[1:]))].astype(np.float64)
+    steps_apart = tuple(slice(None, None, max(1, size // 64)) for size in array.shape[1:])
+    voxels = array[0][steps_apart].astype(np.float64)
     low, *middle, high = np.quantile(voxels, _QUANTILES)
     width = max(high - low, 1e-12)
     steps = np.mean(

@@ -59,6 +59,7 @@ def make_cohort(
     status = np.array([one.status for one in sets.values()], dtype=int).reshape(shape)
     labels = present_in(labels, status)
     frames = [_frame(images[case], spatial_dims) for case in sets]
+    basis: tuple[Basis, ...] = ("points",) * shape[0]
     pairs = None
     if declared_pairs is not None:
         pairs = [pair for pair in declared_pairs if set(pair) <= set(names)]
@@ -69,7 +70,7 @@ def make_cohort(
         status=status,
         predicted=np.full_like(labels, np.nan),
         confidence=np.full(shape, np.nan),
-        basis=("points",) * shape[0],
+        basis=basis,
         affines=tuple(affine for affine, _ in frames),
         shapes=tuple(voxels for _, voxels in frames),
         pairs=find_symmetry(names, labels, pairs).pairs,
