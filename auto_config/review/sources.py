@@ -59,7 +59,8 @@ def make_cohort(
     status = np.array([one.status for one in sets.values()], dtype=int).reshape(shape)
     labels = present_in(labels, status)
     frames = [_frame(images[case], spatial_dims) for case in sets]
-    basis: tuple[Basis, ...] = ("points",) * shape[0]
+    nothing_seen: Basis = "points"
+    basis = (nothing_seen,) * shape[0]
     pairs = None
     if declared_pairs is not None:
         pairs = [pair for pair in declared_pairs if set(pair) <= set(names)]
