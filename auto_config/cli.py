@@ -15,6 +15,7 @@ from auto_config.commands.evaluate import evaluate
 from auto_config.commands.inspect import inspect
 from auto_config.commands.package import package
 from auto_config.commands.predict import predict
+from auto_config.commands.review import review
 from auto_config.commands.serve import serve
 from auto_config.commands.train import train
 from auto_config.commands.verify import verify
@@ -26,7 +27,7 @@ READER_GONE = 141
 
 COMMANDS: dict[str, Command] = {
     command.__name__: command
-    for command in (inspect, convert, create, train, calibrate, predict, evaluate, verify, package, serve, demo)
+    for command in (inspect, convert, create, train, calibrate, predict, evaluate, review, verify, package, serve, demo)
 }
 
 

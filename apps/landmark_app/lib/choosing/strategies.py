@@ -13,14 +13,13 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.strategy import Strategy
 
 from auto_config.datasets.formats.shared.entries import natural_key
+from auto_config.review.teaching import case_uncertainty
 
 from ..core.info_fields import handed_out
 from ..core.served import Served, served
 
 RESERVED_SECONDS = 3600.0
 """For how long an image that was handed out is offered to others only when no other one is left."""
-SCALE_MM = 4.0
-"""A spread of so many mm counts as an uncertainty of 1 - 1/e; the widest usual threshold of success."""
 
 
 class LandmarkStrategy(Strategy):
@@ -121,7 +120,7 @@ class Uncertainty(LandmarkStrategy):
 
 
 def image_uncertainty(records: Sequence[Served]) -> float:
-    """How unsure the models are of an image: the mean over the landmarks of what was served last.
+    """How unsure the models are of an image: the mean over the landmarks of what was served last, as `review` has it.
 
     Each landmark counts from 0 to 1. Where the bundle says how far off it may be (a calibrated radius, the spread of
     the heatmap, the disagreement of an ensemble: the largest of them, ``s`` mm), it is ``1 - exp(-s / 4 mm)``; else it
@@ -136,11 +135,7 @@ def image_uncertainty(records: Sequence[Served]) -> float:
     if not records:
         return float("inf")
     one = records[0]
-    values = [
-        1.0 - np.exp(-one.uncertainty_mm[name] / SCALE_MM)
-        if name in one.uncertainty_mm
-        else 1.0 - min(max(one.confidence[name], 0.0), 1.0)
-        for name in one.landmarks.names
-        if name in one.uncertainty_mm or name in one.confidence
-    ]
-    return float(np.mean(values)) if values else float("inf")
+    names = one.landmarks.names
+    spread = np.array([one.uncertainty_mm.get(name, np.nan) for name in names])
+    confidence = np.array([one.confidence.get(name, np.nan) for name in names])
+    return case_uncertainty(spread, confidence)

@@ -1,0 +1,1 @@
+"""Which labels to look at again, and which scans to label next."""
