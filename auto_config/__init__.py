@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from auto_config.api.arrays import ArrayImage
     from auto_config.api.data import DataWarning, read_dataset, write_cases
     from auto_config.api.evaluating import Evaluation, evaluate
-    from auto_config.api.planned import Planned, plan, write_bundle
+    from auto_config.api.planned import plan, write_bundle
     from auto_config.api.predicting import CasePrediction, Model, Predictions, open_bundle, predict
     from auto_config.api.training import Training, TrainingFailedError, train
+    from auto_config.bundle.planning_data import Planned
     from auto_config.errors import UserError
     from auto_config.planning import PlanOptions
 
@@ -53,9 +54,10 @@ _PLACES = {
     "api.arrays": ("ArrayImage",),
     "api.data": ("DataWarning", "read_dataset", "write_cases"),
     "api.evaluating": ("Evaluation", "evaluate"),
-    "api.planned": ("Planned", "plan", "write_bundle"),
+    "api.planned": ("plan", "write_bundle"),
     "api.predicting": ("CasePrediction", "Model", "Predictions", "open_bundle", "predict"),
     "api.training": ("Training", "TrainingFailedError", "train"),
+    "bundle.planning_data": ("Planned",),
     "errors": ("UserError",),
     "planning": ("PlanOptions",),
 }

@@ -1,6 +1,5 @@
 """`create`: read a data set, check it, plan, and write a bundle."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from auto_config.arguments import Integers, Names, Numbers, Place
@@ -105,20 +104,15 @@ def create(
     """
     from rich.console import Console
 
+    from auto_config.bundle.planning_data import SplitOptions, plan_data
     from auto_config.bundle.writer import check_target, write_bundle
     from auto_config.datasets import read_dataset
     from auto_config.datasets.assembly.groups import with_groups
-    from auto_config.datasets.checks.duplicates import leak_problems
-    from auto_config.datasets.checks.splits import few_cases, untrained_landmarks
     from auto_config.datasets.formats.shared.image_names import meant_name
-    from auto_config.fingerprint.measuring import measure_cases
-    from auto_config.fingerprint.summary import all_problems, digests_of, summarise
     from auto_config.inspection.terminal import refuse_errors
     from auto_config.methods.choosing import check_names, earlier_names
-    from auto_config.planning import PlanOptions, make_plan, make_split, read_test_file
-    from auto_config.planning.few_labels import are_few, folds_and_test, split_decisions
+    from auto_config.planning import PlanOptions, read_test_file
     from auto_config.planning.hardware import gpu_memory_gb as find_gpu_memory
-    from auto_config.planning.splits import number_to_train_on
     from auto_config.planning.terminal import print_plan
 
     console = Console(stderr=True, highlight=False)
@@ -157,32 +151,23 @@ def create(
         pixel_spacing=pixel_spacing,
         missing_value=missing_value,
     )
-    options.check(dataset.spatial_dims)
     if test_names is not None:
         cases = {case.name for case in dataset.cases}
         test_names = [meant_name(name, cases) or name for name in test_names]
     if groups is not None:
         dataset = with_groups(dataset, Path(groups))
-    measured = measure_cases(dataset, outside=outside, workers=workers)
-    problems += all_problems(dataset, measured)
-    refuse_errors(problems, console)
-    dataset = replace(dataset, cases=tuple(one.case for one in measured))
-    labelled = number_to_train_on(dataset.cases, test_names)
-    few = are_few(labelled, few_labels)
-    count, fraction = folds_and_test(few, labelled, folds, test_fraction)
-    split = make_split(dataset.cases, folds=count, test_fraction=fraction, test_names=test_names, seed=seed)
-    split = replace(split, decisions=split_decisions(split.decisions, few, labelled, folds, test_fraction))
-    # Test cases may have been chosen only now; those that the source declares were judged above.
-    found = [
-        *leak_problems(dataset.cases, digests_of(measured), set(split.test)),
-        *untrained_landmarks(dataset.cases, dataset.names, set(split.test), dataset.source),
-        *few_cases(split.folds, split.test, dataset.source),
-    ]
-    refuse_errors([problem for problem in found if problem not in problems], console)
-    numbers = summarise(dataset, measured, without=split.test)
-    plan = make_plan(numbers, replace(options, few_labels=few), split.decisions)
-    write_bundle(place, dataset, plan, split, numbers, seed=seed, weights=weights, overwrite=overwrite)
-    print_plan(place, plan, console)
+    planned = plan_data(
+        dataset,
+        options,
+        SplitOptions(folds, test_fraction, test_names, few_labels, seed),
+        lambda found: refuse_errors(found, console),
+        outside=outside,
+        workers=workers,
+        problems=problems,
+    )
+    parts = (planned.dataset, planned.plan, planned.split, planned.fingerprint)
+    write_bundle(place, *parts, seed=seed, weights=weights, overwrite=overwrite)
+    print_plan(place, planned.plan, console)
     return 0
 
 
