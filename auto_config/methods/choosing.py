@@ -69,7 +69,7 @@ def networks_of(method: Method) -> tuple[str, ...]:
     """
     if not takes_any(method):
         return tuple(n for n, row in BACKBONES.items() if method.backbone in (n, row.instead_of))
-    only_logits = method.loss is not None and not LOSSES[method.loss].distribution
+    only_logits = method.logits_only if method.loss is None else not LOSSES[method.loss].distribution
     rows = {name: row for name, row in BACKBONES.items() if row.stride == 1 and not (row.own_heads or row.instead_of)}
     return tuple(name for name, row in rows.items() if not (row.distribution and only_logits))
 
@@ -125,7 +125,8 @@ def check_names(
     if not takes_any(one):
         why = f"has its own network, {' or '.join(networks_of(one))}; omit --network"
     elif BACKBONES[network].stride == 1 and BACKBONES[network].distribution:
-        why = f"does not take a distribution, its loss is {one.loss}; give --network {' or '.join(networks_of(one))}"
+        said = f", its loss is {one.loss}" if one.loss else ""
+        why = f"does not take a distribution{said}; give --network {' or '.join(networks_of(one))}"
     else:
         why = f"needs an output for each voxel; give --network {' or '.join(networks_of(one))}"
     others = [name for name, other in METHODS.items() if network in networks_of(other)]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from auto_config.methods import default
-from auto_config.methods.backbones import BACKBONES
+from auto_config.methods.backbones import network_of
 from auto_config.methods.base import Json, Method, MethodRequest, Stage, StageParts, Training
 from auto_config.methods.plan import Decision, Plan
 
@@ -23,7 +22,6 @@ def method(
     levels: bool = True,
     visibility: bool = False,
     tolerance: float = 0.05,
-    check: Callable[[MethodRequest], None] | None = None,
 ) -> Method:
     """A row of a method whose loss is on the mean of a softmax over space.
 
@@ -38,16 +36,13 @@ def method(
         levels: whether heatmaps have a form whose level sets are regions.
         visibility: whether the network gives a second map for each landmark.
         tolerance: see `Method`.
-        check: refuses what the method cannot be planned for.
     """
 
     def training(request: MethodRequest) -> Training:
-        if check is not None:
-            check(request)
         return replace(default.METHOD.training(request), loss=Decision(rule, f"method {name}: {why}"))
 
     def parts(plan: Plan, stage: Stage) -> StageParts:
-        backbone, landmarks = BACKBONES[plan.value("network")].of_stage(plan, stage), plan.value("landmarks")
+        backbone, landmarks = network_of(plan).of_stage(plan, stage), plan.value("landmarks")
         heads = {"logits": landmarks, **({"visibility": landmarks} if visibility else {})}
         network = backbone.config(stage, plan.value("spatial_dims"), plan.value("channels"), sum(heads.values()))
         aspect = [round(step / min(stage["spacing"]), 4) for step in stage["spacing"]]
@@ -78,5 +73,6 @@ def method(
         whole_anatomy=True,
         mirrors=True,
         instances=False,
+        logits_only=visibility,  # a logit of visibility is no logarithm of a probability of places
         tolerance=tolerance,
     )

@@ -66,4 +66,5 @@ METHOD = Method(
     whole_anatomy=False,
     mirrors=True,
     instances=False,
+    logits_only=True,
 )

@@ -51,4 +51,5 @@ METHOD = Method(
     whole_anatomy=False,
     mirrors=True,
     instances=False,
+    logits_only=True,
 )

@@ -69,4 +69,5 @@ METHOD = Method(
     stock_patch=True,
     # A sigmoid that is a Gaussian of 4 voxels is nearly flat at its top; the published argmax is off by half a voxel.
     tolerance=0.1,
+    logits_only=True,
 )

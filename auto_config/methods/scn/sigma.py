@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from auto_config.methods.backbones import BACKBONES
+from auto_config.methods.backbones import network_of
 from auto_config.methods.base import Method, MethodRequest, Stage, StageParts, Training
 from auto_config.methods.plan import Plan
 from auto_config.methods.scn.backbone import PAYER
@@ -25,7 +25,7 @@ def _training(request: MethodRequest) -> Training:
 
 def _parts(plan: Plan, stage: Stage) -> StageParts:
     rule, landmarks = plan.value("loss"), plan.value("landmarks")
-    backbone = BACKBONES[plan.value("network")].of_stage(plan, stage)
+    backbone = network_of(plan).of_stage(plan, stage)
     return StageParts(
         network=backbone.config(stage, plan.value("spatial_dims"), plan.value("channels"), landmarks),
         heads={"logits": landmarks},

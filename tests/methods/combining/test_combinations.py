@@ -114,7 +114,12 @@ def test_what_is_not_given_is_the_method_s_or_the_first_that_fits():
         (
             {"network": "flexible_unet"},
             "--network flexible_unet: method default does not take a distribution, its loss is bce_and_cross_entropy; "
-            "give --network tiny or .*, or give --method landmarker",
+            "give --network tiny or .*, or give --method landmarker or dsnt or wing or uglli or star",
+        ),
+        (
+            {"method": "luvli", "network": "flexible_unet"},
+            "--network flexible_unet: method luvli does not take a distribution; give --network tiny or .*, or give "
+            "--method landmarker or .*",
         ),
         (
             {"method": "landmarker", "loss": "mse"},

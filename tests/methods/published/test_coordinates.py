@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from contract_parts import plan_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peak_memory import PeakMemory
@@ -19,9 +18,7 @@ from auto_config.bundle_scripts.methods.coordinates.moments import moments
 from auto_config.bundle_scripts.methods.coordinates.network import SpatialLogSoftmax
 from auto_config.bundle_scripts.methods.coordinates.visibility import VISIBILITY, VisibleLikelihoodLoss
 from auto_config.bundle_scripts.methods.interfaces import LOGITS, PointBatch
-from auto_config.errors import UserError
-from auto_config.methods import BACKBONES, METHODS
-from auto_config.methods.base import MethodRequest
+from auto_config.methods import METHODS
 
 SIZES = {2: (9, 11), 3: (9, 8, 7)}
 ASPECT = {2: [1.0, 1.25], 3: [1.0, 1.25, 3.0]}
@@ -284,12 +281,6 @@ def test_a_network_of_maps_ends_in_logarithms_of_probabilities():
     torch.testing.assert_close(out[:, :3].exp().flatten(2).sum(2), torch.ones(2, 3))
     torch.testing.assert_close(out[:, 3:], network.network(image)[:, 3:])
     torch.testing.assert_close(torch.jit.script(network)(image), out)
-
-
-def test_a_network_whose_maps_are_all_probabilities_has_no_visibility():
-    stage = plan_of("luvli", 2).stage("fine")
-    with pytest.raises(UserError, match="give --network tiny or plain"):
-        METHODS["luvli"].training(MethodRequest(BACKBONES["flexible_unet"], stage))
 
 
 @pytest.mark.parametrize(
