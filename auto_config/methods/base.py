@@ -169,7 +169,7 @@ class Method:
         target: name of its target in the table of targets, where a user may give another; None where it has none.
         loss: name of its loss in the table of losses; None where its parts are not exchanged.
         decoder: name of its decoder in the table of decoders.
-        logits_only: whether its maps must be free numbers, so that no network fits whose maps are a distribution already;
+        logits_only: whether its maps must be free numbers, so that no network fits of distributions fits;
             read where it names no row of the table of losses.
         stock_patch: whether patch and batch of its one stage are those of nnU-Net, where the GPU has room for them.
         tolerance: voxels of the stage's grid by which the point that an output of the smallest loss decodes to may be
