@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from auto_config.bundle.parts import normalisation
 from auto_config.bundle_scripts.grid.grids import apply_affine, world_to_voxel
-from auto_config.calibration.verdict.spoiled_cases import MOST, chosen
+from auto_config.calibration.verdict.spoiled_cases import MOST, NORMALISE, chosen
 from auto_config.calibration.verdict.spoilings import SPOILINGS, Scan, cut, noisy, rescaled, shuffled, static, turned
 
 SPACING = {2: (1.0, 1.5), 3: (1.0, 1.5, 2.0)}
@@ -119,3 +120,12 @@ def test_few_cases_are_spoiled_spread_over_cases_and_kinds():
         ("c5", "grey values times 10 plus 1000"),
     ]
     assert chosen([]) == []
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [[{"kind": "zscore"}], [{"kind": "ct", "low": 0.0, "high": 1.0, "mean": 0.5, "std": 1.0}]],
+    ids=["mr", "ct"],
+)
+def test_images_are_spoiled_before_whatever_normalises_them(rules):
+    assert normalisation(rules)["_target_"].rpartition(".")[2] in NORMALISE

@@ -32,6 +32,9 @@ from auto_config.calibration.verdict.section import Spoiled
 from auto_config.calibration.verdict.spoilings import SPOILINGS, Scan, Spoiling
 
 FILE_NAME = "spoiled.json"
+NORMALISE = ("NormalizeChannelsd", "ScaleIntensityRanged")
+"""Transforms that normalise grey values, those of MONAI included (`bundle.parts.normalisation`)."""
+
 MOST = 16
 """So many spoiled images are predicted at most, and half as many as there are unseen cases."""
 
@@ -90,7 +93,7 @@ def spoiled_image(
         None where the preprocessing of the bundle has no such place.
     """
     steps = list(opened.preprocessing.transforms)
-    last = next((i for i, step in enumerate(steps) if type(step).__name__ == "NormalizeChannelsd"), None)
+    last = next((i for i, step in enumerate(steps) if type(step).__name__ in NORMALISE), None)
     if last is None:
         return None
     files = [str(path) for path in item["image"]]
