@@ -53,9 +53,8 @@ def train(
         auto_config train brain_landmarks --batch_size 1 --amp false
     """
     from auto_config.bundle.shared_numbers import disagreement
-    from auto_config.calibration.cost import PREDICTIONS_OF_A_CASE
     from auto_config.running.folds import check_nothing_is_lost, folds_of, latest, parse_fold
-    from auto_config.running.time_budget import parse_time_budget, spoken
+    from auto_config.running.time_budget import PREDICTIONS_OF_A_CASE, parse_time_budget, spoken
     from auto_config.running.training import (
         calibrate_afterwards,
         check_overrides,

@@ -9,6 +9,10 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([smh])")
 _BUDGET = re.compile(rf"(?:{_AMOUNT.pattern}\s*)+")
 
+PREDICTIONS_OF_A_CASE = 4.5
+"""How often a calibration predicts each validation case at most: whole, three times with a cut field of view, and half
+of the cases once more, spoiled on purpose. A test counts; more looks at a case are added here."""
+
 
 def parse_time_budget(text: str | float) -> float:
     """Read an amount of time.

@@ -15,13 +15,13 @@ from auto_config.bundle.opened import OpenBundle, open_bundle
 from auto_config.bundle_scripts.points.landmark_files import read_markups, write_markups
 from auto_config.bundle_scripts.points.landmarks import ABSENT, LandmarkSet
 from auto_config.calibration.conformal import conformal_quantile
-from auto_config.calibration.cost import PREDICTIONS_OF_A_CASE
 from auto_config.calibration.validation_cases import folds_in_use
 from auto_config.commands.calibrate import calibrate
 from auto_config.commands.create import create
 from auto_config.errors import UserError, one_line
 from auto_config.prediction.level_set_files import read_level_sets
 from auto_config.prediction.regions import level_sets
+from auto_config.running.time_budget import PREDICTIONS_OF_A_CASE
 
 TRAIN = ("run", "training", "--config_file", "configs/train.json", "--train#trainer#max_epochs", 1)
 

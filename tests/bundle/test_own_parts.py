@@ -25,10 +25,14 @@ OPTIONAL = {
     "scripts.methods.instances.InstanceDecoder",
     "scripts.training.run.instance_thresholds.InstanceThresholds",
     "scripts.training.pretrained.LoadPretrained",
+    "scripts.training.upright.UprightPose",
+    "scripts.inference.poses.PoseSearch",
 }
-"""Beside these: only where a landmark has many instances or a pair may change places, and after create --pretrained."""
+"""Beside these: only where a landmark has many instances or a pair may change places, after create --pretrained, and
+where cases lie in any pose."""
 
 MANY = {"many": [{"landmark": 2, "rows": 3, "min_distance_mm": 4.0, "match_mm": 5.0}], "exchangeable": []}
+FREE = {"kind": "free", "limit_deg": 180.0, "turned_crops": True}
 PAIR = {"many": [], "exchangeable": [{"landmarks": [0, 1], "min_distance_mm": 4.0}]}
 
 
@@ -58,6 +62,8 @@ def plans(method):
         options = {"method": method, "network": network, "stages": stages, "patch_size": size}
         plain = plan_of(dims=dims, channels=channels, kind=kind, landmarks=3, **options)
         rare = [PAIR, *([MANY] if stages == 1 else [])] if row.instances else []
+        if stages == 2:
+            found.append(Plan({**plain.decisions, "pose": Decision(FREE, "given")}))
         found += [plain, *(Plan({**plain.decisions, "instances": Decision(value, "declared")}) for value in rare)]
     return found
 

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from auto_config import bundle_scripts
-from auto_config.calibration.cost import PREDICTIONS_OF_A_CASE
 from auto_config.commands.train import train
 from auto_config.errors import UserError
 from auto_config.running import training
+from auto_config.running.time_budget import PREDICTIONS_OF_A_CASE
 
 SCRIPT = """
 import torch

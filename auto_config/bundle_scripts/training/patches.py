@@ -341,9 +341,8 @@ class RandCropsd:
             pick, jitter = rng.uniform(), rng.normal(size=len(frame.spacing)) * self.jitter / frame.spacing
             aim: int | None = None
             if frame.is_cut:
-                center, aim = crop_center(
-                    frame.random, pick, jitter, points=points, status=status, cut_off=cut_off, shape=frame.shape
-                )
+                seen = {"points": points, "status": status, "cut_off": cut_off, "shape": frame.shape}
+                center, aim = crop_center(frame.random, pick, jitter, **seen)
             else:
                 present = np.flatnonzero(status == PRESENT)
                 around = points[present[int(pick * len(present))]] if len(present) else (frame.shape - 1) / 2

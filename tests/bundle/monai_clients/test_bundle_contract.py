@@ -175,6 +175,7 @@ EFFECTS = {
     "output_dir": ("OTHER", "[h for h in get('train#handlers') if hasattr(h, '_writer')][0]._writer.log_dir"),
     "cache_dir": ("OTHER", "str(get('images').cache_dir)"),
     "fold": (1, "str(get('checkpoints').fold_folder)[-6:]", "fold_1"),
+    "cut_share": (0.5, "[t for t in get('train#preprocessing').transforms if hasattr(t, 'jitter')][0].cut_share"),
     "seed": (5, "get('train#dataloader').dataset.seed"),
     "resume": (True, "get('checkpoints')._resume"),
     "keep": ("last", "get('checkpoints')._keep"),
@@ -210,6 +211,7 @@ PARTS = {
         "datalist",
         "started",
         "predictions_after",
+        "deterministic",  # tests/bundle/configs/test_determinism.py
         "network_def",
         "network",
     ),

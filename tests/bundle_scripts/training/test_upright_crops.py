@@ -67,7 +67,7 @@ def test_crops_stand_upright_and_points_go_with_them(seed, dims, mirrored):
     names, data, partner = data_list(dims)
     upright = UprightPose(data, names, dims, flip_pairs=partner)
     augmentation = SpatialAugmentation(mirror_pairs=tuple(partner) if mirrored else None)
-    crops = RandCropsd("image", "fine", (12,) * dims, 6, 0.0, augmentation, AIR, upright)
+    crops = RandCropsd("image", "fine", (12,) * dims, 6, 0.0, augmentation, AIR, upright=upright)
     spacing = np.array([1.0, 1.25, 0.8])[:dims]
     made = crops(case(any_turn(seed, dims), dims, spacing, index=seed % 7))["fine"]
     apart = check_points(made, dims, partner)
@@ -97,7 +97,7 @@ def test_without_a_pose_the_crops_lie_as_the_image_does():
     names, data, _ = data_list(2)
     turn = any_turn(1, 2)
     crops = {
-        kind: RandCropsd("image", "fine", (12, 12), 2, 0.0, SpatialAugmentation(), AIR, upright)(
+        kind: RandCropsd("image", "fine", (12, 12), 2, 0.0, SpatialAugmentation(), AIR, upright=upright)(
             case(turn, 2, np.ones(2))
         )["fine"]["image"]
         for kind, upright in (("as it is", None), ("upright", UprightPose(data, names, 2)))

@@ -7,10 +7,10 @@ test cases is large, so out-of-fold cases judge each other too: calibrated on a 
 each by the others, with and without the agreement of the folds: these cases then are no test of such a bundle any more.
 
 Example, the numbers of docs/uncertainty.md:
-    python benchmarks/cut_fields_of_view.py mouse_skull_ct runs/cut
+    python benchmarks/trust/cut_fields_of_view.py mouse_skull_ct runs/cut
     auto_config create runs/cut runs/bundle --test tests.txt
     auto_config train runs/bundle --fold all --time_budget 45m
-    python benchmarks/uncertainty.py runs/bundle --dropout runs/dropout_bundle --dropout_rate 0.1
+    python benchmarks/trust/uncertainty.py runs/bundle --dropout runs/dropout_bundle --dropout_rate 0.1
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How often the check of impossible points is wrong, and what it finds: false alarms and simulated mistakes.
 
-``python benchmarks/shape_outliers.py DATA_SET [--trials 400]`` reads the points of a data set, counts what is told of
-them as they are (of all cases, and of each half of them alone), then moves a random point of a random case by a
+``python benchmarks/trust/shape_outliers.py DATA_SET [--trials 400]`` reads the points of a data set, counts what is
+told of them as they are (of all cases, and of each half of them alone), then moves a random point of a random case by a
 distance, or exchanges two points, and counts how often just that is told.
 """
 

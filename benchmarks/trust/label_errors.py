@@ -1,8 +1,8 @@
 """How many planted label errors `review` finds and names: precision, recall and F1 of ten kinds.
 
-``python benchmarks/label_errors.py DATA_SET --no_model`` judges from the points alone, in seconds.
-``python benchmarks/label_errors.py DATA_SET --predictions BUNDLE_OR_FOLDER`` uses what networks predicted: the kept
-predictions of unseen cases of a trained bundle, or the folder of a `predict` run on the images of DATA_SET.
+``python benchmarks/trust/label_errors.py DATA_SET --no_model`` judges from the points alone, in seconds.
+``python benchmarks/trust/label_errors.py DATA_SET --predictions BUNDLE_OR_FOLDER`` uses what networks predicted: the
+kept predictions of unseen cases of a trained bundle, or the folder of a `predict` run on the images of DATA_SET.
 ``--simulated 0.15`` uses the labels themselves with normal errors of so many mm on each axis, 2 % of them ten times
 larger, instead of predictions: what the rules could do with such a network.
 

@@ -7,9 +7,9 @@ trains on the others and prints the errors on those of test.txt. `skulls` trains
 cases as they are with the same ones turned at random.
 
 Example:
-    python benchmarks/pose/any_pose.py prepare mouse_CT_atlas mouse_skull_ct mouse_micro_ct
-    python benchmarks/pose/any_pose.py scans mouse_micro_ct runs/micro_ct_free --minutes 30 --pose free
-    python benchmarks/pose/any_pose.py skulls mouse_skull_ct runs/skulls_upright --minutes 15 --pose upright
+    python benchmarks/trust/any_pose.py prepare mouse_CT_atlas mouse_skull_ct mouse_micro_ct
+    python benchmarks/trust/any_pose.py scans mouse_micro_ct runs/micro_ct_free --minutes 30 --pose free
+    python benchmarks/trust/any_pose.py skulls mouse_skull_ct runs/skulls_upright --minutes 15 --pose upright
 """
 
 from __future__ import annotations

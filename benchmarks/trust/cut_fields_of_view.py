@@ -5,8 +5,8 @@ Three quarters of the cases lose 10 to 40 % of their landmarks at one end of one
 what the cut costs the landmarks that are still there.
 
 Examples, the data of docs/uncertainty.md, and a bundle from complete cases on its own test cases:
-    python benchmarks/cut_fields_of_view.py mouse_skull_ct runs/mouse_cut
-    python benchmarks/cut_fields_of_view.py mouse_skull_ct runs/mouse_cut_test --bundle runs/mouse
+    python benchmarks/trust/cut_fields_of_view.py mouse_skull_ct runs/mouse_cut
+    python benchmarks/trust/cut_fields_of_view.py mouse_skull_ct runs/mouse_cut_test --bundle runs/mouse
 """
 
 from __future__ import annotations

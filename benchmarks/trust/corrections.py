@@ -1,6 +1,6 @@
 """How much one correction repairs: simulated clicks on spoiled cases, against moving each point by hand.
 
-    python benchmarks/corrections.py BUNDLE CASES [--spoil turn60 turn90 cut none] [--limit_mm 0.3] [--clicks 20]
+    python benchmarks/trust/corrections.py BUNDLE CASES [--spoil turn60 turn90 cut none] [--limit_mm 0.3] [--clicks 20]
 
 CASES is a data set of unseen cases as `create` reads it. Each case is spoiled (turned about its middle by resampling,
 or cut by a third along its longest axis) and predicted. Where the mean error is above --failed_mm, the worst landmark

@@ -4,7 +4,7 @@ Each case is spoiled in several ways (seeded), predicted by `auto_config predict
 are turned with the image. The table has a row for each spoiling; docs/robustness.md has those of the mouse skulls.
 
 Example:
-    python benchmarks/robustness.py runs/mouse_15m/bundle mouse_skull_ct --cases 5 --json robustness.json
+    python benchmarks/trust/robustness.py runs/mouse_15m/bundle mouse_skull_ct --cases 5 --json robustness.json
 """
 
 from __future__ import annotations
