@@ -10,7 +10,7 @@ import pytest
 from app_tools import oblique_affine, write_fixed_bundle, write_volume
 from ct_series import copied, make_series, ras
 from landmark_app.lib.choosing.scoring import LandmarkError
-from landmark_app.lib.choosing.strategies import SCALE_MM, image_uncertainty
+from landmark_app.lib.choosing.strategies import image_uncertainty
 from landmark_app.lib.core.served import record, served
 from landmark_app.lib.dicom.dicom_objects import read_report, write_balls, write_report
 from landmark_app.lib.store.datastore import LocalLandmarkDatastore
@@ -25,6 +25,7 @@ from auto_config.bundle_scripts.points.instances import read_instances
 from auto_config.bundle_scripts.points.landmark_files import read_label, read_markups, write_markups
 from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, LandmarkSet
 from auto_config.errors import UserError
+from auto_config.review.teaching import SCALE_MM
 
 MANY = {"suture": 5.0}
 AFFINE = oblique_affine("ras", (1.0, 1.0, 1.0), 0.0, (0.0, 0.0, 0.0))
