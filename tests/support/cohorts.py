@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from auto_config.bundle_scripts.points.landmarks import PRESENT
 from auto_config.review.cohort import Cohort
 
-BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "label_errors.py"
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "trust" / "label_errors.py"
 
 
 def planting():
