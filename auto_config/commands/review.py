@@ -62,7 +62,7 @@ def review(
         )
 
     from auto_config.bundle_scripts.files.text import atomic_write_text
-    from auto_config.prediction.input import find_images, wanted_images
+    from auto_config.prediction.input import find_images, training_cases, wanted_images
     from auto_config.review.label_errors import find_label_errors, most_contradicted
     from auto_config.review.page import evidence_note, review_page
     from auto_config.review.sources import bundle_cohort, with_predictions
@@ -71,6 +71,9 @@ def review(
 
     wanted = None if unlabelled is None else find_images(Path(unlabelled), **wanted_images(root))
     cohort, images, notes = bundle_cohort(root)
+    if wanted is not None:  # those that are labelled teach nothing new
+        labelled = set(training_cases(root, wanted))
+        wanted = {case: paths for case, paths in wanted.items() if case not in labelled}
     if predictions is not None:
         cohort = with_predictions(cohort, Path(predictions))
     suspects = find_label_errors(cohort, false_alarms)

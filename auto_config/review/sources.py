@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from auto_config.bundle_scripts.file_names import WEIGHTS
 from auto_config.bundle_scripts.points.landmarks import LandmarkSet
+from auto_config.calibration.provenance import prediction_digest
 from auto_config.datasets import Dataset
 from auto_config.datasets.images import read_header
 from auto_config.errors import UserError
@@ -124,21 +126,32 @@ def bundle_cohort(bundle: Path) -> tuple[Cohort, dict[str, tuple[Path, ...]], li
     cohort = make_cohort(
         names, sets, images, dims, declared_pairs=[(one, other) for one, other in once] or None, unit=unit
     )
-    return with_bundle_predictions(cohort, bundle), images, notes
+    judged, stale = with_bundle_predictions(cohort, bundle)
+    notes += [
+        f"{path}: is of other weights, and counts for nothing; run `auto_config calibrate` first" for path in stale
+    ]
+    return judged, images, notes
 
 
 def _listed(image: Any) -> list[str]:
     return [image] if isinstance(image, str) else [str(path) for path in image]
 
 
-def with_bundle_predictions(cohort: Cohort, bundle: Path) -> Cohort:
+def with_bundle_predictions(cohort: Cohort, bundle: Path) -> tuple[Cohort, list[Path]]:
     """The cohort with the predictions that a calibration kept of unseen cases: ``models/fold_*/out_of_fold.json``.
 
     A prediction is that of a case of the same name. A file that cannot be read is as none: calibrate again.
+
+    Returns:
+        The cohort, and the files that do not count, because the weights are others now.
     """
+    stale = []
     for path in sorted((bundle / "models").glob(f"fold_*/{OUT_OF_FOLD}")):
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
+            if document["weights"] != prediction_digest(bundle, path.with_name(WEIGHTS)):
+                stale.append(path)
+                continue
             names = [str(name) for name in document["landmarks"]]
             found = {
                 str(case): (
@@ -150,7 +163,7 @@ def with_bundle_predictions(cohort: Cohort, bundle: Path) -> Cohort:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
         cohort = _predicted(cohort, names, found, dict.fromkeys(found, "unseen"))
-    return cohort
+    return cohort, stale
 
 
 def with_predictions(cohort: Cohort, folder: Path) -> Cohort:

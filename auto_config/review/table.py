@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +12,8 @@ import numpy as np
 from auto_config.review.cohort import Cohort, Finding
 from auto_config.review.kinds import KINDS
 from auto_config.review.scans import Suggested
+
+_NUMBERS = re.compile(r"-?[0-9.]+(e[+-][0-9]+)?( -?[0-9.]+(e[+-][0-9]+)?)*")
 
 COLUMNS = (
     "what",
@@ -68,8 +71,10 @@ def review_table(
 
 
 def _safe(cell: object) -> object:
-    """A text that no spreadsheet takes for a formula."""
-    return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "@", "\t", "\r") else cell
+    """A text that no spreadsheet takes for a formula; numbers, also several and negative ones, stay as they are."""
+    if not isinstance(cell, str) or cell[:1] not in ("=", "+", "-", "@", "\t", "\r"):
+        return cell
+    return cell if _NUMBERS.fullmatch(cell) else f"'{cell}"
 
 
 def _point(point: np.ndarray) -> str:

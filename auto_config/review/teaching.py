@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_FAR = 10.0
+"""Novelty above this counts no more; where nothing is labelled yet, everything is so new."""
+
 SCALE_MM = 4.0
 """A spread of so many mm counts as an uncertainty of 1 - 1/e; the widest usual threshold of success."""
 
@@ -70,12 +73,12 @@ def choose_scans(uncertainty: np.ndarray, looks: np.ndarray, labelled: np.ndarra
     every = _standardised(np.concatenate([looks, labelled]))
     own, others = every[: len(looks)], every[len(looks) :]
     unit = _usual_gap(others if len(others) > 1 else own)
-    nearest = _nearest(own, others) / unit if len(others) else np.full(len(own), 1.0)
+    nearest = _nearest(own, others) / unit if len(others) else np.full(len(own), _FAR)
     chosen: list[Choice] = []
     left = list(range(len(own)))
     while left and len(chosen) < count:
         # A scan like a labelled one of which the models are unsure still counts for something.
-        values = unsure[left] * (0.25 + np.minimum(nearest[left], 10.0))
+        values = unsure[left] * (0.25 + np.minimum(nearest[left], _FAR))
         best = left[int(np.argmax(values))]
         chosen.append(Choice(best, float(values.max()), float(unsure[best]), float(nearest[best])))
         left.remove(best)

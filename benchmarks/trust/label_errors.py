@@ -224,7 +224,7 @@ def main() -> None:
     if options.predictions is not None:
         given = Path(options.predictions)
         is_bundle = (given / "configs").is_dir()
-        cohort = with_bundle_predictions(cohort, given) if is_bundle else with_predictions(cohort, given)
+        cohort = with_bundle_predictions(cohort, given)[0] if is_bundle else with_predictions(cohort, given)
     judged = int(np.isfinite(cohort.predicted).all(-1).any(1).sum())
     print(f"{len(cohort.cases)} cases, {len(cohort.names)} landmarks, {len(cohort.pairs)} left-right pairs")
     print(f"{judged} cases with predictions, {options.draws} draws of each kind, seed {options.seed}")
