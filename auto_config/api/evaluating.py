@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from auto_config.api.data import read_dataset
-from auto_config.api.predicting import Predictions
+from auto_config.api.predicting import Predictions, pandas_package
 from auto_config.commands.evaluate import THRESHOLDS
 from auto_config.datasets import Dataset
-from auto_config.errors import UserError
 from auto_config.evaluation.comparison import Comparison, compare
 from auto_config.evaluation.predictions import read_predictions
 from auto_config.evaluation.report.page import report_page, worst_points
@@ -65,10 +64,7 @@ class Evaluation:
         Raises:
             UserError: pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise UserError("to_pandas() needs pandas: pip install pandas") from error
+        pandas = pandas_package()
         return pandas.DataFrame(self.errors, index=list(self.comparison.cases), columns=list(self.comparison.names))
 
     def save(self, folder: str | Path) -> Path:

@@ -32,6 +32,20 @@ from auto_config.prediction.input import find_images, wanted_images
 if TYPE_CHECKING:
     import pandas
 
+
+def pandas_package() -> Any:
+    """The package pandas, which only tables need.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise UserError("to_pandas() needs pandas: pip install pandas") from error
+    return pandas
+
+
 AnyImage = str | Path | ArrayImage
 """A file (or the folder of a DICOM series), or an image in memory."""
 
@@ -121,10 +135,7 @@ class Predictions(Mapping[str, CasePrediction]):
         Raises:
             UserError: pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise UserError("to_pandas() needs pandas: pip install pandas") from error
+        pandas = pandas_package()
         dims = next((one.points.shape[1] for one in self.cases.values() if len(one.names)), 3)
         rows = [row for case, one in self.cases.items() for row in prediction_rows(case, one.result, one.unit)]
         table = pandas.DataFrame(rows, columns=prediction_columns(dims))

@@ -1,11 +1,11 @@
 """How much one correction repairs: simulated clicks on spoiled cases, against moving each point by hand.
 
-    python benchmarks/trust/corrections.py BUNDLE CASES [--spoil turn60 turn90 cut none] [--limit_mm 0.3] [--clicks 20]
-
-CASES is a data set of unseen cases as `create` reads it. Each case is spoiled (turned about its middle by resampling,
-or cut by a third along its longest axis) and predicted. Where the mean error is above --failed_mm, the worst landmark
-is set to the truth, again and again, until all are within --limit_mm. By hand, a click moves one point only. Landmarks
+Each case is spoiled as in robustness.py and predicted. Where its mean error is above --failed_mm, the worst landmark is
+set to the truth, again and again, until all are within --limit_mm. By hand, a click moves one point only. Landmarks
 that a cut has taken out of the image count for nothing.
+
+Example:
+    python benchmarks/trust/corrections.py runs/mouse_15m/bundle mouse_skull_ct --names runs/mouse_15m/test_cases.txt
 """
 
 from __future__ import annotations
@@ -18,38 +18,25 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from scipy.ndimage import affine_transform
-from scipy.spatial.transform import Rotation
+from robustness import Spoiling, Volume, cut, grey, turned
 
 from auto_config.bundle.opened import OpenBundle, open_bundle
 from auto_config.datasets import read_dataset
+from auto_config.datasets.images import read_image
 from auto_config.errors import UserError
 from auto_config.prediction.corrected import corrected, first_look, predicted, why_not
 from auto_config.prediction.fixed_cases import shape_of
 from auto_config.prediction.shape_gaussian import ShapeGaussian
 
-SPOILINGS = ("none", "turn30", "turn60", "turn90", "cut")
-
-
-def spoiled(voxels: np.ndarray, affine: np.ndarray, points: np.ndarray, how: str, seed: int) -> tuple[np.ndarray, ...]:
-    """Voxels, affine and points (L, 3) mm after a spoiling; points outside of the image are NaN."""
-    if how.startswith("turn"):
-        axis = np.random.default_rng(seed).normal(size=3)
-        turn = Rotation.from_rotvec(np.radians(float(how[4:])) * axis / np.linalg.norm(axis)).as_matrix()
-        middle = (affine @ [*(np.array(voxels.shape) - 1) / 2, 1])[:3]
-        back = np.eye(4)
-        back[:3, :3], back[:3, 3] = turn.T, middle - turn.T @ middle
-        voxel = np.linalg.inv(affine) @ back @ affine
-        air = float(np.percentile(voxels, 0.5))
-        voxels = affine_transform(voxels, voxel[:3, :3], voxel[:3, 3], order=1, cval=air)
-        points = (points - middle) @ turn.T + middle
-    elif how == "cut":
-        longest = int(np.argmax(voxels.shape))
-        there = points @ np.linalg.inv(affine)[longest, :3] + np.linalg.inv(affine)[longest, 3]
-        voxels = voxels.take(range(max(2, round(float(np.nanpercentile(there, 67))))), axis=longest)
-    at = points @ np.linalg.inv(affine)[:3, :3].T + np.linalg.inv(affine)[:3, 3]
-    inside = np.all((at >= 0) & (at <= np.array(voxels.shape) - 1), axis=1)
-    return voxels, affine, np.where(inside[:, None], points, np.nan)
+SPOILINGS: dict[str, Spoiling] = {
+    "none": lambda volume, _: volume,
+    "turn30": turned(30),
+    "turn60": turned(60),
+    "turn90": turned(90),
+    "cut": cut(1 / 3),
+    "grey": grey(lambda array, _: array * 10 + 1000),
+    "noise": grey(lambda array, random: array + random.normal(size=array.shape) * np.ptp(array) / 2),
+}
 
 
 def places(done: dict[str, Any]) -> np.ndarray:
@@ -90,7 +77,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("cases", type=Path)
-    parser.add_argument("--spoil", nargs="+", default=["turn60", "turn90", "cut"], choices=SPOILINGS)
+    parser.add_argument(
+        "--names", type=Path, help="file with names of cases, one a line; the bundle must not know them"
+    )
+    parser.add_argument("--spoil", nargs="+", default=["turn60", "turn90", "cut"], choices=list(SPOILINGS))
     parser.add_argument("--limit_mm", type=float, default=0.3)
     parser.add_argument("--failed_mm", type=float, default=0.5)
     parser.add_argument("--clicks", type=int, default=20)
@@ -101,24 +91,30 @@ def main() -> None:
     if (reason := why_not(opened, shape)) is not None or shape is None:
         raise UserError(f"{options.bundle}: {reason}")
     dataset, _ = read_dataset(options.cases)
+    wanted = None if options.names is None else set(options.names.read_text(encoding="utf-8").split())
+    cases = [case for case in dataset.cases if wanted is None or case.name in wanted]
     with tempfile.TemporaryDirectory() as folder:
         for how in options.spoil:
             found = []
-            for number, case in enumerate(dataset.cases):
+            for case in cases:
                 if case.landmarks is None:
                     continue
-                image = nib.as_closest_canonical(nib.load(case.image[0]))
-                truth = case.landmarks.ordered(opened.names).points
-                voxels, affine, truth = spoiled(image.get_fdata(dtype=np.float32), image.affine, truth, how, number)
+                image, truth = read_image(case.image), case.landmarks.ordered(opened.names).points
+                whole = Volume(image.array[0], image.affine, truth, np.isfinite(truth).all(axis=1))
+                volume = SPOILINGS[how](whole, np.random.default_rng(list(case.name.encode())))
+                truth = np.where(volume.inside[:, None], volume.points, np.nan)
                 path = Path(folder) / "case.nii.gz"
-                nib.save(nib.Nifti1Image(voxels, affine), path)
+                nib.save(nib.Nifti1Image(volume.array.astype(np.float32), volume.affine), path)
                 one = simulated(opened, shape, path, truth, options)
                 if one is None:
                     continue
                 found.append(one)
                 means = " ".join(f"{before:.2f}>{after:.2f}" for before, after in one["course"])
                 end = "" if one["done"] else "+"
-                print(f"{how} {case.name}: {len(one['course'])}{end} clicks (by hand {one['by_hand']}); {means}")
+                print(
+                    f"{how} {case.name}: {len(one['course'])}{end} clicks (by hand {one['by_hand']}); {means}",
+                    flush=True,
+                )
             if found:
                 first = [1 - after / before for one in found for before, after in one["course"][:1] if before > 0]
                 seconds = [x for one in found for x in one["seconds"]]
