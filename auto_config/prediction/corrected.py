@@ -45,12 +45,15 @@ class Look:
         data: what `OpenBundle.preprocess` gave.
         peaks: of the prediction, planned voxels.
         output: of the stage that sees the whole image: the only one, or the coarse one.
+        turned: whether the image had to be turned for the prediction; its output is then of another grid, where
+            nothing is read again.
         crops: for each landmark that the fine stage looked at anew, the first voxel of the crop and its output.
     """
 
     data: Mapping[str, Any]
     peaks: Peaks
     output: Output
+    turned: bool = False
     crops: dict[int, tuple[tuple[int, ...], Output]] = field(default_factory=dict)
 
     def bytes(self) -> int:
@@ -61,15 +64,16 @@ class Look:
 
 
 class _Recorder:
-    """A sliding window that keeps what it gave last."""
+    """A sliding window that keeps what it gave first: of the image as it lies, before any turned one is tried."""
 
     def __init__(self, window: Any) -> None:
         self.window = window
-        self.last: Any = None
+        self.first: Any = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        self.last = self.window(*args, **kwargs)
-        return self.last
+        merged = self.window(*args, **kwargs)
+        self.first = merged if self.first is None else self.first
+        return merged
 
 
 def why_not(opened: OpenBundle, shape: ShapeGaussian | None) -> str | None:
@@ -89,23 +93,27 @@ def why_not(opened: OpenBundle, shape: ShapeGaussian | None) -> str | None:
 
 
 def first_look(opened: OpenBundle, data: Mapping[str, Any]) -> Look:
-    """Predict a case and keep what corrections need; once for a case.
+    """Predict a case as `OpenBundle.predict` does and keep what corrections need; once for a case.
 
     Args:
         opened: a bundle for which `why_not` is None.
         data: what its `preprocess` gave.
     """
     inferer = copy.copy(opened.inferer)
-    inferer.pose = None  # the points that are set say how the case lies; outputs are read again on the image's own grid
     image = data["image"].as_tensor().to(opened.device)
     if not _two_stages(opened):
         with torch.inference_mode():
             found = inferer.heatmaps(image, opened.network)
-        return Look(data, found.peaks, found.output)
+        return Look(data, found.peaks, found.output, _turned(found))
     inferer.window = recorder = _Recorder(inferer.window)
     with torch.inference_mode():
-        peaks = inferer.heatmaps(image, opened.network).peaks
-    return Look(data, peaks, {head: value[0] for head, value in recorder.last.items()})
+        found = inferer.heatmaps(image, opened.network)
+    return Look(data, found.peaks, {head: value[0] for head, value in recorder.first.items()}, _turned(found))
+
+
+def _turned(found: Any) -> bool:
+    """Whether heatmaps are of a turned image; those of bundles of earlier versions never are."""
+    return getattr(found, "turn", None) is not None
 
 
 def predicted(opened: OpenBundle, look: Look) -> dict[str, Any]:
@@ -136,7 +144,8 @@ def corrected(
 
     Returns:
         What post-processing leaves. Set points stand in ``result`` exactly as given, with ``fixed`` true; ``moved`` has
-        the names of the others that are elsewhere than they were predicted.
+        the names of the others that are elsewhere than they were predicted. In a case that was turned for its
+        prediction no other moves.
     """
     end = None if seconds is None else time.perf_counter() + seconds
     with torch.inference_mode():
@@ -155,7 +164,7 @@ def corrected(
 def _corrected_peaks(case: _Case, end: float | None) -> tuple[Peaks, np.ndarray]:
     """Peaks in planned voxels, and which of them moved."""
     nothing = np.zeros(len(case.points), dtype=bool)
-    expected = condition(case.shape, case.points, case.voxel, case.sure)
+    expected = None if case.look.turned else condition(case.shape, case.points, case.voxel, case.sure)
     if expected is None:
         return _placed(case.look.peaks, case, case.points, nothing, None), nothing
     moved = _to_move(case, expected)

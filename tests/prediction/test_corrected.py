@@ -1,6 +1,7 @@
 """Corrected points move the others: one stage and two, 2D and 3D, ensembles, oblique grids."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -131,3 +132,37 @@ def test_the_calibration_comes_before_the_data_list_and_the_weights_come_last(tm
     alone = shape_of(opened)
     assert len(alone.modes) == 0
     assert alone.known.all()
+
+
+@pytest.mark.parametrize("stages", [1, 2])
+def test_in_a_case_that_was_turned_only_the_set_points_move(tmp_path, stages):
+    """What is kept of it was read on another grid: a point that is right may not be moved by it."""
+    opened, data, truth = open_case(tmp_path, stages=stages)
+    look = first_look(opened, data)
+    assert not look.turned
+    before = world(predicted(opened, look))
+    done = corrected(opened, replace(look, turned=True), shape_of(opened), *given(truth, 1))
+    others = [row for row in range(len(truth)) if row != 1]
+    assert done["moved"] == []
+    np.testing.assert_array_equal(world(done)[others], before[others])
+    np.testing.assert_array_equal(world(done)[1], truth[1])
+
+
+def test_a_search_for_the_pose_leaves_the_output_of_the_image_as_it_lies(tmp_path):
+    """The window is asked again for each turned look; what is read again is the first answer."""
+    opened, data, truth = open_case(tmp_path)
+    plain = first_look(opened, data)
+
+    class Searching(type(opened.inferer)):
+        def heatmaps(self, image, network):
+            found = super().heatmaps(image, network)
+            self.window(image[None] * 0, lambda x: {"logits": x})
+            return found
+
+    searching = object.__new__(Searching)
+    searching.__dict__ |= opened.inferer.__dict__
+    look = first_look(replace(opened, inferer=searching), data)
+    assert look.output.keys() == plain.output.keys()
+    for head, value in plain.output.items():
+        np.testing.assert_array_equal(look.output[head].numpy(), value.numpy())
+    assert errors(corrected(opened, look, shape_of(opened), *given(truth, 1)), truth)[list(FAILED)].max() < 0.3
