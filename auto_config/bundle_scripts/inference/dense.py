@@ -1,23 +1,33 @@
-"""One stage: heatmaps of the whole image by a sliding window, decoded view by view."""
+"""One stage: peaks, or heatmaps of the whole image, by a sliding window, decoded view by view."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
-from monai.inferers import Inferer
+from monai.inferers import Inferer, SlidingWindowInferer
 
 from ..grid.grids import to_cells
 from ..grid.turning import sampled, turned_box
+from ..methods.boxes import local_decoder
 from ..methods.interfaces import Decoder, Output, StageNetwork, kept_heads
 from ..points.instances import Instances
+from ..points.peaks import Peaks
 from ..points.shape import ShapeModel, shape_prior
+from .expected.look import Sight, look_at_places, of_logits
+from .expected.places import ExpectedPlaces
 from .heatmaps import HeatmapInferer, Heatmaps, check_finite, slide
-from .poses import Look, PoseSearch, turned_back
+from .poses import Look, PoseSearch, judges, turned_back
+from .streaming.peaks import saves_memory, stream_peaks
+from .streaming.windows import plain_window
 from .views import agreement, mean_of_views
+
+Found = TypeVar("Found", Heatmaps, Peaks)
 
 
 class DenseInferer(HeatmapInferer):
@@ -38,7 +48,13 @@ class DenseInferer(HeatmapInferer):
         flip_pairs: see `HeatmapInferer`.
         pose: tries poses of the whole image; None looks at it as it lies.
         pad_value: value of air, around turned images.
+        expected: where the training cases have their landmarks; peaks alone are then looked for there, and in the whole
+            image where something speaks against what was seen. None always looks at the whole image.
     """
+
+    why_all_windows: str | None = None
+    """Why all windows of the last image were looked at, a word of `scripts.inference.expected.doubts`; None where the
+    expected places were enough, and where they were not tried."""
 
     def __init__(
         self,
@@ -52,11 +68,12 @@ class DenseInferer(HeatmapInferer):
         flip_pairs: str | Path | Sequence[int] | None = None,
         pose: PoseSearch | None = None,
         pad_value: float = 0.0,
+        expected: ExpectedPlaces | None = None,
     ) -> None:
         super().__init__({stage: decoder}, flip_pairs)
         self.window, self.decoder, self.instances, self.shape = window, decoder, instances, shape
         self.stage, self.pose, self.pad_value = stage, pose, float(pad_value)
-        self.spacing = np.asarray(spacing, dtype=np.float64)
+        self.spacing, self.expected = np.asarray(spacing, dtype=np.float64), expected
 
     def find(self, image: torch.Tensor, network: StageNetwork) -> Heatmaps:
         """The output ``(channels, *grid)`` of an image ``(C, *size)`` on the planned grid, and its peaks.
@@ -64,26 +81,114 @@ class DenseInferer(HeatmapInferer):
         Raises:
             ValueError: if the network gives numbers that are not finite, as after a training that diverged.
         """
-        found = self._find(image, network, None)
+        single = self.decoder.single()
+        return self._posed(
+            image,
+            network,
+            lambda seen, turn: self._find(seen, network, turn),
+            lambda found: single.decode(found.output),
+            lambda seen: single.decode(self._slide(seen, network.views()[0])),
+        )
+
+    def find_peaks(self, image: torch.Tensor, network: StageNetwork) -> Peaks:
+        """The peaks that `find` finds; without a map of the whole image where slabs of it do and take less memory.
+
+        That needs MONAI's own window, a decoder that looks only near the highest voxel, and no shape that chooses
+        among maxima. Along the first axis the peaks are equal bit for bit. Where it is known where landmarks are
+        expected, windows there come first; they are merged as all are, with fewer looks at a place.
+        """
+        self.why_all_windows = None
+        window, local, views = plain_window(self.window), local_decoder(self.decoder), network.views()
+        if window is None or local is None or self.shape is not None:
+            return self.find(image, network).peaks
+        looks = [self._look(view) for view in views]
+        in_slabs = saves_memory(window, image.shape[1:], len(views), local.radius)
+
+        def found(seen: torch.Tensor, turn: np.ndarray | None) -> Peaks:
+            # A turned image has another frame.
+            few = self._at_expected_places(window, seen, network, looks) if turn is None else None
+            if few is None and not in_slabs:
+                return self._find(seen, network, turn).peaks
+            peaks, single = stream_peaks(window, seen, looks, local) if few is None else few
+            check_finite(peaks.points, peaks.confidence)
+            points = [one.points for one in single]
+            columns = agreement(points, peaks.points, network.flipped, self.spacing, self.instances)
+            columns = {name: column.to(peaks.confidence) for name, column in columns.items()}
+            return turned_back(replace(peaks, **columns), turn)
+
+        def glance(seen: torch.Tensor) -> Peaks:
+            if in_slabs:
+                return stream_peaks(window, seen, looks[:1], local)[0]
+            return self.decoder.single().decode(self._slide(seen, views[0]))
+
+        return self._posed(image, network, found, lambda peaks: peaks, glance)
+
+    def _at_expected_places(
+        self,
+        window: SlidingWindowInferer,
+        image: torch.Tensor,
+        network: StageNetwork,
+        looks: Sequence[Callable[[torch.Tensor], Output]],
+    ) -> tuple[Peaks, list[Peaks]] | None:
+        """Peaks of the mean of the views, and of each view, from the expected places alone; None in doubt."""
+        decoder = of_logits(self.decoder)
+        if self.expected is None or self.instances is not None or decoder is None:
+            return None
+
+        def fits(points: np.ndarray, confidence: np.ndarray, seen: np.ndarray) -> bool:
+            return self._fits(network.shape, points * self.spacing, confidence, seen)
+
+        looked = look_at_places(Sight(window, image, looks), decoder, self.expected, fits)
+        if looked.why is not None:
+            self.why_all_windows = looked.why
+            logging.getLogger(__name__).info("all windows are looked at: %s", looked.why)
+        return looked.found
+
+    def _fits(self, shape: ShapeModel | None, points: np.ndarray, confidence: np.ndarray, seen: np.ndarray) -> bool:
+        """Whether points ``(L, D)`` mm, those that are seen, agree with a shape; also where it says nothing."""
+        if shape is None or not judges(shape):
+            return True
+        there, voxel = np.where(seen[:, None], points, np.nan), float(self.spacing.max())
+        if shape.judge(there, voxel)[2].any():
+            return False
         if self.pose is None:
-            return found
+            return True
+        return self.pose.plausible(self.pose.look_at(shape, np.eye(len(self.spacing)), there, confidence, voxel))
+
+    def _posed(
+        self,
+        image: torch.Tensor,
+        network: StageNetwork,
+        find: Callable[[torch.Tensor, np.ndarray | None], Found],
+        peaks_of: Callable[[Found], Peaks],
+        glance: Callable[[torch.Tensor], Peaks],
+    ) -> Found:
+        """What is found in the pose of the image that it is found best in.
+
+        Args:
+            image: ``(C, *size)``.
+            network: with the shape that judges.
+            find: from an image, and the map from its voxels to planned voxels, to what is found with all views.
+            peaks_of: its peaks.
+            glance: from a turned image to peaks of one view.
+        """
+        first_found = find(image, None)
+        if self.pose is None:
+            return first_found
         pose, voxel = self.pose, float(self.spacing.max())
 
-        def judged(output: Output, rotation: np.ndarray, turn: np.ndarray | None) -> Look:
-            peaks = turned_back(self.decoder.single().decode(output), turn)
-            points, sure = (values.double().cpu().numpy() for values in (peaks.points, peaks.confidence))
+        def judged(peaks: Peaks, rotation: np.ndarray, turn: np.ndarray | None) -> Look:
+            back = turned_back(peaks, turn)
+            points, sure = (values.double().cpu().numpy() for values in (back.points, back.confidence))
             return pose.look_at(network.shape, rotation, points * self.spacing, sure, voxel)
 
         def look(rotation: np.ndarray) -> Look:
             turned, turn = self._turned(image, rotation)
-            return judged(self._slide(turned, network.views()[0]), rotation, turn)
+            return judged(glance(turned), rotation, turn)
 
-        first = judged(found.output, np.eye(len(self.spacing)), None)
+        first = judged(peaks_of(first_found), np.eye(len(self.spacing)), None)
         best = pose.best(first, look, network.shape)
-        if best is first:
-            return found
-        turned, turn = self._turned(image, best.rotation)
-        return self._find(turned, network, turn)
+        return first_found if best is first else find(*self._turned(image, best.rotation))
 
     def _turned(self, image: torch.Tensor, rotation: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
         """The whole image on a turned grid, and the map from its voxels to planned voxels."""
@@ -115,4 +220,8 @@ class DenseInferer(HeatmapInferer):
 
     def _slide(self, image: torch.Tensor, view: StageNetwork) -> Output:
         """What one view says of the whole image, head by head."""
-        return slide(self.window, image, lambda x: kept_heads(view({self.stage: x})[self.stage], self.decoder))
+        return slide(self.window, image, self._look(view))
+
+    def _look(self, view: StageNetwork) -> Callable[[torch.Tensor], Output]:
+        """From windows ``(B, C, *size)`` to what one view says of them, head by head."""
+        return lambda x: kept_heads(view({self.stage: x})[self.stage], self.decoder)

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ..points.peaks import Peaks, make_peaks
-from .interfaces import Output, PointBatch
+from ..points.peaks import Peaks, make_peaks, places_of
+from .interfaces import Output, PointBatch, mean_over_batch
 
 CLASS, OFFSET = "class", "offset"
 
@@ -93,12 +93,12 @@ class GridVoteLoss(nn.Module):
 
 def _mean(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
     """Mean of ``(B, L, *grid)`` over the chosen ones of ``(B, L)``; 0 (with a gradient of 0) when there is none."""
-    return torch.where(chosen, values.flatten(2).mean(2), 0.0).sum() / chosen.sum().clamp(min=1)
+    return mean_over_batch(torch.where(chosen, values.flatten(2).mean(2), 0.0).sum(), chosen.sum())
 
 
 def _near_highest(weight: torch.Tensor) -> torch.Tensor:
     """Which cells ``(L, *grid)`` are the highest one of each landmark, or next to it."""
-    highest = torch.stack(torch.unravel_index(weight.flatten(1).argmax(1), weight.shape[1:]), -1)
+    highest = places_of(weight.flatten(1).argmax(1), weight.shape[1:])
     near = torch.ones((), dtype=torch.bool, device=weight.device)
     for axis, cells in enumerate(weight.shape[1:]):
         steps = torch.arange(cells, device=weight.device) - highest[:, axis, None]

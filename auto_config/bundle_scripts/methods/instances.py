@@ -10,9 +10,10 @@ import torch
 from ..points.instances import Instances
 from ..points.medoids import two_medoids
 from ..points.nms import FLOOR, find_peaks, millimetres
-from ..points.peaks import Peaks, make_peaks
+from ..points.peaks import Peaks, make_peaks, places_of
 from .decoders import ArgmaxDecoder, unflip_heatmaps
 from .interfaces import LOGITS, Output
+from .on_device import constants
 
 
 class InstanceDecoder:
@@ -95,8 +96,8 @@ class InstanceDecoder:
         points, confidence, covariance = self.decoder.refine(
             heatmap[None], index.new_zeros(len(index)), index, alone=False
         )
-        voxels = torch.stack(torch.unravel_index(index, heatmap.shape), dim=-1).to(points)
-        slid = (points - voxels) * torch.tensor(self.spacing, device=points.device)
+        voxels = places_of(index, heatmap.shape).to(points)
+        slid = (points - voxels) * constants(self.spacing, points, torch.float32)
         stays = torch.linalg.vector_norm(slid, dim=-1) > min_distance_mm / 2
         return torch.where(stays[:, None], voxels, points), confidence, covariance
 

@@ -14,8 +14,10 @@ import torch
 from torch import nn
 
 from ..points.peaks import Peaks, make_peaks
-from .decoders import box_around, unflip_heatmaps
-from .interfaces import LOGITS, Output, PointBatch
+from .boxes import box_around
+from .decoders import unflip_heatmaps
+from .interfaces import LOGITS, Output, PointBatch, mean_over_batch
+from .on_device import constants
 
 
 def splat(points: torch.Tensor, size: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -30,7 +32,7 @@ def splat(points: torch.Tensor, size: Sequence[int]) -> tuple[torch.Tensor, torc
     Returns:
         ``(..., 2^D)`` flat index of each voxel, and its share; the shares of a point inside sum to 1.
     """
-    edge = torch.tensor(size, device=points.device, dtype=points.dtype)
+    edge = constants(size, points)
     inside = ((points >= -0.5) & (points < edge - 0.5)).all(-1)
     place = torch.nan_to_num(points).clamp(min=torch.zeros_like(edge), max=edge - 1)
     low = place.floor()
@@ -40,9 +42,9 @@ def splat(points: torch.Tensor, size: Sequence[int]) -> tuple[torch.Tensor, torc
         steps.insert(0, steps[0] * int(length))
     index, weight = [], []
     for corner in itertools.product((0, 1), repeat=len(size)):
-        up = torch.tensor(corner, device=points.device, dtype=points.dtype)
+        up = constants(corner, points)
         voxel = torch.minimum(low + up, edge - 1).long()
-        index.append((voxel * torch.tensor(steps, device=points.device)).sum(-1))
+        index.append((voxel * constants(steps, voxel)).sum(-1))
         weight.append(torch.where(up.bool(), share, 1 - share).prod(-1))
     return torch.stack(index, -1), torch.stack(weight, -1) * inside[..., None]
 
@@ -67,7 +69,7 @@ class OneHotLoss(nn.Module):
         likely = (flat.gather(2, index.flatten(2)) * share).sum(-1) / total.clamp(min=1e-9)
         lost = flat.logsumexp(-1) - torch.where(here, likely, flat.mean(-1))
         known = truth.status >= 0
-        return torch.where(known, lost, 0.0).sum() / known.sum().clamp(min=1)
+        return mean_over_batch(torch.where(known, lost, 0.0).sum(), known.sum())
 
 
 class LocalSoftArgmaxDecoder:

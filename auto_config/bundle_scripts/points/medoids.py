@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from .nms import suppress
+from .peaks import places_of
 
 MOST_VOXELS = 1024
 """The densest voxels, which are looked at: two balls of ten voxels across in 3D."""
@@ -35,7 +36,7 @@ def two_medoids(
     """
     step = torch.tensor(spacing, device=density.device, dtype=torch.float32)
     mass, index = density.flatten().float().topk(min(MOST_VOXELS, density.numel()))
-    points = torch.stack(torch.unravel_index(index, density.shape), dim=-1).float() * step
+    points = places_of(index, density.shape).float() * step
     distance = torch.cdist(points, points)
     near = distance < max(min_distance_mm, 1e-6)
     distance = distance.clamp(max=reach_mm)

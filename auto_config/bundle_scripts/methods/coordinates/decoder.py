@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
-from ...points.peaks import Peaks, make_peaks
-from ..decoders import box_around, unflip_heatmaps
+from ...points.peaks import Peaks, make_peaks, places_of
+from ..boxes import box_around
+from ..decoders import unflip_heatmaps
 from ..interfaces import LOGITS, Output
 from .moments import moments
 from .visibility import VISIBILITY, visibility_of
@@ -108,7 +109,7 @@ class VisibleMeanDecoder(SpatialMeanDecoder):
 
 def _boxed(share: torch.Tensor, radius: int) -> torch.Tensor:
     """Weights ``(L, *size)`` within a box around the highest voxel, with sums of 1."""
-    place = torch.unravel_index(share.flatten(1).argmax(dim=1), share.shape[1:])
+    place = places_of(share.flatten(1).argmax(dim=1), share.shape[1:]).unbind(-1)
     for axis, index in enumerate(place):
         near = (torch.arange(share.shape[1 + axis], device=share.device) - index[:, None]).abs() <= radius
         share = share * near.reshape(len(share), *(-1 if d == axis else 1 for d in range(share.ndim - 1)))

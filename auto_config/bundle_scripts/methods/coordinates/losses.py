@@ -17,8 +17,9 @@ from torch import nn
 from torch.nn import functional
 
 from ..heatmap import GaussianTarget
-from ..interfaces import LOGITS, Output, PointBatch
+from ..interfaces import LOGITS, Output, PointBatch, mean_over_batch
 from ..losses import inside_patch
+from ..on_device import constants
 from .moments import moments
 
 VOXEL = 1 / 12
@@ -88,19 +89,20 @@ def look(log: torch.Tensor, truth: PointBatch, size: Sequence[int], aspect: Sequ
     mean, covariance = moments(probability)
     inside = in_patch(truth, size)[..., None]
     point = torch.where(inside, truth.points[:, :, 0].to(mean), 0.0)
-    scale = torch.as_tensor(list(aspect), device=mean.device, dtype=mean.dtype)
+    scale = constants(aspect, mean)
     error = torch.where(inside, mean - point, 0.0) * scale
     return Seen(probability, log, mean * scale, covariance * scale[:, None] * scale, error, point)
 
 
 def mean_of(loss: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     """Mean of ``(B, L)`` over known landmarks; 0 where there is none."""
-    return torch.where(known, loss, 0.0).sum() / known.sum().clamp(min=1)
+    return mean_over_batch(torch.where(known, loss, 0.0).sum(), known.sum())
 
 
 def squared_mahalanobis(error: torch.Tensor, covariance: torch.Tensor) -> torch.Tensor:
     """``error^T covariance^-1 error`` of ``(..., D)`` and ``(..., D, D)``."""
-    solved = torch.linalg.solve(covariance, error[..., None])[..., 0]
+    # Without the check for singular ones, for which the host would wait: a covariance holds that of a voxel.
+    solved = torch.linalg.solve_ex(covariance, error[..., None])[0][..., 0]
     return (error * solved).sum(-1)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
 from ...points.peaks import Peaks, make_peaks
-from ..decoders import box_around, unflip_heatmaps
-from ..interfaces import LOGITS, Output
+from ..boxes import Box, LocalDecoder
+from ..decoders import unflip_heatmaps
+from ..interfaces import LOGITS, Output, without_scalars
 from .fit import fitted_covariance
 from .maps import peak_height
 
@@ -16,7 +18,7 @@ _FLOOR = 1e-6
 """Share of the height of a peak that is 0 for densities and logarithms."""
 
 
-class PeakDecoder:
+class PeakDecoder(LocalDecoder):
     """The highest voxel, then the top of a parabola of logarithms; the covariance is that of a fitted Gaussian.
 
     The heatmap is linear: a voxel's value is a height, and the confidence is that of the top over the one that training
@@ -34,7 +36,6 @@ class PeakDecoder:
         ValueError: a height that is not positive, or a radius below 1.
     """
 
-    heads: tuple[str, ...] = (LOGITS,)
     stride = 1
 
     def __init__(self, height: float = 1.0, radius: int = 5) -> None:
@@ -42,25 +43,29 @@ class PeakDecoder:
             raise ValueError(f"the decoder has height {height} and radius {radius}; they must be above 0 and 1 or more")
         self.height, self.radius = float(height), int(radius)
 
-    def heights(self, output: Output) -> torch.Tensor:
-        """Height ``(L,)`` of the peak of a landmark that is there."""
-        return torch.full_like(output[LOGITS][:, 0].flatten(1)[:, 0].float(), self.height)
+    def heights(self, landmarks: int, dims: int, scalars: Output) -> torch.Tensor | float:
+        """Height ``(L,)``, or one for all, of the peak of a landmark that is there."""
+        del landmarks, dims, scalars
+        return self.height
 
-    def decode(self, output: Output, log_prior: torch.Tensor | None = None) -> Peaks:
-        """One peak for each channel; see `scripts.methods.interfaces.Decoder`.
+    def read(self, box: Box, scalars: Output) -> Peaks:
+        """The peak in each box; see `LocalDecoder`."""
+        landmarks, _, dims = box.voxels.shape
+        share = replace(box, values=_divided(box.values, self.heights(landmarks, dims, scalars)))
+        offsets = share.voxels - share.peak[:, None]
+        covariance = fitted_covariance(share.values, offsets, share.valid, widest=self.radius + 1.0)
+        offset, height = top(share)
+        return make_peaks(share.peak + offset, height.clamp(0.0, 1.0), covariance)
 
-        A prior is added to the logarithm of the heatmap where the highest voxel is chosen, and only there.
-        """
+    def chosen(self, output: Output) -> torch.Tensor:
+        """The logarithm of the heatmap as a share of its height, to which a prior is added."""
+        return self._share(output).clamp(min=_FLOOR).log()
+
+    def _share(self, output: Output) -> torch.Tensor:
+        """Heatmaps ``(L, *size)`` as shares of their heights."""
         heatmap = output[LOGITS].float()
-        heights = self.heights(output)
-        share = heatmap / heights.reshape(-1, *[1] * (heatmap.ndim - 1))
-        chosen = share if log_prior is None else share.clamp(min=_FLOOR).log() + log_prior
-        index = chosen.flatten(1).argmax(dim=1)
-        box = box_around(share, torch.arange(len(share), device=share.device), index, self.radius)
-        offsets = box.voxels - box.peak[:, None]
-        covariance = fitted_covariance(box.values, offsets, box.valid, widest=self.radius + 1.0)
-        offset, height = top(share, index)
-        return make_peaks(box.peak + offset, height.clamp(0.0, 1.0), covariance)
+        landmarks, dims = len(heatmap), heatmap.ndim - 1
+        return _divided(heatmap, self.heights(landmarks, dims, without_scalars(output)[1]))
 
     def unflip(self, output: Output, pairs: Sequence[int]) -> Output:
         """The heatmaps of a mirror image back in place, with paired landmarks exchanged."""
@@ -68,10 +73,8 @@ class PeakDecoder:
 
     def density(self, output: Output) -> torch.Tensor:
         """The share of each voxel ``(L, *size)`` in what is above 0; the same for all voxels of an empty heatmap."""
-        heatmap = output[LOGITS].float()
-        heights = self.heights(output).reshape(-1, *[1] * (heatmap.ndim - 1))
-        share = (heatmap / heights).clamp(min=0) + _FLOOR
-        return share / share.flatten(1).sum(1).reshape(heights.shape)
+        share = self._share(output).clamp(min=0) + _FLOOR
+        return share / share.flatten(1).sum(1).reshape(-1, *[1] * (share.ndim - 1))
 
     def single(self) -> PeakDecoder:
         """Itself: it finds one peak in each channel."""
@@ -91,10 +94,9 @@ class LearntPeakDecoder(PeakDecoder):
     def __init__(self, gamma: float, radius: int = 5) -> None:
         super().__init__(gamma, radius)
 
-    def heights(self, output: Output) -> torch.Tensor:
+    def heights(self, landmarks: int, dims: int, scalars: Output) -> torch.Tensor:
         """Height ``(L,)`` of a Gaussian with the learnt widths: ``(L,)`` of round ones, or ``(L * D,)``."""
-        landmarks, dims = output[LOGITS].shape[0], output[LOGITS].ndim - 1
-        sigma = output["log_sigma"].float().reshape(landmarks, -1).exp().expand(landmarks, dims)
+        sigma = scalars["log_sigma"].float().reshape(landmarks, -1).exp().expand(landmarks, dims)
         return peak_height(self.height, sigma)
 
     def unflip(self, output: Output, pairs: Sequence[int]) -> Output:
@@ -103,28 +105,34 @@ class LearntPeakDecoder(PeakDecoder):
         return unflip_heatmaps(output, pairs) | {"log_sigma": widths}
 
 
-def top(heatmap: torch.Tensor, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _divided(maps: torch.Tensor, heights: torch.Tensor | float) -> torch.Tensor:
+    """Maps ``(L, ...)`` by the height ``(L,)`` of each, or by one for all."""
+    if isinstance(heights, float):
+        return maps / heights
+    return maps / heights.to(maps).reshape(-1, *[1] * (maps.ndim - 1))
+
+
+def top(box: Box) -> tuple[torch.Tensor, torch.Tensor]:
     """Where the parabola through the logarithms of the highest voxel and its two neighbours is highest, for each axis.
 
     Args:
-        heatmap: ``(L, *size)``.
-        index: ``(L,)`` highest voxel of each channel, counted flat.
+        box: around the highest voxel of each channel.
 
     Returns:
         ``(L, D)`` offset from that voxel, within half a voxel and 0 along an axis on whose border it lies; and the
         height ``(L,)`` there.
     """
-    size, flat = heatmap.shape[1:], heatmap.flatten(1)
-    place = torch.unravel_index(index, size)
-    highest = flat.gather(1, index[:, None])[:, 0]
-    middle = highest.clamp(min=_FLOOR)
-    offsets, step, rise = [], flat.shape[1], torch.zeros_like(highest)
-    for axis, edge in enumerate(size):
-        step //= edge
-        inside = (place[axis] > 0) & (place[axis] < edge - 1)
+    dims = box.voxels.shape[-1]
+    edge = round(box.values.shape[1] ** (1 / dims))
+    highest, middle = box.highest, box.values.shape[1] // 2
+    floor = highest.clamp(min=_FLOOR)
+    offsets, rise = [], torch.zeros_like(highest)
+    for axis in range(dims):
+        step = edge ** (dims - 1 - axis)
+        inside = box.valid[:, middle - step] & box.valid[:, middle + step]
         # Below a thousandth of the peak a logarithm is that of noise.
         low, high = (
-            (flat.gather(1, torch.where(inside, index + side * step, index)[:, None])[:, 0] / middle).clamp(1e-3).log()
+            (torch.where(inside, box.values[:, middle + side * step], highest) / floor).clamp(1e-3).log()
             for side in (-1, 1)
         )
         bend = low + high

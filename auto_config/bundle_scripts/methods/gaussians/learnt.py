@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from ..interfaces import LOGITS, Output, PointBatch
+from ..interfaces import LOGITS, Output, PointBatch, mean_over_batch
 from ..losses import inside_patch
 from .maps import peak_height, precision_of, rotation_matrix, squared_distance
 
@@ -97,4 +97,4 @@ def _loss(
     distance = 0.5 * (heatmaps.float() - target).flatten(2).square().sum(2)
     total = distance + torch.where(present & inside_patch(points, size), penalty, 0.0)
     known = status >= 0
-    return torch.where(known, total, 0.0).sum() / known.sum().clamp(min=1)
+    return mean_over_batch(torch.where(known, total, 0.0).sum(), known.sum())

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..interfaces import LOGITS, Output, PointBatch
+from ..interfaces import LOGITS, Output, PointBatch, mean_over_batch
 
 Target = Callable[[torch.Tensor, Sequence[int]], torch.Tensor]
 
@@ -131,4 +131,4 @@ def heatmaps_of(target: Target, truth: PointBatch, size: Sequence[int]) -> torch
 def mean_of_known(loss: torch.Tensor, truth: PointBatch) -> torch.Tensor:
     """Mean over voxels ``(B, L, *size)``, then over the channels whose landmark is known; 0 where none is."""
     known = truth.status >= 0
-    return torch.where(known, loss.flatten(2).mean(2), 0.0).sum() / known.sum().clamp(min=1)
+    return mean_over_batch(torch.where(known, loss.flatten(2).mean(2), 0.0).sum(), known.sum())

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 
 from ..heatmap import axis_offsets
+from ..on_device import constants
 
 
 def squared_distance(points: torch.Tensor, precision: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
@@ -62,7 +63,7 @@ def precision_of(sigma: torch.Tensor, rotation: torch.Tensor | None, aspect: Seq
         rotation: ``(L, D, D)`` whose columns are these axes; None for those of the grid.
         aspect: ``(D,)`` length of a voxel along each axis over that of the finest.
     """
-    scale = torch.as_tensor(list(aspect), device=sigma.device, dtype=sigma.dtype)
+    scale = constants(aspect, sigma)
     inverse = torch.diag_embed(sigma**-2)
     if rotation is not None:
         inverse = rotation @ inverse @ rotation.transpose(1, 2)
@@ -100,7 +101,7 @@ class GaussianHeatmap:
 
     def _squared(self, points: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
         """Squared distance in standard deviations; huge where there is no point."""
-        precision = torch.diag(torch.tensor(self.sigma, device=points.device, dtype=points.dtype) ** -2)
+        precision = torch.diag(constants(self.sigma, points) ** -2)
         return squared_distance(points.nan_to_num(nan=-1e4), precision, size)
 
     def _profile(self, squared: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from ..interfaces import LOGITS, Output, PointBatch
+from ..interfaces import LOGITS, Output, PointBatch, mean_over_batch
 from .maps import precision_of, squared_distance
 
 
@@ -27,7 +27,7 @@ class ScheduledSigmaLoss(nn.Module):
     def forward(self, output: Output, truth: PointBatch, size: Sequence[int]) -> torch.Tensor:
         """See `scripts.methods.interfaces.Loss`; heads ``logits (B, L, *size)``, ``sigma (L,)``."""
         lost, known = self.each(output, truth, size)
-        return torch.where(known, lost, 0.0).sum() / known.sum().clamp(min=1)
+        return mean_over_batch(torch.where(known, lost, 0.0).sum(), known.sum())
 
     def each(self, output: Output, truth: PointBatch, size: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """The loss of each landmark ``(B, L)``, the mean over its voxels, and whether it is known ``(B, L)``."""

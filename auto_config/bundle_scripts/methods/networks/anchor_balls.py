@@ -17,7 +17,8 @@ from torch.nn import functional
 
 from ...points.peaks import Peaks, make_peaks
 from ..grid_votes import centres
-from ..interfaces import Output, PointBatch
+from ..interfaces import Output, PointBatch, mean_over_batch
+from ..on_device import constants
 
 RADII = (0.5, 0.75, 1.0, 1.25)
 """Sizes of balls, in units that decoder and loss are given."""
@@ -88,7 +89,7 @@ class AnchorBallLoss(nn.Module):
         # (B, L, cells, D), in voxels
         way = points[:, :, None] - places
         distance = way.square().sum(-1)
-        radii = torch.tensor(self.radii, device=first.device)
+        radii = constants(self.radii, first, torch.float32)
         # (B, L, sizes, cells)
         inside = (distance[:, :, None] < radii[:, None].square()) & present[..., None, None]
         logits = torch.stack([output[class_head(n)].float().flatten(2) for n in numbers], 2)
@@ -128,7 +129,7 @@ def _mean_of(values: torch.Tensor, chosen: torch.Tensor, count: torch.Tensor) ->
 
 def _mean_of_known(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
     """Mean of ``(B, L)`` over the chosen ones; 0 (with a gradient of 0) when there is none."""
-    return torch.where(chosen, values, 0.0).sum() / chosen.sum().clamp(min=1)
+    return mean_over_batch(torch.where(chosen, values, 0.0).sum(), chosen.sum())
 
 
 class AnchorBallDecoder:

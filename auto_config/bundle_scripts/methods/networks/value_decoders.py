@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 
 from ...points.peaks import Peaks, make_peaks
-from ..decoders import Box, box_around, unflip_heatmaps
+from ..boxes import Box, LocalDecoder, box_around
+from ..decoders import unflip_heatmaps
 from ..interfaces import LOGITS, Output
 
 _SMALLEST = 1e-4
@@ -138,7 +139,7 @@ def _entry(boxes: torch.Tensor, steps: Sequence[int]) -> torch.Tensor:
     return boxes
 
 
-class TopCentroidDecoder(_OneMap):
+class TopCentroidDecoder(_OneMap, LocalDecoder):
     """The centre of the highest voxels around the highest one, each counted once.
 
     Source: H3DE-Net (Huang et al., 2025): a threshold of 0.999 of the highest value, lowered by 0.1 until there are 500
@@ -162,27 +163,21 @@ class TopCentroidDecoder(_OneMap):
             raise ValueError(f"the decoder's radius is {radius} voxels; it must be 1 or more")
         self.voxels, self.radius = None if voxels is None else int(voxels), int(radius)
 
-    def decode(self, output: Output, log_prior: torch.Tensor | None = None) -> Peaks:
-        """One peak for each channel; its confidence goes from 0 at -1 to 1 at 2, the highest value of a target.
-
-        Args:
-            output: ``logits (L, *size)``, heatmaps from -1 to 2.
-            log_prior: ``(L, *size)`` or what broadcasts to it: added to the logarithm of the heatmap where the highest
-                voxel is chosen.
-        """
-        maps = output[LOGITS].float()
-        chosen = maps if log_prior is None else maps.clamp(min=_SMALLEST).log() + log_prior
-        index = chosen.flatten(1).argmax(1)
-        box = box_around(maps, torch.arange(len(maps), device=maps.device), index, self.radius)
-        wanted = self.voxels or {2: 76, 3: 500}[maps.ndim - 1]
+    def read(self, box: Box, scalars: Output) -> Peaks:
+        """The peak in each box of heatmaps from -1 to 2; its confidence goes from 0 at -1 to 1 at 2, their height."""
+        del scalars
+        wanted = self.voxels or {2: 76, 3: 500}[box.voxels.shape[-1]]
         values = box.values.masked_fill(~box.valid, -torch.inf)
         limit = values.topk(min(wanted, values.shape[1]), dim=1).values[:, -1:]
         # Of a patch with fewer voxels all count.
         weight = ((values >= limit) & box.valid).float()
         centre = (weight[..., None] * box.voxels).sum(1) / weight.sum(1, keepdim=True)
-        highest = maps.flatten(1).gather(1, index[:, None])[:, 0]
         shape = values.clamp(min=_SMALLEST) * box.valid
-        return make_peaks(centre, ((highest + 1) / 3).clamp(0, 1), _spread(box, shape, centre))
+        return make_peaks(centre, ((box.highest + 1) / 3).clamp(0, 1), _spread(box, shape, centre))
+
+    def chosen(self, output: Output) -> torch.Tensor:
+        """The logarithm of the heatmap, to which a prior is added."""
+        return output[LOGITS].float().clamp(min=_SMALLEST).log()
 
     def density(self, output: Output) -> torch.Tensor:
         """The part of a heatmap above 0 as a probability of each voxel ``(L, *size)``; flat where there is none."""

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ..interfaces import LOGITS, Output, PointBatch
+from ..interfaces import LOGITS, Output, PointBatch, mean_over_batch
 
 Target = Callable[[torch.Tensor, Sequence[int]], torch.Tensor]
 
@@ -26,7 +26,7 @@ def heatmaps(target: Target, truth: PointBatch, size: Sequence[int]) -> torch.Te
 def mean_of_known(values: torch.Tensor, status: torch.Tensor) -> torch.Tensor:
     """Mean of ``(B, L)`` over known landmarks; 0 (with a gradient of 0) when there is none."""
     known = status >= 0
-    return torch.where(known, values, 0.0).sum() / known.sum().clamp(min=1)
+    return mean_over_batch(torch.where(known, values, 0.0).sum(), known.sum())
 
 
 class MeanSquaredLoss(nn.Module):

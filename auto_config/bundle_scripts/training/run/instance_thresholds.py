@@ -16,6 +16,7 @@ from ...points.matching import match
 from ...points.nms import FLOOR
 from ...points.peaks import unpack_peaks
 from .checkpoints import Checkpoints
+from .processes import gathered
 
 
 def best_threshold(
@@ -71,6 +72,7 @@ class InstanceThresholds:
         """Listen to the evaluator, and to the checkpoints; the trainer, which handlers are given, is not needed."""
         self.evaluator.add_event_handler(Events.STARTED, self._start)
         self.evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, self._gather)
         self.checkpoints.beside_weights.append(self._write)
 
     def _start(self, _: Engine) -> None:
@@ -90,6 +92,10 @@ class InstanceThresholds:
                 true = truth[own][np.isfinite(truth[own]).all(axis=1)]
                 found = own[finite[own]]
                 images.append((points[found], confidence[found], true))
+
+    def _gather(self, _: Engine) -> None:
+        """Several processes validate a share of the cases each."""
+        self._images = {channel: gathered(images) for channel, images in self._images.items()}
 
     def _write(self, folder: Path) -> None:
         names, limits = self.instances.names, self.instances.match_limits
