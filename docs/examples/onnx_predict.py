@@ -1,0 +1,168 @@
+"""Landmarks of a NIfTI volume from what `auto_config export` wrote: onnxruntime, numpy and nibabel, nothing else.
+
+    python onnx_predict.py EXPORT_DIR IMAGE.nii.gz [IMAGE.nii.gz ...]      one file for each channel
+
+Prints a line for each landmark: name, x, y, z in world mm (RAS) and how sure the network is. Everything is in
+`pipeline.json`; docs/exports.md says what of `auto_config predict` is left out here. Arrays are (channels, x, y, z).
+"""
+
+import itertools
+import json
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import onnxruntime
+
+
+def read(paths):
+    """Voxels with axes to the right, front and top, and the affine from voxels to mm."""
+    images = [nib.as_closest_canonical(nib.load(path)) for path in paths]
+    return np.stack([image.get_fdata(dtype=np.float32) for image in images]), images[0].affine
+
+
+def planned_grid(voxels, affine, plan):
+    """The volume without constant background, smoothed where it gets coarser, on voxels of the planned size."""
+    corners = voxels[(slice(None), *np.ix_([0, -1], [0, -1], [0, -1]))].reshape(len(voxels), -1)
+    differs = (voxels != corners[:, :1, None, None]).any(0)
+    if plan["crop_background"] and (corners == corners[:, :1]).all() and differs.any():
+        used = [np.flatnonzero(differs.any(tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+        low = [max(0, axis[0] - plan["background_margin"]) for axis in used]
+        voxels = voxels[(slice(None), *[slice(a, u[-1] + 1 + plan["background_margin"]) for a, u in zip(low, used)])]
+        affine = affine @ np.block([[np.eye(3), np.reshape(low, (3, 1))], [0, 0, 0, 1]])
+    now = np.linalg.norm(affine[:3, :3], axis=0)
+    spacing = np.where(np.abs(now - plan["spacing"]) <= 1e-3, now, plan["spacing"])  # such an axis stays as it is
+    for axis, sigma in enumerate(np.maximum(spacing / now - 1, 0) / 2):
+        if plan["low_pass"] and sigma > 0.05:
+            reach = int(3 * sigma + 0.5)
+            kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+            kernel /= kernel.sum()
+            padded = np.pad(voxels, [(reach, reach) if a == axis + 1 else (0, 0) for a in range(4)], mode="edge")
+            steps = np.arange(voxels.shape[axis + 1])
+            voxels = sum(k * padded.take(steps + shift, axis + 1) for shift, k in enumerate(kernel)).astype(np.float32)
+    for axis, (old, new) in enumerate(zip(now, spacing)):
+        size = voxels.shape[axis + 1]
+        where = np.clip(np.arange(round((size - 1) * old / new + 1)) * new / old, 0, size - 1)
+        below = np.minimum(where.astype(int), max(size - 2, 0))
+        share = (where - below).reshape([-1 if a == axis + 1 else 1 for a in range(4)])
+        above = voxels.take(np.minimum(below + 1, size - 1), axis + 1)
+        voxels = voxels.take(below, axis + 1) * (1 - share) + above * share
+    return voxels.astype(np.float32), affine @ np.diag([*(spacing / now), 1])
+
+
+def normalized(channel, rule):
+    """Grey values as the network knows them."""
+    if rule["kind"] == "ct":
+        return (np.clip(channel, rule["low"], rule["high"]) - rule["mean"]) / max(rule["std"], 1e-8)
+    body = channel[channel > channel.min()].astype(np.float64)
+    return ((channel - body.mean()) / max(body.std(ddof=1), 1e-8)).astype(np.float32)
+
+
+def network_of(folder, stage, mirror):
+    """From patches (N, C, *patch) to heatmaps (N, L, *patch): the mean of the folds and of the mirror images."""
+    sessions = [
+        onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"]) for name in stage["files"]
+    ]
+
+    def look(patches):
+        views = [session.run(None, {"image": patches})[0] for session in sessions]
+        if mirror is not None:
+            turned = np.ascontiguousarray(patches[:, :, ::-1])
+            views += [session.run(None, {"image": turned})[0][:, mirror][:, :, ::-1] for session in sessions]
+        return sum(views) / len(views)
+
+    return look
+
+
+def window(size):
+    """Weights of a patch: a Gaussian of an eighth of its edge."""
+    along = [np.exp(-0.5 * ((np.arange(n) - (n - 1) / 2) / (n / 8)) ** 2) for n in size]
+    return np.maximum(np.einsum("i,j,k", *along), 1e-3).astype(np.float32)
+
+
+def slide(volume, look, size, plan):
+    """Heatmaps (L, *volume) by a sliding window."""
+    missing = [max(0, n - m) for n, m in zip(size, volume.shape[1:])]
+    padded = np.pad(volume, [(0, 0), *[(d // 2, d - d // 2) for d in missing]], constant_values=plan["pad_value"])
+    starts = []
+    for n, edge in zip(size, padded.shape[1:]):
+        step = n if n == edge else max(1, int(n * (1 - plan["overlap"])))
+        count = next(k for k in itertools.count() if k * step + n >= edge) + 1
+        starts.append([min(k * step, edge - n) for k in range(count)])
+    weight, total, weights = window(size), 0, np.zeros(padded.shape[1:], np.float32)
+    for start in itertools.product(*starts):
+        here = tuple(slice(a, a + n) for a, n in zip(start, size))
+        found = look(padded[(None, slice(None), *here)])[0]
+        total = np.zeros((len(found), *weights.shape), np.float32) if isinstance(total, int) else total
+        total[(slice(None), *here)] += found * weight
+        weights[here] += weight
+    kept = tuple(slice(d // 2, d // 2 + n) for d, n in zip(missing, volume.shape[1:]))
+    return (total / weights)[(slice(None), *kept)]
+
+
+def in_crops(volume, look, points, stage, plan):
+    """Heatmaps (L, *crop) around points (L, 3), averaged where crops overlap, and the first voxel (L, 3) of each."""
+    size, batch = np.array(stage["patch_size"]), plan["crops_per_batch"]
+    origins = np.round(points - (size - 1) / 2).astype(int)
+    padded = np.pad(volume, [(0, 0), *[(n, n) for n in size]], constant_values=plan["pad_value"])
+    crops = np.stack([padded[(slice(None), *[slice(a + n, a + 2 * n) for a, n in zip(o, size)])] for o in origins])
+    weight, total, weights = window(size), np.zeros((len(points), *size), np.float32), np.zeros((len(points), *size))
+    for first in range(0, len(crops), batch):
+        found = look(crops[first : first + batch])
+        for number, origin in enumerate(origins[first : first + batch]):
+            for mark in np.flatnonzero((np.abs(origins - origin) <= size // 2).all(1)):
+                shift = origins[mark] - origin
+                here = tuple(slice(max(0, s), n + min(0, s)) for s, n in zip(shift, size))
+                there = tuple(slice(max(0, -s), n + min(0, -s)) for s, n in zip(shift, size))
+                total[mark][there] += (found[number, mark] * weight)[here]
+                weights[mark][there] += weight[here]
+    return total / weights, origins
+
+
+def decode(logits, rule, prior=0.0):
+    """The highest voxel of each heatmap (L, *size), moved to the centre of its peak: (L, 3), and the sigmoid there."""
+    size, points, sure = np.array(logits.shape[1:]), [], []
+    for heatmap, place in zip(logits.astype(np.float64), (logits + prior).reshape(len(logits), -1).argmax(1)):
+        peak = np.array(np.unravel_index(place, size))
+        low, high = np.maximum(peak - rule["radius"], 0), np.minimum(peak + rule["radius"] + 1, size)
+        value = heatmap[tuple(slice(a, b) for a, b in zip(low, high))]
+        value = -np.logaddexp(0, -value) if rule["link"] == "sigmoid" else value
+        voxels = np.stack(np.meshgrid(*[np.arange(a, b) for a, b in zip(low, high)], indexing="ij"), -1).reshape(-1, 3)
+        weight = np.exp((value - value.max()).reshape(-1, 1) * np.broadcast_to(rule["sharpness"], 3))
+        centre = peak.astype(float)
+        for _ in range(rule["rounds"]):
+            near = weight * np.exp(-0.5 * (((voxels - centre) / rule["window"]) ** 2).sum(1, keepdims=True))
+            centre = (near * voxels).sum(0) / near.sum(0)
+        points.append(centre)
+        sure.append(1 / (1 + np.exp(-heatmap[tuple(peak)])))
+    return np.array(points), np.array(sure)
+
+
+def predict(folder, paths):
+    """Names, points (L, 3) in RAS mm, and confidences (L,)."""
+    plan = json.loads((folder / "pipeline.json").read_text(encoding="utf-8"))
+    volume, affine = planned_grid(*read(paths), plan)
+    volume = np.stack([normalized(channel, rule) for channel, rule in zip(volume, plan["normalization"], strict=True)])
+    first, last = plan["stages"][0], plan["stages"][-1]
+    looks = [network_of(folder, stage, plan["mirror"]) for stage in plan["stages"]]
+    factor = np.array(first["factor"])
+    sides = [(0, 0), *[(0, -n % f) for n, f in zip(volume.shape[1:], factor)]]
+    blocks = np.pad(volume, sides, mode="edge")
+    shape = [part for n, f in zip(blocks.shape[1:], factor) for part in (n // f, f)]
+    coarse = blocks.reshape(len(blocks), *shape).mean((2, 4, 6))
+    points, sure = decode(slide(coarse, looks[0], first["patch_size"], plan), first["decoder"])
+    points = (points + 0.5) * factor - 0.5
+    if last is not first:
+        points = np.clip(points, 0, np.array(volume.shape[1:]) - 1)
+        logits, origins = in_crops(volume, looks[1], points, last, plan)
+        steps = np.stack(np.meshgrid(*[np.arange(n) for n in last["patch_size"]], indexing="ij"), -1)
+        away = (steps - (points - origins)[:, None, None, None]) * plan["spacing"] / plan["reach_mm"]
+        points, sure = decode(logits, last["decoder"], -0.5 * (away**2).sum(-1))
+        points = points + origins
+    return plan["landmarks"], points @ affine[:3, :3].T + affine[:3, 3], sure
+
+
+if __name__ == "__main__":
+    for name, point, confidence in zip(*predict(Path(sys.argv[1]), sys.argv[2:])):
+        print(name, *[f"{x:.3f}" for x in point], f"{confidence:.3f}", sep="\t")
