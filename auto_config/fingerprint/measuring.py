@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 
 from auto_config.bundle_scripts.grid.background import background_box, background_value
+from auto_config.bundle_scripts.grid.grids import apply_affine
 from auto_config.choices import Outside
 from auto_config.datasets.checks.cases import check_case, outside_absent
 from auto_config.datasets.checks.duplicates import voxel_digest
@@ -23,10 +24,18 @@ from auto_config.running.parallel import map_cases
 
 @dataclass(frozen=True)
 class CaseNumbers:
-    """What is measured in one image; axes in RAS order."""
+    """What is measured in one image; axes in RAS order.
+
+    Args:
+        shape: voxels after the crop of constant background.
+        spacing: mm.
+        middle: world mm of the middle of that crop, which is the middle of the planned grid.
+        channels: grey values.
+    """
 
     shape: tuple[int, ...]
     spacing: tuple[float, ...]
+    middle: tuple[float, ...]
     channels: tuple[ChannelIntensity, ...]
 
 
@@ -104,12 +113,15 @@ def measure_case(case: Case, names: Sequence[str], outside: Outside = "error") -
 
 def _measure(image: Image) -> CaseNumbers:
     background = background_value(image.array)
-    array = image.array[(slice(None), *background_box(image.array))]
+    box = background_box(image.array)
+    array = image.array[(slice(None), *box)]
+    middle = apply_affine(image.affine, np.array([(part.start + part.stop - 1) / 2 for part in box]))
     order = np.argsort(nib.orientations.io_orientation(image.affine)[:, 0])
     spacing = np.linalg.norm(image.affine[:-1, :-1], axis=0)
     return CaseNumbers(
         shape=tuple(int(array.shape[1 + axis]) for axis in order),
         spacing=tuple(float(spacing[axis]) for axis in order),
+        middle=tuple(float(x) for x in middle),
         channels=tuple(
             measure_channel(channel, None if background is None else float(background[index]))
             for index, channel in enumerate(array)

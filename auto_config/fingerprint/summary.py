@@ -16,6 +16,7 @@ from auto_config.errors import UserError
 from auto_config.fingerprint.instances import exchangeable_numbers, many_numbers
 from auto_config.fingerprint.intensity import ChannelIntensity
 from auto_config.fingerprint.measuring import MeasuredCase
+from auto_config.fingerprint.places import where_landmarks_lie
 from auto_config.fingerprint.pose import grid_frame, how_cases_lie
 from auto_config.fingerprint.symmetry import find_symmetry
 
@@ -41,6 +42,8 @@ class Fingerprint:
         pixel_spacing: Pixel size (x, y) in mm that was given with the data, else None.
         many: landmarks of which a case may have any number, see `instances.many_numbers`.
         pose: how the cases lie, see `pose.how_cases_lie`; empty in fingerprints of older versions.
+        places: where the landmarks lie, see `places.where_landmarks_lie`; empty in fingerprints of older versions, and
+            beside plans with two stages, which do not ask for it.
         exchangeable: pairs whose points may change places, see `instances.exchangeable_numbers`.
         landmark_extent_mm: extent of the present landmarks of each case that has two or more.
         present: number of cases in which each landmark is present.
@@ -77,10 +80,11 @@ class Fingerprint:
     many: list[dict[str, Any]] = field(default_factory=list)
     exchangeable: list[dict[str, Any]] = field(default_factory=list)
     pose: dict[str, Any] = field(default_factory=dict)
+    places: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """A dictionary that JSON can hold."""
-        return asdict(self)
+        """A dictionary that JSON can hold; without places where there are none."""
+        return {name: value for name, value in asdict(self).items() if name != "places" or value}
 
     @classmethod
     def from_dict(cls, mapping: Mapping[str, Any]) -> Fingerprint:
@@ -166,6 +170,7 @@ def summarise(dataset: Dataset, measured: Sequence[MeasuredCase], *, without: Co
         many=many_numbers(names, properties, cases),
         exchangeable=exchangeable_numbers(names, properties, cases, spatial_dims),
         pose=pose,
+        places=where_landmarks_lie(np.where(loose[:, None], np.nan, points), [one.middle for _, one in used], frames),
     )
 
 

@@ -8,9 +8,9 @@ from math import ceil, floor, prod
 
 import numpy as np
 
+from auto_config.memory.counted import memory_values
 from auto_config.methods.base import Backbone
 from auto_config.methods.topology import Topology
-from auto_config.planning.memory import memory_values
 
 DATASET_SHARE = 0.05
 """One batch holds at most this share of all voxels of the training cases (but two patches at least)."""

@@ -8,7 +8,9 @@ import numpy as np
 
 from auto_config.errors import UserError
 from auto_config.fingerprint.summary import Fingerprint
+from auto_config.memory.stated import memory_decision, state
 from auto_config.methods import BACKBONES, METHODS, Backbone, Method, MethodRequest
+from auto_config.methods.combining.boxes import box_radius
 from auto_config.methods.combining.chosen import Combination, chosen, combined
 from auto_config.methods.networks.own import is_own, own_backbone
 from auto_config.methods.plan import Decision, Plan
@@ -19,6 +21,7 @@ from auto_config.planning.normalization import plan_normalization
 from auto_config.planning.options import PlanOptions
 from auto_config.planning.patch import coarser_for_whole, cost_of
 from auto_config.planning.pose import any_lie, cubic, plan_pose, turned_crops, with_pose
+from auto_config.planning.prediction.places import plan_places
 from auto_config.planning.spacing import target_spacing
 from auto_config.planning.stages import describe, jitter_mm, plan_stages
 
@@ -122,11 +125,33 @@ def make_plan(fingerprint: Fingerprint, options: PlanOptions, split: Mapping[str
         **_training(method, MethodRequest(network, stages[0]), fingerprint, options),
         "cut_share": _cut_share(options, method),
         "workers": _workers(network),
-        "test": split["test"],
-        "folds": split["folds"],
-        "regions": regions(options.few_labels),
     }
-    return Plan(decisions)
+    decisions["memory"] = _stated_memory(Plan(decisions), network, method, fingerprint)
+    decided = {name: decisions[name].value for name in ("pose", "instances", "overlap")}
+    places = plan_places(fingerprint, method, network, stages, decided)
+    last = {"test": split["test"], "folds": split["folds"], "regions": regions(options.few_labels)}
+    return Plan(decisions | last | places)
+
+
+def _stated_memory(plan: Plan, network: Backbone, method: Method, fingerprint: Fingerprint) -> Decision:
+    stages = plan.value("stages")
+    stated = state(
+        [network.of_stage(plan, stage) for stage in stages],
+        stages,
+        spacing=plan.value("spacing"),
+        shapes=fingerprint.shapes,
+        spacings=fingerprint.spacings,
+        landmark_extent_mm=fingerprint.landmark_extent_mm,
+        landmarks=fingerprint.landmarks,
+        channels=fingerprint.channels,
+        loss_bytes_per_voxel=method.loss_bytes_per_voxel,
+        cpu_loss_bytes_per_voxel=method.cpu_loss_bytes_per_voxel or method.loss_bytes_per_voxel,
+        optimizer=plan.value("optimizer")["name"],
+        workers=plan.value("workers"),
+        views=1 + plan.value("mirror"),
+        box_radius=None if plan.value("instances")["many"] else box_radius(method.parts(plan, stages[-1]).decoder),
+    )
+    return memory_decision(stated)
 
 
 def _training(

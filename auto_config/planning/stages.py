@@ -13,7 +13,7 @@ import numpy as np
 from auto_config.errors import UserError
 from auto_config.methods.base import Backbone, Method, Stage
 from auto_config.methods.topology import Topology
-from auto_config.methods.unets import UNETS
+from auto_config.methods.unets import UNETS, UNet
 from auto_config.planning.patch import (
     MIN_BATCH,
     Cost,
@@ -23,7 +23,7 @@ from auto_config.planning.patch import (
     plan_patch,
     whole_patch,
 )
-from auto_config.planning.stock import plan_stock_patch
+from auto_config.planning.stock import plan_stock_patch, stock_nnunet_plan
 
 MOST_OF_THE_ANATOMY = 0.75
 """One stage is enough where its patch holds this share of the anatomy along each axis."""
@@ -37,6 +37,8 @@ _TWO_STAGE_SHARE = 0.5
 _FINE_EDGE = {("cpu", 3): 32, ("cpu", 2): 64, ("gpu", 3): 64, ("gpu", 2): 128}
 _CROPS_CPU = 4
 _CROPS_MOST = 16
+_CROPS_FOR_LANDMARKS = 5
+"""Landmarks for one crop of an image: fewer crops leave most landmarks without one in a step."""
 _MAX_FACTOR = 64
 _ALIKE = 1.5
 """Edges of a coarse voxel may differ by this factor: nearly a cube, in whole voxels of the planned grid."""
@@ -142,7 +144,12 @@ def plan_stages(
     coarse_spacing = [step * times for step, times in zip(anatomy.spacing, factor, strict=True)]
     fine_network = network.fine or network
     fine = _given(anatomy.spacing, patch_size, fine_network) or _fine(fine_network, anatomy.spacing)
-    crops = _crops_per_image(fine_network, fine, budget(fine_network))
+    crops, fits = _crops_per_image(fine_network, fine, budget(fine_network), anatomy.landmarks)
+    if not fits:
+        reason += (
+            f"; {crops} fine crops of an image for {anatomy.landmarks} landmarks are all that memory holds; more "
+            "memory (--gpu_memory_gb) or smaller crops (--patch_size) allow more"
+        )
     return [
         _stage("coarse", network, coarse_spacing, factor, coarse, batch_size=MIN_BATCH),
         {
@@ -209,6 +216,8 @@ def _single(
         )
     else:
         planned = plan_patch(network, spacing, shape, cost, anatomy.cases)
+        if unet is not None and unet.memory_gb is not None:
+            planned = replace(planned, reason=_lost_levels(unet, anatomy, planned.topology))
     if wanted == 2:
         # A given patch is that of the fine crops and must fit the fine network's strides.
         return planned
@@ -227,6 +236,22 @@ def _single(
     return whole
 
 
+def _lost_levels(unet: UNet, anatomy: Anatomy, ours: Topology) -> str:
+    """What is to be said where memory for the landmarks costs the network a level."""
+    edges, _ = stock_nnunet_plan(anatomy.median_shape, anatomy.spacing, anatomy.landmarks, anatomy.cases, unet.name)
+    stock = unet.topology(anatomy.spacing, edges)
+    lost = len(stock.strides) - len(ours.strides)
+    if lost <= 0:
+        return ""
+    channels = unet.filters(len(stock.strides), len(edges))[-lost:]
+    return (
+        f"the losses of {anatomy.landmarks} landmarks leave memory for a patch of "
+        f"{'x'.join(map(str, ours.patch_size))}, where nnU-Net's is {'x'.join(map(str, edges))}: the network has "
+        f"{len(ours.strides)} levels and not {len(stock.strides)}, without the deepest of "
+        f"{' and '.join(map(str, channels))} channels"
+    )
+
+
 def _listed(spacing: Sequence[float]) -> str:
     return ",".join(f"{step:.10g}" for step in spacing)
 
@@ -236,6 +261,11 @@ def _given(spacing: Sequence[float], patch_size: Sequence[int] | None, network: 
         return None
     topology = network.topology(spacing, patch_size)
     if topology.patch_size != tuple(patch_size):
+        if not any(edge % step for edge, step in zip(patch_size, topology.divisor, strict=True)):
+            raise UserError(
+                f"--patch_size {','.join(map(str, patch_size))} is too small for the network; allowed is "
+                f"{','.join(map(str, topology.patch_size))} or more"
+            )
         raise UserError(
             f"--patch_size {','.join(map(str, patch_size))} does not fit the network's strides: it must be a multiple "
             f"of {','.join(map(str, topology.divisor))}, such as {','.join(map(str, topology.patch_size))}"
@@ -285,10 +315,15 @@ def _fine(network: Backbone, spacing: Sequence[float]) -> Topology:
     return network.topology(spacing, [ceil(round(length / step, 6)) for step in spacing])
 
 
-def _crops_per_image(network: Backbone, fine: Topology, cost: Cost) -> int:
+def _crops_per_image(network: Backbone, fine: Topology, cost: Cost, landmarks: int) -> tuple[int, bool]:
+    """As many as memory holds and are sensible, and whether these are enough for the landmarks."""
     if network.memory_gb is None:
-        return _CROPS_CPU
-    return int(min(max(cost.limit * _TWO_STAGE_SHARE // cost.of(fine), 1), _CROPS_MOST))
+        return _CROPS_CPU, True
+    room = int(max(cost.limit * _TWO_STAGE_SHARE // cost.of(fine), 1))
+    wanted = ceil(landmarks / _CROPS_FOR_LANDMARKS)
+    # Sixteen are enough for what a step learns, and more for many landmarks.
+    crops = min(room, max(_CROPS_MOST, wanted))
+    return crops, crops >= min(wanted, _CROPS_MOST)
 
 
 def _stage(

@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
 from auto_config.methods.plan import Plan
+
+
+def memory_line(stated: Mapping[str, Any]) -> str:
+    """What training and prediction take, for people.
+
+    Args:
+        stated: value of the decision ``memory``.
+    """
+    training, step = _gb(stated["training_cpu_mb"]), _gb(stated["training_gpu_mb"])
+    prediction = f"{_gb(stated['prediction_cpu_mb'])}, or {_gb(stated['prediction_gpu_mb'])} of a GPU"
+    return f"training {training} of main memory, or {step} of a GPU; predicting the largest case {prediction}"
+
+
+def _gb(megabytes: float) -> str:
+    return f"{megabytes / 1024:.1f} GB"
 
 
 def print_plan(bundle: Path, plan: Plan, console: Console) -> None:
@@ -19,6 +36,8 @@ def print_plan(bundle: Path, plan: Plan, console: Console) -> None:
         if name == "stages":
             value = ", ".join(f"{s['name']} {'x'.join(map(str, s['patch_size']))}" for s in value)
         console.print(f"[bold]{name}[/bold] {escape(f'{value}: {decision.reason}')}", soft_wrap=True)
+    if (memory := plan.decisions.get("memory")) is not None:
+        console.print(f"[bold]memory[/bold] {escape(memory_line(memory.value))}", soft_wrap=True)
     # On one line and quoted, so that it can be copied as it is.
     following = f"auto_config train {shlex.quote(str(bundle))}"
     folds = plan.decisions.get("folds")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,11 +25,25 @@ def peak_memory(device: torch.device) -> dict[str, float | None]:
     import torch
 
     gpu = torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None
-    return {"process": _process(), "gpu": None if gpu is None else round(gpu, 1)}
+    return {"process": process_memory(), "gpu": None if gpu is None else round(gpu, 1)}
 
 
-def _process() -> float | None:
-    if sys.platform == "win32":  # it has no such count without a further package
+def process_memory(process: int | str = "self") -> float | None:
+    """The largest memory of a process so far, in MB; None where it is unknown.
+
+    Linux keeps two such numbers. ``ru_maxrss`` counts what the program that started this one had, too: from a large one
+    such as a viewer or a notebook that would be the larger number.
+
+    Args:
+        process: its number; others than this one on Linux only.
+    """
+    with suppress(OSError):
+        found = re.search(
+            r"^VmHWM:\s*(\d+) kB$", Path(f"/proc/{process}/status").read_text(encoding="utf-8"), re.MULTILINE
+        )
+        if found:
+            return round(int(found[1]) / 2**10, 1)
+    if sys.platform == "win32" or process != "self":  # Windows has no such count without a further package
         return None
     import resource
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from auto_config.bundle_scripts.inference.prediction_files import (
@@ -24,6 +24,7 @@ EVALUATION_FILES = (
     "regions.csv",
     "measures.csv",
     "other_model.csv",
+    "by_group.csv",
     "report.html",
 )
 """What `evaluate` writes beside predictions; it says nothing of those that replace them."""
@@ -47,11 +48,18 @@ def check_output(folder: Path, cases: Iterable[str], overwrite: bool) -> set[str
     return previous
 
 
-def remove_previous(folder: Path, previous: set[str]) -> None:
-    """Take away the files of an earlier prediction and of its evaluation, so that nothing mixes with this one."""
-    for case in previous:
+def remove_previous(folder: Path, previous: set[str], kept: Collection[str] = ()) -> None:
+    """Take away the files of an earlier prediction and of its evaluation, so that nothing mixes with this one.
+
+    Args:
+        folder: Of the predictions.
+        previous: Names of its cases.
+        kept: Those that stay. Where there are some, the tables stay until they are written anew.
+    """
+    for case in previous - set(kept):
         for ending in CASE_ENDINGS:
             (folder / f"{case}{ending}").unlink(missing_ok=True)
     if any((folder / name).exists() for name in (PREDICTIONS_FILE, UNCERTAINTY_FILE, RUN_FILE)):
-        for name in (PREDICTIONS_FILE, UNCERTAINTY_FILE, RUN_FILE, *EVALUATION_FILES):
+        tables = () if kept else (PREDICTIONS_FILE, UNCERTAINTY_FILE, RUN_FILE)
+        for name in (*tables, *EVALUATION_FILES):
             (folder / name).unlink(missing_ok=True)

@@ -11,9 +11,9 @@ import pytest
 
 from auto_config.errors import UserError
 from auto_config.fingerprint.summary import Fingerprint
+from auto_config.memory.hardware import gpu_memory_gb
 from auto_config.methods import BACKBONES, METHODS, MethodRequest
 from auto_config.planning import DECISION_NAMES, Decision, Plan, PlanOptions, make_plan
-from auto_config.planning.hardware import gpu_memory_gb
 from auto_config.planning.normalization import plan_normalization
 
 CT = {

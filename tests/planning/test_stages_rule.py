@@ -1,13 +1,15 @@
 """One stage or two, and what each sees."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from auto_config.errors import UserError
 from auto_config.methods import BACKBONES, METHODS
-from auto_config.planning.stages import Anatomy, describe, jitter_mm, plan_stages
+from auto_config.methods.topology import Topology
+from auto_config.planning.stages import Anatomy, _given, describe, jitter_mm, plan_stages
 
 SKULL = Anatomy((0.17, 0.16, 0.16), (88, 153, 77), (16.0, 26.5, 15.5), 51, 34)
 SMALL = Anatomy((1.0, 1.0, 1.0), (40, 40, 40), (40.0, 40.0, 40.0), 5, 20)
@@ -186,3 +188,12 @@ def test_a_given_patch_of_a_method_of_two_stages_is_that_of_its_crops():
     assert not any(edge % 8 for edge in coarse["patch_size"])
     with pytest.raises(UserError, match=r"--patch_size 20,18,21 .* must be a multiple of 2,2,2, such as 20,18,22"):
         plan_stages(BACKBONES["grid"], method, SMALL, patch_size=(20, 18, 21))
+
+
+@pytest.mark.parametrize(("edges", "words"), [([16, 16], "too small .* 32,32 or more"), ([33, 33], "multiple of 2,2")])
+def test_a_patch_is_refused_for_what_is_wrong_with_it(edges, words):
+    """A network of one's own takes multiples of two, from 32 on: 16 is one, and too small."""
+    fitting = [max(32, edge + edge % 2) for edge in edges]
+    network = SimpleNamespace(topology=lambda spacing, patch: Topology(tuple(fitting), ((1, 1),), ((3, 3),), (2, 2)))
+    with pytest.raises(UserError, match=words):
+        _given((1.0, 1.0), edges, network)

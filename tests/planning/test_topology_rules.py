@@ -6,10 +6,10 @@ from dynamic_network_architectures.architectures.unet import PlainConvUNet, Resi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from auto_config.memory.counted import BYTES_PER_VALUE, memory_values
 from auto_config.methods import BACKBONES, METHODS
 from auto_config.methods.topology import plan_topology, round_up
 from auto_config.methods.unets import UNETS
-from auto_config.planning.memory import BYTES_PER_VALUE, memory_values
 
 
 def test_isotropic_cube_pools_to_an_edge_of_four():
