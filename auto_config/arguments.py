@@ -91,6 +91,8 @@ def canonical(command: Command, words: Sequence[str]) -> list[str]:
             values[name] = unnamed.pop(0)
         elif parameters[name].default is inspect.Parameter.empty:
             raise UserError(f"{name.upper()} is missing; usage: {usage(command)}")
+    for name in [p.name for p in parameters.values() if _is_required_option(p) and p.name not in values]:
+        raise UserError(f"--{_shown(name)} is missing; usage: {usage(command)}")
     if unnamed:
         raise UserError(
             f"{unnamed[0]!r} is one word too many; usage: {usage(command)}; lists are written with commas: a,b,c"
@@ -138,7 +140,13 @@ def usage(command: Command) -> str:
     """One line: `auto_config NAME WORDS [options]`, with brackets around words that may be left out."""
     places = [p for p in inspect.signature(command).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     words = [p.name.upper() if p.default is p.empty else f"[{p.name.upper()}]" for p in places]
+    required = [p.name for p in inspect.signature(command).parameters.values() if _is_required_option(p)]
+    words += [f"--{_shown(name)} {name.upper()}" for name in required]
     return " ".join(["auto_config", command.__name__, *words, "[options]"])
+
+
+def _is_required_option(parameter: inspect.Parameter) -> bool:
+    return parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
 
 
 def overview(commands: dict[str, Command]) -> str:
@@ -198,9 +206,11 @@ def help_text(command: Command, fill: Mapping[str, str]) -> str:
 
 def _option_line(name: str, parameter: inspect.Parameter, description: str) -> tuple[str, str]:
     """An option and what it does; of a switch that is on, how to turn it off."""
+    if _is_required_option(parameter):
+        return f"--{_shown(name)}", f"{description} (required)"
     if parameter.default is True:
         return f"--{_shown(name)}", f"{description} (default; --no_{_shown(name)} turns it off)"
-    shown = parameter.default is not None and parameter.default is not False
+    shown = parameter.default not in (None, False, parameter.empty)
     return f"--{_shown(name)}", f"{description} (default: {parameter.default})" if shown else description
 
 

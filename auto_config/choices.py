@@ -23,3 +23,9 @@ ImageMode = Literal["refer", "link", "copy"]
 
 PointsFormat = Literal["roi", "fiducial"]
 """What a server gives to Slicer: boxes that its plugin submits again, or points."""
+
+ExportFormat = Literal["onnx", "torchscript", "all"]
+"""Files that networks are exported to."""
+
+Runtime = Literal["torch", "onnx"]
+"""What runs the networks of a prediction: PyTorch, or onnxruntime on the CPU."""

@@ -12,9 +12,12 @@ from auto_config.commands.convert import convert
 from auto_config.commands.create import create
 from auto_config.commands.demo import demo
 from auto_config.commands.evaluate import evaluate
+from auto_config.commands.export import export
 from auto_config.commands.inspect import inspect
+from auto_config.commands.join import join
 from auto_config.commands.package import package
 from auto_config.commands.predict import predict
+from auto_config.commands.recipe import recipe
 from auto_config.commands.review import review
 from auto_config.commands.serve import serve
 from auto_config.commands.train import train
@@ -27,7 +30,23 @@ READER_GONE = 141
 
 COMMANDS: dict[str, Command] = {
     command.__name__: command
-    for command in (inspect, convert, create, train, calibrate, predict, evaluate, review, verify, package, serve, demo)
+    for command in (
+        inspect,
+        convert,
+        create,
+        recipe,
+        train,
+        calibrate,
+        predict,
+        evaluate,
+        review,
+        verify,
+        package,
+        export,
+        join,
+        serve,
+        demo,
+    )
 }
 
 
@@ -40,6 +59,11 @@ def main(words: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: what the command returns, 0 if that is None; 2 for wrong input, 130 for Ctrl+C.
     """
+    if words is None and sys.argv[1:2] == ["predict"]:
+        from auto_config.bundle import light_monai
+
+        # In a process of its own alone: who calls this from Python may want the whole of MONAI.
+        light_monai.install()
     words = list(sys.argv[1:] if words is None else words)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]

@@ -11,8 +11,8 @@ from auto_config.bundle.planning_data import Planned, SplitOptions, plan_data
 from auto_config.bundle.writer import write_bundle as write_files
 from auto_config.choices import Outside
 from auto_config.datasets import Dataset
+from auto_config.memory.hardware import gpu_memory_gb
 from auto_config.planning import PlanOptions
-from auto_config.planning.hardware import gpu_memory_gb
 
 
 def plan(
@@ -51,7 +51,13 @@ def plan(
 
 
 def write_bundle(
-    planned: Planned, path: str | Path, *, seed: int = 0, pretrained: str | Path | None = None, overwrite: bool = False
+    planned: Planned,
+    path: str | Path,
+    *,
+    seed: int = 0,
+    pretrained: str | Path | None = None,
+    atlas: str | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Write the bundle of a plan, whole or not at all.
 
@@ -60,6 +66,7 @@ def write_bundle(
         path: folder to write; its name is the bundle's name.
         seed: of samples and first weights.
         pretrained: file of weights that the training starts from.
+        atlas: training case whose image the atlas shows, or ``"nearest"`` to the mean shape; None for no image.
         overwrite: replace a bundle that is there, with its weights.
 
     Returns:
@@ -70,5 +77,5 @@ def write_bundle(
     """
     weights = None if pretrained is None else Path(pretrained)
     parts = (planned.dataset, planned.plan, planned.split, planned.fingerprint)
-    write_files(Path(path), *parts, seed=seed, weights=weights, overwrite=overwrite)
+    write_files(Path(path), *parts, seed=seed, weights=weights, atlas=atlas, overwrite=overwrite)
     return Path(path)

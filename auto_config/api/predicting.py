@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from auto_config.api.arrays import ArrayImage
+from auto_config.api.plotting import slices_figure
 from auto_config.bundle.opened import OpenBundle
 from auto_config.bundle.opened import open_bundle as open_parts
 from auto_config.bundle_scripts.images.files import case_name
@@ -22,15 +23,22 @@ from auto_config.bundle_scripts.inference.prediction_files import (
     prediction_columns,
     prediction_rows,
     result_landmarks,
+    verdict_of,
 )
 from auto_config.bundle_scripts.points.landmark_files import write_markups
 from auto_config.bundle_scripts.points.landmarks import LandmarkSet
+from auto_config.datasets import Dataset
+from auto_config.datasets.images import read_image
 from auto_config.errors import UserError
 from auto_config.prediction.cost import peak_memory
 from auto_config.prediction.input import find_images, wanted_images
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.figure import Figure
+
+_SHOWN = 6
+"""Landmarks that a picture shows where nobody names any."""
 
 
 def pandas_package() -> Any:
@@ -95,13 +103,68 @@ class CasePrediction:
         return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
     @property
+    def verdict(self) -> str:
+        """Of the whole case: ``"ok"``, ``"check"`` or ``"failed"``; empty from bundles of earlier versions."""
+        return str(verdict_of(self.result)["verdict"])
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why the verdict is not ``"ok"``, a sentence each."""
+        return tuple(verdict_of(self.result)["reasons"])
+
+    @property
     def landmarks(self) -> LandmarkSet:
         """As a `LandmarkSet`: those that are called present have a point, the others are absent."""
         return result_landmarks(self.result)
 
+    def plot(
+        self,
+        image: AnyImage | Sequence[Path],
+        *,
+        truth: LandmarkSet | None = None,
+        landmarks: Sequence[str] | None = None,
+        pixel_spacing: Sequence[float] | None = None,
+    ) -> Figure:
+        """Slices through the points, with their regions and the true points.
+
+        Args:
+            image: the image that was predicted: a file, one file for each channel, or an `ArrayImage`.
+            truth: true points in world mm; None where nobody knows them.
+            landmarks: names of those to show; the first six if not given.
+            pixel_spacing: mm of a pixel of a picture, if it was predicted with one.
+
+        Raises:
+            UserError: a landmark that the prediction does not have, an image that cannot be read, or matplotlib is not
+                installed.
+        """
+        wanted = list(dict.fromkeys(self.names))[:_SHOWN] if landmarks is None else list(landmarks)
+        if unknown := [name for name in wanted if name not in self.names]:
+            raise UserError(f"{self.case} has no landmark {unknown[0]!r}; it has {', '.join(self.names[:10])}")
+        rows = [row for name in wanted for row, own in enumerate(self.names) if own == name]
+        if isinstance(image, ArrayImage):
+            shown = image.image()
+        else:
+            shown = read_image(
+                [Path(image)] if isinstance(image, str | Path) else [Path(one) for one in image], pixel_spacing
+            )
+        true = None
+        if truth is not None:
+            ordered = truth.ordered([self.names[row] for row in rows])
+            true = np.where(ordered.present[:, None], ordered.points, np.nan)
+        return slices_figure(
+            shown,
+            [self.names[row] for row in rows],
+            self.points[rows],
+            truth=true,
+            radius=self.radius[rows],
+            present=self.present[rows],
+            unit=self.unit,
+        )
+
     def to_markups(self, path: str | Path) -> Path:
         """Write the points as Slicer Markups (``.mrk.json``)."""
-        notes = [landmark_note(item, self.result.get("level"), self.unit) for item in self.result["landmarks"]]
+        level, verdict = self.result.get("level"), verdict_of(self.result)
+        notes = [landmark_note(item, level, self.unit, verdict) for item in self.result["landmarks"]]
         write_markups(Path(path), self.landmarks, descriptions=notes, node_name=self.case)
         return Path(path)
 
@@ -139,9 +202,28 @@ class Predictions(Mapping[str, CasePrediction]):
         dims = next((one.points.shape[1] for one in self.cases.values() if len(one.names)), 3)
         rows = [row for case, one in self.cases.items() for row in prediction_rows(case, one.result, one.unit)]
         table = pandas.DataFrame(rows, columns=prediction_columns(dims))
-        numbers = [column for column in table.columns if column not in ("case", "landmark")]
+        numbers = [column for column in table.columns if column not in ("case", "landmark", "verdict")]
         table[numbers] = table[numbers].apply(pandas.to_numeric, errors="coerce")
         return table
+
+    def plot(self, case: str, truth: Dataset, *, landmarks: Sequence[str] | None = None) -> Figure:
+        """Slices of a case of a data set through its predicted points, beside the true ones: see `CasePrediction.plot`.
+
+        Args:
+            case: its name, in the predictions and in the data set.
+            truth: the data set, which knows the image and, where it is labelled, the points.
+            landmarks: names of those to show; the first six if not given.
+
+        Raises:
+            UserError: there is no such case, and what `CasePrediction.plot` raises.
+        """
+        own = next((one for one in truth.cases if one.name == case), None)
+        if own is None or case not in self.cases:
+            where = "predictions" if own is not None else "data set"
+            raise UserError(f"case {case!r} is not in the {where}; predicted are {', '.join(list(self)[:10])}")
+        return self.cases[case].plot(
+            own.image, truth=own.landmarks, landmarks=landmarks, pixel_spacing=own.pixel_spacing
+        )
 
     def to_markups(self, folder: str | Path) -> list[Path]:
         """Write ``CASE.mrk.json`` of each case, for 3D Slicer."""

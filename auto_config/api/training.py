@@ -39,6 +39,8 @@ def train(
     max_epochs: int | None = None,
     resume: bool = False,
     gpus: int | None = None,
+    seeds: int | None = None,
+    launcher: str | None = None,
     calibrate: bool = True,
     overwrite: bool = False,
     **overrides: Any,
@@ -51,7 +53,9 @@ def train(
         time_budget: ``"15m"``, or seconds.
         max_epochs: number of epochs instead of the plan's.
         resume: go on where the last training stopped.
-        gpus: number of GPUs.
+        gpus: number of GPUs of each training.
+        seeds: number of trainings of each fold that differ by their seed.
+        launcher: ``"local"`` or ``"slurm"`` trains folds and seeds as jobs.
         calibrate: learn presence and regions afterwards.
         overwrite: replace the weights of an earlier training of this fold.
         overrides: other ids of ``train.json``.
@@ -68,6 +72,8 @@ def train(
         max_epochs=max_epochs,
         resume=resume,
         gpus=gpus,
+        seeds=seeds,
+        launcher=launcher,
         calibrate=calibrate,
         overwrite=overwrite,
         **overrides,

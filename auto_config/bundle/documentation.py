@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any
 
+from auto_config.bundle.credits import UNSAID, Credits
 from auto_config.bundle.metadata import references
 from auto_config.methods.combining.of_plan import method_of
 from auto_config.planning import Plan, Split
@@ -14,7 +15,7 @@ UNKNOWN_ACCURACY = "Nothing is known about its accuracy until it is trained and 
 """Stands in the page until there are numbers."""
 
 _TEXT = """# {name}
-
+{authors}
 ## Model Description
 Finds {count} landmarks in {dims}D images: network `{network}`, method `{method}`, {stages}. Every choice and its
 reason stand in `configs/plan.json`.
@@ -22,7 +23,7 @@ reason stand in `configs/plan.json`.
 ## Data
 {training} training cases in {folds} folds, {test} test cases held out. `data/datalist.json` lists them; it stays with
 whoever made this bundle.
-
+{data}
 ## Performance
 In the folder above this bundle, these give the errors on the test cases, beside those of always predicting the mean
 shape:
@@ -31,6 +32,11 @@ auto_config predict {name} {name}/data/datalist.json test_results
 auto_config evaluate test_results {name}/data/datalist.json --split test
 ```
 Put them here before you share the bundle.
+
+## Atlas
+`atlas/atlas.json` says what each landmark is and where it lies in the mean shape of the training cases. Definitions may
+be edited there, or given in the `landmarks.json` of the data. `atlas/*.png` are drawn from that shape alone; pictures
+of a case are there only if `create --atlas` was asked for them, and are not packaged without `--with_atlas`.
 
 ## Usage
 Inside the bundle's folder, or from anywhere with `--bundle_root FOLDER`:
@@ -78,7 +84,7 @@ ends in `_mm`. `--pixel_spacing` of `auto_config create` gives the size.
 """
 
 
-def readme(name: str, plan: Plan, landmarks: dict[str, Any], split: Split) -> str:
+def readme(name: str, plan: Plan, landmarks: dict[str, Any], split: Split, credits: Credits = UNSAID) -> str:
     """The text.
 
     Args:
@@ -86,6 +92,7 @@ def readme(name: str, plan: Plan, landmarks: dict[str, Any], split: Split) -> st
         plan: all decisions.
         landmarks: content of ``configs/landmarks.json``.
         split: which case is where; only counts are told.
+        credits: who made it of which data.
     """
     in_pixels = plan.value("unit") == "px"
     rows = [
@@ -98,6 +105,8 @@ def readme(name: str, plan: Plan, landmarks: dict[str, Any], split: Split) -> st
     stages = len(plan.value("stages"))
     return _TEXT.format(
         unknown=UNKNOWN_ACCURACY,
+        authors=credits.of_authors(),
+        data=credits.of_data(),
         name=name,
         count=len(landmarks["landmarks"]),
         dims=plan.value("spatial_dims"),

@@ -18,6 +18,7 @@ from monai.bundle import ConfigParser
 from monai.transforms import Compose
 from torch import nn
 
+from auto_config.bundle import light_monai
 from auto_config.bundle.earlier import Find, earlier_decoder, earlier_find, has_methods
 from auto_config.bundle_scripts.files.weights import read_weights
 from auto_config.bundle_scripts.images.header import Image, ImageFileError
@@ -106,6 +107,9 @@ class OpenBundle:
         done = self.postprocessing({**data, "pred": outputs[0]})
         if not isinstance(done, dict) or "result" not in done:
             raise ValueError(f"{self.root}: 'postprocessing' of configs/inference.json leaves no 'result'")
+        # Only an inferer that first looks where landmarks are expected has a reason to look at the rest.
+        if (why := getattr(self.inferer, "why_all_windows", None)) is not None:
+            done["result"] = {**done["result"], "all_windows": why}
         return done
 
     def heatmaps(self, data: Mapping[str, Any]) -> Heatmaps:
@@ -156,7 +160,18 @@ def open_bundle(
         UserError: not a bundle, not trained, weights that do not fit, an unknown device, no stages to check between, or
             a setting that the bundle does not have.
     """
-    root = Path(root).resolve()
+    folder = Path(root).resolve()
+    return light_monai.or_with_all_of_monai(lambda: _open(folder, device, plausibility, weights, settings or {}))
+
+
+def _open(
+    root: Path,
+    device: str | None,
+    plausibility: bool | None,
+    weights: Sequence[Path] | None,
+    settings: Mapping[str, Any],
+) -> OpenBundle:
+    """`open_bundle` with the modules of MONAI that are there."""
     config = _read_config(root)
     landmarks = _read_json(root / "configs" / "landmarks.json")
     missing = [
@@ -171,14 +186,14 @@ def open_bundle(
         if "plausibility" not in config:
             raise UserError(f"{root}: has no plausibility step, because it has one stage; omit --plausibility")
         config["plausibility"] = plausibility
-    for name, value in (settings or {}).items():
+    for name, value in settings.items():
         if name not in config:
             raise UserError(
                 f"{root}/configs/inference.json: has no '{name}', so it cannot be set; omit it, or create the "
                 "bundle again if an earlier version made it"
             )
         config[name] = value
-    parser = ConfigParser(_with_package(config, _import_scripts(root / "scripts")))
+    parser = _parser(_with_package(config, _import_scripts(root / "scripts")))
     parser.read_meta(str(root / "configs" / "metadata.json"))
     chosen = torch.device(parser.get_parsed_content("device"))
     members = [_load(parser, path) for path in (weight_files(root) if weights is None else weights)]
@@ -204,6 +219,27 @@ def open_bundle(
     )
 
 
+def untrained_network(root: str | Path, seed: int = 0) -> nn.Module:
+    """The network of a bundle with new weights, on the CPU.
+
+    Args:
+        root: folder of the bundle; it needs no weights.
+        seed: of the weights.
+
+    Raises:
+        UserError: not a bundle.
+    """
+    root = Path(root).resolve()
+    config = _read_config(root)
+    config["bundle_root"] = str(root)
+    parser = ConfigParser(_with_package(config, _import_scripts(root / "scripts")))
+    parser.read_meta(str(root / "configs" / "metadata.json"))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network: nn.Module = _parsed(parser, "network_def")
+    return network
+
+
 def _find(inferer: Any) -> Find:
     """The output and peaks that a bundle's inferer finds; asked for only when needed, other inferers have none."""
 
@@ -213,6 +249,18 @@ def _find(inferer: Any) -> Find:
         return Heatmaps(found.output, found.origins, found.peaks, vars(found).get("turn"))
 
     return find
+
+
+def _parser(config: dict[str, Any]) -> ConfigParser:
+    """A parser that finds the parts of MONAI also where their imports are put off."""
+    if not light_monai.puts_off():
+        return ConfigParser(config)
+    try:
+        # With whole names nothing is looked up in the modules of MONAI, which takes a second.
+        return ConfigParser(light_monai.full_targets(config), excludes=["monai"])
+    except KeyError:
+        light_monai.import_all()
+        return ConfigParser(config)
 
 
 def _parsed(parser: ConfigParser, name: str) -> Any:
@@ -228,21 +276,49 @@ def _parsed(parser: ConfigParser, name: str) -> Any:
         raise UserError(" ".join(str(cause).split())) from error
 
 
+def require_bundle(root: Path) -> None:
+    """Look whether a folder is a bundle that can predict.
+
+    Raises:
+        UserError: it is not.
+    """
+    _read_config(root)
+
+
 def weight_files(root: Path) -> list[Path]:
     """The weights whose heatmaps are averaged: those of ``models/ensemble.json``, else ``models/model.pt``.
 
     Raises:
         UserError: one of them is not there.
     """
-    models = root / "models"
-    listed = models / "ensemble.json"
-    names = _read_json(listed)["files"] if listed.is_file() else ["model.pt"]
-    files = [models / name for name in names]
+    files = _weights_in_use(root)
     for path in files:
         if not path.is_file():
             following = f"auto_config train {shlex.quote(str(root))}"
             raise UserError(f"{path}: is not there, the bundle is not trained yet; run `{following}` first")
     return files
+
+
+def _weights_in_use(root: Path) -> list[Path]:
+    """Files that the bundle averages, there or not."""
+    listed = root / "models" / "ensemble.json"
+    names = _read_json(listed)["files"] if listed.is_file() else ["model.pt"]
+    return [root / "models" / name for name in names]
+
+
+def fold_of(root: Path, weights: Path) -> str | None:
+    """The fold that weights in ``models/fold_FOLD/`` or ``models/fold_FOLD/seed_N/`` are of; None for others."""
+    inside = weights.resolve().relative_to((root / "models").resolve()).parts
+    return inside[0].removeprefix("fold_") if len(inside) > 1 and inside[0].startswith("fold_") else None
+
+
+def weights_of_fold(root: Path, fold: int) -> list[Path]:
+    """The weights of a fold that are in use: one file, or several that differ by the seed of their training.
+
+    Those of a fold alone, where the bundle uses none of its weights: another fold may still be trained.
+    """
+    used = [path for path in _weights_in_use(root) if fold_of(root, path) == str(fold)]
+    return used or [root / "models" / f"fold_{fold}" / "model.pt"]
 
 
 def _read_json(path: Path) -> Any:

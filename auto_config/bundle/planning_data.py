@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from auto_config.choices import Outside
-from auto_config.datasets import Dataset, Problem
+from auto_config.datasets import Case, Dataset, Problem
 from auto_config.datasets.checks.duplicates import leak_problems
 from auto_config.datasets.checks.splits import few_cases, untrained_landmarks
 from auto_config.fingerprint.measuring import measure_cases
@@ -85,13 +85,7 @@ def plan_data(
     known = [*problems, *all_problems(dataset, measured)]
     refuse(known)
     dataset = replace(dataset, cases=tuple(one.case for one in measured))
-    names = None if wishes.test is None else list(wishes.test)
-    labelled = number_to_train_on(dataset.cases, names)
-    few = are_few(labelled, wishes.few_labels)
-    folds, fraction = folds_and_test(few, labelled, wishes.folds, wishes.test_fraction)
-    split = make_split(dataset.cases, folds=folds, test_fraction=fraction, test_names=names, seed=wishes.seed)
-    decisions = split_decisions(split.decisions, few, labelled, wishes.folds, wishes.test_fraction)
-    split = replace(split, decisions=decisions)
+    split, few = chosen_split(dataset.cases, wishes)
     # Test cases may have been chosen only now; those that the source declares were judged above.
     found = [
         *leak_problems(dataset.cases, digests_of(measured), set(split.test)),
@@ -102,3 +96,22 @@ def plan_data(
     numbers = summarise(dataset, measured, without=split.test)
     plan = make_plan(numbers, replace(options, few_labels=few), split.decisions)
     return Planned(dataset, plan, split, numbers)
+
+
+def chosen_split(cases: Sequence[Case], wishes: SplitOptions) -> tuple[Split, bool]:
+    """Folds and test cases, and whether labelled cases are few.
+
+    Args:
+        cases: all that were read.
+        wishes: for the split.
+
+    Raises:
+        UserError: a wish that cannot be met.
+    """
+    names = None if wishes.test is None else list(wishes.test)
+    labelled = number_to_train_on(cases, names)
+    few = are_few(labelled, wishes.few_labels)
+    folds, fraction = folds_and_test(few, labelled, wishes.folds, wishes.test_fraction)
+    split = make_split(cases, folds=folds, test_fraction=fraction, test_names=names, seed=wishes.seed)
+    decisions = split_decisions(split.decisions, few, labelled, wishes.folds, wishes.test_fraction)
+    return replace(split, decisions=decisions), few

@@ -6,6 +6,7 @@ import ast
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +75,17 @@ def _module(parts: list[str], scripts: Path, why: str) -> Path:
 
 def _imports(path: Path, scripts: Path) -> Iterator[Path]:
     """The files that the relative imports of one file name."""
-    for node in ast.walk(ast.parse((scripts / path).read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            package = path.parents[node.level - 1]
-            source = [*package.parts, *(node.module or "").split(".")] if node.module else list(package.parts)
-            for alias in node.names:
-                yield _module([*source, alias.name], scripts, f"{path} imports {'.'.join([*source, alias.name])}")
+    for level, module, name in _relative((scripts / path).read_text(encoding="utf-8")):
+        parts = [*path.parents[level - 1].parts, *module, name]
+        yield _module(parts, scripts, f"{path} imports {'.'.join(parts)}")
+
+
+@cache
+def _relative(text: str) -> tuple[tuple[int, tuple[str, ...], str], ...]:
+    """The relative imports of a source text: dots, module and name; parsed once, for whoever writes several bundles."""
+    return tuple(
+        (node.level, tuple(node.module.split(".")) if node.module else (), alias.name)
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.ImportFrom) and node.level
+        for alias in node.names
+    )

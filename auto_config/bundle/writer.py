@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from auto_config.bundle import configs
+from auto_config.bundle.atlas.document import atlas_case, atlas_files
+from auto_config.bundle.credits import UNSAID, Credits
 from auto_config.bundle.documentation import readme
 from auto_config.bundle.json_text import json_text
 from auto_config.bundle.landmark_table import landmark_table
@@ -33,6 +36,8 @@ def write_bundle(
     *,
     seed: int = 0,
     weights: Path | None = None,
+    atlas: str | None = None,
+    credits: Credits = UNSAID,
     overwrite: bool = False,
 ) -> None:
     """Write a bundle, whole or not at all.
@@ -45,10 +50,13 @@ def write_bundle(
         fingerprint: numbers that the plan came from.
         seed: of the training.
         weights: a state dict that the training starts from; copied to ``models/pretrained.pt``.
+        atlas: training case whose image the atlas shows, or ``"nearest"`` to the mean shape; None for no image.
+        credits: who made it of which data.
         overwrite: replace what is there.
 
     Raises:
-        UserError: if the folder exists and is not to be replaced, or is something else than a bundle.
+        UserError: if there is no case for the atlas, or the folder exists and is not to be replaced, or is something
+            else than a bundle.
     """
     path = path.absolute()
     check_target(path, overwrite)
@@ -70,15 +78,31 @@ def write_bundle(
         seed=seed,
         pretrained=weights is not None,
     )
-    files["configs/plan.json"] = {"fingerprint": fingerprint.to_dict(), "decisions": plan.to_dict()}
-    files["configs/verdict.json"] = verdict_table(dataset.names, training, landmarks, fingerprint)
+    files["configs/metadata.json"] |= credits.of_metadata()
+    # Two stages ask for no places.
+    numbers = fingerprint if "places" in plan.decisions else replace(fingerprint, places={})
+    files["configs/plan.json"] = {"fingerprint": numbers.to_dict(), "decisions": plan.to_dict()}
+    verdict = verdict_table(dataset.names, training, landmarks, fingerprint)
+    files["configs/verdict.json"] = verdict
     files["data/datalist.json"] = datalist
+    shown = None if atlas is None else atlas_case(atlas, training, dataset.names, verdict)
+    pose = plan.decisions.get("pose")
+    pictures = atlas_files(
+        landmarks,
+        verdict,
+        dataset.properties.descriptions,
+        upright=pose is None or pose.value["kind"] == "upright",
+        case=shown,
+    )
     working = path.with_name(f".{path.name}.tmp")
     shutil.rmtree(working, ignore_errors=True)
     for name, content in files.items():
         target = working / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(json_text(content), encoding="utf-8")
+    for name, data in pictures.items():
+        (working / name).parent.mkdir(parents=True, exist_ok=True)
+        (working / name).write_bytes(data)
     copy_scripts(files, working / "scripts")
     shutil.copy(TEMPLATES / "logging.conf", working / "configs" / "logging.conf")
     shutil.copy(TEMPLATES / "LICENSE", working / "LICENSE")
@@ -86,15 +110,27 @@ def write_bundle(
     if weights is not None:
         shutil.copy(weights, working / "models" / "pretrained.pt")
     (working / "docs").mkdir()
-    (working / "docs" / "README.md").write_text(readme(path.name, plan, landmarks, split), encoding="utf-8")
-    if path.exists():
-        old = path.with_name(f".{path.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        path.rename(old)
-        working.rename(path)
-        shutil.rmtree(old)
-    else:
-        working.rename(path)
+    (working / "docs" / "README.md").write_text(readme(path.name, plan, landmarks, split, credits), encoding="utf-8")
+    if credits.data_license:
+        (working / "docs" / "data_license.txt").write_text(f"{credits.data_license.strip()}\n", encoding="utf-8")
+    put_in_place(working, path)
+
+
+def put_in_place(working: Path, place: Path) -> None:
+    """Move a finished folder to its place, in that of an older one: the place never holds half of either.
+
+    Args:
+        working: the finished folder, beside `place`.
+        place: what is there is removed when the new folder stands in its stead.
+    """
+    if not place.exists():
+        working.rename(place)
+        return
+    old = place.with_name(f".{place.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    place.rename(old)
+    working.rename(place)
+    shutil.rmtree(old)
 
 
 def config_files(

@@ -21,7 +21,7 @@ import torch
 from monai.data import MetaTensor
 from rich.progress import track
 
-from auto_config.bundle.opened import OpenBundle, open_bundle
+from auto_config.bundle.opened import OpenBundle, open_bundle, weights_of_fold
 from auto_config.bundle_scripts.grid.grids import embed_affine, world_to_voxel
 from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, LandmarkSet
 from auto_config.bundle_scripts.training import field_of_view
@@ -87,13 +87,13 @@ def cut_fold(
         UserError: wrong bundle, weights, data list or image.
     """
     items = listed_cases(bundle, fold)
-    weights = bundle / "models" / f"fold_{fold}" / "model.pt"
-    path = weights.with_name(FILE_NAME)
+    weights = weights_of_fold(bundle, fold)
+    path = bundle / "models" / f"fold_{fold}" / FILE_NAME
     each, most = cuts_of_each(cases), -(-MOST_CUTS // folds)
     digest = _digest(prediction_digest(bundle, weights), items, [each, most])
     found = read_out_of_fold(path, names, digest)
     if found is None:
-        opened = open_bundle(bundle, device=device, weights=[weights])
+        opened = open_bundle(bundle, device=device, weights=weights)
         found = predict_cuts(opened, items, fold, each=each, most=most, seconds=seconds)
         if found is not None:
             write_out_of_fold(path, found, names, digest)

@@ -14,7 +14,7 @@ import torch
 from rich.progress import track
 from scipy.ndimage import map_coordinates
 
-from auto_config.bundle.opened import OpenBundle, open_bundle
+from auto_config.bundle.opened import OpenBundle, open_bundle, weights_of_fold
 from auto_config.bundle_scripts.files.text import atomic_write_text
 from auto_config.bundle_scripts.grid.grids import embed_affine, world_to_voxel
 from auto_config.bundle_scripts.inference.extent import Extent
@@ -241,8 +241,7 @@ def predict_fold(bundle: Path, fold: int, *, device: str | None = None) -> OutOf
     items = listed_cases(bundle, fold)
     if not items:
         return None
-    weights = [bundle / "models" / f"fold_{fold}" / "model.pt"]
-    opened = open_bundle(bundle, device=device, weights=weights)
+    opened = open_bundle(bundle, device=device, weights=weights_of_fold(bundle, fold))
     rows = [predict_case(opened, item)[0] for item in track(items, description=f"fold {fold}", transient=True)]
     return stacked(items, rows, fold)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from auto_config.bundle import earlier
@@ -14,14 +15,14 @@ OWN = (Path(densities.__file__), Path(earlier.__file__))
 """Code outside of the bundle that decides what is kept: another version may take another density at a true point."""
 
 
-def prediction_digest(bundle: Path, weights: Path) -> str:
+def prediction_digest(bundle: Path, weights: Sequence[Path]) -> str:
     """The digest of weights and of everything else that decides them: scripts, configs, landmarks, `OWN`.
 
     Args:
         bundle: Folder of the bundle.
-        weights: File of the weights; the numbers in it count, not how it was saved.
+        weights: Files of the weights that are averaged; the numbers in them count, not how they were saved.
     """
-    content = hashlib.sha256(fingerprint_of(weights).encode())
+    content = hashlib.sha256("".join(fingerprint_of(path) for path in weights).encode())
     for path in [*(bundle / name for name in CONFIGS), *sorted((bundle / "scripts").rglob("*.py"))]:
         content.update(f"\n{path.relative_to(bundle).as_posix()}\n".encode())
         content.update(hashlib.sha256(path.read_bytes()).digest())

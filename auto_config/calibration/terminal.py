@@ -38,7 +38,8 @@ def print_calibration(document: dict[str, Any], found: OutOfFold, unit: str, pat
         )
         lines += detection_lines(presence.get("detection", {}))
     lines += _verdict_lines(document.get("verdict"))
-    for line in [*lines, *document["notes"], f"{path}: written"]:
+    useless = [f"every case will be called failed: {document['useless']}"] if "useless" in document else []
+    for line in [*lines, *useless, *document["notes"], f"{path}: written"]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

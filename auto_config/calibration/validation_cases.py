@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from auto_config.bundle.opened import weight_files
+from auto_config.bundle.opened import fold_of, weight_files, weights_of_fold
 from auto_config.calibration.cuts import MOST_SECONDS, cut_fold, cut_share
 from auto_config.calibration.out_of_fold import FILE_NAME as OUT_OF_FOLD
 from auto_config.calibration.out_of_fold import (
@@ -63,8 +63,9 @@ def folds_in_use(root: Path) -> list[int]:
         UserError: no weights, or weights of no fold, such as those of a training on all cases.
     """
     used = weight_files(root)
-    if used[0].parent.name.startswith("fold_"):
-        return [int(path.parent.name.removeprefix("fold_")) for path in used]
+    folds = list(dict.fromkeys(fold_of(root, path) or "" for path in used))
+    if all(fold.isdecimal() for fold in folds):
+        return [int(fold) for fold in folds]
     wanted = fingerprint_of(used[0])
     for path in sorted((root / "models").glob("fold_*/model.pt")):
         number = path.parent.name.removeprefix("fold_")
@@ -78,8 +79,8 @@ def folds_in_use(root: Path) -> list[int]:
 
 def _out_of_fold(root: Path, fold: int, names: Sequence[str], device: str | None) -> OutOfFold | None:
     """The predictions of a fold, from the file where it is of these weights and cases, else made and kept."""
-    weights = root / "models" / f"fold_{fold}" / "model.pt"
-    path = weights.with_name(OUT_OF_FOLD)
+    weights = weights_of_fold(root, fold)
+    path = root / "models" / f"fold_{fold}" / OUT_OF_FOLD
     digest = prediction_digest(root, weights)
     found = read_out_of_fold(path, names, digest)
     if found is None or not is_of_these_labels(found, root, fold, names):

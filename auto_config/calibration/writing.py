@@ -17,6 +17,7 @@ from auto_config.bundle_scripts.points.landmark_names import read_landmark_names
 from auto_config.calibration.document import calibration_document
 from auto_config.calibration.out_of_fold import DATALIST, OutOfFold, training_points
 from auto_config.calibration.verdict.section import Spoiled, verdict_section
+from auto_config.calibration.verdict.useless import why_useless
 from auto_config.errors import UserError
 
 POOLED_NOTE = (
@@ -81,6 +82,9 @@ def write_calibration(
         ranges=_ranges(root),
         spoiled=spoiled,
     )
+    useless = why_useless(found, _mean_offsets(table, found.truth.shape[-1]), instances, _unit(table))
+    if useless is not None:
+        numbers["useless"] = useless
     text = json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False)
     atomic_write_text(root / "models" / FILE_NAME, text + "\n")
     return numbers
@@ -90,6 +94,10 @@ def _mean_offsets(table: Path, dims: int) -> np.ndarray:
     """(L, D) mean mm from the middle of an image to each landmark, NaN where not known."""
     rows = json.loads(table.read_text(encoding="utf-8"))["landmarks"]
     return np.array([row.get("mean_offset_mm") or [np.nan] * dims for row in rows], dtype=np.float64)
+
+
+def _unit(table: Path) -> str:
+    return str(json.loads(table.read_text(encoding="utf-8")).get("unit", "mm"))
 
 
 def _ranges(root: Path) -> Any | None:

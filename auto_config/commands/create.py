@@ -22,6 +22,7 @@ def create(
     folds: int | None = None,
     test_fraction: float | None = None,
     test: Place | None = None,
+    test_groups: Names | None = None,
     groups: Place | None = None,
     landmarks: Names | None = None,
     modality: str | None = None,
@@ -41,6 +42,12 @@ def create(
     few_labels: bool | None = None,
     deformation: bool | None = None,
     pretrained: Place | None = None,
+    atlas: str | None = None,
+    authors: str | None = None,
+    copyright: str | None = None,
+    data_source: str | None = None,
+    data_license: str | None = None,
+    changes: str | None = None,
     overwrite: bool = False,
     seed: int = 0,
     workers: int | None = None,
@@ -64,6 +71,7 @@ def create(
         folds: number of cross-validation folds; 5, or each case one of its own where labels are few
         test_fraction: share of the cases to hold back, if SOURCE marks none; 0.2, or 0 where labels are few
         test: file with the names of the test cases, one a line
+        test_groups: hold back all cases of these groups, such as a site: hospital_a,hospital_b
         groups: CSV `case,group`: cases of one group, such as scans of one patient, stay together
         landmarks: names to keep, in this order; with a folder of images alone, the names to annotate
         modality: ct or mr, if the grey values do not tell; one for each channel: ct,mr
@@ -83,6 +91,12 @@ def create(
         few_labels: plan for few labelled cases; below 10 if not given
         deformation: deform half of the training patches smoothly; only where labels are few if not given
         pretrained: bundle, or file of weights, to start from
+        atlas: training case whose image the atlas shows, or nearest (to the mean shape); no image if not given
+        authors: of the model, for metadata.json and docs/README.md, as the next four; `package` takes them too
+        copyright: of the model
+        data_source: where the data come from
+        data_license: of the data
+        changes: what is in the first version
         overwrite: replace BUNDLE if it is there
         seed: of the split and of the training
         workers: processes to read with, one on each core if not given
@@ -97,6 +111,7 @@ def create(
         auto_config create scans brain_landmarks
         auto_config create scans brain_landmarks --network resenc_l --gpu_memory_gb 24
         auto_config create scans brain_landmarks --method nnlandmark
+        auto_config create scans brain_landmarks --test_groups hospital_b
         auto_config create scans brain_landmarks --target gaussian --loss mse --decoder taylor
         auto_config create scans brain_landmarks --network monai.networks.nets.SwinUNETR
         auto_config create new_scans to_annotate --landmarks AC,PC
@@ -104,15 +119,15 @@ def create(
     """
     from rich.console import Console
 
+    from auto_config.bundle.credits import Credits
     from auto_config.bundle.planning_data import SplitOptions, plan_data
     from auto_config.bundle.writer import check_target, write_bundle
     from auto_config.datasets import read_dataset
-    from auto_config.datasets.assembly.groups import with_groups
-    from auto_config.datasets.formats.shared.image_names import meant_name
+    from auto_config.datasets.assembly.groups import cases_of_groups, meant_cases, with_groups
     from auto_config.inspection.terminal import refuse_errors
+    from auto_config.memory.hardware import gpu_memory_gb as find_gpu_memory
     from auto_config.methods.choosing import check_names, earlier_names
     from auto_config.planning import PlanOptions, read_test_file
-    from auto_config.planning.hardware import gpu_memory_gb as find_gpu_memory
     from auto_config.planning.terminal import print_plan
 
     console = Console(stderr=True, highlight=False)
@@ -140,6 +155,8 @@ def create(
         channel_names=None if channels is None else tuple(channels),
         deformation=deformation,
     )
+    if test is not None and test_groups is not None:
+        raise UserError("--test and --test_groups both say what is held back; give one of them")
     test_names = None if test is None else read_test_file(Path(test))
     dataset, problems = read_dataset(
         source,
@@ -152,10 +169,11 @@ def create(
         missing_value=missing_value,
     )
     if test_names is not None:
-        cases = {case.name for case in dataset.cases}
-        test_names = [meant_name(name, cases) or name for name in test_names]
+        test_names = meant_cases(dataset, test_names)
     if groups is not None:
         dataset = with_groups(dataset, Path(groups))
+    if test_groups is not None:
+        test_names = cases_of_groups(dataset, test_groups)
     planned = plan_data(
         dataset,
         options,
@@ -166,7 +184,8 @@ def create(
         problems=problems,
     )
     parts = (planned.dataset, planned.plan, planned.split, planned.fingerprint)
-    write_bundle(place, *parts, seed=seed, weights=weights, overwrite=overwrite)
+    credits = Credits(authors, copyright, data_source, data_license, changes)
+    write_bundle(place, *parts, seed=seed, weights=weights, atlas=atlas, credits=credits, overwrite=overwrite)
     print_plan(place, planned.plan, console)
     return 0
 

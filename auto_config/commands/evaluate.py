@@ -29,6 +29,7 @@ def evaluate(
     missing_value: str | None = None,
     names: NameField | None = None,
     pixel_spacing: Numbers | None = None,
+    by: str | None = None,
     compare_with: Place | None = None,
     compare_published: str | None = None,
 ) -> int:
@@ -52,6 +53,7 @@ def evaluate(
         missing_value: coordinates that mark a missing point, as for `create`
         names: name of a point in Slicer's files: labels, descriptions or order (1, 2, ...); else chosen for all files
         pixel_spacing: mm of a pixel of pictures, as for `create`; errors are in pixels where it is not known
+        by: a row of errors for each value of this column too: group, fold, split, or a further column of cases.csv
         compare_with: predictions of the same cases by another model, whose errors are compared case by case
         compare_published: a public data set, such as isbi2015: print what papers report of it, too
 
@@ -64,6 +66,7 @@ def evaluate(
     Examples:
         auto_config evaluate results scans
         auto_config evaluate results scans --thresholds 0.5,1,2 --output report
+        auto_config evaluate results scans --by group
         auto_config evaluate results scans --compare_with results_of_another_model
     """
     given_limits = None if thresholds is None else _checked(thresholds)
@@ -75,6 +78,8 @@ def evaluate(
     from auto_config.bundle_scripts.files.text import atomic_write_text
     from auto_config.datasets import read_dataset
     from auto_config.evaluation.comparison import compare
+    from auto_config.evaluation.groups.columns import column_values
+    from auto_config.evaluation.groups.table import by_column
     from auto_config.evaluation.predictions import read_predictions
     from auto_config.evaluation.published.rows import published_rows
     from auto_config.evaluation.report.page import report_page, worst_points
@@ -104,7 +109,10 @@ def evaluate(
         raise UserError("--compare_published: papers report mm and these are pixels; give --pixel_spacing")
     given = Path(predictions)
     place = given.parent if given.is_file() else given
-    numbers = all_numbers(comparison, predicted, dataset, place, given_limits or THRESHOLDS[comparison.unit])
+    limits = given_limits or THRESHOLDS[comparison.unit]
+    numbers = all_numbers(comparison, predicted, dataset, place, limits)
+    if by is not None:
+        numbers["by"] = by_column(comparison, by, column_values(dataset, by), limits)
     other_errors = None
     if compare_with is not None:
         other = compare(read_predictions(Path(compare_with)), dataset, split=split, cases=cases)

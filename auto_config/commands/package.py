@@ -20,6 +20,7 @@ def package(
     changes: str | None = None,
     weights_url: str | None = None,
     allow: Names | None = None,
+    with_atlas: bool = False,
     overwrite: bool = False,
 ) -> int:
     """Write a zip of a trained bundle for others: no data, no names of cases, no places of files.
@@ -38,6 +39,7 @@ def package(
         version: of the model, three numbers; that of the bundle if not given
         changes: what is new in this version
         weights_url: address of a folder that weights above 25 MB will be fetched from; the zip then only lists them
+        with_atlas: hand on pictures of a case in atlas/, too; drawings of the mean shape always are
         allow: names of cases that may stand in the package because they are words as well: image,head
         overwrite: replace files that are there
 
@@ -48,9 +50,11 @@ def package(
     Examples:
         auto_config package brain_landmarks brain_landmarks.zip --results test_results --authors "A. Nn"
     """
+    from auto_config.bundle.atlas.document import case_pictures, without_case_pictures
     from auto_config.bundle_scripts.files.text import atomic_write_text
     from auto_config.packaging.archive import README, card_of, findings_in, refuse_leaks, test_of, write_zip
     from auto_config.packaging.contents import large_files, shared_content, with_metadata
+    from auto_config.wording import counted
 
     root, target = Path(bundle), Path(output)
     if not (root / "configs" / "metadata.json").is_file():
@@ -66,6 +70,8 @@ def package(
             raise UserError(f"{path}: exists already; give --overwrite to replace it, or another name")
     words = {"authors": authors, "copyright": copyright, "data_source": data_source, "name": name}
     content = with_metadata(shared_content(root), words, version, changes or "")
+    shown = case_pictures(content)
+    content = content if with_atlas else without_case_pictures(content)
     content[README] = card_of(content, results, authors, data_source, data_license).encode("utf-8")
     if data_license:
         content["docs/data_license.txt"] = f"{data_license.strip()}\n".encode()
@@ -80,6 +86,9 @@ def package(
         print(finding)
     size = target.stat().st_size / 1e6
     print(f"{target}: {len(content)} files, {size:.1f} MB; {test}: a test for the zoo's ci/unit_tests")
+    if shown:
+        said = "are in the package" if with_atlas else "were left out; --with_atlas hands them on"
+        print(f"{counted(len(shown), 'picture')} of a case in atlas/ {said}")
     for file in large:
         print(f"upload {root / file} to {weights_url}; large_files.yml names it with its hash")
     if results is None:

@@ -6,7 +6,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from auto_config.arguments import Place
+from auto_config.arguments import Names, Place
 from auto_config.errors import UserError
 
 
@@ -18,6 +18,14 @@ def train(
     time_budget: str | float | None = None,
     resume: bool = False,
     gpus: int | None = None,
+    tracking: str | None = None,
+    seeds: int | None = None,
+    launcher: str | None = None,
+    jobs: int | None = None,
+    partition: str | None = None,
+    time_limit: str | float | None = None,
+    memory_gb: float | None = None,
+    sbatch: Names | None = None,
     calibrate: bool = True,
     overwrite: bool = False,
     debug: bool = False,
@@ -34,7 +42,16 @@ def train(
         max_epochs: number of epochs instead of the plan's
         time_budget: time of the whole command, calibration included, which the schedule is fitted to: 15m, 1h30m, 90s
         resume: go on where the last training stopped
-        gpus: number of GPUs; one process if not given
+        gpus: number of GPUs of each training, which share its batch; one process if not given
+        tracking: mlflow, wandb (a folder on this machine, sent nowhere), wandb-online, or a file of MONAI's settings;
+            TensorBoard in eval/ always
+        seeds: number of trainings of each fold that differ by their seed, averaged by `predict`
+        launcher: local or slurm: the trainings are jobs, side by side on the GPUs of this machine or of a cluster
+        jobs: how many run at a time with --launcher local; one for each GPU (of GPUS each), or one without GPUs
+        partition: of Slurm
+        time_limit: after which Slurm ends a job: 8h
+        memory_gb: main memory of a job of Slurm
+        sbatch: further options of Slurm: qos=high,account=lab
         calibrate: learn presence and regions from the validation cases afterwards
         overwrite: replace the weights of an earlier training of this fold
         debug: print the command that is run, and what MONAI says at its start, which else goes to eval/train.log
@@ -49,13 +66,19 @@ def train(
     Examples:
         auto_config train brain_landmarks --time_budget 15m
         auto_config train brain_landmarks --fold all
+        auto_config train brain_landmarks --fold all --launcher slurm --partition gpu --time_limit 12h
+        auto_config train brain_landmarks --seeds 5
         auto_config train brain_landmarks --resume
         auto_config train brain_landmarks --batch_size 1 --amp false
     """
     from auto_config.bundle.shared_numbers import disagreement
-    from auto_config.running.folds import check_nothing_is_lost, folds_of, latest, parse_fold
+    from auto_config.memory.enough import before_training
+    from auto_config.running.experiments import tracking_overrides
+    from auto_config.running.folds import check_nothing_is_lost, folds_of, latest, members_of, parse_fold
+    from auto_config.running.launching import launch_options
     from auto_config.running.time_budget import PREDICTIONS_OF_A_CASE, parse_time_budget, spoken
     from auto_config.running.training import (
+        Training,
         calibrate_afterwards,
         check_overrides,
         number_of_processes,
@@ -66,6 +89,7 @@ def train(
 
     started = time.time()
     folder = Path(bundle)
+    overrides = {**tracking_overrides(tracking), **overrides}
     config = read_config(folder, "train.json")
     processes = number_of_processes(gpus)
     if processes > 1:
@@ -75,31 +99,56 @@ def train(
     if max_epochs is not None:
         overrides = {"train#trainer#max_epochs": _checked_epochs(max_epochs, seconds), **overrides}
     folds = parse_fold(fold, folds_of(folder))
-    begun = [number for number in folds if latest(folder, number).is_file()] if resume else []
+    members = members_of(folds, seeds)
+    if len(members) > len(folds) and "member" not in config:
+        raise UserError(f"{folder}: knows no --seeds, because an earlier version made it; create the bundle again")
+    launch = launch_options(launcher, jobs, partition, time_limit, memory_gb, sbatch)
+    names = [member.name for member in members]
+    begun = [name for name in names if latest(folder, name).is_file()] if resume else []
     if resume and not begun:
-        raise UserError(f"{latest(folder, folds[0])} does not exist, so there is nothing to resume: train without it.")
+        raise UserError(f"{latest(folder, names[0])} does not exist, so there is nothing to resume: train without it.")
     if not overwrite:
-        check_nothing_is_lost(folder, [number for number in folds if number not in begun])
+        check_nothing_is_lost(folder, [name for name in names if name not in begun])
     if (said := disagreement(folder, overrides)) is not None:
+        print(f"warning: {said}", file=sys.stderr, flush=True)
+    # Jobs of a cluster run on other machines.
+    if (launch is None or launch.launcher == "local") and (said := before_training(folder, overrides)) is not None:
         print(f"warning: {said}", file=sys.stderr, flush=True)
     calibrates = calibrate and folds != ["none"] and predicts(folder)
     if calibrates and seconds is not None and "predictions_after" in config:  # bundles of earlier versions have it not
         overrides = {"predictions_after": PREDICTIONS_OF_A_CASE, **overrides}
-    status = train_folds(
-        folder,
-        folds,
-        overrides,
-        processes=processes,
-        resume=resume,
-        until=None if seconds is None else started + seconds,
-        started=started,
-        debug=debug,
-    )
+    seed = _first_seed(overrides.get("seed", config.get("seed", 0))) if any(one.number for one in members) else 0
+    until = None if seconds is None else started + seconds
+    if launch is None:
+        shared: dict[str, Any] = {"processes": processes, "resume": resume, "debug": debug}
+        status = train_folds(folder, members, overrides, seed=seed, until=until, started=started, **shared)
+    else:
+        from auto_config.running.jobs import train_as_jobs
+
+        several = {"keep_ensemble": True} if len(members) > 1 else {}
+        trainings = [
+            Training(folder, one, {**overrides, **one.overrides(seed), **several}, processes, resume, debug)
+            for one in members
+        ]
+        status = train_as_jobs(trainings, launch, until)
     if status == 0 and calibrates:
         calibrate_afterwards(folder, debug=debug)
     if status == 0 and seconds is not None:
         print(f"The whole command took {spoken(time.time() - started)} of {spoken(seconds)}.", flush=True)
     return status
+
+
+def _first_seed(seed: Any) -> int:
+    """The seed that those of further trainings of a fold are counted from.
+
+    Raises:
+        UserError: it is no whole number.
+    """
+    if seed is None or isinstance(seed, bool) or not str(seed).strip().isdecimal():
+        raise UserError(
+            f"seed is {seed!r}; several trainings differ by their seeds: give a whole number of at least 0."
+        )
+    return int(seed)
 
 
 def _checked_epochs(max_epochs: int, seconds: float | None) -> int:

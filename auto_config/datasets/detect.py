@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 
+from auto_config.bundle_scripts.images.numpy_files import is_sidecar
 from auto_config.bundle_scripts.images.unread_images import first_unread
 from auto_config.datasets.assembly.case_table import FILE_NAME as CASE_TABLE
 from auto_config.datasets.foreign import first_foreign, foreign_landmarks
@@ -146,6 +147,7 @@ def _files(source: Path, row: Format, *, fitting: bool = True) -> list[Path]:
         if path.name.lower().endswith(row.endings)
         and path.name not in own
         and not path.name.startswith(".")
+        and not is_sidecar(path)
         and path.is_file()
         and (not fitting or row.fits(path))
     ]

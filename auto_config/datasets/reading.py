@@ -100,7 +100,8 @@ def read_dataset(
         "pixel_spacing": pixel_spacing,
     }
     idle = idle_options(row, reading, [name for name, value in said.items() if value is not None], source)
-    named_entries, named = _named(reading, names, source)
+    named_entries, named, defined = _named(reading, names, source)
+    properties = replace(properties, descriptions={**defined, **properties.descriptions})
     written = written_systems(row, reading, options)
     entries, marked = without_marks(
         named_entries, marks, missing=missing, written=written, options=options, source=source
@@ -112,8 +113,10 @@ def read_dataset(
     return _assemble(source, row.name, reading, properties, missing, landmarks, options)
 
 
-def _named(reading: Reading, field: NameField | None, source: Path) -> tuple[list[Entry], list[Problem]]:
-    """The entries with the names of Slicer's points, which are chosen over all files."""
+def _named(
+    reading: Reading, field: NameField | None, source: Path
+) -> tuple[list[Entry], list[Problem], dict[str, str]]:
+    """The entries with the names of Slicer's points, which are chosen over all files, and what these points are."""
     if field is not None and not any(entry.unnamed for entry in reading.entries):
         raise UserError(
             f"{source}: --names is for control points of Slicer, and no .mrk.json or .fcsv was read; leave it out"

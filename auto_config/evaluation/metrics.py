@@ -124,7 +124,8 @@ def metrics(comparison: Comparison, thresholds: Sequence[float]) -> dict[str, An
     Returns:
         ``unit`` (``"px"`` where the pixel size is not known), ``mre_mm`` (``mre_px`` then), ``sdr``,
         ``per_landmark``, ``per_case``, ``mean_shape_baseline`` (None where it is not known),
-        ``mre_interval`` (bootstrap over cases, or None), ``inter_rater`` (None where no case has two raters),
+        ``mre_interval`` (bootstrap over cases, or None; of each landmark too), ``inter_rater`` (None where no case has
+        two raters),
         ``presence``, ``regions`` (None where the bundle is not calibrated), ``measures``, ``implausible`` (how many
         points the shape rules out, and the mean error of these) and ``cases``, which says what was left out and which
         of the evaluated cases the bundle was trained on.
@@ -134,7 +135,10 @@ def metrics(comparison: Comparison, thresholds: Sequence[float]) -> dict[str, An
     return {
         "unit": unit,
         **_block(errors, thresholds, unit),
-        "per_landmark": {name: _block(errors[:, k], thresholds, unit) for k, name in enumerate(comparison.names)},
+        "per_landmark": {
+            name: {**_block(errors[:, k], thresholds, unit), "mre_interval": _interval(errors[:, [k]])}
+            for k, name in enumerate(comparison.names)
+        },
         "per_case": {case: _block(errors[n], thresholds, unit) for n, case in enumerate(comparison.cases)},
         "mean_shape_baseline": _block(baseline, thresholds, unit) if knows_baseline else None,
         "mre_interval": _interval(errors),
@@ -155,6 +159,17 @@ def metrics(comparison: Comparison, thresholds: Sequence[float]) -> dict[str, An
 
 def _block(errors: np.ndarray, thresholds: Sequence[float], unit: str) -> dict[str, Any]:
     return {f"mre_{unit}": summary(errors), "sdr": success_rates(errors, thresholds)}
+
+
+def mean_with_interval(errors: np.ndarray, thresholds: Sequence[float], unit: str) -> dict[str, Any]:
+    """``mre_mm`` (``mre_px``), ``sdr`` and ``mre_interval`` of some cases.
+
+    Args:
+        errors: (N, L) in `unit`, NaN where the truth has no point.
+        thresholds: For the success rates.
+        unit: ``"mm"`` or ``"px"``.
+    """
+    return {**_block(errors, thresholds, unit), "mre_interval": _interval(errors)}
 
 
 def _interval(errors: np.ndarray) -> list[float] | None:

@@ -80,4 +80,5 @@ def further_tables(comparison: Comparison, numbers: Mapping[str, Any]) -> dict[s
         "regions.csv": regions_csv(regions) if regions else None,
         "measures.csv": measures_csv(comparison.cases, measures) if measures else None,
         "other_model.csv": other_model_csv(other, unit) if other else None,
+        "by_group.csv": summary_csv(by["column"], by["values"], unit) if (by := numbers.get("by")) else None,
     }

@@ -11,6 +11,7 @@ from rich.console import Console
 from auto_config.datasets.model.dataset import Problem
 from auto_config.evaluation.baseline import verdict
 from auto_config.evaluation.comparison import Comparison
+from auto_config.evaluation.groups.table import group_table
 from auto_config.evaluation.instances import instance_lines
 from auto_config.evaluation.level_sets import KIND as LEVEL_SET
 from auto_config.evaluation.published.rows import Published, published_table
@@ -35,6 +36,8 @@ def print_results(
     """
     console = Console()
     console.print(terminal_table(numbers))
+    if by := numbers.get("by"):
+        console.print(group_table(by, comparison.unit))
     if papers is not None:
         console.print(published_table(papers, numbers))
     baseline, unit = numbers["mean_shape_baseline"], comparison.unit

@@ -42,6 +42,9 @@ class Backbone:
         own_heads: whether only a method that names it can read its output, which has other heads than heatmaps.
         instead_of: the network of methods that name it, in whose place it may stand; None where it stands for itself.
         fine: another network for the fine stage of two; None for the same.
+        saved: values that a step keeps of one patch for its gradients, for channels of the image and of the output;
+            None for twice `values`, of the convolution and of what leaves its activation.
+        weights: numbers that are learnt, likewise; None where nobody counted them.
     """
 
     name: str
@@ -61,6 +64,8 @@ class Backbone:
     own_heads: bool = False
     instead_of: str | None = None
     fine: Backbone | None = None
+    saved: Callable[[Topology, int, int], float] | None = None
+    weights: Callable[[Topology, int, int], int] | None = None
 
     def of_stage(self, plan: Plan, stage: Stage) -> Backbone:
         """The network of a stage of a plan: `fine` for the fine stage of two, where it is another one."""
@@ -161,6 +166,7 @@ class Method:
         parts: the parts of a stage, from a whole plan and that stage.
         loss_bytes_per_voxel: memory that loss and target need for each voxel of the patch and each landmark, beside the
             network's feature maps.
+        cpu_loss_bytes_per_voxel: the same on a CPU, for losses that go through large channels; None where it is equal.
         stages: ``planned`` by how much of the anatomy a patch holds; ``one`` unless the user wants two; always ``two``.
         whole_anatomy: whether its one stage must see the whole anatomy in each patch.
         mirrors: whether it trains on mirror images where left-right pairs are known.
@@ -188,6 +194,7 @@ class Method:
     whole_anatomy: bool
     mirrors: bool
     instances: bool
+    cpu_loss_bytes_per_voxel: float | None = None
     cuts: bool = False
     target: str | None = None
     loss: str | None = None

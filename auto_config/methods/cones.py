@@ -12,6 +12,13 @@ LOSS_BYTES_PER_VOXEL = 22.4
 """For each voxel of each landmark's channel, in float32, with the spatial cross-entropy: the logit, the gradient of the
 top-k loss, the Gaussian, the softmax and their product (4 each), and 2.4 as room for what kernels take."""
 
+CPU_LOSS_BYTES_PER_VOXEL = 16.0
+"""The same of large channels on a CPU, where losses go through them: the logit, the gradient of each of the two losses,
+and their sum."""
+
+CPU_TOP_K_BYTES_PER_VOXEL = 8.0
+"""Of the top-k loss alone on a CPU: the logit and its gradient."""
+
 
 def cone(plan: Plan, stage: Stage) -> Json:
     """The cone of a stage: the same millimetres on every grid and axis."""

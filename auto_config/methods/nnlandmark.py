@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from auto_config.methods.base import Method, MethodRequest, Stage, StageParts, Training
-from auto_config.methods.cones import NNLANDMARK, cone, heatmap_parts, top_k_bce
+from auto_config.methods.cones import CPU_TOP_K_BYTES_PER_VOXEL, NNLANDMARK, cone, heatmap_parts, top_k_bce
 from auto_config.methods.plan import Decision, Plan
 
 _FORCED_SHARE = 0.33
@@ -103,6 +103,7 @@ METHOD = Method(
     parts=_parts,
     # In float32 the logit, the heatmap, the loss and its gradient, which is made when the hardest voxels are chosen.
     loss_bytes_per_voxel=16.0,
+    cpu_loss_bytes_per_voxel=CPU_TOP_K_BYTES_PER_VOXEL,
     stages="one",
     whole_anatomy=False,
     mirrors=False,

@@ -42,11 +42,13 @@ DECISION_NAMES = (
     "keep",
     "cut_share",
     "workers",
+    "memory",
     "test",
     "folds",
     "regions",
 )
-"""Every decision that a whole plan holds, in the order in which people read them."""
+"""Every decision that a whole plan holds, in the order in which people read them; one with one stage also has
+``places``."""
 
 
 @dataclass(frozen=True)

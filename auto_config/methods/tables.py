@@ -26,7 +26,7 @@ def lines() -> dict[str, str]:
 
 
 def lists() -> dict[str, str]:
-    """Each table in Markdown, by the names of `lines`, and ``method_list``: the methods as items."""
+    """Each table in Markdown, by the names of `lines`."""
     return {
         "methods": _table(
             ("`--method`", "what it is", "network", "stages", "flips", "instances", "publication"),
@@ -78,7 +78,6 @@ def lists() -> dict[str, str]:
             ("`--decoder`", "what it is", "publication"),
             [(f"`{row.name}`", row.title, row.citation) for row in DECODERS.values()],
         ),
-        "method_list": "\n".join(f"- Method `{row.name}`: {row.title}." for row in METHODS.values()),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 from auto_config.methods.base import Backbone, Json, Stage
@@ -108,6 +109,70 @@ class UNet:
             values += (self.decoder_convolutions() + 1) * filters[level] * sizes[level]
         return values + outputs * sizes[0]
 
+    def saved(self, topology: Topology, inputs: int, outputs: int) -> int:
+        """Values that a step keeps of one patch for its gradients.
+
+        Each convolution is kept twice, as the normalisation takes it and as it leaves the activation, which the next
+        convolution takes; of the up-sampled maps it is the two that stand side by side. The last convolution keeps
+        nothing of its own: what its output is for is counted with the loss.
+
+        Args:
+            topology: strides and patch size (voxels).
+            inputs: channels of the image.
+            outputs: channels of the output.
+        """
+        levels = len(topology.strides)
+        sizes = topology.level_sizes()
+        values = 2 * (self.values(topology, outputs) - outputs * sizes[0]) + inputs * sizes[0]
+        if not self.residual:
+            return values
+        # Of a shortcut, what its convolution takes and gives: the normalised map is added to another one and gone.
+        filters = self.filters(levels, len(topology.patch_size))
+        before = filters[0]
+        for stride, channels, size in zip(topology.strides, filters, sizes, strict=True):
+            if channels != before:
+                values -= 2 * channels * size - (channels + before) * size
+            elif any(step != 1 for step in stride):
+                values -= 2 * channels * size
+            before = channels
+        return values
+
+    def weights(self, topology: Topology, inputs: int, outputs: int) -> int:
+        """Numbers that are learnt.
+
+        Args:
+            topology: strides and kernels.
+            inputs: channels of the image.
+            outputs: channels of the output.
+        """
+        levels = len(topology.strides)
+        filters = self.filters(levels, len(topology.patch_size))
+        kernels = [prod(kernel) for kernel in topology.kernel_sizes]
+        bias = int(self.residual)
+        blocks = self.encoder_blocks(levels)
+
+        def convolution(kernel: int, before: int, after: int, biased: int = bias) -> int:
+            """With its normalisation."""
+            return kernel * before * after + biased * after + 2 * after
+
+        total = convolution(kernels[0], inputs, filters[0]) if self.residual else 0
+        before = filters[0] if self.residual else inputs
+        for kernel, channels, count in zip(kernels, filters, blocks, strict=True):
+            convolutions = 2 * count if self.residual else count
+            total += convolution(kernel, before, channels) + (convolutions - 1) * convolution(
+                kernel, channels, channels
+            )
+            if self.residual and channels != before:
+                total += convolution(1, before, channels, 0)
+            before = channels
+        for level in range(levels - 1):
+            channels = filters[level]
+            total += prod(topology.strides[level + 1]) * filters[level + 1] * channels + bias * channels
+            kernel = kernels[level] if self.residual else kernels[level + 1]
+            total += convolution(kernel, 2 * channels, channels)
+            total += (self.decoder_convolutions() - 1) * convolution(kernel, channels, channels)
+        return total + filters[0] * outputs + outputs
+
     def config(self, stage: Stage, spatial_dims: int, in_channels: int, out_channels: int) -> Json:
         """JSON of the network of a stage."""
         common = {
@@ -152,6 +217,8 @@ def unet_backbone(unet: UNet, title: str, fine: Mapping[str, Any] | None = None)
         budget=unet.budget,
         config=unet.config,
         output_layer=unet.output_layer,
+        saved=unet.saved,
+        weights=unet.weights,
         packages=("dynamic-network-architectures",) if unet.residual else (),
         fine=None if fine is None else unet_backbone(replace(unet, **fine), title),
     )

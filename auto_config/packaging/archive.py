@@ -10,10 +10,18 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from auto_config.bundle.atlas.document import DOCUMENT, case_pictures
 from auto_config.bundle.documentation import UNKNOWN_ACCURACY
 from auto_config.bundle_scripts.files.atomic import written_whole
 from auto_config.errors import UserError
-from auto_config.packaging.card import data_section, performance, reliability, with_section
+from auto_config.packaging.card import (
+    atlas_section,
+    data_section,
+    performance,
+    reliability,
+    robustness,
+    with_section,
+)
 from auto_config.packaging.contents import case_names, leaks
 from auto_config.packaging.zoo_test import zoo_test
 from auto_config.verification.checks import findings_of
@@ -41,12 +49,18 @@ def card_of(
     if authors:
         text = with_section(text, "Authors", authors, before="Model Description")
     text = data_section(text, data_source, data_license)
+    if DOCUMENT in content:
+        text = with_section(text, "Atlas", atlas_section(len(case_pictures(content))), before="Usage")
     if results is not None:
         text = text.replace(UNKNOWN_ACCURACY, "")
         text = with_section(text, "Performance", performance(_metrics(Path(results))), before="Usage")
     calibration = content.get("models/calibration.json")
     if calibration is not None:
-        text = with_section(text, "Reliability", reliability(json.loads(calibration)), before="Usage")
+        numbers = json.loads(calibration)
+        text = with_section(text, "Reliability", reliability(numbers), before="Usage")
+        spoiled = robustness(numbers)
+        if spoiled is not None:
+            text = with_section(text, "Robustness", spoiled, before="Usage")
     use = json.loads(content["configs/metadata.json"]).get("intended_use")
     if use:
         text = with_section(text, "Intended Use", use, before="Limitations")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -39,16 +39,14 @@ def performance(metrics: Mapping[str, Any]) -> str:
         f"On {cases['evaluated']} cases"
         + (f", of which **{seen} were trained on, so this is no test**:" if seen else " that were not trained on:"),
         "",
-        f"| | points | mean {unit} | median | 95 % | worst |",
-        "|---|---|---|---|---|---|",
-        _row("all landmarks", metrics[key]),
+        f"| | points | mean {unit} | its 95 % interval | median | 95 % | worst |",
+        "|---|---|---|---|---|---|---|",
+        _row("all landmarks", metrics[key], metrics["mre_interval"]),
     ]
     if metrics["mean_shape_baseline"]:
         lines.append(_row("always the mean shape", metrics["mean_shape_baseline"][key]))
-    lines += [_row(name, block[key]) for name, block in metrics["per_landmark"].items()]
-    if metrics["mre_interval"]:
-        low, high = metrics["mre_interval"]
-        lines += ["", f"95 % interval of the mean (bootstrap over cases): {low:.3g} to {high:.3g} {unit}."]
+    lines += [_row(name, block[key], block.get("mre_interval")) for name, block in metrics["per_landmark"].items()]
+    lines += ["", "Intervals of means are by bootstrap over cases."]
     if metrics["sdr"]:
         rates = ", ".join(
             f"{rate:.0f} % within {limit} {unit}" for limit, rate in metrics["sdr"].items() if rate is not None
@@ -57,9 +55,38 @@ def performance(metrics: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _row(name: str, numbers: Mapping[str, Any]) -> str:
-    cells = ["-" if numbers.get(key) is None else f"{numbers[key]:.3g}" for key in ("mean", "median", "p95", "max")]
-    return f"| {name.replace('|', '/')} | {numbers['n']} | {' | '.join(cells)} |"
+def _row(name: str, numbers: Mapping[str, Any], interval: Sequence[float] | None = None) -> str:
+    mean, *others = [
+        "-" if numbers.get(key) is None else f"{numbers[key]:.3g}" for key in ("mean", "median", "p95", "max")
+    ]
+    between = "-" if not interval else f"{interval[0]:.3g} to {interval[1]:.3g}"
+    return f"| {name.replace('|', '/')} | {numbers['n']} | {mean} | {between} | {' | '.join(others)} |"
+
+
+def robustness(calibration: Mapping[str, Any]) -> str | None:
+    """The section on unusual images: unseen cases that the calibration spoiled, and what the verdict said of them.
+
+    Args:
+        calibration: content of ``models/calibration.json``.
+
+    Returns:
+        None where none were spoiled.
+    """
+    spoilings = (calibration.get("verdict") or {}).get("spoilings")
+    if not spoilings:
+        return None
+    lines = [
+        "Unseen cases were spoiled on purpose and predicted; each answer comes with a verdict. *Harmless* are those",
+        "whose points were still as good as those of untouched cases.",
+        "",
+        "| spoiling | ok | check | failed |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| {kind} | {' | '.join(str(counts.get(word, 0)) for word in ('ok', 'check', 'failed'))} |"
+        for kind, counts in spoilings.items()
+    ]
+    return "\n".join(lines)
 
 
 def reliability(calibration: Mapping[str, Any]) -> str:
@@ -78,6 +105,21 @@ def reliability(calibration: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def atlas_section(pictures: int) -> str:
+    """What the atlas shows, and of whom.
+
+    Args:
+        pictures: files in it that show the image of a case.
+    """
+    said = "`atlas/atlas.json` says what each landmark is and where it lies in the mean shape of the training cases"
+    shows = (
+        f"{pictures} of its pictures show the image of a case; whoever packaged this bundle handed them on on purpose"
+        if pictures
+        else "its pictures are drawn from that shape alone and show nobody's image"
+    )
+    return f"{said};\n{shows}."
+
+
 def data_section(text: str, source: str | None, licence: str | None) -> str:
     """Where the data come from, after what the section says already.
 
@@ -90,5 +132,8 @@ def data_section(text: str, source: str | None, licence: str | None) -> str:
     if not said:
         return text
     found = re.search(r"^## Data\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-    before = found[1].strip() if found else ""
+    before = found[1] if found else ""
+    for line in said:  # what `create` was told is replaced
+        before = re.sub(rf"^{re.escape(line.partition(':')[0])}: .*\n", "", before, flags=re.MULTILINE)
+    before = re.sub(r"\n{3,}", "\n\n", before).strip()
     return with_section(text, "Data", "\n\n".join([before, *said]))

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from auto_config.bundle.json_text import json_text
+from auto_config.bundle.pretrained import without_pretrained
 from auto_config.errors import UserError
 from auto_config.verification.files import LARGEST_MB
 
 PLACE = "/path/to/dataset"
 """Stands for the folder of the images."""
-FOLDERS = ("configs", "docs", "scripts")
+FOLDERS = ("configs", "docs", "scripts", "atlas")
 WEIGHTS = ("models/model.pt", "models/calibration.json", "models/ensemble.json")
 _SHORTEST_NAME = 4
 """Names of cases that are shorter, such as 12, would be found everywhere."""
@@ -63,9 +64,11 @@ def _without_places(name: str, data: bytes) -> bytes:
         return data
     text = data.decode("utf-8")
     config = json.loads(text)
+    if name == "configs/train.json" and (shared := without_pretrained(config)) is not config:
+        config, text = shared, json_text(shared)
     given = config.get("dataset_dir") if isinstance(config, dict) else None
     if not isinstance(given, str) or given.startswith(("$", "@")):
-        return data
+        return text.encode("utf-8")
     return text.replace(json.dumps(given, ensure_ascii=False), json.dumps(PLACE)).encode("utf-8")
 
 
@@ -93,8 +96,8 @@ def leaks(content: Mapping[str, bytes], names: Collection[str], places: Collecti
     pattern = re.compile(rf"(?<![\w-])(?:{'|'.join(wanted)})(?![\w-])")
     found = []
     for name, data in content.items():
-        # The scripts are the same in every bundle, weights hold numbers.
-        if name.startswith("scripts/") or name.endswith(".pt"):
+        # The scripts are the same in every bundle, weights and pictures hold numbers.
+        if name.startswith("scripts/") or name.endswith((".pt", ".png", ".jpg")):
             continue
         match = pattern.search(data.decode("utf-8", errors="replace"))
         if match:

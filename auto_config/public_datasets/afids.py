@@ -71,6 +71,38 @@ NAMES = (
 )
 """Names of the fiducials 1 to 32."""
 
+_MIDDLE = {
+    "AC": "anterior commissure",
+    "PC": "posterior commissure",
+    "infracollicular sulcus": "infracollicular sulcus, below the inferior colliculi",
+    "PMJ": "pontomesencephalic junction",
+    "superior interpeduncular fossa": "superior interpeduncular fossa",
+    "culmen": "culmen of the cerebellar vermis",
+    "intermammillary sulcus": "intermammillary sulcus, between the mammillary bodies",
+    "pineal gland": "pineal gland",
+    "genu of CC": "genu of the corpus callosum",
+    "splenium of CC": "splenium of the corpus callosum",
+}
+_SIDES = {
+    "superior LMS": "superior lateral mesencephalic sulcus",
+    "inferior LMS": "inferior lateral mesencephalic sulcus",
+    "MB": "mammillary body",
+    "LV at AC": "lateral ventricle at the level of the anterior commissure",
+    "LV at PC": "lateral ventricle at the level of the posterior commissure",
+    "AL temporal horn": "anterolateral temporal horn of the lateral ventricle",
+    "superior AM temporal horn": "superior anteromedial temporal horn of the lateral ventricle",
+    "inferior AM temporal horn": "inferior anteromedial temporal horn of the lateral ventricle",
+    "indusium griseum origin": "origin of the indusium griseum",
+    "ventral occipital horn": "ventral occipital horn of the lateral ventricle",
+    "olfactory sulcal fundus": "fundus of the olfactory sulcus",
+}
+DESCRIPTIONS = _MIDDLE | {
+    f"{letter} {name}": f"{side} {text}"
+    for letter, side in (("R", "right"), ("L", "left"))
+    for name, text in _SIDES.items()
+}
+"""What each fiducial is, for the atlas of a bundle: its abbreviations written out."""
+
 TEST = frozenset(
     (
         *("123925", "163129", "178950", "245333", "856766"),
@@ -126,9 +158,8 @@ def read(folder: Path) -> BenchmarkReading:
         "Split of nnLandmark (Ertl et al. 2026): 22 test subjects of HCP, OASIS, LHSCPD and SNSX, 110 others.",
     ]
     pairs = tuple((name, f"L{name[1:]}") for name in NAMES if name.startswith("R "))
-    return BenchmarkReading(
-        NAMES, in_order(checked), Properties(pairs=pairs, notes=tuple(notes)), tuple(problems), tuple(missing)
-    )
+    properties = Properties(pairs=pairs, descriptions=DESCRIPTIONS, notes=tuple(notes))
+    return BenchmarkReading(NAMES, in_order(checked), properties, tuple(problems), tuple(missing))
 
 
 def _case(one: Path, subject: str) -> BenchmarkCase | MissingFile | Problem:

@@ -89,6 +89,7 @@ def convert(
     allow_missing: bool = False,
     complete: bool = False,
     workers: int | None = None,
+    go_on: bool = False,
 ) -> int:
     """Convert a public benchmark to ``OUT/datalist.json`` with ``OUT/images/``.
 
@@ -104,6 +105,7 @@ def convert(
         allow_missing: Leave out the cases whose files are not there or wrong, with a warning, instead of refusing.
         complete: Only the cases with all landmarks (``mml`` alone).
         workers: Processes for the images; None for one on each core.
+        go_on: Leave `out` as it is where an earlier, whole conversion of the same data is there.
 
     Returns:
         0; 1 if cases were left out because `allow_missing` says so.
@@ -114,12 +116,20 @@ def convert(
     if images not in ("link", "copy"):
         raise UserError(f"--images is {images!r}; allowed are link and copy")
     source, target = Path(source).absolute(), Path(out).absolute()
-    check_target(target, source, overwrite)
+    go_on = go_on and not overwrite and (target / DATALIST).is_file()
+    if not go_on:
+        check_target(target, source, overwrite)
     reading = read_benchmark(name, source, complete=complete)
     console = Console(stderr=True, highlight=False)
     _report(reading, source, console, allow_missing=allow_missing)
     if not reading.cases:
         raise UserError(f"{source}: no case of {name} is complete; nothing was written")
+    left_out = reading.missing or any(problem.severity == "error" for problem in reading.problems)
+    if go_on:
+        if not _is_whole(target, reading, images):
+            check_target(target, source, overwrite)
+        console.print(f"{target}: is there, converted before", markup=False, soft_wrap=True)
+        return 1 if left_out else 0
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     try:
@@ -145,6 +155,18 @@ def convert(
     console.print(f"{target}: written. Next: auto_config inspect {target}", markup=False, soft_wrap=True)
     left_out = reading.missing or any(problem.severity == "error" for problem in reading.problems)
     return 1 if left_out else 0
+
+
+def _is_whole(target: Path, reading: BenchmarkReading, images: Transfer) -> bool:
+    """Whether a folder holds what a conversion would write there."""
+    paths = [target / "images" / target_name(case.name, case.image) for case in reading.cases]
+    try:
+        there = json.loads((target / DATALIST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    wanted = json.loads(json.dumps(datalist(reading)))
+    linked = images == "copy" and any(path.is_symlink() for path in paths)
+    return bool(there == wanted) and not linked and all(path.exists() for path in paths)
 
 
 def datalist(reading: BenchmarkReading) -> dict[str, Any]:

@@ -65,9 +65,8 @@ def duplicates(labels: np.ndarray, row: int) -> list[tuple[int, int]]:
     apart = np.linalg.norm(labels[row][:, None] - labels[row][None], axis=-1)
     found = []
     others = np.delete(labels, row, axis=0)
-    for first, second in np.argwhere(np.triu(np.isfinite(apart), 1)):
-        if apart[first, second] > _TWICE * _extent(labels[row]):
-            continue
+    near = np.isfinite(apart) & (apart <= _TWICE * _extent(labels[row]))
+    for first, second in np.argwhere(np.triu(near, 1)):
         usual = np.linalg.norm(others[:, first] - others[:, second], axis=-1)
         usual = usual[np.isfinite(usual)]
         if usual.size and apart[first, second] <= _TWICE * np.median(usual):
@@ -105,11 +104,11 @@ def exchanged(
     free = [int(landmark) for landmark in np.flatnonzero(known) if int(landmark) not in used]
     # The median length of a normal vector is 1.54 (3D) or 1.18 (2D) standard deviations.
     deviation = scale / (1.54 if labels.shape[1] == 3 else 1.18)
-    candidates = []
+    candidates, least = [], norm.isf(false_alarms)
     for place, first in enumerate(free):
         for second in free[place + 1 :]:
             value = _exchange_score(labels, expected, deviation, first, second)
-            if value > norm.isf(false_alarms):
+            if value > least:
                 candidates.append((value, first, second))
     for _, first, second in sorted(candidates, reverse=True):
         if first not in used and second not in used:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from auto_config.bundle_scripts.file_names import WEIGHTS
+from auto_config.bundle.opened import weights_of_fold
 from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.calibration.provenance import prediction_digest
 from auto_config.datasets import Dataset
@@ -149,7 +149,8 @@ def with_bundle_predictions(cohort: Cohort, bundle: Path) -> tuple[Cohort, list[
     for path in sorted((bundle / "models").glob(f"fold_*/{OUT_OF_FOLD}")):
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
-            if document["weights"] != prediction_digest(bundle, path.with_name(WEIGHTS)):
+            weights = weights_of_fold(bundle, int(path.parent.name.removeprefix("fold_")))
+            if document["weights"] != prediction_digest(bundle, weights):
                 stale.append(path)
                 continue
             names = [str(name) for name in document["landmarks"]]
@@ -160,7 +161,7 @@ def with_bundle_predictions(cohort: Cohort, bundle: Path) -> tuple[Cohort, list[
                 )
                 for case, row in document["cases"].items()
             }
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (UserError, OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
         cohort = _predicted(cohort, names, found, dict.fromkeys(found, "unseen"))
     return cohort, stale

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -68,7 +68,11 @@ def run(
     Returns:
         Its exit status, see `Ended`.
     """
-    ended = follow(arguments, log=log, debug=debug, noise=noise, inherited=inherited)
+    return report(follow(arguments, log=log, debug=debug, noise=noise, inherited=inherited))
+
+
+def report(ended: Ended) -> int:
+    """Print why a command failed, if it did; its exit status."""
     if ended.message is not None:
         print(f"error: {ended.message}", file=sys.stderr)
     if ended.log is not None:
@@ -83,6 +87,7 @@ def follow(
     debug: bool = False,
     noise: Noise | None = None,
     inherited: Sequence[int] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> Ended:
     """Run a command; its output goes where this process' output goes.
 
@@ -94,13 +99,14 @@ def follow(
         debug: print tracebacks, and noise, as they come.
         noise: lines that are kept off the terminal.
         inherited: descriptors of open files that the command holds open, too.
+        environment: variables of the command; None for those of this process.
 
     Returns:
         How it ended.
     """
     held: list[str] = []
     stderr = None if debug else subprocess.PIPE
-    with subprocess.Popen(arguments, stderr=stderr, text=True, pass_fds=inherited) as process:
+    with subprocess.Popen(arguments, stderr=stderr, text=True, pass_fds=inherited, env=environment) as process:
         reader = Thread(target=_pass_on, args=(process.stderr, held, noise), daemon=True)
         if not debug:
             reader.start()

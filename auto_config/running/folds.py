@@ -7,7 +7,9 @@ import math
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from auto_config.bundle_scripts.file_names import CALIBRATION, PROGRESS
 from auto_config.bundle_scripts.files.text import atomic_write_text
@@ -43,6 +45,55 @@ def parse_fold(fold: int | str, number_of_folds: int | None) -> list[int | str]:
     return [int(text)]
 
 
+@dataclass(frozen=True)
+class Member:
+    """One training: of a fold, and with which of several seeds.
+
+    Args:
+        fold: Number of the fold, or "none".
+        number: 0 for the bundle's own seed, n for n more.
+    """
+
+    fold: int | str
+    number: int = 0
+
+    @property
+    def name(self) -> str:
+        """What follows ``models/fold_`` in the path of its folder."""
+        return f"{self.fold}/seed_{self.number}" if self.number else str(self.fold)
+
+    def __str__(self) -> str:
+        """As messages call it."""
+        return f"fold {self.fold}, seed {self.number}" if self.number else f"fold {self.fold}"
+
+    def overrides(self, seed: int) -> dict[str, Any]:
+        """Values of ids of ``train.json``.
+
+        Args:
+            seed: Of the first training of the fold.
+        """
+        if not self.number:
+            return {"fold": self.fold}
+        return {"fold": self.fold, "seed": seed + self.number, "member": f"seed_{self.number}"}
+
+
+def members_of(folds: Sequence[int | str], seeds: int | None) -> list[Member]:
+    """Trainings of some folds, each with some seeds.
+
+    Args:
+        folds: Numbers, or ``["none"]``.
+        seeds: How many; None for one.
+
+    Raises:
+        UserError: `seeds` is no number of at least 1.
+    """
+    if seeds is None:
+        seeds = 1
+    if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
+        raise UserError(f"seeds is {seeds!r}; give the number of trainings that differ by their seed, at least 1.")
+    return [Member(fold, number) for fold in folds for number in range(seeds)]
+
+
 def folds_of(folder: Path) -> int | None:
     """How many folds the data list of a bundle has; None if it does not say."""
     path = folder / "data" / "datalist.json"
@@ -54,7 +105,7 @@ def folds_of(folder: Path) -> int | None:
 
 
 def latest(folder: Path, fold: int | str) -> Path:
-    """The file from which the training of a fold goes on."""
+    """The file from which the training of a fold, or of the `Member` of this name, goes on."""
     return folder / "models" / f"fold_{fold}" / "latest.pt"
 
 
@@ -88,7 +139,7 @@ def use_all_folds(models: Path, folds: Sequence[int | str]) -> None:
 
     Args:
         models: Folder of weights, ``models`` of the bundle.
-        folds: The folds that were trained.
+        folds: The folds, or the names of the `Member`s, that were trained.
 
     Raises:
         UserError: If a fold left no weights.

@@ -11,12 +11,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from auto_config.errors import UserError
 from auto_config.running import child
-from auto_config.running.folds import latest, seconds_of_calibration, use_all_folds
+from auto_config.running.folds import Member, latest, seconds_of_calibration, use_all_folds
 from auto_config.running.time_budget import share_of_fold
 from auto_config.running.training_lock import training_lock
 from auto_config.running.training_log import NOISE, quiet_logging
@@ -27,9 +28,10 @@ _RUN_ARGUMENTS = ("tracking", "tracking_uri", "experiment_name", "run_name", "lo
 
 def train_folds(
     folder: Path,
-    folds: Sequence[int | str],
+    members: Sequence[Member],
     overrides: Mapping[str, Any],
     *,
+    seed: int,
     processes: int,
     resume: bool,
     until: float | None,
@@ -40,12 +42,13 @@ def train_folds(
 
     Args:
         folder: Of the bundle.
-        folds: Numbers, or ``["none"]``.
+        members: The trainings.
         overrides: Values of ids of ``train.json``.
+        seed: Of the first training of each fold.
         processes: For each training, one on each GPU.
-        resume: Go on where a fold has begun.
+        resume: Go on where a training has begun.
         until: Time at which all must have ended, in seconds as `time.time` counts; None for no limit. What is left is
-            shared by the folds that are left, but for what the calibration of those before needs.
+            shared by the trainings that are left, but for what the calibration of those before needs.
         started: Time at which the first began, from which its share counts.
         debug: Show the command and everything that MONAI says.
 
@@ -53,25 +56,64 @@ def train_folds(
         The exit status of the first training that failed, else 0.
     """
     kept = 0.0
-    with training_lock(folder, folds) as held:
-        for position, number in enumerate(folds):
-            arguments: dict[str, Any] = {**overrides, "fold": number}
-            if resume and latest(folder, number).is_file():
-                arguments["resume"] = True
-            if len(folds) > 1:
+    with training_lock(folder, [member.name for member in members]) as held:
+        for position, member in enumerate(members):
+            arguments: dict[str, Any] = {**overrides, **member.overrides(seed)}
+            if len(members) > 1:
                 arguments["keep_ensemble"] = position > 0
             if until is not None:
                 begin = started if position == 0 else time.time()
-                arguments["time_budget"] = share_of_fold(until - begin, kept, len(folds) - position)
+                arguments["time_budget"] = share_of_fold(until - begin, kept, len(members) - position)
                 arguments["started"] = begin
-            line = command(folder, arguments, processes)
-            status = _run(folder, line, debug=debug, quiet="logging_file" not in overrides, inherited=held)
+            training = Training(folder, member, arguments, processes, resume, debug)
+            status = child.report(train_member(training, inherited=held))
             if status != 0:
                 return status
-            kept += seconds_of_calibration(folder, number)
-        if len(folds) > 1:
-            use_all_folds(folder / "models", folds)
+            kept += seconds_of_calibration(folder, member.name)
+        if len(members) > 1:
+            use_all_folds(folder / "models", [member.name for member in members])
     return 0
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of a bundle, for any process or machine.
+
+    Args:
+        folder: Of the bundle.
+        member: Which one.
+        arguments: Values of ids of ``train.json``.
+        processes: One on each GPU.
+        resume: Go on where it has begun.
+        debug: Show the command and everything that MONAI says.
+        error_log: File in ``eval`` for the traceback of a failure.
+    """
+
+    folder: Path
+    member: Member
+    arguments: Mapping[str, Any]
+    processes: int = 1
+    resume: bool = False
+    debug: bool = False
+    error_log: str = "train_error.log"
+
+
+def train_member(
+    training: Training, *, inherited: Sequence[int] = (), environment: Mapping[str, str] | None = None
+) -> child.Ended:
+    """Run a training to its end.
+
+    Args:
+        training: Which one.
+        inherited: Descriptors of open files that the training holds open, too: its locks.
+        environment: Variables of its process; None for those of this one.
+    """
+    arguments = dict(training.arguments)
+    if training.resume and latest(training.folder, training.member.name).is_file():
+        arguments["resume"] = True
+    line = command(training.folder, arguments, training.processes)
+    quiet = "logging_file" not in arguments
+    return _run(training, line, quiet=quiet, inherited=inherited, environment=environment)
 
 
 def command(
@@ -97,25 +139,33 @@ def command(
     return [*launcher, "monai.bundle", "run", "training", *flags]
 
 
-def _run(folder: Path, line: list[str], *, debug: bool, quiet: bool, inherited: Sequence[int]) -> int:
+def _run(
+    training: Training,
+    line: list[str],
+    *,
+    quiet: bool,
+    inherited: Sequence[int],
+    environment: Mapping[str, str] | None,
+) -> child.Ended:
     """Run the training; what MONAI says at its start goes to ``eval/train.log``, unless there is a reason to show it.
 
     Args:
-        folder: of the bundle.
+        training: which one.
         line: the command.
-        debug: show everything.
         quiet: nobody chose another file of logging.
         inherited: descriptors of open files that the training holds open, too: its locks.
+        environment: variables of its process.
     """
-    failed = folder / "eval" / "train_error.log"
-    if debug:
+    folder = training.folder
+    failed = folder / "eval" / training.error_log
+    if training.debug:
         print(shlex.join(line), flush=True)
-        return child.run(line, log=failed, debug=True, inherited=inherited)
+        return child.follow(line, log=failed, debug=True, inherited=inherited, environment=environment)
     said = folder / "eval" / "train.log"
     said.parent.mkdir(exist_ok=True)
     noise = child.Noise(NOISE, said)
     if not quiet:
-        return child.run(line, log=failed, noise=noise, inherited=inherited)
+        return child.follow(line, log=failed, noise=noise, inherited=inherited, environment=environment)
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / "logging.conf"
         try:
@@ -124,7 +174,7 @@ def _run(folder: Path, line: list[str], *, debug: bool, quiet: bool, inherited: 
             reason = " ".join(str(error).split())
             raise UserError(f"{folder / 'configs' / 'logging.conf'}: {reason}; correct it, or remove it") from error
         quiet_line = [*line, f"--logging_file={str(file)!r}"]
-        return child.run(quiet_line, log=failed, noise=noise, inherited=inherited)
+        return child.follow(quiet_line, log=failed, noise=noise, inherited=inherited, environment=environment)
 
 
 def predicts(folder: Path) -> bool:

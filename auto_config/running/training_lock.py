@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from auto_config.errors import UserError
+
+if sys.platform != "win32":
+    import fcntl
 
 PATIENCE = 8.0
 """Seconds. The workers of a killed training look every 5 seconds whether it is still there."""
@@ -23,21 +26,24 @@ def training_lock(folder: Path, folds: Sequence[int | str], patience: float = PA
 
     Args:
         folder: Folder of the bundle.
-        folds: Numbers of the folds, or ``["none"]`` for a training on all cases.
+        folds: Numbers of the folds, or the names of their members; ``["none"]`` for a training on all cases.
         patience: How many seconds to wait for the end of another training.
 
     Yields:
         Descriptors of the open files. The process that trains must inherit them, because it goes on when this one is
-        killed.
+        killed. None on Windows, which has no such lock: there nothing is held.
 
     Raises:
         UserError: A training of one of the folds is running.
     """
+    if sys.platform == "win32":
+        yield []
+        return
     until = time.monotonic() + patience
     with contextlib.ExitStack() as files:
         held = []
         for fold in folds:
-            path = folder / "eval" / f".training_{fold}"
+            path = folder / "eval" / f".training_{str(fold).replace('/', '_')}"
             path.parent.mkdir(exist_ok=True)
             file = files.enter_context(path.open("ab"))
             held.append(file.fileno())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,17 @@ from auto_config.verification.finding import Finding, passed
 
 LARGEST_MB = 25
 """Files above this are not committed to the zoo but listed in ``large_files.yml``."""
+SECTIONS = (
+    "Authors",
+    "Model Description",
+    "Data",
+    "Performance",
+    "Usage",
+    "System Configuration",
+    "Limitations",
+    "Citation",
+)
+"""Of ``docs/README.md``, after the zoo's template; authors are asked for in the metadata."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 # Homes of people; a folder such as /data or /path/to says nothing of anybody.
 _PERSONAL = re.compile(r"(?:/home|/Users|/root|[A-Za-z]:\\\\?Users)[/\\]+[^\s\"',;)]*")
@@ -28,9 +40,11 @@ def check_files(root: Path) -> list[Finding]:
     return [
         *_name(root),
         *_required(root),
+        _card(root),
         _weights(root),
         _sizes(root),
         _scripts(root),
+        _code(root),
         *_configs(root),
         _personal_paths(root),
     ]
@@ -58,6 +72,17 @@ def _required(root: Path) -> Iterator[Finding]:
     for name, remedy in remedies.items():
         there = (root / name).is_file()
         yield passed(name) if there else Finding(name, "failed", "is missing", remedy)
+
+
+def _card(root: Path) -> Finding:
+    """The zoo's template of the page has more sections (tags, references), which say little of a model."""
+    what = "docs/README.md has the sections of the zoo's template"
+    path = root / "docs" / "README.md"
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    missing = [name for name in SECTIONS if not re.search(rf"^#+ \**{name}", text, re.MULTILINE | re.IGNORECASE)]
+    if not text or not missing:  # said by `_required` where there is none
+        return passed(what)
+    return Finding(what, "note", f"there is none called {', '.join(missing)}", "add them; people ask for each of them")
 
 
 def _weights(root: Path) -> Finding:
@@ -108,6 +133,27 @@ def _scripts(root: Path) -> Finding:
     if not folder.is_dir() or (folder / "__init__.py").is_file():
         return passed(what)
     return Finding(what, "failed", "scripts/__init__.py is missing", "add an empty one")
+
+
+def _code(root: Path) -> Finding:
+    """The zoo's linters begin with what Python cannot read."""
+    what = "scripts/ is Python"
+    faults = {path: _fault(path) for path in sorted((root / "scripts").rglob("*.py"))}
+    wrong = [f"{path.relative_to(root).as_posix()}{fault}" for path, fault in faults.items() if fault is not None]
+    if wrong:
+        return Finding(what, "failed", f"cannot be read: {', '.join(wrong)}", "`auto_config create` writes them anew")
+    return passed(what)
+
+
+def _fault(path: Path) -> str | None:
+    """Where Python stops reading a file: the line if it is known; None if it reads all."""
+    try:
+        ast.parse(path.read_text(encoding="utf-8"))
+    except SyntaxError as error:
+        return f" line {error.lineno}"
+    except ValueError:  # other bytes than UTF-8, or zeros
+        return ""
+    return None
 
 
 def _configs(root: Path) -> Iterator[Finding]:

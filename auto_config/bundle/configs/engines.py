@@ -18,6 +18,7 @@ def train_section(plan: Plan, pretrained: bool) -> Json:
     course = ["@schedule", "@checkpoints", "@progress", "@shape_fit"]
     if plan.value("instances")["many"]:
         course.append("@instance_thresholds")
+    course.append("@tracker")
     loading = {
         "_target_": "scripts.training.pretrained.LoadPretrained",
         "network": "@network_def",
@@ -55,6 +56,8 @@ def train_section(plan: Plan, pretrained: bool) -> Json:
                 "_disabled_": NOT_FIRST_PROCESS,
                 "log_dir": "@output_dir",
                 "tag_name": "train_loss",
+                # To draw a loss the host waits for the GPU.
+                "iteration_log": 10,
                 "output_transform": "$monai.handlers.from_engine(['loss'], first=True)",
                 "state_attributes": ["learning_rate"],
             },

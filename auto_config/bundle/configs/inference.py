@@ -8,6 +8,7 @@ from auto_config.methods.base import Json
 from auto_config.methods.plan import Plan
 
 MODELS = "$@bundle_root + '/models'"
+WHERE = "$None if @all_windows else @places"
 
 
 def inference_config(plan: Plan, landmarks: int) -> Json:
@@ -26,10 +27,11 @@ def inference_config(plan: Plan, landmarks: int) -> Json:
         "region_level": 0.9,
         "all_present": False,
         **({"shape_prior": False} if parts.has_shape_prior(plan) else {}),
+        **_places(plan),
         "device": DEVICE,
         "network_def": parts.network_def(plan, landmarks),
         "network": "$@network_def.to(@device)",
-        "inferer": parts.calibrated_inferer(plan),
+        "inferer": parts.calibrated_inferer(plan) | ({"expected": WHERE} if _places(plan) else {}),
         "preprocessing": {"_target_": "Compose", "transforms": parts.image_transforms(plan)},
         "dataset": {
             "_target_": "Dataset",
@@ -81,6 +83,15 @@ def inference_config(plan: Plan, landmarks: int) -> Json:
         ],
         "evaluating": "%run",
     }
+
+
+def _places(plan: Plan) -> Json:
+    """``all_windows`` and ``places``, where the plan says where landmarks are expected; earlier plans never do."""
+    decided = plan.decisions.get("places")
+    if decided is None or decided.value is None:
+        return {}
+    part = {"_target_": "scripts.inference.expected.places.ExpectedPlaces", **decided.value, "spacing": "@spacing"}
+    return {"all_windows": False, "places": part}
 
 
 def evaluate_config(plan: Plan) -> Json:

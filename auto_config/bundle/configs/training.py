@@ -18,6 +18,13 @@ _RANDOM = [
 ]
 
 
+# Biases, weights of norms and learnt numbers have one axis or none; a decay would draw them to 0 for no reason.
+_NORMS_SPARED = [
+    {"params": "$[x for x in @network.parameters() if x.ndim > 1]"},
+    {"params": "$[x for x in @network.parameters() if x.ndim <= 1]", "weight_decay": 0.0},
+]
+
+
 def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pretrained: bool = False) -> Json:
     """``configs/train.json``.
 
@@ -38,13 +45,17 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
         "cache_dir": "$@bundle_root + '/cache'",
         **parts.card(plan, training=True),
         **parts.instances(plan, None),
+        "cache_dtype": "float32",
         "fold": 0,
+        "member": None,
         "seed": seed,
         "deterministic": False,
         "resume": False,
         "time_budget": None,
         "started": None,
         "predictions_after": 0,
+        "pictures": 2,
+        "wandb": None,
         "keep": plan.value("keep"),
         "keep_ensemble": False,
         "keep_better": False,
@@ -94,6 +105,7 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
             "key_metric": "mre_mm",
             "folder": "$@bundle_root + '/models'",
             "fold": "@fold",
+            "member": "@member",
             "resume": "@resume",
             "keep": "@keep",
             "keep_ensemble": "@keep_ensemble",
@@ -116,6 +128,17 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
             "spatial_dims": plan.value("spatial_dims"),
             **({"upright": True, **parts.flip_pairs(plan)} if parts.pose(plan)["turned_crops"] else {}),
         },
+        "tracker": {
+            "_target_": "scripts.training.tracking.tracker.Tracker",
+            "output_dir": "@output_dir",
+            "bundle_root": "@bundle_root",
+            "landmarks": "@landmarks",
+            "evaluator": "@validate#evaluator",
+            "schedule": "@schedule",
+            "handlers": "@train#handlers",
+            "pictures": "@pictures",
+            "wandb": "@wandb",
+        },
         "initialize": [*FIND_SCRIPTS, *_RANDOM],
         # Before training the cores are idle.
         "run": [
@@ -129,7 +152,7 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
 def multi_gpu_config(plan: Plan) -> Json:
     """``configs/multi_gpu_train.json``, read on top of train.json under torchrun: nccl on GPUs, gloo on CPUs.
 
-    Every process validates all cases: it costs no time, and no process can wait for another in vain.
+    The batch of the plan is shared by the processes, so the learning rate stays right; so are the validation cases.
     """
     return {
         "device": "$torch.device('cuda:' + os.environ['LOCAL_RANK'] if torch.cuda.is_available() else 'cpu')",
@@ -141,11 +164,17 @@ def multi_gpu_config(plan: Plan) -> Json:
         },
         # Whole volumes go to the module itself: the wrapper only adds what a backward pass needs.
         "validate#evaluator#network": "@network_def",
+        "validate#dataloader#sampler": {
+            "_target_": "scripts.training.sampler.ShareOfCases",
+            "data": "@validate#dataset",
+        },
         "initialize": [
             *FIND_SCRIPTS,
             *_RANDOM,
             "$torch.cuda.set_device(@device) if torch.cuda.is_available() else None",
-            "$torch.distributed.init_process_group('nccl' if torch.cuda.is_available() else 'gloo')",
+            # A process that has preprocessed or validated its share waits for the others.
+            "$torch.distributed.init_process_group('nccl' if torch.cuda.is_available() else 'gloo', "
+            "timeout=__import__('datetime').timedelta(hours=2))",
         ],
         "finalize": [
             "$torch.distributed.destroy_process_group() if torch.distributed.is_initialized() else None",
@@ -154,10 +183,11 @@ def multi_gpu_config(plan: Plan) -> Json:
 
 
 def _optimizer(rule: Json) -> Json:
-    arguments = {key: value for key, value in rule.items() if key not in ("name", "lr")}
+    arguments = {key: value for key, value in rule.items() if key not in ("name", "lr", "decay_norms")}
+    decays_all = rule.get("decay_norms", True)
     return {
         "_target_": f"torch.optim.{rule['name']}",
-        "params": "$@network.parameters()",
+        "params": "$@network.parameters()" if decays_all else _NORMS_SPARED,
         "lr": "@learning_rate",
         **arguments,
     }
@@ -221,4 +251,5 @@ def _cached_images(plan: Plan) -> Json:
         "keys": keys,
         "transform": transform,
         "cache_dir": "@cache_dir",
+        "dtype": "@cache_dtype",
     }

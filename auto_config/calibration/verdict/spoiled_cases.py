@@ -14,7 +14,7 @@ import torch
 from monai.data import MetaTensor
 from rich.progress import track
 
-from auto_config.bundle.opened import OpenBundle, open_bundle
+from auto_config.bundle.opened import OpenBundle, open_bundle, weights_of_fold
 from auto_config.bundle_scripts.grid.grids import embed_affine
 from auto_config.bundle_scripts.points.landmarks import PRESENT, UNKNOWN, LandmarkSet
 from auto_config.calibration.out_of_fold import (
@@ -64,13 +64,13 @@ def spoiled_validation_cases(
     tasks = chosen(items)
     parts = []
     for fold in dict.fromkeys(item["fold"] for item, _ in tasks):
-        weights = root / "models" / f"fold_{fold}" / "model.pt"
+        weights = weights_of_fold(root, fold)
         own = [task for task in tasks if task[0]["fold"] == fold]
         digest = _digest(prediction_digest(root, weights), own)
-        path = weights.with_name(FILE_NAME)
+        path = root / "models" / f"fold_{fold}" / FILE_NAME
         kept = read_out_of_fold(path, names, digest)
         if kept is None:
-            kept = _predicted(open_bundle(root, device=device, weights=[weights]), own, fold)
+            kept = _predicted(open_bundle(root, device=device, weights=weights), own, fold)
             if kept is None:
                 continue
             write_out_of_fold(path, kept, names, digest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,3 +63,30 @@ def with_groups(dataset: Dataset, path: Path) -> Dataset:
     if unknown:
         raise UserError(f"{path}: names case {unknown[0]!r}, which is not in the data set ({len(unknown)} such)")
     return replace(dataset, cases=tuple(replace(case, group=groups.get(case.name)) for case in dataset.cases))
+
+
+def cases_of_groups(dataset: Dataset, wanted: Sequence[str]) -> list[str]:
+    """Names of the cases of some groups, as `create --test_groups` holds them back.
+
+    Args:
+        dataset: As it was read; its cases have their groups.
+        wanted: Names of groups.
+
+    Raises:
+        UserError: One of the groups does not exist.
+    """
+    known = sorted({case.group for case in dataset.cases if case.group is not None})
+    for name in wanted:
+        if name not in known:
+            some = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
+            raise UserError(
+                f"--test_groups: {dataset.source} has no group {name!r}, it has {some or 'none'}; groups are declared "
+                "in cases.csv beside the data, or with --groups"
+            )
+    return [case.name for case in dataset.cases if case.group in wanted]
+
+
+def meant_cases(dataset: Dataset, names: Sequence[str]) -> list[str]:
+    """The cases that a person names, who may have written a file's ending or other letters; others as they are."""
+    known = {case.name for case in dataset.cases}
+    return [meant_name(name, known) or name for name in names]

@@ -12,6 +12,9 @@ from auto_config.choices import NameField
 from auto_config.datasets.formats.shared.entries import Entry, one_form
 from auto_config.datasets.model.dataset import Problem
 
+_PREDICTED = "confidence "
+"""Descriptions of predicted points begin so (`landmark_note`)."""
+
 Fields = Sequence[tuple[str, str]]
 """Label and description of each point of a file."""
 
@@ -68,7 +71,36 @@ def chosen_names(files: Sequence[Fields], many: Collection[str] = (), field: Nam
     return Names(labels, {}, note)
 
 
-def with_names(entries: Sequence[Entry], field: NameField | None, source: object) -> tuple[list[Entry], list[Problem]]:
+def definitions(points: Sequence[tuple[Sequence[str], Fields]]) -> dict[str, str]:
+    """What each landmark is, where the descriptions of its control points say it.
+
+    A description is a definition if it is the same in all files that have one, in two or more and in most of those
+    with the landmark; notes of single cases, and those that predictions are written with, are none.
+
+    Args:
+        points: Of each file, the name of each point, and its label and description.
+
+    Returns:
+        The definition by the name of the landmark, of those that have one.
+    """
+    counts: Counter[str] = Counter()
+    texts: dict[str, Counter[str]] = {}
+    for names, rows in points:
+        for name, (_, description) in zip(names, rows, strict=True):
+            counts[name] += 1
+            text = _plain(description)
+            if text and text != name and not text.startswith(_PREDICTED):
+                texts.setdefault(name, Counter()).update([text])
+    return {
+        name: next(iter(said))
+        for name, said in texts.items()
+        if len(said) == 1 and said.total() > 1 and 2 * said.total() > counts[name]
+    }
+
+
+def with_names(
+    entries: Sequence[Entry], field: NameField | None, source: object
+) -> tuple[list[Entry], list[Problem], dict[str, str]]:
     """Give the control points of all entries their names.
 
     Args:
@@ -77,7 +109,8 @@ def with_names(entries: Sequence[Entry], field: NameField | None, source: object
         source: The data set, named in the line about all files.
 
     Returns:
-        The cases with landmarks; those whose own names cannot be used are left out, with an error.
+        The cases with landmarks (those whose own names cannot be used are left out, with an error), the problems, and
+        `definitions`.
     """
     lists = [(at, rater, points) for at, entry in enumerate(entries) for rater, points in entry.unnamed.items()]
     many = {name for _, _, points in lists for name in points.many}
@@ -97,7 +130,9 @@ def with_names(entries: Sequence[Entry], field: NameField | None, source: object
             continue
         if index in names.notes:
             problems.append(Problem("warning", f"{points.path}: {names.notes[index]}", case))
-    return [entry for at, entry in enumerate(done) if at not in lost], problems
+    own = [at for at, (_, rater, _) in enumerate(lists) if rater is None]
+    defined = definitions([(names.files[at], fields[at]) for at in own])
+    return [entry for at, entry in enumerate(done) if at not in lost], problems, defined
 
 
 def _landmarks(points: PointList, names: Sequence[str], field: NameField | None) -> LandmarkSet:

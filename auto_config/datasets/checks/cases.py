@@ -11,6 +11,7 @@ import numpy as np
 from auto_config.bundle_scripts.grid.background import background_box
 from auto_config.bundle_scripts.grid.grids import world_to_voxel
 from auto_config.bundle_scripts.images.header import PIXELS, several_volumes
+from auto_config.bundle_scripts.images.numpy_files import NUMPY_SUFFIXES
 from auto_config.bundle_scripts.images.reading import no_place
 from auto_config.bundle_scripts.images.volumes import METAIMAGE_SUFFIXES, NRRD_SUFFIXES
 from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, LandmarkSet
@@ -123,6 +124,8 @@ def _missing_place(file: Path) -> str:
         return "neither space directions nor space origin"
     if file.name.lower().endswith(METAIMAGE_SUFFIXES):
         return "neither TransformMatrix nor Offset"
+    if file.name.lower().endswith(NUMPY_SUFFIXES):
+        return "a spacing and no affine, so that its axes are taken as right, front, up from (0, 0, 0)"
     return "neither sform nor qform"
 
 

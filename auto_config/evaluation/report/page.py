@@ -17,6 +17,7 @@ from auto_config.datasets.images import read_image
 from auto_config.errors import UserError
 from auto_config.evaluation.baseline import is_clearly_better, verdict
 from auto_config.evaluation.comparison import Comparison
+from auto_config.evaluation.groups.table import group_section
 from auto_config.evaluation.instances import instance_paragraphs
 from auto_config.evaluation.metrics import STATISTICS
 from auto_config.evaluation.report.charts import landmark_chart, success_curve
@@ -115,6 +116,7 @@ def report_page(
         success_curve=success_curve(
             comparison.errors, comparison.baseline_errors, unit, comparison.rater_errors, other_errors
         ),
+        by_group=group_section(metrics.get("by"), unit),
         verdicts=verdict_section(metrics.get("verdicts"), unit),
         presence=presence_section(metrics["presence"]),
         regions=region_section(metrics["regions"], comparison.calibration, comparison.truth.shape[-1], unit),

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageDraw
-from scipy.ndimage import map_coordinates
 
+from auto_config.datasets.image_slices import View, grey_window, planes_of
 from auto_config.datasets.images import Image
 
 PANEL_PIXELS = 240
@@ -17,54 +16,6 @@ TRUE_COLOUR, PREDICTED_COLOUR = (60, 220, 90), (255, 80, 60)
 LINE_COLOUR, TEXT_COLOUR = (255, 210, 0), (235, 235, 235)
 MIN_VOXELS = 48
 """A panel is at least so many voxels wide, so that anatomy can be recognised around the points."""
-
-
-@dataclass(frozen=True)
-class Plane:
-    """A plane of the body as it lies on the screen.
-
-    Attributes:
-        name: what to call it.
-        right: (D,) world direction to the right of the screen.
-        up: (D,) world direction upwards.
-        letters: what to write at the left, right, top and bottom edge.
-    """
-
-    name: str
-    right: tuple[float, ...]
-    up: tuple[float, ...]
-    letters: str
-
-
-# Patient right is drawn on the left and anterior on the right, as radiologists do.
-PLANES_3D = (
-    Plane("axial", (-1.0, 0.0, 0.0), (0.0, 1.0, 0.0), "RLAP"),
-    Plane("coronal", (-1.0, 0.0, 0.0), (0.0, 0.0, 1.0), "RLSI"),
-    Plane("sagittal", (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), "PASI"),
-)
-# World of a 2D picture: x to the right, y down.
-PLANES_2D = (Plane("", (1.0, 0.0), (0.0, -1.0), ""),)
-
-
-@dataclass(frozen=True)
-class View:
-    """A square window ``width_mm`` wide around ``center`` (D,), world mm, in a plane."""
-
-    plane: Plane
-    center: np.ndarray
-    width_mm: float
-
-    def pixel(self, point: np.ndarray) -> tuple[float, float]:
-        """Column and row at which a world point (D,) falls on the plane."""
-        shift = (point - self.center) * PANEL_PIXELS / self.width_mm
-        middle = (PANEL_PIXELS - 1) / 2
-        return middle + float(shift @ np.array(self.plane.right)), middle - float(shift @ np.array(self.plane.up))
-
-    def world(self) -> np.ndarray:
-        """World mm of each pixel, (rows, columns, D)."""
-        steps = (np.arange(PANEL_PIXELS) - (PANEL_PIXELS - 1) / 2) * self.width_mm / PANEL_PIXELS
-        right, up = np.array(self.plane.right), np.array(self.plane.up)
-        return np.asarray(self.center + steps[None, :, None] * right - steps[:, None, None] * up)
 
 
 def error_picture(image: Image, truth: np.ndarray, predicted: np.ndarray, radius: float = np.nan) -> bytes:
@@ -83,8 +34,8 @@ def error_picture(image: Image, truth: np.ndarray, predicted: np.ndarray, radius
     Returns:
         A JPEG: three panels in each row in 3D, one in 2D.
     """
-    planes = PLANES_3D if len(truth) == 3 else PLANES_2D
-    window = _window(image.array[0])
+    planes = planes_of(len(truth))
+    window = grey_window(image.array[0])
     voxel = float(np.linalg.norm(image.affine[:-1, :-1], axis=0).min())
     width_mm = max(MIN_VOXELS * voxel, 2.6 * float(np.linalg.norm(predicted - truth)))
     if np.isfinite(radius):
@@ -93,7 +44,7 @@ def error_picture(image: Image, truth: np.ndarray, predicted: np.ndarray, radius
     picture = PillowImage.new("RGB", (PANEL_PIXELS * len(planes), PANEL_PIXELS * len(centers)))
     for row, center in enumerate(centers):
         for column, plane in enumerate(planes):
-            view = View(plane, center, width_mm)
+            view = View(plane, center, width_mm, PANEL_PIXELS)
             panel = _panel(image, view, window)
             _mark_region(panel, view, predicted, radius)
             _mark(panel, view, truth, predicted)
@@ -103,20 +54,9 @@ def error_picture(image: Image, truth: np.ndarray, predicted: np.ndarray, radius
     return stream.getvalue()
 
 
-def _window(volume: np.ndarray) -> tuple[float, float]:
-    """Grey values that become black and white: the 0.5th and 99.5th percentile of a part of the voxels."""
-    sample = volume[tuple(slice(None, None, max(1, n // 64)) for n in volume.shape)]
-    low, high = np.nanpercentile(sample, (0.5, 99.5))
-    return float(low), float(max(high, low + 1e-6))
-
-
 def _panel(image: Image, view: View, window: tuple[float, float]) -> PillowImage.Image:
     """What a view shows of an image; black outside of it."""
-    inverse = np.linalg.inv(image.affine)
-    voxels = view.world() @ inverse[:-1, :-1].T + inverse[:-1, -1]
-    low, high = window
-    grey = map_coordinates(image.array[0], np.moveaxis(voxels, -1, 0), order=1, mode="constant", cval=low)
-    return PillowImage.fromarray((np.clip((grey - low) / (high - low), 0, 1) * 255).astype(np.uint8)).convert("RGB")
+    return PillowImage.fromarray(view.slice_of(image, window)).convert("RGB")
 
 
 def _mark_region(panel: PillowImage.Image, view: View, predicted: np.ndarray, radius: float) -> None:

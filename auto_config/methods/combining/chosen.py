@@ -134,6 +134,7 @@ def combined(method: Method, parts: Combination) -> Method:
         training=training,
         parts=stage_parts,
         loss_bytes_per_voxel=loss.bytes_per_voxel,
+        cpu_loss_bytes_per_voxel=loss.cpu_bytes_per_voxel,
         instances=method.instances and loss.instances and decoder.instances,
         tolerance=decoder.tolerance,
         target=parts.target,

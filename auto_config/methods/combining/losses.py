@@ -15,7 +15,13 @@ from auto_config.methods.combining.rows import (
     LossRow,
     votes,
 )
-from auto_config.methods.cones import LOSS_BYTES_PER_VOXEL, NNLANDMARK, top_k_bce
+from auto_config.methods.cones import (
+    CPU_LOSS_BYTES_PER_VOXEL,
+    CPU_TOP_K_BYTES_PER_VOXEL,
+    LOSS_BYTES_PER_VOXEL,
+    NNLANDMARK,
+    top_k_bce,
+)
 from auto_config.methods.grids import NOOTHOUT, heads
 from auto_config.methods.networks.sources import ANCHOR_BALLS, H3DE, LANDMARKER, PAYER, SR_UNET
 from auto_config.methods.plan import Plan
@@ -118,6 +124,7 @@ LOSSES: dict[str, LossRow] = {
             citation=NNLANDMARK,
             json=_bce_and_cross_entropy,
             bytes_per_voxel=LOSS_BYTES_PER_VOXEL,
+            cpu_bytes_per_voxel=CPU_LOSS_BYTES_PER_VOXEL,
             numbers={
                 "bce_topk": 1.0,
                 "top_percent": 20.0,
@@ -136,6 +143,7 @@ LOSSES: dict[str, LossRow] = {
             citation=NNLANDMARK,
             json=top_k_bce,
             bytes_per_voxel=16.0,
+            cpu_bytes_per_voxel=CPU_TOP_K_BYTES_PER_VOXEL,
             numbers={"top_percent": 20.0},
             instances=True,
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from auto_config.bundle_scripts.images.numpy_files import NUMPY_SUFFIXES
 from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.datasets.formats.shared.case_files import LANDMARK_FOLDERS, CaseFiles, read_case_files
 from auto_config.datasets.formats.shared.entries import Reading, find_files
@@ -22,13 +23,16 @@ from auto_config.datasets.images import IMAGE_SUFFIXES, image_stem
 from auto_config.datasets.json_files import read_json
 from auto_config.errors import UserError
 
+_LABEL_MAPS = tuple(end for end in IMAGE_SUFFIXES if end not in NUMPY_SUFFIXES)
+"""Endings of label maps; arrays in a folder of landmarks are points."""
+
 NAME_FILES = ("labels.json", "dataset.json")
 """Files that the names of the values are looked for in, beside the folder of the label maps or in it."""
 
 
 def has_label_maps(source: Path) -> bool:
     """Whether a folder has images in a folder for landmarks."""
-    return any(find_files(source / name, IMAGE_SUFFIXES) for name in LANDMARK_FOLDERS if (source / name).is_dir())
+    return any(find_files(source / name, _LABEL_MAPS) for name in LANDMARK_FOLDERS if (source / name).is_dir())
 
 
 def read_label_map_folder(source: Path, options: ReadOptions) -> Reading:
@@ -54,7 +58,7 @@ def read_label_map_folder(source: Path, options: ReadOptions) -> Reading:
     def read(path: Path, image: Path, spatial_dims: int, options: ReadOptions) -> LandmarkSet:
         return read_label_map(path, names, spatial_dims, options, stated.get(image_stem(image)))
 
-    kind = CaseFiles(IMAGE_SUFFIXES, read, lambda _: True, beside_images=False)
+    kind = CaseFiles(_LABEL_MAPS, read, lambda _: True, beside_images=False)
     reading = read_case_files(source, kind, options)
     return Reading(
         reading.entries,

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from auto_config.bundle_scripts.images.dicom_files import is_dicom_folder
+from auto_config.bundle_scripts.images.files import without_arrays
+from auto_config.bundle_scripts.images.numpy_files import NUMPY_SUFFIXES
 from auto_config.bundle_scripts.images.pictures import PICTURE_SUFFIXES
 from auto_config.bundle_scripts.images.unread_images import UNREAD_SUFFIXES, first_unread, unread_line
 from auto_config.bundle_scripts.points.control_points import PointList
@@ -87,7 +89,8 @@ def find_images(source: Path, folder: Path | None = None) -> tuple[Path, list[Pa
         folder: Where to look; ``images/`` in `source` if there is one, else `source`, if None.
 
     A folder below it with DICOM files is one image, a series. Pictures (PNG and the like) count only where there is no
-    volume: beside volumes they are screenshots. What lies in folders of landmarks does not count.
+    volume: beside volumes they are screenshots. Arrays count only where there is no other image. What lies in folders
+    of landmarks does not count.
     """
     folder = image_folder(source) if folder is None else folder
     series = find_series(folder)
@@ -96,6 +99,7 @@ def find_images(source: Path, folder: Path | None = None) -> tuple[Path, list[Pa
     if folder == source:
         other = {*LANDMARK_FOLDERS, RATER_FOLDER}
         found = [path for path in found if path.relative_to(source).parts[0] not in other]
+    found = without_arrays(found)
     volumes = [path for path in found if not path.name.lower().endswith(PICTURE_SUFFIXES)]
     return folder, volumes or found
 
@@ -286,10 +290,12 @@ def _no_image(folder: Path) -> str:
 
 def _unread(folder: Path, key: str) -> Problem | None:
     """What to say where the image of a case is there, but in a format that is not read."""
-    path = next((path for end in UNREAD_SUFFIXES if (path := folder / (key + end)).is_file()), None)
+    ends = (*UNREAD_SUFFIXES, *NUMPY_SUFFIXES)
+    path = next((path for end in ends if (path := folder / (key + end)).is_file()), None)
     if path is None:
         return None
-    return Problem("warning", f"{unread_line(path)}; until then the case is left out", case_name(key))
+    said = unread_line(path) or f"{path}: is an array beside images of other formats; save it as they are"
+    return Problem("warning", f"{said}; until then the case is left out", case_name(key))
 
 
 def _without_image(label: Path, folder: Path, key: str) -> Problem:

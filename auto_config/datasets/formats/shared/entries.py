@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from auto_config.bundle_scripts.images.numpy_files import is_sidecar
 from auto_config.bundle_scripts.points.control_points import PointList
 from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.datasets.formats.shared.tables import System
@@ -107,11 +108,15 @@ def natural_key(text: str) -> list[tuple[int, int, str]]:
 
 
 def find_files(folder: Path, endings: Sequence[str]) -> list[Path]:
-    """Files below `folder` with one of the (lower-case) endings, in natural order, hidden ones left out."""
+    """Files below `folder` with one of the (lower-case) endings, in natural order, hidden ones left out.
+
+    Files that say the spacing of an array are none.
+    """
     found = [
         path
         for path in folder.rglob("*")
         if path.name.lower().endswith(tuple(endings))
+        and not is_sidecar(path)
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.is_file()
     ]

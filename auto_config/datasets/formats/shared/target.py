@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from auto_config.bundle_scripts.files.text import atomic_write_text
+from auto_config.bundle_scripts.images.numpy_files import sidecar
 from auto_config.bundle_scripts.points.landmark_names import quoted
 from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.choices import ImageMode
@@ -117,6 +118,11 @@ class Target:
                 f"{image}: is a header whose data lie in another file, and cannot be renamed; save it as .mha or "
                 ".nrrd, or convert with --to datalist, which only names its path"
             )
+        if image.name.lower().endswith(".npy") and sidecar(image).is_file():
+            self._put(sidecar(image), folder, sidecar(Path(name)).name)
+        self._put(image, folder, name)
+
+    def _put(self, image: Path, folder: str, name: str) -> None:
         path = self.file(folder, name)
         if self.images == "copy":
             (shutil.copytree if image.is_dir() else shutil.copyfile)(image, path)

@@ -1,0 +1,1 @@
+"""Errors of groups of cases, such as those of each site."""
