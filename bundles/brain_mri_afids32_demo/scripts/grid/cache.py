@@ -26,6 +26,14 @@ from ..files.errors import naming_the_file
 CODE = ("files", "grid", "images")
 """The packages that decide what preprocessing makes; they import nothing of the others."""
 
+DTYPES = ("float32", "float16")
+
+HALF_ERROR = 0.02
+"""What float16 may change of a normalised voxel; an image of which it changes more is kept as float32.
+
+Images have a standard deviation of about 1. Rounding is 0.0005 of a value, so this is 40 standard deviations.
+"""
+
 LEFTOVER_SECONDS = 24 * 3600
 """After this time nobody can still be writing an unfinished entry."""
 
@@ -83,6 +91,8 @@ def cache_key(image: str | Sequence[str], transform: Any, keys: Sequence[str], c
     paths = [Path(path) for path in ([image] if isinstance(image, (str, os.PathLike)) else image)]
     # The image of a folder is in its files (a DICOM series).
     parts = [part for path in paths for part in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    # The spacing of an array may be in a file beside it.
+    parts += [beside for path in paths if (beside := path.with_name(path.name + ".json")).is_file()]
     files = [(str(part.absolute()), part.stat().st_size, part.stat().st_mtime_ns) for part in parts]
     text = json.dumps([code, files, describe(transform), list(keys)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
@@ -100,6 +110,17 @@ def remove_leftovers(cache_dir: Path, before: float) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
+def stored(voxels: np.ndarray, dtype: str) -> np.ndarray:
+    """Voxels as they are kept: contiguous, of `dtype`, or float32 where that changes more than `HALF_ERROR`."""
+    exact = np.ascontiguousarray(voxels, dtype=np.float32)
+    if dtype == "float32":
+        return exact
+    with np.errstate(over="ignore"):
+        half = exact.astype(np.float16)
+    # Not finite where it is too large for float16; written so that NaN counts as an error too.
+    return half if np.abs(half - exact).max(initial=0) <= HALF_ERROR else exact
+
+
 def _nothing(_: Any) -> None:
     """What a loader that only fills the cache hands back."""
 
@@ -115,9 +136,19 @@ class CachedTransformd:
         keys: image keys that the transform leaves in its output; the first is the one whose file is loaded.
         transform: maps ``{"image": path}`` to images.
         cache_dir: folder; None keeps nothing.
+        dtype: ``float32``, or ``float16`` for half of the disk and of what a patch reads, see `HALF_ERROR`. Readers
+            make float32 of the part that they need.
+
+    Raises:
+        ValueError: another dtype.
     """
 
-    def __init__(self, keys: Sequence[str], transform: Callable[[dict], dict], cache_dir: str | None) -> None:
+    def __init__(
+        self, keys: Sequence[str], transform: Callable[[dict], dict], cache_dir: str | None, dtype: str = "float32"
+    ) -> None:
+        if dtype not in DTYPES:
+            raise ValueError(f"cache_dtype is {dtype!r}; allowed are {', '.join(DTYPES)}")
+        self.dtype = dtype
         self.keys = [keys] if isinstance(keys, str) else list(keys)
         self.transform = transform
         self.cache_dir = Path(cache_dir) if cache_dir else None
@@ -171,6 +202,8 @@ class CachedTransformd:
         if idist.get_rank() == 0:
             remove_leftovers(self.cache_dir, time.time() - LEFTOVER_SECONDS)
         missing = [case for case in data if not self.is_cached(case)]
+        # Nobody begins before all have looked, or the shares of a late process would leave gaps.
+        idist.barrier()
         share = missing[idist.get_rank() :: idist.get_world_size()]
         if not share:
             return
@@ -184,7 +217,8 @@ class CachedTransformd:
 
     def _folder(self, source: Any) -> Path:
         assert self.cache_dir is not None
-        return self.cache_dir / cache_key(source, self._described, self.keys, self._code)
+        kept = self.keys if self.dtype == "float32" else [*self.keys, self.dtype]
+        return self.cache_dir / cache_key(source, self._described, kept, self._code)
 
     def _make(self, source: Any, folder: Path) -> None:
         made = self.transform({self.keys[0]: source})
@@ -198,7 +232,7 @@ class CachedTransformd:
             working.mkdir()
             for key in self.keys:
                 image = made[key]
-                np.save(working / f"{key}.npy", np.ascontiguousarray(image.as_tensor().numpy(), dtype=np.float32))
+                np.save(working / f"{key}.npy", stored(image.as_tensor().numpy(), self.dtype))
                 meta = {
                     "affine": image.affine.tolist(),
                     "filename_or_obj": str(image.meta.get("filename_or_obj", source)),

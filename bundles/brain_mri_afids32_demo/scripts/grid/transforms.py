@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Spacing, SpatialCrop
-from scipy import ndimage
 from torch.nn import functional
 
 from .background import MARGIN_VOXELS, background_box
@@ -75,6 +74,8 @@ class LowPassd(MapTransform):
             now = np.linalg.norm(embed_affine(image.affine, image.ndim - 1)[:-1, :-1], axis=0)
             sigma = np.maximum(np.asarray(self.spacing) / now - 1.0, 0.0) / 2
             if (sigma > 0.05).any():
+                from scipy import ndimage  # takes long to import, and many images are not filtered
+
                 smooth = ndimage.gaussian_filter(np.asarray(image), (0.0, *sigma), mode="nearest", truncate=3.0)
                 out[key] = _replace(image, torch.from_numpy(smooth))
         return out

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .dicom_files import DICOM_SUFFIXES, is_dicom_folder
+from .numpy_files import NUMPY_SUFFIXES
 from .pictures import PICTURE_SUFFIXES
 from .reading import IMAGE_SUFFIXES
 from .unread_images import first_unread
@@ -45,8 +46,9 @@ def images_by_case(
 
     They lie in the folder itself or, if it holds none, in its folder ``images``; else one level below either of them,
     where the name of the case begins with that of the folder (``sub-01/image.nii.gz`` is ``sub-01_image``), as it does
-    in a data set that is read. Hidden files and folders are left out, and pictures beside volumes, which are
-    screenshots. A folder with DICOM slices is one image; so is `folder` itself, unless pictures are wanted.
+    in a data set that is read. Hidden files and folders are left out, pictures beside volumes, which are screenshots,
+    and arrays beside other images, which may be anything. A folder with DICOM slices is one image; so is `folder`
+    itself, unless pictures are wanted.
 
     Args:
         folder: where to look.
@@ -112,8 +114,14 @@ def grouped_channels(images: Mapping[str, Path], channels: int) -> dict[str, tup
     return {case: tuple(files[number] for number in range(channels)) for case, files in cases.items()}
 
 
+def without_arrays(paths: list[Path]) -> list[Path]:
+    """Without arrays (.npy, .npz) where other images are there: those beside images are points, masks or features."""
+    return [path for path in paths if not path.name.lower().endswith(NUMPY_SUFFIXES)] or paths
+
+
 def _chosen(paths: list[Path], spatial_dims: int | None) -> list[Path]:
-    """Without pictures where volumes are wanted or lie beside them."""
+    """Without arrays beside other images, and without pictures where volumes are wanted or lie beside them."""
+    paths = without_arrays(paths)
     volumes = [path for path in paths if not path.name.lower().endswith(PICTURE_SUFFIXES)]
     return paths if spatial_dims == 2 or not (volumes or spatial_dims == 3) else volumes
 

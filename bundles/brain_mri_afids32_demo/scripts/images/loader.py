@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from monai.data import ImageReader
-from monai.transforms import LoadImaged
-from monai.utils import MetaKeys, SpaceKeys
+from monai.data import ImageReader, MetaTensor
+from monai.transforms import MapTransform
+from monai.utils import ImageMetaKey, MetaKeys, SpaceKeys, ensure_tuple
 
 from .header import Image, ImageFileError, several_volumes
 from .reading import read_image
@@ -66,11 +66,12 @@ class FileReader(ImageReader):
         return img.array, meta
 
 
-class LoadFilesd(LoadImaged):
-    """MONAI's ``LoadImaged`` with `FileReader` and no other reader.
+class LoadFilesd(MapTransform):
+    """What MONAI's ``LoadImaged`` does with `FileReader`, channel first, and with no other reader.
 
     MONAI 1.6.1 falls back on its own readers where the one that it was given raises, so that a DICOM series with
-    missing slices, or a picture in a bundle for volumes, would be read all the same.
+    missing slices, or a picture in a bundle for volumes, would be read all the same. It also imports what all of them
+    need (ITK, which imports IPython where that is installed), which takes longer than reading most images.
 
     Args:
         keys: keys of images: a path, or a path for each channel.
@@ -86,12 +87,19 @@ class LoadFilesd(LoadImaged):
         pixel_spacing: Sequence[float] | None = None,
         channels: int | None = None,
     ) -> None:
+        super().__init__(keys)
         self.file_reader = FileReader(spatial_dims, pixel_spacing, channels)
-        super().__init__(keys, reader=self.file_reader, ensure_channel_first=True)
 
     def __call__(self, data: Any, reader: ImageReader | None = None) -> dict[Any, Any]:
-        """Load every key; raises what `FileReader` raises. A reader that a caller gives takes its place."""
-        return dict(super().__call__(data, self.file_reader if reader is None else reader))
+        """Load every key as float32; raises what `FileReader` raises. A reader that a caller gives takes its place."""
+        chosen = self.file_reader if reader is None else reader
+        done = dict(data)
+        for key in self.key_iterator(done):
+            files = [str(Path(name).expanduser()) for name in ensure_tuple(done[key])]
+            array, meta = chosen.get_data(chosen.read(files))
+            meta[ImageMetaKey.FILENAME_OR_OBJ] = files[0]
+            done[key] = MetaTensor.ensure_torch_and_prune_meta(np.asarray(array, dtype=np.float32), meta)
+        return done
 
 
 def check_axes(image: Image, spatial_dims: int) -> None:

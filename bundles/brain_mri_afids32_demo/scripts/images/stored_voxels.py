@@ -9,8 +9,10 @@ from __future__ import annotations
 import bz2
 import os
 import warnings
+import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,7 +27,7 @@ MOST_VOXELS = 2**31
 MOST_HEADER_BYTES = 2**16
 """Bytes of a text header that are looked at."""
 
-RAW, GZIP, BZIP2, TEXT, HEX = "raw", "gzip", "bzip2", "text", "hex"
+RAW, GZIP, BZIP2, TEXT, HEX, ZIP = "raw", "gzip", "bzip2", "text", "hex", "zip"
 
 _MOST_DEFLATED = 1032
 """Bytes that one byte of a deflate stream can become at most."""
@@ -41,10 +43,11 @@ class StoredVoxels:
     Args:
         path: The file that holds them.
         start: Its byte at which they begin; None where they are the last bytes of the file.
-        encoding: `RAW`, `GZIP` (also zlib), `BZIP2`, `TEXT` or `HEX`.
+        encoding: `RAW`, `GZIP` (also zlib), `BZIP2`, `TEXT`, `HEX` or `ZIP`.
         dtype: Number type with its byte order.
         sizes: Size of each axis, the first varies fastest.
         skipped: Bytes before the voxels in the decompressed content.
+        member: Name of the file in a ZIP archive that holds them.
     """
 
     path: Path
@@ -53,6 +56,7 @@ class StoredVoxels:
     dtype: np.dtype[Any]
     sizes: tuple[int, ...]
     skipped: int = 0
+    member: str = ""
 
     @property
     def count(self) -> int:
@@ -119,7 +123,7 @@ def read_voxels(stored: StoredVoxels, most: int = MOST_VOXELS) -> np.ndarray:
             _fill(flat, _blocks(stream))
         else:
             flat = np.empty(stored.count, dtype=stored.dtype)
-            _fill(flat, _without_start(_inflated(stream, stored.encoding), stored.skipped))
+            _fill(flat, _without_start(_content(stored, stream), stored.skipped))
     native = flat.astype(stored.dtype.newbyteorder("="), copy=False)
     return native.reshape(stored.sizes, order="F")
 
@@ -138,7 +142,7 @@ def check_content(stored: StoredVoxels, most: int = MOST_VOXELS) -> None:
         if stored.encoding == RAW:
             return  # its length says all
         missing = stored.count * stored.dtype.itemsize + stored.skipped
-        for block in _inflated(stream, stored.encoding):
+        for block in _content(stored, stream):
             missing -= len(block)
             if missing <= 0:
                 return
@@ -163,7 +167,9 @@ def _checked(stored: StoredVoxels, stream: BinaryIO, most: int) -> int:
     start = 0 if stored.start is None else stored.start
     held = size - start
     needed = stored.count * stored.dtype.itemsize
-    most_held = {RAW: held, GZIP: held * _MOST_DEFLATED, HEX: held // 2, TEXT: (held + 1) // 2 * stored.dtype.itemsize}
+    deflated = held * _MOST_DEFLATED
+    numbers = (held + 1) // 2 * stored.dtype.itemsize
+    most_held = {RAW: held, GZIP: deflated, ZIP: deflated, HEX: held // 2, TEXT: numbers}
     if held < 0 or most_held.get(stored.encoding, needed) < needed:
         shown = " x ".join(map(str, stored.sizes))
         raise ValueError(
@@ -172,6 +178,55 @@ def _checked(stored: StoredVoxels, stream: BinaryIO, most: int) -> int:
         )
     stream.seek(start)
     return size
+
+
+class _ShortReads:
+    """A file that gives no more than a block at once: the directory of an archive is read whole, whatever its length.
+
+    Args:
+        stream: The file.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.seek, self.tell, self.seekable = stream.seek, stream.tell, stream.seekable
+
+    def read(self, count: int = -1) -> bytes:
+        """Read some bytes, or the rest.
+
+        Raises:
+            ValueError: There are, or should be, more than a block.
+        """
+        found = self._stream.read(_CHUNK + 1 if count < 0 else min(count, _CHUNK + 1))
+        if len(found) > _CHUNK:
+            raise ValueError("the list of what is in it is longer than an archive of some arrays has")
+        return found
+
+
+@contextmanager
+def opened_zip(stream: BinaryIO) -> Iterator[zipfile.ZipFile]:
+    """A ZIP archive whose parts are stored or deflated, which bounds what they can become.
+
+    Raises:
+        ValueError: It is none, or compressed in another way.
+    """
+    try:
+        with zipfile.ZipFile(_ShortReads(stream)) as archive:  # type: ignore[arg-type]
+            if any(info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in archive.infolist()):
+                raise ValueError("it is compressed in another way than np.savez_compressed does")
+            yield archive
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, KeyError, OSError) as error:
+        raise ValueError(f"it is no archive of arrays, or damaged ({' '.join(str(error).split())[:120]})") from error
+
+
+def _content(stored: StoredVoxels, stream: BinaryIO) -> Iterator[bytes]:
+    """Decompressed blocks of a compressed file, or of a file in an archive."""
+    if stored.encoding != ZIP:
+        yield from _inflated(stream, stored.encoding)
+        return
+    with opened_zip(stream) as archive, archive.open(stored.member) as member:
+        while block := member.read(_CHUNK):
+            yield block
 
 
 def _blocks(stream: BinaryIO) -> Iterator[bytes]:
@@ -227,16 +282,25 @@ def _inflated(stream: BinaryIO, encoding: str, block_size: int = _CHUNK) -> Iter
             return
 
 
+def _words(text: bytes) -> int:
+    """How many words text has."""
+    blank = np.isin(np.frombuffer(text, np.uint8), np.frombuffer(b" \t\n\r\v\f", np.uint8))
+    return int(np.count_nonzero(~blank[1:] & blank[:-1])) + int(len(blank) > 0 and not blank[0])
+
+
 def _numbers(stored: StoredVoxels, text: bytes) -> np.ndarray:
     """Numbers that are written as text."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # numpy only warns of what is no number
+            # numpy stops at what is no number, and warns. Filters belong to all threads, so this one makes no errors.
+            warnings.filterwarnings("ignore", "string or file could not be read", DeprecationWarning)
             values = np.fromstring(text.decode("ascii"), dtype=_WIDE[stored.dtype.kind], count=-1, sep=" ")
+        if len(values) != (words := _words(text)):
+            raise ValueError(f"{len(values)} of {words} words can be read")
         limits = np.iinfo(stored.dtype) if stored.dtype.kind in "iu" else None
         if limits is not None and len(values) and (values.min() < limits.min or values.max() > limits.max):
             raise ValueError(f"one is beyond {limits.min} to {limits.max}")
-    except (ValueError, OverflowError, DeprecationWarning) as error:
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"its voxels are no numbers of type {stored.dtype} ({error})") from error
     if len(values) < stored.count:
         raise ValueError(f"it has {len(values)} of the {stored.count} numbers that its header promises")

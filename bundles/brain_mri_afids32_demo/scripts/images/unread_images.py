@@ -9,14 +9,14 @@ _VOLUME = "save it as .nii.gz or .nrrd, as 3D Slicer and ITK-SNAP do"
 _PICTURE = "save it as .png or .tif"
 _SLIDE = "export the region as .tif or .png, as QuPath and Fiji do"
 _RAW = "it holds voxels alone; give the header beside it (.hdr, .nhdr, .mhd), or save it as .nii.gz"
-_ARRAY = "it holds numbers and no spacing; save it with its spacing as .nii.gz or .nrrd"
+_ARRAY = "it holds numbers and no spacing; save it with its spacing as .nii.gz, .nrrd or .npz"
 _REMEDIES = {
     **dict.fromkeys((".gipl", ".gipl.gz", ".vtk", ".vti", ".mnc", ".head", ".brik", ".brik.gz"), _VOLUME),
     **dict.fromkeys((".isq", ".aim", ".vol", ".am", ".vff", ".lsm", ".ima.gz", ".dcm.gz", ".nii.zst"), _VOLUME),
     **dict.fromkeys((".webp", ".gif", ".jp2", ".j2k", ".jxl", ".heic", ".heif", ".avif", ".psd", ".pgm"), _PICTURE),
     **dict.fromkeys((".svs", ".czi", ".ndpi", ".mrxs", ".scn", ".lif", ".nd2", ".vsi"), _SLIDE),
     **dict.fromkeys((".raw", ".img"), _RAW),
-    **dict.fromkeys((".npy", ".npz", ".h5", ".hdf5", ".mat"), _ARRAY),
+    **dict.fromkeys((".h5", ".hdf5", ".mat"), _ARRAY),
 }
 UNREAD_SUFFIXES = tuple(sorted(_REMEDIES, key=len, reverse=True))
 """Endings of images that are not read, the longest first."""

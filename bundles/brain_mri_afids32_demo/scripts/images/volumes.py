@@ -1,4 +1,4 @@
-"""Volumes in files: NIfTI, MGZ, NRRD and MetaImage, from headers that are checked before anything is allocated."""
+"""Volumes in files (NIfTI, MGZ, NRRD, MetaImage, arrays): headers are checked before anything is allocated."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import apply_read_scaling
 
 from ..files.regular import open_regular
-from .header import LARGEST_MM, Header
+from .header import LARGEST_MM, PIXELS, Header
 from .metaimage_header import read_metaimage_header
 from .nrrd_header import read_nrrd_header
+from .numpy_files import NUMPY_SUFFIXES, NumpyHeader, read_npy_header, read_npz_header
 from .stored_voxels import (
     GZIP,
     MOST_VOXELS,
@@ -33,7 +34,7 @@ PAIR_SUFFIXES = (".hdr", ".img")
 MGH_SUFFIXES = (".mgz", ".mgh")
 NRRD_SUFFIXES = (".nrrd", ".nhdr")
 METAIMAGE_SUFFIXES = (".mha", ".mhd")
-VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, *NRRD_SUFFIXES, *METAIMAGE_SUFFIXES, *MGH_SUFFIXES, ".hdr")
+VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, *NRRD_SUFFIXES, *METAIMAGE_SUFFIXES, *MGH_SUFFIXES, *NUMPY_SUFFIXES, ".hdr")
 """Endings of files that hold volumes (or one slice, which is read as a picture); of two files, that of the header."""
 
 DETACHED_SUFFIXES = (".nhdr", ".mhd")
@@ -59,6 +60,7 @@ class Volume:
         scaling: Slope and intercept of the voxels.
         is_colour: Whether the first axis of `stored` is red, green, blue (and alpha).
         keys: Pairs of key and value of an NRRD.
+        is_reversed: Whether the axes of `stored` are in reverse: of an array, the last one varies fastest.
     """
 
     header: Header
@@ -67,6 +69,7 @@ class Volume:
     scaling: tuple[float, float] = (1.0, 0.0)
     is_colour: bool = False
     keys: dict[str, str] | None = None
+    is_reversed: bool = False
 
     def voxels(self, most: int = MOST_VOXELS) -> np.ndarray:
         """Voxels (C, *size) in the number type of the file, or the one that its scaling needs.
@@ -75,6 +78,7 @@ class Volume:
             ValueError: The file does not hold what its header promises, or more than `most` numbers.
         """
         array = read_voxels(self.stored, most)
+        array = array.T if self.is_reversed else array
         if self.is_colour:
             return np.tensordot(_LUMINANCE, array[:3], axes=1)[None]
         if self.scaling != (1.0, 0.0):
@@ -262,6 +266,28 @@ def _of_axes(path: Path, stored: StoredVoxels, channel_axis: int | None, affine:
     return Volume(header, stored, channel_axis)
 
 
+def _open_npy(path: Path) -> Volume:
+    return _of_array(path, read_npy_header(path))
+
+
+def _open_npz(path: Path) -> Volume:
+    return _of_array(path, read_npz_header(path))
+
+
+def _of_array(path: Path, array: NumpyHeader) -> Volume:
+    header = Header(
+        shape=array.shape,
+        affine=array.affine,
+        channels=array.channels or 1,
+        dtype=str(array.stored.dtype.newbyteorder("=")),
+        path=path,
+        unit="mm" if array.sized else PIXELS,
+        oriented=array.oriented,
+    )
+    channel_axis = None if array.channels is None else 0
+    return Volume(header, array.stored, channel_axis, is_reversed=array.last_axis_fastest)
+
+
 def _start(path: Path, count: int) -> bytes:
     """The first bytes of a file, of its content where it is compressed."""
     if path.name.lower().endswith((".gz", ".mgz")):
@@ -292,4 +318,6 @@ _OPENERS: tuple[tuple[tuple[str, ...], Callable[[Path], Volume]], ...] = (
     (PAIR_SUFFIXES, _open_pair),
     (NRRD_SUFFIXES, _open_nrrd),
     (METAIMAGE_SUFFIXES, _open_metaimage),
+    ((".npy",), _open_npy),
+    ((".npz",), _open_npz),
 )

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from monai.inferers import Inferer
-from scipy import ndimage
 
 from ..grid.grids import apply_affine, world_to_voxel
 from ..methods.interfaces import Decoder, Output, StageNetwork, without_scalars
@@ -92,6 +91,8 @@ class Heatmaps:
         origin = self.origins[landmark].cpu().numpy().astype(int)
         if self.turn is None:
             return density, origin
+        from scipy import ndimage
+
         corners = np.stack(np.meshgrid(*[[0, n - 1] for n in density.shape], indexing="ij"), -1)
         reach = apply_affine(self.turn, corners.reshape(-1, density.ndim) + origin)
         low, high = np.floor(reach.min(0)).astype(int), np.ceil(reach.max(0)).astype(int)
@@ -125,14 +126,21 @@ class HeatmapInferer(Inferer):
         Returns:
             ``(B, R, W)`` rows in voxels of the planned grid; see `scripts.points.peaks`.
         """
-        images = inputs.as_tensor() if hasattr(inputs, "as_tensor") else inputs
-        return torch.stack([self.heatmaps(image, network).peaks.pack() for image in images])
+        # Images of a cache may be float16.
+        images = (inputs.as_tensor() if hasattr(inputs, "as_tensor") else inputs).float()
+        return torch.stack([self.find_peaks(image, self._seeing(network)).pack() for image in images])
 
     def heatmaps(self, image: torch.Tensor, network: StageNetwork) -> Heatmaps:
         """The heatmaps of an image ``(C, *size)`` on the planned grid, and their peaks."""
-        if self.flip_pairs is None:
-            return self.find(image, network)
-        return self.find(image, MirroredNetwork(network, self.flip_pairs, self.decoders))
+        return self.find(image, self._seeing(network))
+
+    def find_peaks(self, image: torch.Tensor, network: StageNetwork) -> Peaks:
+        """The peaks that `find` finds, for those who ask for no heatmaps."""
+        return self.find(image, network).peaks
+
+    def _seeing(self, network: StageNetwork) -> StageNetwork:
+        """The network, with the mirror image as further views where that is asked for."""
+        return network if self.flip_pairs is None else MirroredNetwork(network, self.flip_pairs, self.decoders)
 
     @abstractmethod
     def find(self, image: torch.Tensor, network: StageNetwork) -> Heatmaps:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,9 @@ CASE_ENDINGS = (
     ".heatmaps.nii.gz",
 )
 """What the file of one case may end with, after the name of the case."""
+
+_ENTRY = ("image_center", "seconds", "replaced", "verdict", "turned_deg")
+"""What is known of a case beside its rows."""
 
 _DECIMALS = 6  # of a millimetre or pixel: far below any error, and short enough to read
 
@@ -164,9 +167,11 @@ class PredictionFolder:
     Args:
         folder: the output folder; made where it does not exist.
         bundle: root folder of the bundle, of which ``configs/landmarks.json`` and ``configs/metadata.json`` are read.
+        order: names of cases in the order that the tables shall have, also where they are written in another; None for
+            the order in which they are written.
     """
 
-    def __init__(self, folder: str | Path, bundle: str | Path) -> None:
+    def __init__(self, folder: str | Path, bundle: str | Path, order: Sequence[str] = ()) -> None:
         self.folder = Path(folder)
         configs = Path(bundle) / "configs"
         metadata = json.loads((configs / "metadata.json").read_text(encoding="utf-8"))
@@ -179,8 +184,9 @@ class PredictionFolder:
         self._many = [item["name"] for item in landmarks["landmarks"] if item.get("instances") == "many"]
         ends = {tuple(sorted((x["name"], x["exchangeable"]))) for x in landmarks["landmarks"] if x.get("exchangeable")}
         self._exchangeable = sorted(map(list, ends))
-        self._rows: list[list[str]] = []
-        self._uncertainty: list[list[str]] = []
+        self._place = {case: number for number, case in enumerate(order)}
+        self._rows: dict[str, list[list[str]]] = {}
+        self._uncertainty: dict[str, list[list[str]]] = {}
         self.cases: dict[str, dict[str, Any]] = {}
         self.folder.mkdir(parents=True, exist_ok=True)
 
@@ -213,8 +219,8 @@ class PredictionFolder:
             )
         if Path(case).name != case:
             raise ValueError(f"case '{case}' cannot be the name of a file; give the case a name without '/'")
-        self._rows += prediction_rows(case, result, self._unit)
-        self._uncertainty += uncertainty_rows(case, result)
+        self._rows[case] = prediction_rows(case, result, self._unit)
+        self._uncertainty[case] = uncertainty_rows(case, result)
         self._write_tables()
         landmarks = result_landmarks(result)
         verdict = verdict_of(result)
@@ -233,6 +239,28 @@ class PredictionFolder:
             "turned_deg": result.get("turned_deg"),
         }
 
+    def keep(
+        self, case: str, entry: Mapping[str, Any], rows: Sequence[Sequence[str]], uncertainty: Sequence[Sequence[str]]
+    ) -> None:
+        """Take over a case of an earlier run, whose files are there.
+
+        Args:
+            case: name of the case.
+            entry: what `entries` said of it.
+            rows: its lines of ``predictions.csv``.
+            uncertainty: its lines of ``uncertainty.csv``.
+        """
+        self._rows[case], self._uncertainty[case] = [[*row] for row in rows], [[*row] for row in uncertainty]
+        self.cases[case] = {key: entry[key] for key in _ENTRY}
+
+    def entries(self) -> dict[str, dict[str, Any]]:
+        """All that ``run.json`` says of each case that was written or kept, in the order of the tables."""
+        return {case: self.cases[case] for case in self._ordered(self.cases)}
+
+    def _ordered(self, cases: Iterable[str]) -> list[str]:
+        """Those that `order` names first."""
+        return sorted(cases, key=lambda case: self._place.get(case, len(self._place)))
+
     def finish(
         self,
         *,
@@ -240,6 +268,7 @@ class PredictionFolder:
         failed: Mapping[str, str] | None = None,
         training_cases: Sequence[str] = (),
         peak_memory: Mapping[str, float | None] | None = None,
+        made_by: Mapping[str, Any] | None = None,
     ) -> None:
         """Write ``run.json``, and ``predictions.csv`` also where no case was predicted.
 
@@ -248,8 +277,10 @@ class PredictionFolder:
             failed: reason for each case that could not be predicted.
             training_cases: names of the cases that the bundle was trained on, where that is known.
             peak_memory: largest memory of ``process`` and ``gpu`` in MB, None where it is not known.
+            made_by: what tells whether results need not be made again, JSON-able; None leaves it out.
         """
         self._write_tables()
+        entries = self.entries()
         run = {
             "bundle": self._bundle,
             "unit": self._unit,
@@ -258,15 +289,16 @@ class PredictionFolder:
             "failed": dict(failed or {}),
             "verdicts": self.verdicts(failed or {}),
             "training_cases": list(training_cases),
-            "seconds": {case: entry["seconds"] for case, entry in self.cases.items()},
+            "seconds": {case: entry["seconds"] for case, entry in entries.items()},
             "peak_memory_mb": dict(peak_memory or {}),
-            "replaced_by_shape": {case: entry["replaced"] for case, entry in self.cases.items() if entry["replaced"]},
-            "turned_deg": {case: turn for case, one in self.cases.items() if (turn := one["turned_deg"]) is not None},
+            "replaced_by_shape": {case: entry["replaced"] for case, entry in entries.items() if entry["replaced"]},
+            "turned_deg": {case: turn for case, one in entries.items() if (turn := one["turned_deg"]) is not None},
             "mean_shape": self._mean_shape,
             **({"many": self._many} if self._many else {}),
             **({"exchangeable": self._exchangeable} if self._exchangeable else {}),
-            "image_centers": {case: entry["image_center"] for case, entry in self.cases.items()},
+            "image_centers": {case: entry["image_center"] for case, entry in entries.items()},
             "calibration": None if self._calibration is None else self._calibration.summary(),
+            **({} if made_by is None else {"made_by": dict(made_by)}),
         }
         text = json.dumps(run, indent=1, ensure_ascii=False, allow_nan=False)
         atomic_write_text(self.folder / RUN_FILE, text + "\n")
@@ -277,7 +309,7 @@ class PredictionFolder:
         Args:
             failed: reason for each case that could not be predicted.
         """
-        judged = {case: entry["verdict"] for case, entry in self.cases.items() if entry["verdict"]["verdict"]}
+        judged = {case: entry["verdict"] for case, entry in self.entries().items() if entry["verdict"]["verdict"]}
         return judged | {
             case: {"verdict": "failed", "reasons": [f"could not be predicted: {reason}"]}
             for case, reason in failed.items()
@@ -285,8 +317,14 @@ class PredictionFolder:
 
     def _write_tables(self) -> None:
         dims = self._spatial_dims
-        _write_csv(self.folder / PREDICTIONS_FILE, [prediction_columns(dims), *self._rows])
-        _write_csv(self.folder / UNCERTAINTY_FILE, [uncertainty_columns(dims, self._unit), *self._uncertainty])
+        columns = uncertainty_columns(dims, self._unit)
+        order = self._ordered(self._rows)
+        _write_csv(self.folder / PREDICTIONS_FILE, [prediction_columns(dims), *_joined(self._rows, order)])
+        _write_csv(self.folder / UNCERTAINTY_FILE, [columns, *_joined(self._uncertainty, order)])
+
+
+def _joined(rows: Mapping[str, list[list[str]]], order: Sequence[str]) -> list[list[str]]:
+    return [row for case in order for row in rows[case]]
 
 
 def _write_csv(path: Path, rows: Sequence[Sequence[str]]) -> None:

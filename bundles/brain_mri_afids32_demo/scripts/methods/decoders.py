@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch.nn import functional
 
 from ..points.peaks import Peaks, make_peaks
+from .boxes import Box, LocalDecoder, box_around
 from .interfaces import LOGITS, Output
+from .on_device import constants, sent
 
 LINKS = ("softmax", "sigmoid")
 
 
-class ArgmaxDecoder:
+class ArgmaxDecoder(LocalDecoder):
     """Argmax, then a mean shift to the centre of the peak.
 
     Around the highest voxel, weights ``w = exp(sharpness * (f - max f))`` are averaged under a Gaussian window that
@@ -39,7 +40,6 @@ class ArgmaxDecoder:
         ValueError: if the link is not known.
     """
 
-    heads: tuple[str, ...] = (LOGITS,)
     stride = 1
 
     def __init__(
@@ -73,9 +73,10 @@ class ArgmaxDecoder:
         index = (logits if log_prior is None else logits + log_prior).flatten(1).argmax(dim=1)
         return self.refine(logits, torch.arange(len(logits), device=logits.device), index)
 
-    def decode(self, output: Output, log_prior: torch.Tensor | None = None) -> Peaks:
-        """One peak for each channel of the logits; see `scripts.methods.interfaces.Decoder`."""
-        return make_peaks(*self(output[LOGITS], log_prior))
+    def read(self, box: Box, scalars: Output) -> Peaks:
+        """The sub-voxel peak in each box; see `LocalDecoder`."""
+        del scalars
+        return make_peaks(*self._centre(box, alone=True))
 
     def unflip(self, output: Output, pairs: Sequence[int]) -> Output:
         """The logits of a mirror image back in place, with paired landmarks exchanged."""
@@ -92,7 +93,7 @@ class ArgmaxDecoder:
     def probability(self, logits: torch.Tensor) -> torch.Tensor:
         """Heatmaps as probabilities: each of ``(L, *size)`` logits becomes weights ``w`` that sum to 1, float32."""
         value = logits.float() if self.link == "softmax" else functional.logsigmoid(logits.float())
-        sharpness = torch.as_tensor(self.sharpness, device=value.device).mean()
+        sharpness = np.mean(self.sharpness).item()
         return torch.softmax((sharpness * value).flatten(1), dim=1).reshape(value.shape)
 
     def refine(
@@ -109,18 +110,19 @@ class ArgmaxDecoder:
         Returns:
             ``(N, D)`` voxel coordinates, ``(N,)`` confidence and ``(N, D, D)`` covariance, as a call gives them.
         """
-        flat = logits.flatten(1)
-        highest = flat[channel, index]
-        box = box_around(logits, channel, index, self.radius)
-        values, voxels, valid, dims = box.values, box.voxels, box.valid, logits.ndim - 1
+        return self._centre(box_around(logits, channel, index, self.radius), alone=alone)
 
+    def _centre(self, box: Box, *, alone: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What `refine` gives, from the boxes."""
+        values, voxels, valid, dims = box.values, box.voxels, box.valid, box.voxels.shape[-1]
         value = values if self.link == "softmax" else functional.logsigmoid(values)
         if alone:
             value = value - value.masked_fill(~valid, -torch.inf).amax(dim=1, keepdim=True)
         else:
             value = (value - value[:, voxels.shape[1] // 2, None]).clamp(max=0.0)
         # (L, box, D): the weights for each axis of the centre.
-        weight = torch.exp(torch.as_tensor(self.sharpness, device=value.device) * value[..., None]) * valid[..., None]
+        sharpness = [self.sharpness] if isinstance(self.sharpness, float) else self.sharpness
+        weight = torch.exp(constants(sharpness, value) * value[..., None]) * valid[..., None]
         centre = box.peak
         for _ in range(self.rounds):
             window = torch.exp(-0.5 * ((voxels - centre[:, None]) / self.window).square().sum(-1, keepdim=True))
@@ -133,51 +135,10 @@ class ArgmaxDecoder:
         covariance = torch.einsum("lb,lbi,lbj->lij", share, offset, offset)
         # A voxel is a box and not a point: its own variance keeps a heatmap of one voxel from being certain.
         covariance = covariance + torch.eye(dims, device=covariance.device) / 12
-        return centre, torch.sigmoid(highest.float()), covariance
-
-
-@dataclass(frozen=True)
-class Box:
-    """The voxels in a box around N peaks, M voxels each.
-
-    Args:
-        values: ``(N, M)`` logits, float32.
-        voxels: ``(N, M, D)`` voxel coordinates, float32; of those outside of the image, the nearest inside.
-        valid: ``(N, M)`` whether a voxel is inside.
-        peak: ``(N, D)`` voxel coordinates of the middle, float32.
-    """
-
-    values: torch.Tensor
-    voxels: torch.Tensor
-    valid: torch.Tensor
-    peak: torch.Tensor
-
-
-def box_around(logits: torch.Tensor, channel: torch.Tensor, index: torch.Tensor, radius: int) -> Box:
-    """The logits near peaks whose highest voxel is known.
-
-    Args:
-        logits: ``(L, *size)``.
-        channel: ``(N,)`` channel of each peak.
-        index: ``(N,)`` its highest voxel, counted flat.
-        radius: half width of the box in voxels.
-    """
-    size = torch.tensor(logits.shape[1:], device=logits.device)
-    dims = len(size)
-    peak = torch.stack(torch.unravel_index(index, logits.shape[1:]), dim=-1)
-    steps = torch.arange(-radius, radius + 1, device=logits.device)
-    box = torch.stack(torch.meshgrid(*[steps] * dims, indexing="ij"), dim=-1).reshape(-1, dims)
-    voxels = peak[:, None] + box[None]
-    valid = ((voxels >= 0) & (voxels < size)).all(-1)
-    voxels = voxels.clamp(min=torch.zeros_like(size), max=size - 1)
-    strides = torch.tensor(
-        list(itertools.accumulate(reversed(logits.shape[2:]), lambda a, b: a * b, initial=1))[::-1],
-        device=logits.device,
-    )
-    values = logits.flatten(1)[channel[:, None], (voxels * strides).sum(-1)].float()
-    return Box(values, voxels.to(torch.float32), valid, peak.to(torch.float32))
+        return centre, torch.sigmoid(box.highest), covariance
 
 
 def unflip_heatmaps(output: Output, pairs: Sequence[int]) -> Output:
     """Heatmaps ``(B, L, *size)`` of a mirror image back in place, with paired landmarks exchanged."""
-    return {LOGITS: output[LOGITS][:, list(pairs)].flip(2)}
+    maps = output[LOGITS]
+    return {LOGITS: maps.index_select(1, sent(torch.tensor(list(pairs)), maps.device)).flip(2)}

@@ -6,6 +6,7 @@ that reaches in is made all the same. Channels are separate, so heatmaps of neig
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -62,12 +63,32 @@ class EDTHeatmap:
             ``(B, L, *size)``.
         """
         dims, finest = len(size), max(self.radius)
+        box = self._reach(points, size)
         points = torch.nan_to_num(points, nan=-1e4)
         squared = torch.zeros((), device=points.device, dtype=points.dtype)
-        for axis, offset in enumerate(axis_offsets(points, size)):
-            squared = squared + _along((offset * (finest / self.radius[axis])) ** 2, axis, dims)
+        for axis, (offset, along) in enumerate(zip(axis_offsets(points, size), box, strict=True)):
+            squared = squared + _along((offset[..., along] * (finest / self.radius[axis])) ** 2, axis, dims)
         # Divided before the root: at a distance of exactly sqrt(radius^2 + 1) the cone is 0, and not 1e-8.
-        return squared.div_(finest**2 + 1.0).sqrt_().neg_().add_(1.0).clamp_(min=0.0)
+        cones = squared.div_(finest**2 + 1.0).sqrt_().neg_().add_(1.0).clamp_(min=0.0)
+        if cones.shape[2:] == torch.Size(size):
+            return cones
+        whole = cones.new_zeros((*points.shape[:2], *size))
+        whole[(slice(None), slice(None), *box)] = cones
+        return whole
+
+    def _reach(self, points: torch.Tensor, size: Sequence[int]) -> list[slice]:
+        """The box of the patch that all cones lie in; the whole patch on a GPU, which would have to be waited for."""
+        if points.device.type != "cpu" or points.numel() == 0:
+            return [slice(0, edge) for edge in size]
+        finest = max(self.radius)
+        half = torch.tensor(self.radius) * math.sqrt(finest**2 + 1.0) / finest
+        flat = points.flatten(0, -2)
+        lower = torch.nan_to_num(flat - half, nan=math.inf).amin(0).tolist()
+        upper = torch.nan_to_num(flat + half, nan=-math.inf).amax(0).tolist()
+        return [
+            slice(max(0, math.ceil(min(low, edge))), min(edge, math.floor(max(high, -1)) + 1))
+            for low, high, edge in zip(lower, upper, size, strict=True)
+        ]
 
 
 class GaussianTarget:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+from torch import distributed
 
 from ..points.peaks import Peaks
 
@@ -31,10 +32,18 @@ class PointBatch:
     Args:
         points: ``(B, L, K, D)`` voxels of the patch, NaN where a landmark has fewer than K; K is 1 without instances.
         status: ``(B, L)``: 1 present, 0 absent, -1 unknown.
+        host: the same in the memory of the host, where points and status are on another device.
     """
 
     points: torch.Tensor
     status: torch.Tensor
+    host: PointBatch | None = None
+
+    def on_host(self) -> PointBatch:
+        """The same in the memory of the host, where a look at a value waits for nobody; fetched unless given."""
+        if self.points.device.type == "cpu":
+            return self
+        return self.host or PointBatch(self.points.cpu(), self.status.cpu())
 
 
 class Loss(Protocol):
@@ -122,3 +131,38 @@ def without_scalars(output: Output) -> tuple[Output, Output]:
     """The maps of an output, which windows merge and crops cut, and its learnt scalars, which are the same for all."""
     maps = {head: value for head, value in output.items() if value.ndim > 1}
     return maps, {head: value for head, value in output.items() if value.ndim == 1}
+
+
+def share_of_process(count: torch.Tensor) -> torch.Tensor | float:
+    """What the mean over the entries of this process is multiplied by where several processes share a batch.
+
+    `DistributedDataParallel` averages gradients over processes, whatever number of entries each has. Multiplied by
+    this, the average is the gradient of the mean over all entries, as one process with the whole batch has it. Every
+    process must ask, also one without an entry.
+
+    Args:
+        count: Scalar, entries of this process.
+
+    Returns:
+        Its count over the mean count of all processes, a scalar; 1.0 where there is one process, 0 where no process has
+        an entry.
+    """
+    if not _is_shared():
+        return 1.0
+    everywhere = count.detach().to(torch.float32, copy=True)
+    distributed.all_reduce(everywhere)
+    return count * distributed.get_world_size() / everywhere.clamp(min=1)
+
+
+def mean_over_batch(total: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
+    """``total / count``, 0 where nothing is counted; see `share_of_process` for batches that processes share.
+
+    Args:
+        total: Scalar, sum over the entries of this process.
+        count: Scalar, their number.
+    """
+    return total / count.clamp(min=1) * share_of_process(count)
+
+
+def _is_shared() -> bool:
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1

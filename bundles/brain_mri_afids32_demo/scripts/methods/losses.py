@@ -8,6 +8,7 @@ or the mixture of the Gaussians.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,14 +17,18 @@ from torch.nn import functional
 
 from ..points.instances import Instances
 from .heatmap import EDTHeatmap, GaussianTarget
-from .interfaces import LOGITS, Output, PointBatch
+from .interfaces import LOGITS, Output, PointBatch, share_of_process
+from .large_channels.rows_on_cpu import MeanOverRows, channels_first, cross_entropy_row, hardest_row
+from .large_channels.size import LARGE_CHANNEL
+from .on_device import Rows, constants, sent
 
 
 class _TopKBCE(torch.autograd.Function):
     """Mean binary cross-entropy of the hardest voxels of each row, with its gradient made in the same pass.
 
-    Autograd would keep five maps of the size of the logits and scatter through the selection. Here, with the logits,
-    four are held at most: 16 bytes for each voxel. Voxels that tie for the last place share it.
+    Large channels on a CPU go through `scripts.methods.large_channels.rows_on_cpu`. Autograd would keep five maps of
+    the size of the logits and scatter through the selection. Here, with the logits, four are held at most: 16 bytes for
+    each voxel. Voxels that tie for the last place share it.
     """
 
     @staticmethod
@@ -82,14 +87,14 @@ class _CrossEntropy(torch.autograd.Function):
         return gradient * scale, *[None] * (len(ctx.needs_input_grad) - 1)
 
 
-def _rows(logits: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-    """``(rows, *size)`` float logits of the chosen channels ``(B, L)``; not copied when all are chosen."""
-    return (logits.flatten(0, 1) if bool(chosen.all()) else logits[chosen]).float()
+def by_channels(logits: torch.Tensor) -> bool:
+    """Whether losses go through the channels ``(B, L, *size)`` one after the other: large ones on a CPU."""
+    return logits.device.type == "cpu" and logits[0, 0].numel() >= LARGE_CHANNEL
 
 
 def inside_patch(points: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """Which points ``(..., D)`` lie on the patch, its half-voxel border included: ``(...)`` bool. NaN is outside."""
-    upper = torch.as_tensor(size, device=points.device, dtype=points.dtype) - 0.5
+    upper = constants([edge - 0.5 for edge in size], points)
     return ((points >= -0.5) & (points <= upper)).all(dim=-1)
 
 
@@ -116,21 +121,29 @@ class TopKBCELoss(nn.Module):
 
     def forward(self, output: Output, truth: PointBatch, size: Sequence[int]) -> torch.Tensor:
         """Mean over all channels whose landmark is known; 0 (with a gradient of 0) when there is none."""
-        logits, status = output[LOGITS], truth.status
-        known = status >= 0
-        if not known.any():
+        logits, host = output[LOGITS], truth.on_host()
+        known = host.status >= 0
+        rows = Rows.where(known, logits.device)
+        share = share_of_process(constants([rows.count], logits, torch.float32)[0])
+        if rows.count == 0:
             return logits.sum() * 0.0
         # (rows, K, D)
-        several = truth.points[known].float()
-        several = torch.where((status == 1)[known][:, None, None], several, torch.nan)
+        several = host.points[known].float()
+        several = torch.where((host.status == 1)[known][:, None, None], several, torch.nan)
+        if by_channels(logits):
+            hardest = hardest_row(self.target, several, size, self.fraction)
+            return MeanOverRows.apply(channels_first(logits), known, hardest) * share
+        there = torch.isfinite(several).all(-1)
+        several = sent(several, logits.device)
         heatmap = self.target(several[None, :, 0], size)[0]
         for number in range(1, several.shape[1]):
-            more = torch.isfinite(several[:, number]).all(-1)
-            if more.any():
+            more = there[:, number].nonzero()[:, 0]
+            if len(more):
+                more = sent(more, logits.device)
                 heatmap[more] = torch.maximum(heatmap[more], self.target(several[None, more, number], size)[0])
         heatmap = heatmap.flatten(1)
         keep = max(1, round(self.fraction * heatmap.shape[1]))
-        return _TopKBCE.apply(_rows(logits, known).flatten(1), heatmap, keep)
+        return _TopKBCE.apply(rows.of(logits).flatten(1), heatmap, keep) * share
 
 
 class SpatialCrossEntropyLoss(nn.Module):
@@ -152,10 +165,12 @@ class SpatialCrossEntropyLoss(nn.Module):
 
     def forward(self, output: Output, truth: PointBatch, size: Sequence[int]) -> torch.Tensor:
         """Mean over landmarks that are present and inside; 0 (with a gradient of 0) when there is none."""
-        logits, points, status = output[LOGITS], truth.points, truth.status
-        inside = inside_patch(points, size)
-        used = (status == 1) & inside.any(-1)
-        if not used.any():
+        logits, host = output[LOGITS], truth.on_host()
+        points, inside = host.points, inside_patch(host.points, size)
+        used = (host.status == 1) & inside.any(-1)
+        rows = Rows.where(used, logits.device)
+        share_of_all = share_of_process(constants([rows.count], logits, torch.float32)[0])
+        if rows.count == 0:
             return logits.sum() * 0.0
         inside = inside[used]
         width = int(inside.sum(-1).max())
@@ -163,9 +178,13 @@ class SpatialCrossEntropyLoss(nn.Module):
         order = torch.argsort(inside.int(), dim=-1, descending=True, stable=True)[:, :width]
         inside = inside.gather(1, order)
         several = points[used].gather(1, order[..., None].expand(-1, -1, points.shape[-1])).float()
-        factors = self.target.factors(several.where(inside[..., None], torch.zeros_like(several)), size)
-        share = inside / inside.sum(-1, keepdim=True)
-        return _CrossEntropy.apply(_rows(logits, used), factors[0] * share[..., None], *factors[1:])
+        several = sent(several.where(inside[..., None], torch.zeros_like(several)), logits.device)
+        share = sent(inside / inside.sum(-1, keepdim=True), logits.device)
+        factors = self.target.factors(several, size)
+        if by_channels(logits):
+            entropy = cross_entropy_row([factors[0] * share[..., None], *factors[1:]])
+            return MeanOverRows.apply(channels_first(logits), used, entropy) * share_of_all
+        return _CrossEntropy.apply(rows.of(logits), factors[0] * share[..., None], *factors[1:]) * share_of_all
 
 
 class WeightedLoss(nn.Module):
@@ -210,14 +229,20 @@ class StagesLoss(nn.Module):
         Args:
             outputs: the output of each stage.
             targets: for each stage ``{"points": (B, L, D), "status": (B, L), "size": shape of the patch}``, or with
-                rows R in the place of L.
+                rows R in the place of L; on a GPU also ``"host"``, points and status in the memory of the host, by
+                which the losses choose rows without waiting for the device.
         """
         parts = []
         for name, loss in self.stages.items():
-            points, status = targets[name]["points"], targets[name]["status"]
-            if self.instances is not None:
-                points, status = self.instances.reduce(points, status)
-            else:
-                points = points.unsqueeze(2)
-            parts.append(loss(outputs[name], PointBatch(points, status), targets[name]["size"]))
+            target, device = targets[name], targets[name]["points"].device
+            truth = host = self._truth(target.get("host", target))
+            if "host" in target:
+                truth = replace(host, points=sent(host.points, device), status=sent(host.status, device), host=host)
+            parts.append(loss(outputs[name], truth, target["size"]))
         return torch.stack(parts).sum()
+
+    def _truth(self, target: Mapping[str, Any]) -> PointBatch:
+        """What the channels have to show."""
+        if self.instances is not None:
+            return PointBatch(*self.instances.reduce(target["points"], target["status"]))
+        return PointBatch(target["points"].unsqueeze(2), target["status"])

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 
 def distances(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Distances ``(N, M)`` of points ``(N, D)`` from points ``(M, D)``; infinite where one is not finite."""
     found = np.linalg.norm(predicted[:, None] - truth[None], axis=-1)
     return np.where(np.isfinite(found), found, np.inf)
+
+
+def _assignment(cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns ``(min(N, M),)`` of the assignment with the smallest sum of costs ``(N, M)``."""
+    # Imports most of scipy, and most predictions match nothing.
+    from scipy.optimize import linear_sum_assignment
+
+    rows, columns = linear_sum_assignment(cost)
+    return rows, columns
 
 
 def match(predicted: np.ndarray, truth: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
@@ -28,7 +36,7 @@ def match(predicted: np.ndarray, truth: np.ndarray, limit: float) -> tuple[np.nd
         return np.zeros(0, dtype=int), np.zeros(0, dtype=int)
     near = cost <= limit
     # One that is too far costs more than all matches together, so it is never taken for a shorter sum.
-    rows, columns = linear_sum_assignment(np.where(near, cost, (min(cost.shape) + 1) * max(limit, 1e-12)))
+    rows, columns = _assignment(np.where(near, cost, (min(cost.shape) + 1) * max(limit, 1e-12)))
     kept = near[rows, columns]
     return rows[kept], columns[kept]
 
@@ -51,7 +59,7 @@ def ospa(predicted: np.ndarray, truth: np.ndarray, limit: float) -> float:
     if most == 0:
         return float("nan")
     cost = np.minimum(distances(predicted, truth), limit)
-    rows, columns = linear_sum_assignment(cost)
+    rows, columns = _assignment(cost)
     return float((cost[rows, columns].sum() + limit * (most - len(rows))) / most)
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from .peaks import places_of
+
 FLOOR = 0.05
 """Candidates below this confidence are dropped; a calibrated threshold lies above it."""
 
@@ -88,5 +90,5 @@ def find_peaks(
 
 def millimetres(index: torch.Tensor, heatmap: torch.Tensor, spacing: Sequence[float]) -> torch.Tensor:
     """``(N, D)`` voxel centres of flat indices in mm from the first voxel."""
-    voxels = torch.stack(torch.unravel_index(index, heatmap.shape), dim=-1)
+    voxels = places_of(index, heatmap.shape)
     return voxels.float() * torch.tensor(spacing, device=heatmap.device)

@@ -8,6 +8,7 @@ world millimetres.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -50,6 +51,18 @@ class Peaks:
         columns = (self.confidence, self.shape_distance, self.replaced, self.disagreement, self.mirror_disagreement)
         single = torch.stack(columns, dim=-1)
         return torch.cat([self.points, single.to(self.points), self.covariance[:, row, column].to(self.points)], dim=-1)
+
+
+def places_of(index: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Voxels ``(..., D)`` of flat indices ``(...)`` into a grid ``size``, as ``torch.unravel_index`` has them.
+
+    That one sends the lengths of the axes to the device, and makes the host wait for it.
+    """
+    places: list[torch.Tensor] = []
+    for edge in reversed(size):
+        places.insert(0, index % edge)
+        index = index.div(edge, rounding_mode="floor")
+    return torch.stack(places, dim=-1)
 
 
 def make_peaks(

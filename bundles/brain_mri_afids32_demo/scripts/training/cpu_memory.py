@@ -1,4 +1,4 @@
-"""How the C library hands out large blocks while a network trains on a CPU."""
+"""How the C library hands out large blocks while a network trains, or predicts, on a CPU."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PAD_BYTES = 2**28
 
 
 def keep_freed_memory() -> bool:
-    """Let the C library keep what a step frees for the next step.
+    """Let the C library keep what a step, or a window of an image, frees for the next one.
 
     Feature maps and losses are blocks of tens of megabytes. The GNU C library asks the system for each of them anew and
     gives it back at once, and the system fills every page with zeros again: a third of the time of a training step on

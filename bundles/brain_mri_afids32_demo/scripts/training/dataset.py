@@ -131,16 +131,20 @@ class SampleLoader(DataLoader):
         dataset: Cases and their transform, which finds ``seed`` and ``index`` in a case.
         seed: Of the training.
         iterations: Batches of an epoch.
-        batch_size: Samples of a batch, in each process.
+        batch_size: Samples of a batch, which several processes share evenly; rounded up where they cannot.
         num_workers: Processes that make samples.
     """
 
     def __init__(self, dataset: Dataset, *, seed: int, iterations: int, batch_size: int, num_workers: int = 0) -> None:
         processes = idist.get_world_size()
+        each = -(-batch_size // processes)
+        whole = each * processes
+        if whole != batch_size and idist.get_rank() == 0:
+            print(f"A batch of {batch_size} cannot be shared by {processes} processes: {whole} samples in each step.")
         super().__init__(
             SampledDataset(dataset.data, dataset.transform, seed),
-            batch_size=batch_size,
-            sampler=GlobalIndexSampler(iterations * batch_size * processes, idist.get_rank(), processes),
+            batch_size=each,
+            sampler=GlobalIndexSampler(iterations * whole, idist.get_rank(), processes, whole),
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=torch.cuda.is_available(),

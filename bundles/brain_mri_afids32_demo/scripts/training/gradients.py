@@ -9,7 +9,7 @@ from torch import nn
 
 
 class GradientClip:
-    """Scales the gradient down to a largest norm before each step.
+    """Scales the gradient down to a largest norm before each step; one of a scaled loss is scaled back first.
 
     Args:
         network: whose parameters' gradients are clipped together.
@@ -28,6 +28,8 @@ class GradientClip:
         """Clip after every backward pass of this trainer."""
         engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
 
-    def __call__(self, _: Engine) -> None:
+    def __call__(self, engine: Engine) -> None:
         """Clip now."""
+        if engine.scaler is not None:
+            engine.scaler.unscale_(engine.optimizer)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.max_norm)

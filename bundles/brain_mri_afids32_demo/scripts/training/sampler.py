@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 
+import ignite.distributed as idist
 import numpy as np
-from torch.utils.data import DistributedSampler
+from torch.utils.data import DistributedSampler, Sampler
 
 
 class GlobalIndexSampler(DistributedSampler):
@@ -17,16 +18,23 @@ class GlobalIndexSampler(DistributedSampler):
     It is a `DistributedSampler` because MONAI's engines call `set_epoch` of those, and only of those, when an epoch
     starts. They count epochs from 1, so the first index of a training is ``samples_per_epoch``.
 
+    The samples of a step are dealt like cards, and the process that gets the first one changes from step to step. So
+    where the last samples of a batch are the ones around landmarks, no process gets all of them.
+
     Args:
         samples_per_epoch: Samples of one epoch, of all processes together.
         rank: Number of this process, from 0.
         world_size: Number of processes.
+        samples_per_step: Samples of one step of all processes together, a multiple of `world_size`; None for one of
+            each process.
 
     Raises:
         ValueError: If `samples_per_epoch` is not a positive multiple of `world_size`, or `rank` is out of range.
     """
 
-    def __init__(self, samples_per_epoch: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self, samples_per_epoch: int, rank: int = 0, world_size: int = 1, samples_per_step: int | None = None
+    ) -> None:
         if samples_per_epoch < 1 or samples_per_epoch % world_size:
             raise ValueError(
                 f"samples_per_epoch is {samples_per_epoch}; it must be a positive multiple of the {world_size} "
@@ -35,10 +43,48 @@ class GlobalIndexSampler(DistributedSampler):
         # Only the length of the data set is asked for, and a range has one.
         super().__init__(range(samples_per_epoch), num_replicas=world_size, rank=rank, shuffle=False)  # type: ignore[arg-type]
         self.samples_per_epoch = samples_per_epoch
+        self.samples_per_step = world_size if samples_per_step is None else samples_per_step
 
     def __iter__(self) -> Iterator[int]:
-        first = self.epoch * self.samples_per_epoch
-        return iter(range(first + self.rank, first + self.samples_per_epoch, self.num_replicas))
+        first, step = self.epoch * self.samples_per_epoch, self.samples_per_step
+        for start in range(first, first + self.samples_per_epoch, step):
+            seat = (self.rank + start // step) % self.num_replicas
+            yield from range(start + seat, min(start + step, first + self.samples_per_epoch), self.num_replicas)
+
+
+class ShareOfCases(Sampler[int]):
+    """The cases that one of several processes validates: neighbours in the list, each case in one process.
+
+    So what the processes found, one after the other, is in the order of the list. Where there are fewer cases than
+    processes, each validates all of them: a process without a case would not answer the others. A mean is the same.
+
+    Args:
+        data: All cases.
+    """
+
+    def __init__(self, data: Sized) -> None:
+        self.indices = share_of_cases(len(data), idist.get_rank(), idist.get_world_size())
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.indices)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+def share_of_cases(cases: int, rank: int, processes: int) -> range:
+    """Which of some cases a process looks at; the first processes have one more where they cannot be even.
+
+    Args:
+        cases: Their number.
+        rank: Number of the process, from 0.
+        processes: How many there are.
+    """
+    if cases < processes:
+        return range(cases)
+    each, more = divmod(cases, processes)
+    first = rank * each + min(rank, more)
+    return range(first, first + each + (rank < more))
 
 
 def case_of(global_index: int, number_of_cases: int, seed: int) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -193,6 +193,16 @@ def judge(scores: CaseScores, reference: Reference | None, *, unit: str = "mm") 
         _not_judged(scores, reference),
         max(points, image),
     )
+
+
+def distrusted(verdict: Verdict, useless: str | None) -> Verdict:
+    """The verdict on a case of a model that has learnt nothing: failed, however much it looks like the others.
+
+    Args:
+        verdict: By the numbers of the case.
+        useless: Why no case of the model can be trusted; None where it has learnt something.
+    """
+    return verdict if useless is None else replace(verdict, verdict=FAILED, reasons=(useless, *verdict.reasons))
 
 
 def _one_of_each(alarms: Sequence[str]) -> list[str]:

@@ -22,11 +22,13 @@ class KnownCases:
         reference: Numbers of other cases; None where there are none.
         shape: Of the training cases, None where it is not known.
         ranges: Of spacing and extent in training, None where they are not known.
+        useless: Why no case of this model can be trusted, None where it has learnt something.
     """
 
     reference: Reference | None = None
     shape: TrainingShape | None = None
     ranges: Ranges | None = None
+    useless: str | None = None
 
 
 def read_known_cases(training: str | Path, calibration: str | Path | None, names: Sequence[str]) -> KnownCases:
@@ -50,6 +52,7 @@ def read_known_cases(training: str | Path, calibration: str | Path | None, names
             None if reference is None else Reference.read(reference),
             None if shape is None else TrainingShape.read(shape, shape),
             of_training.get("ranges"),
+            calibrated.get("useless"),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         path = calibration if verdict else training

@@ -20,7 +20,7 @@ from ...points.peaks import Peaks, unpack_peaks
 from ..calibration import Calibration, read_calibration
 from ..extent import Extent
 from .image import image_numbers
-from .judging import Verdict, case_deviations, judge
+from .judging import Verdict, case_deviations, distrusted, judge
 from .known import read_known_cases
 from .scores import case_scores
 
@@ -84,7 +84,7 @@ class CaseVerdictd(MapTransform):
         )
         found = {} if known.reference is None else case_deviations(scores, known.reference)
         rounded = {name: round(value, 3) for name, value in found.items()}
-        return judge(scores, known.reference, unit=self.unit), rounded
+        return distrusted(judge(scores, known.reference, unit=self.unit), known.useless), rounded
 
 
 def called_present(

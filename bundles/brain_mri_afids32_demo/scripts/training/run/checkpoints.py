@@ -66,6 +66,7 @@ class Checkpoints:
         key_metric: Name of the evaluator's metric, lower is better (mm).
         folder: The folder of weights, ``models`` of the bundle.
         fold: Names the subfolder: number of the fold that validates, or "none".
+        member: Names a folder in that of the fold, for further networks of the same fold; None for the first one.
         resume: Continue from ``latest.pt`` if it is there.
         keep_ensemble: Leave ``folder/model.pt`` and ``folder/ensemble.json`` as they are, for one fold of several.
         keep_better: Judge the weights in use also where the training starts from others. Where nothing can judge them,
@@ -90,6 +91,7 @@ class Checkpoints:
         keep_ensemble: bool = False,
         keep_better: bool = False,
         keep: str = KEEP_BEST,
+        member: str | None = None,
     ) -> None:
         if keep not in (KEEP_BEST, KEEP_LAST):
             raise ValueError(f"keep is {keep!r}; allowed are {KEEP_BEST!r} and {KEEP_LAST!r}")
@@ -101,7 +103,7 @@ class Checkpoints:
         self.validations = 0
         self.beside_weights: list[Callable[[Path], None]] = []  # each writes a file into a folder of weights
         self.key_metric = key_metric
-        self.fold_folder = Path(folder) / f"fold_{fold}"
+        self.fold_folder = Path(folder) / f"fold_{fold}" / (member or "")
         self._network = network.module if isinstance(network, DistributedDataParallel) else network
         self._optimizer = optimizer
         self._schedule = schedule
@@ -234,7 +236,9 @@ class Checkpoints:
             return
         weights = weights_of(self._network)
         takes_over = into_use and not self._keep_ensemble
-        if takes_over or is_in_ensemble(self._folder, f"{self.fold_folder.name}/{WEIGHTS}"):
+        if takes_over or is_in_ensemble(
+            self._folder, (self.fold_folder / WEIGHTS).relative_to(self._folder).as_posix()
+        ):
             # A calibration speaks of the weights that it was made for.
             (self._folder / CALIBRATION).unlink(missing_ok=True)
         atomic_save(weights, self.fold_folder / WEIGHTS)

@@ -77,12 +77,13 @@ def seconds_for_steps(left: float, validation: float, calibration: float) -> flo
     return left - CLOSING_SECONDS - MARGIN * validation - CALIBRATION_MARGIN * calibration
 
 
-def shortage(total: float, fixed: float) -> str | None:
+def shortage(total: float, fixed: float, calibration: float = 0.0) -> str | None:
     """Why a budget is too short for any training, in one line, or None.
 
     Args:
         total: The budget in seconds.
         fixed: Seconds of everything that is no step.
+        calibration: How many of them a calibration takes.
     """
     if fixed <= (1.0 - FEWEST_SHARE) * total:
         return None
@@ -90,7 +91,7 @@ def shortage(total: float, fixed: float) -> str | None:
         f"the time budget of one training is {total:.0f} s, and what comes before and after its steps (start, "
         f"preprocessing, last validation, calibration) takes about {fixed:.0f} s: give at least {enough(fixed)} for "
         "each fold that is trained; images that are preprocessed already stay so"
-    )
+    ) + (f" (--calibrate false leaves out the calibration, {calibration:.0f} s of it)" if calibration else "")
 
 
 def enough(fixed: float) -> str:

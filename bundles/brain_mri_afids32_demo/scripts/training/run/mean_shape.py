@@ -13,6 +13,7 @@ from ignite.engine import Engine, Events
 
 from ...images.frame import original_center
 from ...points.peaks import unpack_peaks
+from .processes import gathered
 
 CLEAR = 2 / 3  # of the mean shape's error at most, before a model has clearly learned to look
 
@@ -35,6 +36,7 @@ class MeanShapeError:
         self._of_model: list[float] = []
         evaluator.add_event_handler(Events.STARTED, self._start)
         evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        evaluator.add_event_handler(Events.EPOCH_COMPLETED, self._gather)
 
     @property
     def value(self) -> float | None:
@@ -48,6 +50,10 @@ class MeanShapeError:
 
     def _start(self, _: Engine) -> None:
         self._errors, self._of_model = [], []
+
+    def _gather(self, _: Engine) -> None:
+        """Several processes validate a share of the cases each."""
+        self._errors, self._of_model = gathered(self._errors), gathered(self._of_model)
 
     def _collect(self, engine: Engine) -> None:
         for item in engine.state.output:

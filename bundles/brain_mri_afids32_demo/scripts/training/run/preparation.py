@@ -86,7 +86,8 @@ def _try_out(budget: TimeBudget, images: CachedImages, evaluator: SupervisedEval
     prediction = _seconds(predict)
     if prediction < _SHORT * budget.seconds_left:
         prediction = _seconds(predict)
-    budget.tried_out(preprocessing, prediction)
+    # Several processes validate a share of the cases each, the first one the largest.
+    budget.tried_out(preprocessing, prediction, len(evaluator.data_loader))
 
 
 def _watch(budget: TimeBudget, fewest: int) -> Callable[[int, int, float], None]:

@@ -113,7 +113,7 @@ class ProgressReport:
         self._shown_at = 0.0
         self._started = 0.0
         self._begun_at: float | None = None
-        self._loss = 0.0
+        self._loss: float | torch.Tensor = 0.0
         self._losses = 0
         self._validations = 0
         self._median: float | None = None  # of the weights that are kept
@@ -145,7 +145,7 @@ class ProgressReport:
         state, percent = trainer.state, 100.0 * self._schedule.progress
         parts = [f"epoch {state.epoch}" + ("" if self._schedule.budget else f"/{state.max_epochs}"), f"{percent:.0f} %"]
         if self._losses:
-            parts.append(f"loss {self._loss / self._losses:.4f}")
+            parts.append(f"loss {self._mean_loss:.4f}")
         if self._checkpoints.last is not None and error:
             parts.append(f"error {self._checkpoints.last:.3f} {self._unit}")
         if self._checkpoints.best is not None:
@@ -167,7 +167,7 @@ class ProgressReport:
             "epoch": state.iteration // state.epoch_length,
             "max_epochs": None if self._schedule.budget else state.max_epochs,
             "progress": self._schedule.progress,
-            "loss": self._loss / self._losses if self._losses else None,
+            "loss": self._mean_loss if self._losses else None,
             checkpoints.key_metric: checkpoints.last,
             f"best_{checkpoints.key_metric}": checkpoints.best,
             "best_epoch": checkpoints.best_epoch,
@@ -178,6 +178,11 @@ class ProgressReport:
             if self._schedule.budget is None
             else self._schedule.budget.calibration_of_cases,
         }
+
+    @property
+    def _mean_loss(self) -> float:
+        """Of the steps of this epoch so far."""
+        return float(self._loss) / self._losses
 
     def _seconds_left(self) -> float | None:
         if self._schedule.budget is not None:
@@ -198,8 +203,8 @@ class ProgressReport:
 
     def _after_step(self, trainer: Engine) -> None:
         output = trainer.state.output
-        # A number already where something else has detached it.
-        self._loss += torch.as_tensor((output[0] if isinstance(output, list) else output)["loss"]).item()
+        # Summed where it is: a look at it would make the host wait for a GPU after every step.
+        self._loss = self._loss + (output[0] if isinstance(output, list) else output)["loss"]
         self._losses += 1
         if self._bar is not None and time.time() - self._shown_at >= _REFRESH_SECONDS:
             self._draw(self._bar, trainer)

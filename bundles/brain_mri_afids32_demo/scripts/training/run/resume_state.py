@@ -62,7 +62,7 @@ def restore_training_state(  # noqa: PLR0917
     network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])
     schedule.load_state_dict(state["schedule"])
-    if trainer.scaler is not None and state["scaler"] is not None:
+    if trainer.scaler is not None and state["scaler"]:
         trainer.scaler.load_state_dict(state["scaler"])
     restore_random_state(state["random"])
 

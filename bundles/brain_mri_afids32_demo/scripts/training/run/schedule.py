@@ -67,6 +67,8 @@ class Schedule:
         started: When the command began, in seconds since the epoch; None means when this object was made.
         validation_share: Part of the time that validations may take when there is a time budget.
         predictions_after: How often a calibration predicts each validation case within the budget, see `TimeBudget`.
+        epochs: Epochs that the rate decays over, for a trainer that runs in rounds and knows those of a round only
+            (federated learning); None for those of the trainer.
 
     Raises:
         ValueError: If `time_budget` is not positive.
@@ -84,10 +86,12 @@ class Schedule:
         started: float | None = None,
         validation_share: float = 0.1,
         predictions_after: float = 0,
+        epochs: int | None = None,
     ) -> None:
         self.optimizer = optimizer
         self.warm_up = warm_up
         self.power = power
+        self.epochs = epochs
         self.progress = 0.0
         self.budget = None
         if time_budget is not None:
@@ -173,6 +177,6 @@ class Schedule:
         if steps_left == 0:
             trainer.terminate()
 
-    @staticmethod
-    def _total(trainer: Engine) -> int:
-        return int(trainer.state.max_epochs * trainer.state.epoch_length)
+    def _total(self, trainer: Engine) -> int:
+        epochs = trainer.state.max_epochs if self.epochs is None else self.epochs
+        return int(epochs * trainer.state.epoch_length)

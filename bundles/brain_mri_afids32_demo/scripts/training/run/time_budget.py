@@ -83,6 +83,7 @@ class TimeBudget:
         self.validation_share = validation_share
         self.predictions_after = float(predictions_after)
         self.cases = 0
+        self._validated: int | None = None  # of the cases, by this process
         self._evaluator = evaluator
         self._steps: deque[float] = deque(maxlen=_RECENT_STEPS)
         self._first_steps: list[float] = []
@@ -131,15 +132,17 @@ class TimeBudget:
         if fixed > self.seconds:
             self._refuse(fixed)
 
-    def tried_out(self, preprocessing: float, prediction: float) -> None:
+    def tried_out(self, preprocessing: float, prediction: float, validated: int | None = None) -> None:
         """One case was preprocessed and predicted: what validations and a calibration will take follows from it.
 
         Args:
             preprocessing: Seconds to read and preprocess it.
             prediction: Seconds to predict it.
+            validated: Cases that this process validates; None for all.
         """
         self._preprocessing = Measured(preprocessing)
-        self._validation = Measured(prediction * self.cases)
+        self._validated = self.cases if validated is None else validated
+        self._validation = Measured(prediction * self._validated)
 
     def end_preparation(self) -> None:
         """Give up where what was measured leaves no time for steps.
@@ -150,7 +153,7 @@ class TimeBudget:
         self._refuse(self.seconds - self.seconds_for_steps)
 
     def _refuse(self, fixed: float) -> None:
-        said = shortage(self.seconds, fixed)
+        said = shortage(self.seconds, fixed, self.calibration_seconds or 0.0)
         if said is not None:
             raise ValueError(said)
 
@@ -180,7 +183,8 @@ class TimeBudget:
 
     @property
     def _one_case(self) -> float:
-        return self._now(self._preprocessing) + self.validation_seconds / max(self.cases, 1)
+        validated = self.cases if self._validated is None else self._validated
+        return self._now(self._preprocessing) + self.validation_seconds / max(validated, 1)
 
     def _now(self, part: Measured | None) -> float:
         first = sum(self._first_steps) / len(self._first_steps) if self._first_steps else None

@@ -1,0 +1,1 @@
+"""What travels in every bundle as ``scripts/``: landmarks, transforms, targets, losses, networks, inference."""

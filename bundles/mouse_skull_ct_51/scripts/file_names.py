@@ -1,0 +1,10 @@
+"""The names of the files in ``models/``, for whoever writes or reads them; without torch."""
+
+from __future__ import annotations
+
+WEIGHTS = "model.pt"
+LATEST = "latest.pt"
+SCORE = "score.json"
+ENSEMBLE = "ensemble.json"
+PROGRESS = "progress.jsonl"
+CALIBRATION = "calibration.json"

@@ -1,0 +1,1 @@
+"""Grids: transforms between them, background, the cache of what lies on them."""

@@ -1,0 +1,1 @@
+"""Images: their headers and voxels, one reader for each format."""

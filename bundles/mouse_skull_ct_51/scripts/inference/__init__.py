@@ -1,0 +1,1 @@
+"""From an image and a network to points and files."""

@@ -1,0 +1,1 @@
+"""Losses of large channels on a CPU, and from which size on a channel is large."""

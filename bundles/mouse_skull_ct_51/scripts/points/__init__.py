@@ -1,0 +1,1 @@
+"""Landmarks: their points, files, shape, instances, and the peaks that stand for them."""

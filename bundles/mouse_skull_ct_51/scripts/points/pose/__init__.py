@@ -1,0 +1,1 @@
+"""How cases lie: rotations of point sets against a mean shape."""

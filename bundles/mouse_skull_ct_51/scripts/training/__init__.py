@@ -1,0 +1,1 @@
+"""What a training step sees: patches, batches, augmentation, the trainer, metrics."""

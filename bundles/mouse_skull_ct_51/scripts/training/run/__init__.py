@@ -1,0 +1,1 @@
+"""The course of a training: schedule, validation, checkpoints, progress."""
