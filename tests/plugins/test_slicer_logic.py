@@ -1,15 +1,9 @@
-"""The module for Slicer without Slicer: its files of points, its requests, and its panel with stand-ins."""
+"""The module for Slicer without Slicer: its files of points and its requests."""
 
-import importlib
+import ast
 import json
-import sys
-import threading
-import types
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from unittest.mock import MagicMock
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,6 +21,8 @@ from LandmarkBundlesLib.landmarks import (
     write_markups,
 )
 from LandmarkBundlesLib.logic import Bundle, LandmarkServer, Sample, ServerError, describe, multipart
+from LandmarkBundlesLib.verdicts import Verdict
+from slicer_stand_ins import FakeServer
 
 from auto_config.bundle_scripts.points import landmark_files
 from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, UNKNOWN
@@ -122,61 +118,6 @@ def test_a_training_in_words():
     assert describe({"status": "DONE", "details": ["a", "the end"]}) == "Done, the end"
 
 
-class FakeServer(BaseHTTPRequestHandler):
-    """Answers as the app does, and keeps what it was asked."""
-
-    asked: list = []  # noqa: RUF012  filled by the instances that http.server makes
-    training = {"status": "RUNNING", "stats": {"epoch": 1, "max_epochs": 2}}  # noqa: RUF012
-    many: list = []  # noqa: RUF012
-
-    def answer(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.asked.append((self.command, self.path, dict(self.headers), body))
-        labels = {"nose Tip": 2, "AC": 1}
-        known = {
-            "/info/": {
-                "bundles": {"head": {"trained": True}, "gone": {"trained": False}},
-                "models": {"head_points": {"labels": labels, "many": self.many}},
-                "strategies": {"random": {}},
-            },
-            "/activelearning/random": {"id": "case 1", "path": "/nowhere/case 1.nii.gz"},
-            "/activelearning/first": {},
-            "/infer/head_points?image=case%201&output=json": {
-                "landmarks": [{"name": "AC", "world": [1, 2, 3], "present": True, "confidence": 0.5}]
-            },
-            "/datastore/label?image=case%201&tag=final": {},
-            "/train/head": {},
-            "/train/": self.training,
-        }
-        if self.path.startswith("/datastore/image?"):
-            self.reply(200, b"voxels")
-        elif self.path in known:
-            self.reply(200, json.dumps(known[self.path]).encode())
-        else:
-            self.reply(409, json.dumps({"error": "bundle 'new' has no weights yet"}).encode())
-
-    do_GET = do_POST = do_PUT = do_DELETE = answer  # noqa: N815
-
-    def reply(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_words) -> None:
-        """Nothing on the screen."""
-
-
-@pytest.fixture
-def address():
-    FakeServer.asked.clear()
-    http = ThreadingHTTPServer(("127.0.0.1", 0), FakeServer)
-    threading.Thread(target=http.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{http.server_port}"
-    http.shutdown()
-    http.server_close()
-
-
 def test_requests(address, tmp_path):
     server = LandmarkServer(address + "/", token="a secret")
     (bundle,) = server.bundles()
@@ -190,6 +131,8 @@ def test_requests(address, tmp_path):
     here = Sample("case 1", str(tmp_path / "case 1.nii.gz"), "case 1.nii.gz")
     assert server.download(here, "/nowhere") == tmp_path / "case 1.nii.gz"
     assert server.infer("head", "case 1") == [Landmark("AC", DEFINED, (-1.0, -2.0, 3.0), "confidence 0.50")]
+    assert server.find("head", "case 1")[1] == Verdict("check", ("the shape does not fit",), ("views",))
+    assert bundle.atlas["AC"].definition == "anterior commissure"
     server.submit("case 1", POINTS, Bundle("head", NAMES, True))
     method, _, headers, body = FakeServer.asked[-1]
     assert (method, headers["Content-Type"].partition(";")[0]) == ("PUT", "multipart/form-data")
@@ -228,169 +171,29 @@ def test_a_form_is_read_as_it_was_written(tmp_path):
     assert parts[1].get_payload(decode=True) == bytes(range(256))
 
 
-class Node:
-    """A point list of Slicer, as far as the module asks it; RAS."""
-
-    PositionUndefined, PositionPreview, PositionDefined, PositionMissing = range(4)
-
-    def __init__(self, landmarks):
-        states = {DEFINED: self.PositionDefined, MISSING: self.PositionMissing, UNDEFINED: self.PositionUndefined}
-        self.rows = [[p.name, states[p.status], np.array(p.position or (0, 0, 0)) * [-1, -1, 1]] for p in landmarks]
-
-    def GetNumberOfControlPoints(self):  # noqa: N802
-        return len(self.rows)
-
-    def GetNthControlPointLabel(self, index):  # noqa: N802
-        return self.rows[index][0]
-
-    def GetNthControlPointPositionStatus(self, index):  # noqa: N802
-        return self.rows[index][1]
-
-    def GetNthControlPointPositionWorld(self, index, position):  # noqa: N802
-        position[:] = self.rows[index][2]
-
-    def GetID(self):  # noqa: N802
-        return "vtkMRMLMarkupsFiducialNode1"
-
-    def UnsetNthControlPointPosition(self, index):  # noqa: N802
-        self.rows[index][1] = self.PositionUndefined
-
-    def SetControlPointPlacementStartIndex(self, index):  # noqa: N802
-        self.placed_next = index
-
-    def SetNthControlPointPositionMissing(self, index):  # noqa: N802
-        self.rows[index][1] = self.PositionMissing
-
-
-class Box(MagicMock):
-    """A combo box."""
-
-    def __init__(self, *_args, **_kwargs):
-        super().__init__()
-        self.texts, self.currentIndex = [], 0
-
-    @property
-    def currentText(self):  # noqa: N802
-        return self.texts[self.currentIndex] if self.texts else ""
-
-    def addItems(self, texts):  # noqa: N802
-        self.texts.extend(texts)
-
-    def clear(self):
-        self.texts, self.currentIndex = [], 0
-
-    def setCurrentIndex(self, index):  # noqa: N802
-        self.currentIndex = index
-
-    def _get_child_mock(self, **kwargs):
-        return MagicMock(**kwargs)
-
-
-@pytest.fixture
-def slicer(monkeypatch):
-    """Slicer's modules, as far as the panel needs them."""
-
-    class Base:
-        def __init__(self, parent=None):
-            self.parent, self.layout = parent, MagicMock()
-
-        def setup(self):
-            pass
-
-    scripted = types.ModuleType("slicer.ScriptedLoadableModule")
-    for name in ("", "Logic", "Test", "Widget"):
-        setattr(scripted, f"ScriptedLoadableModule{name}", type(name, (Base,), {}))
-    fake, qt = MagicMock(), MagicMock()
-    fake.util.loadMarkups = lambda path: Node(read_markups(Path(path).read_text(encoding="utf-8")))
-    qt.QComboBox = Box
-    for name in ("QLineEdit", "QLabel", "QSpinBox", "QCheckBox", "QPushButton"):
-        getattr(qt, name).side_effect = lambda *_: MagicMock(text="")
-    modules = {"slicer": fake, "slicer.ScriptedLoadableModule": scripted, "qt": qt, "ctk": MagicMock()}
-    for name, module in modules.items():
-        monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.delitem(sys.modules, "LandmarkBundles", raising=False)
-    yield fake
-    sys.modules.pop("LandmarkBundles", None)
-
-
-def test_the_panel_works_through_an_image(slicer, address):
-    module = importlib.import_module("LandmarkBundles")
-    widget = module.LandmarkBundlesWidget()
-    widget.setup()
-    assert widget.nextButton.enabled is False
-    widget.attempt(widget.onNext)
-    assert "press Connect" in slicer.util.errorDisplay.call_args.args[0]
-    widget.addressEdit.text, widget.tokenEdit.text = address, ""
-    widget.attempt(widget.onConnect)
-    assert widget.bundleBox.texts == ["head"]
-    assert "epoch 1/2" in widget.statusLabel.text
-    widget.timer.start.assert_called()
-    assert (widget.nextButton.enabled, widget.inferButton.enabled) == (True, False)
-    widget.attempt(widget.onNext)
-    assert widget.imageLabel.text == "case 1"
-    assert slicer.util.loadVolume.call_args.args[0].endswith("case 1.nii.gz")
-    assert [row[:2] for row in widget.points.rows] == [["AC", 0], ["nose Tip", 0]]
-    widget.attempt(widget.onInfer)
-    assert [row[:2] for row in widget.points.rows] == [["AC", Node.PositionDefined], ["nose Tip", 0]]
-    widget.points.rows[0][2] = np.array([4.0, 5.0, 6.0])  # a person drags it, in RAS
-    widget.landmarkBox.setCurrentIndex(1)
-    widget.attempt(widget.onPlace)
-    assert widget.points.placed_next == 1
-    slicer.modules.markups.logic().StartPlaceMode.assert_called_once()
-    widget.attempt(widget.onMissing)
-    widget.attempt(widget.onSubmit)
-    sent = FakeServer.asked[-1]
-    assert sent[:2] == ("PUT", "/datastore/label?image=case%201&tag=final")
-    text = sent[3][sent[3].index(b"\r\n\r\n", sent[3].index(b"landmarks.mrk.json")) + 4 :].partition(b"\r\n--")[0]
-    assert read_markups(text.decode()) == [Landmark("AC", DEFINED, (-4.0, -5.0, 6.0)), Landmark("nose Tip", MISSING)]
-    widget.epochsBox.value, widget.continueBox.checked = 5, False
-    widget.attempt(widget.onTrain)
-    assert json.loads(FakeServer.asked[-2][3]) == {"pretrained": False, "max_epochs": 5}
-    slicer.util.errorDisplay.reset_mock()
-    widget.points.rows[0][0] = "typed wrongly"
-    widget.attempt(widget.onSubmit)
-    assert "'typed wrongly' is no landmark" in slicer.util.errorDisplay.call_args.args[0]
-    folder = Path(widget.logic.folder.name)
-    widget.cleanup()
-    assert not folder.exists()
-
-
-def sent_landmarks():
-    """The points of the label that was sent last."""
-    body = next(body for method, _, _, body in reversed(FakeServer.asked) if method == "PUT")
-    text = body[body.index(b"\r\n\r\n", body.index(b"landmarks.mrk.json")) + 4 :].partition(b"\r\n--")[0]
-    return read_markups(text.decode())
-
-
-def test_the_panel_adds_one_more_where_there_may_be_many(slicer, address, monkeypatch):
-    monkeypatch.setattr(FakeServer, "many", ["AC"])
-    widget = importlib.import_module("LandmarkBundles").LandmarkBundlesWidget()
-    widget.setup()
-    widget.addressEdit.text, widget.tokenEdit.text = address, ""
-    for step in (widget.onConnect, widget.onNext, widget.onInfer, widget.onAnother):
-        widget.attempt(step)
-    assert not slicer.util.errorDisplay.called
-    assert widget.landmarkBox.texts == ["AC (1)", "AC (2)", "nose Tip"]
-    assert (widget.landmarkBox.currentIndex, widget.points.placed_next) == (1, 1)
-    widget.points.rows[1][1:] = [Node.PositionDefined, np.array([4.0, 5.0, 6.0])]  # a person clicks, in RAS
-    widget.attempt(widget.onSubmit)
-    first, second, nose = sent_landmarks()
-    assert [(point.name, point.position) for point in (first, second)] == [
-        ("AC", (-1.0, -2.0, 3.0)),
-        ("AC", (-4.0, -5.0, 6.0)),
-    ]
-    assert nose.status == UNDEFINED
-    widget.landmarkBox.setCurrentIndex(2)
-    widget.attempt(widget.onAnother)
-    assert "an image has one 'nose Tip'" in slicer.util.errorDisplay.call_args.args[0]
-    widget.cleanup()
-
-
 def test_all_files_are_in_the_extension():
     listed = (MODULE / "CMakeLists.txt").read_text().replace("${MODULE_NAME}", "LandmarkBundles")
-    files = [path.relative_to(MODULE) for path in MODULE.rglob("*") if path.suffix in (".py", ".png")]
-    assert len(files) == 5
-    assert all(str(file) in listed for file in files)
+    files = {str(path.relative_to(MODULE)) for path in MODULE.rglob("*") if path.suffix in (".py", ".png")}
+    assert "LandmarkBundlesPanels/local_section.py" in files
+    assert files == {line.strip() for line in listed.splitlines() if line.strip().endswith((".py", ".png"))}
+
+
+def test_the_module_is_written_for_the_python_of_its_oldest_slicer():
+    for path in sorted(MODULE.rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9))
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        new = [call for call in calls if ast.unparse(call.func) == "zip" and "strict" in {k.arg for k in call.keywords}]
+        assert not new, path
+
+
+def test_the_logic_knows_no_slicer():
+    for path in sorted((MODULE / "LandmarkBundlesLib").glob("*.py")):
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        named = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+        named += [str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)]
+        assert not {name.split(".")[0] for name in named} & {"slicer", "qt", "ctk", "vtk", "LandmarkBundlesPanels"}, (
+            path
+        )
 
 
 def test_the_icon_is_a_picture():

@@ -5,7 +5,13 @@ import numpy as np
 import pydicom
 import pytest
 from ct_series import COLUMNS, ROWS, SLICES, copied, lps, make_series, ras
-from landmark_app.lib.dicom.dicom_objects import is_landmark_report, read_report, write_balls, write_report
+from landmark_app.lib.dicom.dicom_objects import (
+    is_landmark_report,
+    read_report,
+    worst_verdict,
+    write_balls,
+    write_report,
+)
 from landmark_app.lib.dicom.dicom_series import read_slices, series_grid
 from landmark_app.lib.labels.label_map_form import shown_point
 
@@ -50,6 +56,37 @@ def test_a_report_comes_back(series):
     assert back.radius_mm == pytest.approx({"AC": 2.75, "外鼻": 4.0})
     assert back.series == slices[0].SeriesInstanceUID
     assert len(back.written) >= 14
+
+
+def test_the_verdict_of_the_model_is_in_the_report(series):
+    slices = read_slices(series)
+    verdict = {"AC": "check", "missing one": "failed", "外鼻": "ok"}
+    report = copied(write_report(LANDMARKS, slices, confidence={}, radius_mm={}, verdict=verdict))
+    assert read_report(report).verdict == verdict
+    assert read_report(copied(write_report(LANDMARKS, slices, confidence={}, radius_mm={}))).verdict == {}
+    # Another reader sees a coded evaluation with its meaning.
+    groups = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_planar_roi_measurement_groups()
+    said = {str(group.tracking_identifier): group.get_qualitative_evaluations() for group in groups}
+    assert [(item.name.meaning, item.value.meaning) for item in said["AC"]] == [
+        ("Presence of the landmark", "Present"),
+        ("Verdict of the model on the image", "Look at the points"),
+    ]
+    assert len(said["Nasenrücken"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "worst", "shown"),
+    [
+        ([], "", "Landmarks (balls)"),
+        (["ok", "ok"], "ok", "Landmarks (balls)"),
+        (["ok", "check", "ok"], "check", "Landmarks (balls), case to check"),
+        (["failed", "check"], "failed", "Landmarks (balls), model failed"),
+        (["something new"], "", "Landmarks (balls)"),
+    ],
+)
+def test_the_verdict_stands_where_ohif_shows_it(series, verdicts, worst, shown):
+    assert worst_verdict(verdicts) == worst
+    assert write_balls(LANDMARKS, read_slices(series), 3.0, verdict=worst).SeriesDescription == shown
 
 
 def test_the_report_says_what_the_standard_asks(series):

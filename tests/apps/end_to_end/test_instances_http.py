@@ -15,6 +15,8 @@ from monailabel.client import MONAILabelClient
 from auto_config.bundle_scripts.grid.label_map import draw_balls
 from auto_config.bundle_scripts.points.landmark_files import read_markups
 
+pytestmark = pytest.mark.usefixtures("warm_python")
+
 AFFINE = oblique_affine("pir")
 SHAPE = (34, 30, 26)
 IMAGES = ("a", "b", "c", "d")

@@ -13,6 +13,8 @@ from auto_config.bundle_scripts.grid.label_map import draw_balls
 from auto_config.bundle_scripts.points.landmark_files import read_markups, write_markups
 from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, LandmarkSet
 
+pytestmark = pytest.mark.usefixtures("warm_python")
+
 SHAPE = (34, 30, 26)
 AFFINE = oblique_affine("pir")
 TRUTH = true_world(AFFINE, SHAPE)

@@ -13,6 +13,8 @@ from picture_tools import NAMES, pixels, write_picture, write_picture_bundle
 
 from auto_config.bundle_scripts.points.landmark_files import read_markups
 
+pytestmark = pytest.mark.usefixtures("warm_python")
+
 DPI = (254, 127)
 """Of a JPEG; ITK, and so Slicer, takes it for pixels of 0.1 x 0.2 mm."""
 SIZES = {"plain": (1.0, 1.0), "jpeg": (0.1, 0.2), "tiff": (1.0, 1.0)}

@@ -28,12 +28,15 @@ from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, UNKNOWN
 
 @pytest.mark.parametrize("ending", [".nrrd", ".nii.gz", ".nii", ".mha"])
 def test_untouched_balls_keep_their_sub_voxel_points(tmp_path, ending):
-    label = read_label(save(tmp_path / f"x{ending}", balls()), records=[answer(calibrated_radius_mm={"AC": 1.5})])
+    label = read_label(
+        save(tmp_path / f"x{ending}", balls()), records=[answer(calibrated_radius_mm={"AC": 1.5}, verdict="check")]
+    )
     assert label.landmarks.names == NAMES
     np.testing.assert_array_equal(label.landmarks.points, POINTS)
     assert label.kept == NAMES
     assert label.confidence == dict.fromkeys(NAMES, 0.9)
     assert label.radius_mm == {"AC": 1.5}
+    assert label.verdict == dict.fromkeys(NAMES, "check")
     assert label.form == "label map"
 
 

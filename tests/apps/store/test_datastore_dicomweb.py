@@ -80,8 +80,10 @@ def test_final_labels_go_to_the_server_others_do_not(store, pacs, uid, tmp_path,
             for n, p in POINTS.items()
         ],
         4.0,
+        verdict="check",
     )
     store.save_label(uid, label(tmp_path, **{"Left eye": "absent"}), tag, {})
+    assert store.get_label_info(uid, tag)["verdict"] == dict.fromkeys(POINTS, "check")
     assert store.canonical(uid, tag).status.tolist() == [PRESENT, PRESENT, ABSENT]
     assert store.get_labeled_images(tag) == [uid]
     assert Path(store.get_label_uri(uid, tag)).name == f"{uid}.json"
@@ -96,6 +98,8 @@ def test_final_labels_go_to_the_server_others_do_not(store, pacs, uid, tmp_path,
     np.testing.assert_allclose(ordered.points[:2], list(POINTS.values()), atol=1e-3)
     assert back.confidence == pytest.approx(dict.fromkeys(POINTS, 0.8))
     assert back.radius_mm == pytest.approx(dict.fromkeys(POINTS, 2.5))
+    assert back.verdict == dict.fromkeys(POINTS, "check")
+    assert balls.SeriesDescription == "Landmarks (balls), case to check"
     assert [one.SegmentLabel for one in balls.SegmentSequence] == ["AC", "PC"]
     assert store.get_label_info(uid, tag)["dicom"] == {"SR": report.SeriesInstanceUID, "SEG": balls.SeriesInstanceUID}
     (item,) = store.datalist()

@@ -50,6 +50,7 @@ def answer(points=POINTS, names=NAMES, present=None, model="brain", confidence=0
         radius_mm=RADIUS,
         calibrated_radius_mm=more.get("calibrated_radius_mm", {}),
         time=more.get("time", 0.0),
+        verdict=more.get("verdict", ""),
     )
 
 

@@ -15,6 +15,7 @@ from landmark_app.lib.labels.slicer_files import write_fiducials, write_roi_boxe
 from landmark_app.lib.store.known import KnownPoint
 from landmark_app.lib.tasks import infer
 from landmark_app.lib.tasks.bundles import ServedBundle
+from landmark_app.lib.tasks.definitions import definitions
 from landmark_app.lib.tasks.editing import edited, read_clicks
 from landmark_app.lib.tasks.infer import choice, label_map_ending
 
@@ -167,3 +168,21 @@ def test_a_device_may_be_named_as_clients_show_it_or_as_torch_does(bundles, monk
     assert used == ["cuda:0", "cuda:1", "cuda:0", "cuda:1", "cpu"]
     with pytest.raises(ClientError, match="device is 'cuda:7'; allowed are Card:0, Card:1"):
         task.find({"image": "x.nii.gz", "device": "cuda:7"})
+
+
+def test_definitions_of_an_atlas(tmp_path, caplog):
+    assert definitions(tmp_path, NAMES) == []
+    (tmp_path / "atlas").mkdir()
+    file = tmp_path / "atlas" / "atlas.json"
+    rows = [
+        {"name": "a", "definition": "low", "pictures": ["a.png"]},
+        {"name": "A", "definition": "high"},
+        {"name": "x"},
+    ]
+    file.write_text(json.dumps({"landmarks": rows}), encoding="utf-8")
+    assert definitions(tmp_path, NAMES) == [{"name": "A", "definition": "high"}, {"name": "a", "definition": "low"}]
+    for text in ("{", "[]", '{"landmarks": [1]}', '{"landmarks": [{}]}'):
+        caplog.clear()
+        file.write_text(text, encoding="utf-8")
+        assert definitions(tmp_path, NAMES) == []
+        assert "is no atlas" in caplog.text

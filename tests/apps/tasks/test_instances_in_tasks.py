@@ -288,6 +288,7 @@ def image(tmp_path):
 def test_the_tasks_tell_and_draw_all_instances(bundle, image):
     task = LandmarkInfer(bundle, "cpu")
     assert task.info()["many"] == ["suture"]
+    assert task.info()["atlas"] == []
     assert task.info()["labels"] == {"nasion": 1, "suture": 2}
     path, params = task({"image": str(image)})
     size = np.array([33, 29, 25])

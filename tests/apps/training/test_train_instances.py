@@ -16,7 +16,7 @@ from auto_config.bundle_scripts.points.landmark_files import write_markups
 from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.commands.create import create
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("warm_python")]
 SPACING, SHAPE = 2.0, (28, 28, 28)
 NAMES = ("core", "bud")
 

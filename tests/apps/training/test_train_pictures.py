@@ -22,6 +22,8 @@ from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, Landmar
 from auto_config.commands.create import create
 from auto_config.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("warm_python")
+
 MM, DPI = 0.5, 254
 """Pixel size that the bundle was given, and what the files say: pixels of 0.1 mm to a viewer."""
 SIZE = (64, 48)

@@ -1,15 +1,15 @@
 """Landmarks as DICOM objects: a structured report (SR, TID 1500) and a segmentation (SEG) of balls, both by highdicom.
 
 The report is the label: each landmark is a measurement group with its name as tracking identifier, its presence, its
-confidence and its radius, and, where it is present, its point as a 3D region (SCOORD3D, LPS mm, in the frame of
-reference of the series). A landmark with several instances has as many groups of its name. The segmentation is for
-viewers that show no points.
+confidence, its radius, the verdict of the model on the image where the point is the model's, and, where it is present,
+its point as a 3D region (SCOORD3D, LPS mm, in the frame of reference of the series). A landmark with several instances
+has as many groups of its name. The segmentation is for viewers that show no points.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import highdicom as hd
@@ -32,6 +32,14 @@ _LANDMARK = hd.sr.CodedConcept("landmark", _SCHEME, "Anatomical landmark")
 _PRESENCE = hd.sr.CodedConcept("presence", _SCHEME, "Presence of the landmark")
 _CONFIDENCE = hd.sr.CodedConcept("confidence", _SCHEME, "Confidence of the model")
 _RADIUS = hd.sr.CodedConcept("radius", _SCHEME, "Radius around the point that holds the landmark")
+_VERDICT = hd.sr.CodedConcept("verdict", _SCHEME, "Verdict of the model on the image")
+_VERDICTS = {
+    "ok": hd.sr.CodedConcept("ok", _SCHEME, "Like the cases that the model was calibrated on"),
+    "check": hd.sr.CodedConcept("check", _SCHEME, "Look at the points"),
+    "failed": hd.sr.CodedConcept("failed", _SCHEME, "Points of the model are not to be trusted"),
+}
+"""Of a model on an image, from the best to the worst."""
+_BALLS_SAID = {"check": ", case to check", "failed": ", model failed"}
 _STATUS = {PRESENT: codes.SCT.Present, ABSENT: codes.SCT.Absent, UNKNOWN: codes.SCT.Unknown}
 _IMAGING = hd.sr.CodedConcept("363679005", "SCT", "Imaging procedure")
 _STRUCTURE = hd.sr.CodedConcept("123037004", "SCT", "Anatomical structure")
@@ -49,6 +57,7 @@ class LandmarkReport:
         radius_mm: By name, only of landmarks that have one.
         series: Series Instance UID of the image.
         written: Date and time of its content, sortable text.
+        verdict: Of the model on the image, by name, only of landmarks whose point is the model's.
     """
 
     landmarks: LandmarkSet
@@ -56,6 +65,7 @@ class LandmarkReport:
     radius_mm: Mapping[str, float] = field(default_factory=dict)
     series: str = ""
     written: str = ""
+    verdict: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_report(
@@ -64,6 +74,7 @@ def write_report(
     *,
     confidence: Mapping[str, float],
     radius_mm: Mapping[str, float],
+    verdict: Mapping[str, str] | None = None,
 ) -> hd.sr.Comprehensive3DSR:
     """Make the report of an image's landmarks.
 
@@ -72,13 +83,22 @@ def write_report(
         slices: The slices of the image's series (`read_slices`), which the report refers to.
         confidence: 0 to 1 by name, of those that have one.
         radius_mm: mm by name, of those that have one.
+        verdict: ``ok``, ``check`` or ``failed`` of the model on the image, by name, of those whose point is its own.
 
     Returns:
         The report, in the study of the image and in a series of its own.
     """
     frame = str(slices[0].FrameOfReferenceUID)
     groups = [
-        _group(name, point, status, frame, confidence=confidence.get(name), radius_mm=radius_mm.get(name))
+        _group(
+            name,
+            point,
+            status,
+            frame,
+            confidence=confidence.get(name),
+            radius_mm=radius_mm.get(name),
+            verdict=(verdict or {}).get(name),
+        )
         for name, point, status in _named_rows(landmarks)
     ]
     device = hd.sr.DeviceObserverIdentifyingAttributes(uid=hd.UID(), name=MANUFACTURER, manufacturer_name=MANUFACTURER)
@@ -136,10 +156,19 @@ def read_report(dataset: Dataset) -> LandmarkReport:
         radius_mm={row[0]: row[3][_RADIUS.value] for row in rows if _RADIUS.value in row[3]},
         series=series,
         written=f"{dataset.get('ContentDate', '')}{dataset.get('ContentTime', '')}",
+        verdict={row[0]: row[4] for row in rows if row[4]},
     )
 
 
-def write_balls(landmarks: LandmarkSet, slices: Sequence[Dataset], radius_mm: float) -> hd.seg.Segmentation | None:
+def worst_verdict(verdicts: Iterable[str]) -> str:
+    """The worst of some verdicts, or nothing where there is none."""
+    order = list(_VERDICTS)
+    return max((one for one in verdicts if one in order), key=order.index, default="")
+
+
+def write_balls(
+    landmarks: LandmarkSet, slices: Sequence[Dataset], radius_mm: float, *, verdict: str = ""
+) -> hd.seg.Segmentation | None:
     """Make a segmentation of balls around the landmarks that are present.
 
     Binary segments, one for each landmark with all of its instances, which OHIF 3.10 and other viewers of today read;
@@ -149,6 +178,8 @@ def write_balls(landmarks: LandmarkSet, slices: Sequence[Dataset], radius_mm: fl
         landmarks: World RAS mm.
         slices: The slices of the image's series (`read_slices`).
         radius_mm: Radius of the balls in mm.
+        verdict: Of the model on the image, where points of it are among them; ``check`` and ``failed`` stand in the
+            description of the series, which is all that OHIF shows of such a thing.
 
     Returns:
         The segmentation, in the study of the image and in a series of its own; None where no ball lies in the image.
@@ -201,7 +232,7 @@ def write_balls(landmarks: LandmarkSet, slices: Sequence[Dataset], radius_mm: fl
         content_label="LANDMARKS",
         content_description="Balls around landmarks",
     )
-    segmentation.SeriesDescription = f"{SERIES_DESCRIPTION} (balls)"
+    segmentation.SeriesDescription = f"{SERIES_DESCRIPTION} (balls){_BALLS_SAID.get(verdict, '')}"
     segmentation.SpecificCharacterSet = _UTF8
     return segmentation
 
@@ -224,7 +255,14 @@ def _named_rows(landmarks: LandmarkSet) -> list[tuple[str, np.ndarray, int]]:
 
 
 def _group(
-    name: str, point: np.ndarray, status: int, frame: str, *, confidence: float | None, radius_mm: float | None
+    name: str,
+    point: np.ndarray,
+    status: int,
+    frame: str,
+    *,
+    confidence: float | None,
+    radius_mm: float | None,
+    verdict: str | None,
 ) -> hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations | hd.sr.MeasurementsAndQualitativeEvaluations:
     """The measurement group of a landmark."""
     measurements = []
@@ -232,11 +270,14 @@ def _group(
         measurements.append(hd.sr.Measurement(_CONFIDENCE, float(confidence), codes.UCUM.NoUnits))
     if radius_mm is not None:
         measurements.append(hd.sr.Measurement(_RADIUS, float(radius_mm), codes.UCUM.Millimeter))
+    evaluations = [hd.sr.QualitativeEvaluation(_PRESENCE, _STATUS[status])]
+    if verdict in _VERDICTS:
+        evaluations.append(hd.sr.QualitativeEvaluation(_VERDICT, _VERDICTS[verdict]))
     common = {
         "tracking_identifier": hd.sr.TrackingIdentifier(uid=hd.UID(), identifier=name),
         "finding_type": _LANDMARK,
         "measurements": measurements,
-        "qualitative_evaluations": [hd.sr.QualitativeEvaluation(_PRESENCE, _STATUS[status])],
+        "qualitative_evaluations": evaluations,
     }
     if status != PRESENT:
         return hd.sr.MeasurementsAndQualitativeEvaluations(**common)
@@ -246,15 +287,17 @@ def _group(
 
 def _row(
     group: hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations | hd.sr.MeasurementsAndQualitativeEvaluations,
-) -> tuple[str, np.ndarray, int, dict[str, float]]:
-    """Name, point (RAS mm, NaN where not present), status and numbers of a measurement group."""
+) -> tuple[str, np.ndarray, int, dict[str, float], str]:
+    """Name, point (RAS mm, NaN where not present), status, numbers and verdict (or nothing) of a measurement group."""
     evaluations = {item.name.value: item.value for item in group.get_qualitative_evaluations()}
     status = next(status for status, code in _STATUS.items() if code.value == evaluations[_PRESENCE.value].value)
     point = np.full(3, np.nan)
     if status == PRESENT:
         point = np.asarray(group.roi.value, dtype=np.float64).reshape(3) * _RAS_LPS
     numbers = {item.name.value: float(item.value) for item in group.get_measurements()}
-    return str(group.tracking_identifier), point, status, numbers
+    said = evaluations.get(_VERDICT.value)
+    verdict = said.value if said is not None and said.value in _VERDICTS else ""
+    return str(group.tracking_identifier), point, status, numbers, verdict
 
 
 def _source_series(dataset: Dataset) -> str:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,8 @@ class ClientLabel:
         confidence: Of the served points that were kept, by name; the mean of instances.
         radius_mm: How far off the served points that were kept may be, by name, where the model said so.
         notes: One line for everything that was ignored or is odd.
+        verdict: Of the model on the image (``ok``, ``check``, ``failed``), by name of the served points that were kept;
+            only where the model gave one.
     """
 
     landmarks: LandmarkSet
@@ -63,6 +65,7 @@ class ClientLabel:
     confidence: Mapping[str, float]
     radius_mm: Mapping[str, float]
     notes: tuple[str, ...]
+    verdict: Mapping[str, str] = field(default_factory=dict)
 
 
 def label_ending(name: str) -> str:
@@ -130,6 +133,7 @@ def read_client_label(
             name: one.calibrated_radius_mm[name] for name, one in kept.items() if name in one.calibrated_radius_mm
         },
         notes=(*notes, *outside_notes, *removed_notes, *_counts(found, related)),
+        verdict={name: one.verdict for name, one in kept.items() if one.verdict},
     )
 
 

@@ -25,6 +25,7 @@ from ..dicom.dicom_objects import (
     LandmarkReport,
     is_landmark_report,
     read_report,
+    worst_verdict,
     write_balls,
     write_report,
 )
@@ -159,8 +160,14 @@ class DicomLandmarkDatastore(LandmarkLabels, DICOMWebDatastore):
         radius = records[0].radius_mm if records else BALL_RADIUS_MM
         try:
             slices = read_slices(self.series_folder(image_id))
-            report = write_report(label.landmarks, slices, confidence=label.confidence, radius_mm=label.radius_mm)
-            balls = write_balls(label.landmarks, slices, radius)
+            report = write_report(
+                label.landmarks,
+                slices,
+                confidence=label.confidence,
+                radius_mm=label.radius_mm,
+                verdict=label.verdict,
+            )
+            balls = write_balls(label.landmarks, slices, radius, verdict=worst_verdict(label.verdict.values()))
             objects = [report] if balls is None else [report, balls]
             answer = self._client.store_instances(objects)
             if answer is not None and answer.get("FailedSOPSequence"):
@@ -193,7 +200,12 @@ class DicomLandmarkDatastore(LandmarkLabels, DICOMWebDatastore):
             logger.exception("labels were not looked for on the DICOM server, which does not answer as it should")
             return []
         for image_id, report in newest.items():
-            info = {"form": "report", "confidence": dict(report.confidence), "radius_mm": dict(report.radius_mm)}
+            info = {
+                "form": "report",
+                "confidence": dict(report.confidence),
+                "radius_mm": dict(report.radius_mm),
+                "verdict": dict(report.verdict),
+            }
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / f"report{CANONICAL_ENDING}"
                 write_markups(path, report.landmarks, node_name=image_id)

@@ -108,7 +108,8 @@ class LandmarkLabels(SafeIndex):
             label_filename: File that the client sent; its ending says its form, see `label_forms`.
             label_tag: ``final``, ``original`` or another one.
             label_info: What the client sent with it (``label_info``, ``model``); what was found out is added, see
-                `get_label_info`: ``form``, ``kept``, ``confidence``, ``radius_mm``, ``notes``.
+                `get_label_info`: ``form``, ``kept``, ``confidence``, ``radius_mm``, ``verdict``,
+                ``notes``.
 
         Returns:
             The id of the label.
@@ -293,6 +294,7 @@ def facts(label: ClientLabel) -> dict[str, Any]:
         "kept": list(label.kept),
         "confidence": dict(label.confidence),
         "radius_mm": dict(label.radius_mm),
+        "verdict": dict(label.verdict),
         "notes": list(label.notes),
     }
 

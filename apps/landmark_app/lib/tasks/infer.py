@@ -21,6 +21,7 @@ from ..labels.label_map_files import LABEL_MAP_ENDINGS, write_label_map
 from ..labels.slicer_files import write_fiducials, write_roi_boxes
 from ..store.known import Known
 from .bundles import Prediction, ServedBundle
+from .definitions import definitions
 from .editing import edited, new_clicks, read_clicks
 
 TAGS = ("original", "final")
@@ -56,9 +57,12 @@ class LandmarkTask(InferTask):
     def info(self) -> dict[str, Any]:
         """As the base class; the names and their values are those that the bundle has now.
 
-        ``many`` are the names of which an image may have any number.
+        ``many`` are the names of which an image may have any number, ``atlas`` says what landmarks are, where the
+        bundle has an atlas.
         """
-        return {**super().info(), "labels": self.label_names(), "many": list(self.bundle.card.many)}
+        names, many = self.bundle.card.names, list(self.bundle.card.many)
+        atlas = definitions(self.bundle.root, names)
+        return {**super().info(), "labels": self.label_names(), "many": many, "atlas": atlas}
 
     def label_names(self) -> dict[str, int]:
         """The value of each landmark in the label map, 1..N."""

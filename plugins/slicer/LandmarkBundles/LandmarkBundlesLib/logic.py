@@ -10,11 +10,13 @@ import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .atlas import AtlasEntry, atlas_of_server
 from .landmarks import Landmark, check, from_answer, write_markups
+from .verdicts import Verdict, read_verdict
 
 POINTS = "_points"
 _CHUNK_BYTES = 1 << 20
@@ -43,12 +45,14 @@ class Bundle:
         landmarks: their names in order.
         trained: whether it can find them already.
         many: landmarks that an image may have any number of.
+        atlas: definitions of landmarks by their names, where the server's info has them.
     """
 
     name: str
     landmarks: tuple[str, ...]
     trained: bool
     many: tuple[str, ...] = ()
+    atlas: Mapping[str, AtlasEntry] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,8 @@ class LandmarkServer:
                 continue  # the server says why with the name; nothing can be done with it here
             labels = task.get("labels", {})
             ordered = sorted(labels, key=labels.get) if isinstance(labels, Mapping) else list(labels)
-            found.append(Bundle(name, tuple(ordered), bool(state.get("trained")), tuple(task.get("many", ()))))
+            many, atlas = tuple(task.get("many", ())), atlas_of_server(task.get("atlas"))
+            found.append(Bundle(name, tuple(ordered), bool(state.get("trained")), many, atlas))
         if not found:
             raise ServerError(f"{self.url} serves no landmark bundles; start it with `auto_config serve`")
         return found
@@ -136,15 +141,19 @@ class LandmarkServer:
                 out.write(chunk)
         return target
 
-    def infer(self, bundle: str, image_id: str) -> list[Landmark]:
-        """Find the landmarks of an image.
+    def find(self, bundle: str, image_id: str) -> tuple[list[Landmark], Verdict]:
+        """Find the landmarks of an image, and what the bundle says of the case.
 
         Raises:
             ServerError: no weights yet, an image that cannot be read, or no answer.
         """
         address = f"/infer/{_quoted(bundle + POINTS)}?image={_quoted(image_id)}&output=json"
         answer = self._json("POST", address, fields={"params": "{}"})
-        return from_answer(answer["landmarks"])
+        return from_answer(answer["landmarks"]), read_verdict(answer.get("verdict"))
+
+    def infer(self, bundle: str, image_id: str) -> list[Landmark]:
+        """The landmarks that `find` gives."""
+        return self.find(bundle, image_id)[0]
 
     def submit(self, image_id: str, landmarks: Sequence[Landmark], bundle: Bundle, tag: str = "final") -> None:
         """Store the landmarks of an image.
