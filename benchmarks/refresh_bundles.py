@@ -9,13 +9,18 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
+from auto_config.bundle.atlas.document import DOCUMENT, atlas_files, with_case_pictures
 from auto_config.bundle.json_text import json_text
 from auto_config.bundle.reached import copy_scripts
 from auto_config.bundle.writer import config_files
 from auto_config.bundle_scripts.files.text import atomic_write_text
 from auto_config.fingerprint.summary import Fingerprint
 from auto_config.planning import Plan, PlanOptions, make_plan
+
+SAID = ("description", "version", "changelog", "authors", "copyright", "data_source")
+"""What people wrote into metadata.json."""
 
 
 def main() -> int:
@@ -39,14 +44,26 @@ def main() -> int:
             dataset_dir=train["dataset_dir"],
             seed=train["seed"],
         )
-        files["configs/metadata.json"]["description"] = meta["description"]
+        files["configs/metadata.json"].update({key: meta[key] for key in SAID if key in meta})
         files["configs/plan.json"] = {"fingerprint": fingerprint.to_dict(), "decisions": plan.to_dict()}
         for name, content in files.items():
             atomic_write_text(bundle / name, json_text(content))
+        for name, data in _atlas(bundle, landmarks, upright=decided.value("pose")["kind"] == "upright").items():
+            (bundle / name).parent.mkdir(exist_ok=True)
+            (bundle / name).write_bytes(data)
         shutil.rmtree(bundle / "scripts")
         copy_scripts(files, bundle / "scripts")
         print(f"{bundle}: up to date")
     return 0
+
+
+def _atlas(bundle: Path, landmarks: dict[str, Any], *, upright: bool) -> dict[str, bytes]:
+    """The atlas drawn anew from the mean shape, with the definitions and the slices of a case that are there."""
+    place, judged = bundle / DOCUMENT, bundle / "configs" / "verdict.json"
+    rows = json.loads(place.read_text(encoding="utf-8"))["landmarks"] if place.is_file() else []
+    verdict = json.loads(judged.read_text(encoding="utf-8")) if judged.is_file() else None
+    files = atlas_files(landmarks, verdict, {row["name"]: row["definition"] for row in rows}, upright=upright)
+    return with_case_pictures(files, {row["name"]: row["pictures"] for row in rows})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write the lists of methods and networks in README.md and docs/ as the tables have them.
+"""Write the lists of methods and networks in docs/ as the tables have them.
 
 python benchmarks/refresh_docs.py
 """
@@ -15,7 +15,7 @@ from auto_config.methods.tables import filled
 def main() -> int:
     """Refresh every page."""
     root = Path(__file__).parents[1]
-    for path in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
+    for path in sorted((root / "docs").glob("*.md")):
         text = path.read_text(encoding="utf-8")
         if filled(text) != text:
             atomic_write_text(path, filled(text))

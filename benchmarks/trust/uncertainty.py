@@ -115,7 +115,7 @@ def unseen(bundle: Path) -> OutOfFold:
     """The out-of-fold predictions that `auto_config calibrate` left."""
     parts = []
     for path in sorted((bundle / "models").glob("fold_*/out_of_fold.json")):
-        part = read_out_of_fold(path, names_of(bundle), prediction_digest(bundle, path.with_name("model.pt")))
+        part = read_out_of_fold(path, names_of(bundle), prediction_digest(bundle, [path.with_name("model.pt")]))
         if part is not None:
             parts.append(part)
     return joined(parts)

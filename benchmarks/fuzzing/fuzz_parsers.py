@@ -5,10 +5,10 @@ repeated, lists nested 200 000 deep, text cut, swapped, in UTF-16, with carriage
 random bytes. A parser may give a data set, problems, or an error of one line; anything else, a warning of numpy too, is
 printed with its seed, and the status is 1. The tests run some dozens of the same examples.
 
-    python benchmarks/fuzz_parsers.py --minutes 8
-    python benchmarks/fuzz_parsers.py --parser coco --seed 17        # one example again, with its traceback
-    python benchmarks/fuzz_parsers.py --engine atheris --minutes 60  # coverage-guided, where atheris is installed
-    python benchmarks/fuzz_parsers.py --parser coco --input FILE     # what it kept, again
+    python benchmarks/fuzzing/fuzz_parsers.py --minutes 8
+    python benchmarks/fuzzing/fuzz_parsers.py --parser coco --seed 17        # one example again, with its traceback
+    python benchmarks/fuzzing/fuzz_parsers.py --engine atheris --minutes 60  # coverage-guided, with atheris
+    python benchmarks/fuzzing/fuzz_parsers.py --parser coco --input FILE     # what it kept, again
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 from format_examples import EXAMPLES, outcome  # noqa: E402 - found through the path above

@@ -1,6 +1,6 @@
 """Make bundles/brain_mri_afids32_demo: the demo's way with more brains and more time, then without data and paths.
 
-python benchmarks/demo_bundle.py WORK_FOLDER bundles/brain_mri_afids32_demo --cases 60 --minutes 25
+python benchmarks/release/demo_bundle.py WORK_FOLDER bundles/brain_mri_afids32_demo --cases 60 --minutes 25
 """
 
 from __future__ import annotations
@@ -12,19 +12,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
+from ready_bundle import halve
 
+from auto_config.bundle.documentation import UNKNOWN_ACCURACY
 from auto_config.bundle.json_text import json_text
 from auto_config.bundle_scripts.files.text import atomic_write_text
-from auto_config.bundle_scripts.files.weights import atomic_save
 from auto_config.commands.create import create
 from auto_config.commands.evaluate import evaluate
 from auto_config.commands.predict import predict
 from auto_config.commands.train import train
 from auto_config.demo.brains import load_template, write_brains
+from auto_config.packaging.card import with_section
 
-SHARED = ("LICENSE", "configs", "docs", "scripts", "models/model.pt")
+SHARED = ("LICENSE", "atlas", "configs", "docs", "scripts", "models/model.pt")
 PLACE = "/path/to/dataset"
+AUTHORS = "The authors of landmark-bundles"
+COPYRIGHT = "The authors of landmark-bundles"
 
 
 def main() -> int:
@@ -41,7 +44,7 @@ def main() -> int:
     list(write_brains(data, template, range(100, 100 + given.cases), seed=1))
     list(write_brains(tests, template, range(10), seed=2))
     status = (
-        create(data, made, network="tiny", test_fraction=0.0)
+        create(data, made, network="tiny", test_fraction=0.0, atlas="nearest", authors=AUTHORS, copyright=COPYRIGHT)
         or train(made, time_budget=f"{given.minutes}m")
         or predict(made, tests / "images", predictions)
         or evaluate(predictions, tests)
@@ -64,14 +67,6 @@ def main() -> int:
     metrics = json.loads((predictions / "metrics.json").read_text(encoding="utf-8"))
     label(given.bundle, metrics, given.cases, given.minutes)
     return 0
-
-
-def halve(weights: Path) -> None:
-    """Store network weights in float16, half the size; the shape model stays as it is. Loading makes float32 again."""
-    state = torch.load(weights, weights_only=True)
-    # MONAI's DynUNet has its layers under two names: what is one tensor stays one.
-    halves = {v.data_ptr(): v.half() if v.dtype.itemsize < 8 else v for v in state.values()}
-    atomic_save({k: halves[v.data_ptr()] for k, v in state.items()}, weights)
 
 
 def label(bundle: Path, metrics: dict[str, Any], cases: int, minutes: float) -> None:
@@ -98,7 +93,9 @@ def label(bundle: Path, metrics: dict[str, Any], cases: int, minutes: float) -> 
         f"gives {baseline['mean']:.2f} mm.\n"
     )
     rest = after[after.index("\n## ") :]
-    atomic_write_text(readme, f"{before}## Performance\n{measured}{rest}")
+    text = f"{before.replace(UNKNOWN_ACCURACY, '')}## Performance\n{measured}{rest}"
+    text = with_section(text, "Intended Use", meta["intended_use"], before="Limitations")
+    atomic_write_text(readme, text)
 
 
 if __name__ == "__main__":
