@@ -3,7 +3,6 @@
 import inspect
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -165,17 +164,24 @@ def test_help_tells_all_options_and_runs_nothing(name: str, capsys: pytest.Captu
     assert capsys.readouterr().out == text
 
 
+def test_an_option_that_must_be_given_is_asked_for_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = "--bundles is missing; usage: auto_config serve STUDIES --bundles BUNDLES [options]"
+    assert cli.main(["serve", "scans"]) == cli.WRONG_INPUT
+    assert capsys.readouterr() == ("", f"error: {asked}\n")
+    assert cli.main(["serve", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "usage: auto_config serve STUDIES --bundles BUNDLES [options]" in shown
+    assert "folder that holds the bundles (required)" in shown
+
+
 @pytest.mark.parametrize("words", [["--help"], ["create", "--help"], ["--version"], ["crate"]])
-def test_help_is_quick_and_imports_no_torch(words: list[str]) -> None:
+def test_help_imports_nothing_that_takes_seconds(words: list[str]) -> None:
     code = (
         "import sys; from auto_config.cli import main; main(sys.argv[1:]); "
         "sys.exit(str(sorted({'torch', 'monai', 'numpy', 'itk', 'nibabel'} & set(sys.modules))))"
     )
-    start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
-    seconds = time.perf_counter() - start
     assert done.stderr.splitlines()[-1] == "[]"
-    assert seconds < 2, "0.1 s on a quiet machine"
 
 
 @pytest.mark.parametrize(

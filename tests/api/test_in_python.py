@@ -29,6 +29,8 @@ from auto_config import (
 )
 from auto_config.cli import main
 
+pytestmark = pytest.mark.usefixtures("warm_python")
+
 OPTIONS = PlanOptions(network="tiny", stages=1)
 
 
@@ -57,7 +59,7 @@ def in_memory(path):
     return ArrayImage(torch.from_numpy(image.get_fdata(dtype=np.float32)), affine=image.affine)
 
 
-def test_importing_is_light():
+def test_importing_is_light(cold_python):
     code = "import sys, auto_config; auto_config.UserError; assert not {'torch', 'monai', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 

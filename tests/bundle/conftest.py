@@ -11,8 +11,8 @@ from auto_config.commands.create import create
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    served = Server(tmp_path_factory.mktemp("output"))
+def server(tmp_path_factory, _warm_python):
+    served = Server(tmp_path_factory.mktemp("output"), _warm_python.path)
     yield served
     served.close()
 

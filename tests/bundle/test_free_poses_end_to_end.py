@@ -14,6 +14,8 @@ from auto_config.commands.create import create
 from auto_config.commands.predict import predict
 from auto_config.commands.train import train
 
+pytestmark = pytest.mark.usefixtures("warm_python")
+
 SIZE, CASES = 64, 8
 NAMES = [f"p{i}" for i in range(len(anatomy(2)[0]))]
 

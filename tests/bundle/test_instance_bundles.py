@@ -27,6 +27,8 @@ from auto_config.commands.predict import predict
 from auto_config.commands.train import train
 from auto_config.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("warm_python")
+
 SPACING, SHAPE, CASES = 2.0, (28, 28, 28), 6
 NAMES = ("bud", "end 1", "end 2")
 
@@ -155,6 +157,7 @@ def certain(document):
     }
     for kind, bound in (("ball_mm", 200.0), ("ellipsoid", 200.0), ("levelset", 1e-30)):
         document["regions"][kind] = [[None if (kind, i) == ("levelset", 0) else bound for i in range(3)]] * 4
+    assert document.pop("useless").startswith("the model is no better than always predicting the mean shape")
 
 
 def test_the_whole_way_of_a_calibration(trained, tmp_path, capsys):
@@ -214,8 +217,11 @@ def test_the_whole_way_of_a_calibration(trained, tmp_path, capsys):
 
 
 def test_a_training_ends_with_a_calibration(trained, monkeypatch):
+    from auto_config.running import child
+
     lines = []
-    monkeypatch.setattr("auto_config.running.training.child.run", lambda line, **_: lines.append(line) or 0)
+    monkeypatch.setattr(child, "follow", lambda line, **_: lines.append(line) or child.Ended(0))
+    monkeypatch.setattr(child, "run", lambda line, **_: lines.append(line) or 0)
     assert train(trained[1], max_epochs=1, overwrite=True) == 0
     assert [line[2:4] for line in lines] == [["monai.bundle", "run"], ["auto_config", "calibrate"]]
 

@@ -17,7 +17,7 @@ from auto_config.methods.combining.losses import LOSSES
 from auto_config.methods.plan import Decision, Plan
 
 DOCS = Path(__file__).parents[2] / "docs" / "bundle.md"
-LIMIT = 25
+LIMIT = 26
 """Different parts of ours in a train.json, the networks of the stages apart."""
 
 OPTIONAL = {
@@ -34,6 +34,9 @@ where cases lie in any pose."""
 MANY = {"many": [{"landmark": 2, "rows": 3, "min_distance_mm": 4.0, "match_mm": 5.0}], "exchangeable": []}
 FREE = {"kind": "free", "limit_deg": 180.0, "turned_crops": True}
 PAIR = {"many": [], "exchangeable": [{"landmarks": [0, 1], "min_distance_mm": 4.0}]}
+
+
+PLACES = {"mean_mm": [[0.0] * 3] * 3, "spread_mm": [[1.0] * 3] * 3, "extent_mm": [[48.0] * 3] * 2, "absent": []}
 
 
 def targets(value):
@@ -64,6 +67,8 @@ def plans(method):
         rare = [PAIR, *([MANY] if stages == 1 else [])] if row.instances else []
         if stages == 2:
             found.append(Plan({**plain.decisions, "pose": Decision(FREE, "given")}))
+        if "places" in plain.decisions:
+            found.append(Plan({**plain.decisions, "places": Decision(PLACES, "measured")}))
         found += [plain, *(Plan({**plain.decisions, "instances": Decision(value, "declared")}) for value in rare)]
     return found
 

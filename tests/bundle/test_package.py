@@ -10,15 +10,19 @@ import zipfile
 import pytest
 from bundle_tools import REPOSITORY, edit
 
+from auto_config.bundle.pretrained import LOADER
+from auto_config.commands.create import create
 from auto_config.commands.evaluate import evaluate
 from auto_config.commands.package import package
 from auto_config.commands.predict import predict
 from auto_config.errors import UserError
 from auto_config.packaging import contents
-from auto_config.packaging.card import performance, with_section
+from auto_config.packaging.card import data_section, performance, robustness, with_section
 from auto_config.packaging.contents import leaks, shared_content
 from auto_config.packaging.zoo_test import zoo_test
 from auto_config.verification.checks import findings_of
+
+pytestmark = pytest.mark.usefixtures("warm_python")
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +70,16 @@ def test_a_package_predicts_the_same_and_names_no_case(trained, results, heads, 
     card = (bundle / "docs" / "README.md").read_text()
     evaluated = json.loads((results / "metrics.json").read_text())
     assert f"| all landmarks | {evaluated['mre_mm']['n']} | {evaluated['mre_mm']['mean']:.3g} |" in card
+    low, high = evaluated["per_landmark"]["nose"]["mre_interval"]
+    assert f" | {low:.3g} to {high:.3g} | " in next(line for line in card.splitlines() if line.startswith("| nose |"))
     assert "On 2 cases that were not trained on" in card
     assert "Nothing is known" not in card
     assert "Source: blobs" in card and "Licence of the data: CC0" in card and "A. Nn" in card
     names = {item["case"] for item in json.loads((trained / "data" / "datalist.json").read_text())["training"]}
-    for file in files - {"models/model.pt"}:
+    atlas = {file for file in files if file.startswith("atlas/")}
+    assert atlas == {"atlas/atlas.json", *(f"atlas/{name}.png" for name in ("eye_left", "eye_right", "nose", "top"))}
+    assert "show nobody's image" in card
+    for file in files - atlas - {"models/model.pt"} | {"atlas/atlas.json"}:
         text = (bundle / file).read_text()
         assert str(heads[0]) not in text, file
         assert not [name for name in names if name in text.split()], file
@@ -78,6 +87,21 @@ def test_a_package_predicts_the_same_and_names_no_case(trained, results, heads, 
     assert predict(bundle, heads[0] / "images", tmp_path / "again", device="cpu") == 0
     assert predict(trained, heads[0] / "images", tmp_path / "first", device="cpu") == 0
     assert points(tmp_path / "again") == points(tmp_path / "first")
+
+
+def test_pictures_of_a_case_are_handed_on_only_where_it_is_said(trained, copy_of, tmp_path, capsys):
+    bundle = copy_of(trained, "pictured")
+    (bundle / "atlas" / "nose_slices.jpg").write_bytes(b"a slice")
+    edit(bundle / "atlas" / "atlas.json", lambda c: c["landmarks"][2]["pictures"].append("nose_slices.jpg"))
+    for with_atlas, said in ((False, "1 picture of a case in atlas/ were left out"), (True, "are in the package")):
+        assert package(bundle, tmp_path / "p.zip", with_atlas=with_atlas, overwrite=True) == 0
+        assert said in capsys.readouterr().out
+        with zipfile.ZipFile(tmp_path / "p.zip") as content:
+            assert ("pictured/atlas/nose_slices.jpg" in content.namelist()) is with_atlas
+            rows = json.loads(content.read("pictured/atlas/atlas.json"))["landmarks"]
+            assert rows[2]["pictures"] == ["nose.png", *(["nose_slices.jpg"] if with_atlas else [])]
+            card = content.read("pictured/docs/README.md").decode()
+        assert ("1 of its pictures show the image of a case" in card) is with_atlas
 
 
 def test_the_test_of_the_zoo_passes_and_fails_with_a_broken_bundle(trained, tmp_path):
@@ -223,14 +247,50 @@ def test_numbers_of_the_card_are_those_of_the_evaluation():
         "unit": "mm",
         "mre_mm": block,
         "sdr": {"2": 75.0, "4": None},
-        "per_landmark": {"a|b": {"mre_mm": block}},
+        "per_landmark": {"a|b": {"mre_mm": block, "mre_interval": [0.5, 2.0]}},
         "mean_shape_baseline": None,
         "mre_interval": [1.0, 1.5],
         "cases": {"evaluated": 2, "training": []},
     }
     text = performance(metrics)
-    assert "| all landmarks | 4 | 1.23 | 1 | - | 3 |" in text
-    assert "| a/b | 4 | 1.23 |" in text
-    assert "1 to 1.5 mm" in text and "75 % within 2 mm" in text and "within 4" not in text
+    assert "| all landmarks | 4 | 1.23 | 1 to 1.5 | 1 | - | 3 |" in text
+    assert "| a/b | 4 | 1.23 | 0.5 to 2 | 1 | - | 3 |" in text
+    assert "75 % within 2 mm" in text and "within 4" not in text
     assert "not trained on" in text
     assert "mean shape" not in text
+
+
+def test_robustness_is_what_the_calibration_spoiled():
+    spoilings = {"noise": {"ok": 1, "failed": 2}, "turned, harmless": {"check": 3}}
+    text = robustness({"verdict": {"spoilings": spoilings}})
+    assert "| noise | 1 | 0 | 2 |" in text and "| turned, harmless | 0 | 3 | 0 |" in text
+    assert robustness({"verdict": None}) is None
+    assert robustness({}) is None
+
+
+def test_what_create_was_told_is_in_the_bundle_and_package_replaces_it(heads, tmp_path):
+    bundle = tmp_path / "told"
+    words = {"authors": "A. Nn", "copyright": "A. Nn 2026", "data_source": "clinic", "data_license": "CC0"}
+    assert create(heads[0], bundle, network="tiny", workers=1, changes="first skulls", **words) == 0
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
+    assert {key: metadata[key] for key in ("authors", "copyright", "data_source")} == {
+        key: words[key] for key in ("authors", "copyright", "data_source")
+    }
+    assert metadata["changelog"] == {"0.1.0": "first skulls"}
+    card = (bundle / "docs" / "README.md").read_text()
+    assert "\n## Authors\nA. Nn\n" in card
+    assert "Source: clinic\n" in card and "Licence of the data: CC0\n" in card
+    assert (bundle / "docs" / "data_license.txt").read_text() == "CC0\n"
+    later = data_section(card, "two clinics", None)
+    assert later.count("Source: ") == 1 and "Source: two clinics" in later and "Licence of the data: CC0" in later
+
+
+def test_a_package_is_trained_without_the_weights_that_its_training_began_with(trained, copy_of):
+    bundle = copy_of(trained)
+    train = bundle / "configs" / "train.json"
+    before = json.loads(shared_content(bundle)["configs/train.json"])
+    edit(
+        train, lambda c: c["train"]["handlers"].insert(0, {"_target_": LOADER, "network": "@network_def", "path": "p"})
+    )
+    assert json.loads(shared_content(bundle)["configs/train.json"]) == before
+    assert LOADER in train.read_text()

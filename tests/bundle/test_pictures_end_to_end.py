@@ -14,6 +14,8 @@ from auto_config.commands.evaluate import evaluate
 from auto_config.commands.predict import predict
 from auto_config.commands.train import train
 
+pytestmark = pytest.mark.usefixtures("warm_python")
+
 SIZE, CASES, MM = (64, 48), 6, 0.5
 BASE = np.array([[20.0, 16.0], [44.0, 30.0]])  # pixels
 

@@ -13,6 +13,8 @@ from auto_config.bundle.opened import _import_scripts
 from auto_config.bundle.reached import SCRIPTS, reached_scripts
 from auto_config.commands.create import create
 
+pytestmark = pytest.mark.usefixtures("warm_python")
+
 FILES = {
     "__init__.py": "",
     "unused.py": "",

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from auto_config.bundle.atlas.document import DOCUMENT, atlas_files, case_pictures, with_case_pictures
 from auto_config.bundle.opened import open_bundle
 from auto_config.bundle.reached import SCRIPTS, reached_scripts
 from auto_config.bundle.writer import config_files
@@ -51,9 +52,27 @@ def test_plan_and_configs_are_those_of_today(bundle):
     for name, content in files.items():
         assert json.loads(json.dumps(content)) == read(bundle / name), name
     said = read(bundle / "configs/metadata.json")
-    assert said["description"] == f"SYNTHETIC training data, for demonstration only. {metadata['description']}"
-    said["description"] = metadata["description"]
-    assert without_versions(said) == without_versions(metadata)
+    warning = "SYNTHETIC training data, for demonstration only. " if bundle == DEMO else ""
+    assert without_versions({"": said["description"]}) == without_versions({"": warning + metadata["description"]})
+    words = {key: said[key] for key in ("description", "changelog", "authors", "copyright", "data_source")}
+    assert without_versions(said) == without_versions(metadata | words)
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
+def test_the_atlas_is_that_of_today(bundle):
+    judged = bundle / "configs/verdict.json"
+    pose = Plan.from_dict(read(bundle / "configs/plan.json")["decisions"]).value("pose")["kind"]
+    rows = read(bundle / DOCUMENT)["landmarks"]
+    said = {row["name"]: row["definition"] for row in rows}
+    verdict = read(judged) if judged.is_file() else None
+    files = atlas_files(read(bundle / "configs/landmarks.json"), verdict, said, upright=pose == "upright")
+    files = with_case_pictures(files, {row["name"]: row["pictures"] for row in rows})
+    assert files[DOCUMENT] == (bundle / DOCUMENT).read_bytes()
+    kept = {path.relative_to(bundle).as_posix(): path.read_bytes() for path in (bundle / "atlas").iterdir()}
+    slices = case_pictures(kept)
+    assert set(files) == set(kept) - set(slices)
+    # Only the brains of the demo are nobody's.
+    assert len(slices) in ({0, len(rows)} if bundle == DEMO else {0})
 
 
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
@@ -66,10 +85,12 @@ def test_scripts_are_those_of_today(bundle):
 
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
 def test_a_bundle_is_small_and_carries_no_data_and_no_path(bundle):
-    assert {path.name for path in bundle.iterdir()} <= {"LICENSE", "configs", "docs", "models", "scripts"}
+    assert {path.name for path in bundle.iterdir()} <= {"LICENSE", "atlas", "configs", "docs", "models", "scripts"}
     assert (bundle / "models/model.pt").stat().st_size < 5 * MEGABYTES
     assert read(bundle / "configs/train.json")["dataset_dir"] == "/path/to/dataset"
-    assert "Synthetic data" in (bundle / "docs/README.md").read_text(encoding="utf-8")
+    page = (bundle / "docs/README.md").read_text(encoding="utf-8")
+    assert ("Synthetic data" in page) == (bundle == DEMO)
+    assert re.search(r"mean (error|mm)", page.partition("## Performance")[2])
 
 
 def test_the_demo_bundle_finds_the_landmarks_of_a_new_synthetic_brain(tmp_path):

@@ -1,15 +1,14 @@
 """A bundle with residual networks: killed and resumed, trained by two processes, predicted with."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
-from bundle_tools import config, edit, same, shrink, weights
+from bundle_tools import config, edit, same, shrink, torchrun, weights
 
 from auto_config.commands.create import create
+
+pytestmark = pytest.mark.usefixtures("warm_python")
 
 TRAIN = ("run", "training", "--config_file", "configs/train.json")
 
@@ -58,18 +57,7 @@ def test_two_processes_need_not_look_for_weights_without_a_gradient(residual, co
     edit(
         path, lambda c: c.update({"+run": ["$torch.save(@network.state_dict(), 'rank' + os.environ['RANK'] + '.pt')"]})
     )
-    done = subprocess.run(
-        [sys.executable, *("-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")]
-        + [*("-m", "monai.bundle", "run", "--train#trainer#max_epochs", "1")]
-        + ["--config_file", "['configs/train.json','configs/multi_gpu_train.json']"],
-        check=False,
-        cwd=bundle,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stderr
+    torchrun(bundle, "['configs/train.json','configs/multi_gpu_train.json']", "--train#trainer#max_epochs", "1")
     one, other = (torch.load(bundle / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
     saved = {f"module.{name}": tensor for name, tensor in weights(bundle).items()}
     assert same(one, other)

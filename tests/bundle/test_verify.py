@@ -13,6 +13,8 @@ from auto_config.verification.checks import findings_of
 from auto_config.verification.files import check_files
 from auto_config.verification.metadata_checks import check_metadata
 
+pytestmark = pytest.mark.usefixtures("warm_python")
+
 READY = Path(__file__).parents[2] / "bundles" / "brain_mri_afids32_demo"
 
 
@@ -46,6 +48,11 @@ def large(bundle):
         file.truncate(26_000_000)
 
 
+def without_section(bundle):
+    page = bundle / "docs" / "README.md"
+    page.write_text(page.read_text(encoding="utf-8").replace("## Limitations\n", "## More\n"), encoding="utf-8")
+
+
 def personal(bundle):
     edit(bundle / "configs" / "train.json", lambda c: c.update(dataset_dir="/home/ann/scans"))
 
@@ -62,6 +69,13 @@ FAULTS = {
     "no weights": (lambda b: (b / "models" / "model.pt").unlink(), "failed", "models/model.pt", "train it"),
     "large": (large, "note", "models/old.pt (26 MB)", "large_files.yml"),
     "no package": (lambda b: (b / "scripts" / "__init__.py").unlink(), "failed", "__init__.py", "add an empty one"),
+    "no section": (without_section, "note", "none called Limitations", "add them"),
+    "no Python": (
+        lambda b: (b / "scripts" / "__init__.py").write_text("one\ndef\n"),
+        "failed",
+        "scripts/__init__.py line 2",
+        "create",
+    ),
     "cut": (lambda b: (b / "configs" / "plan.json").write_text("{"), "failed", "plan.json", "repair"),
     "doubled": (doubled, "failed", "fold", "keep one"),
     "personal": (personal, "note", "configs/train.json (/home/ann/scans)", "--dataset_dir"),

@@ -22,7 +22,7 @@ def bundle(tmp_path):
 
 
 def digest(bundle):
-    return prediction_digest(bundle, bundle / "models" / "model.pt")
+    return prediction_digest(bundle, [bundle / "models" / "model.pt"])
 
 
 @pytest.mark.parametrize(

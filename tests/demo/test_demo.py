@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from auto_config.bundle_scripts.points.landmark_files import read_markups, write_markups
 from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.commands import demo
+from auto_config.datasets.model.properties import read_properties
 from auto_config.demo import brains
+from auto_config.demo.afids import NAMES
 from auto_config.demo.brains import Template
+from auto_config.demo.steps import farewell
 from auto_config.errors import UserError
 
 
@@ -44,7 +48,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 def stand_ins(monkeypatch: pytest.MonkeyPatch, template: Template, train_status: int = 0) -> list[tuple[str, Any]]:
-    """Put functions into the place of the four steps: a model that is 3 mm off, and training that ends as told."""
+    """Put functions into the place of the five steps: a model that is 3 mm off, and training that ends as told."""
     steps: list[tuple[str, Any]] = []
 
     def create(source: Path, bundle: Path, **options: Any) -> int:
@@ -54,6 +58,10 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch, template: Template, train_status:
     def train(bundle: Path, **options: Any) -> int:
         steps.append(("train", options))
         return train_status
+
+    def calibrate(bundle: Path) -> int:
+        steps.append(("calibrate", bundle.name))
+        return 0
 
     def predict(bundle: Path, images: Path, output: Path) -> int:
         steps.append(("predict", sorted(path.name for path in images.iterdir())))
@@ -71,7 +79,7 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch, template: Template, train_status:
         (predictions / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
         return 0
 
-    for function in (create, train, predict, evaluate):
+    for function in (create, train, calibrate, predict, evaluate):
         monkeypatch.setattr(demo, function.__name__, function)
     monkeypatch.setattr(brains, "load_template", lambda: template)
     return steps
@@ -93,14 +101,22 @@ def test_the_way_goes_through_the_commands(
     monkeypatch.setattr("auto_config.demo.picture.draw", noted)
     assert demo.demo(tmp_path / "new", minutes=2.5, cases=10, seed=4) == 0
     names = [f"brain_{index:03d}.nii.gz" for index in range(10)]
+    # Slices of a brain that is nobody's.
+    options = {"network": "tiny", "test_fraction": 0.0, "atlas": "nearest", "seed": 4}
     assert steps == [
-        ("create", (names[:8], "brain_mri_afids32_demo", {"network": "tiny", "test_fraction": 0.0, "seed": 4})),
-        ("train", {"time_budget": "2.5m"}),
+        ("create", (names[:8], "brain_mri_afids32_demo", options)),
+        ("train", {"time_budget": "2.5m", "calibrate": False}),
+        ("calibrate", "brain_mri_afids32_demo"),
         ("predict", names[8:]),
         ("evaluate", "test"),
     ]
     assert titles == ["Synthetic brains, 2 test cases: mean error 3.00 mm (mean shape: 9.00 mm)"]
     assert (tmp_path / "new" / "demo.png").stat().st_size > 10_000
+    # The atlas of the bundle says what each fiducial is; which are pairs is found, as in data of one's own.
+    (declared,) = (tmp_path / "new").rglob("landmarks.json")
+    listed, properties = read_properties(declared)
+    assert (listed, set(properties.descriptions), properties.pairs) == (NAMES, set(NAMES), None)
+    assert properties.descriptions["L MB"] == "left mammillary body"
     said = " ".join(capsys.readouterr().out.split())
     assert "synthetic data" in said
     assert said.endswith("auto_config inspect YOUR_FOLDER")
@@ -112,3 +128,15 @@ def test_a_step_that_fails_ends_the_demo_with_its_status(
     steps = stand_ins(monkeypatch, template, train_status=130)
     assert demo.demo(tmp_path, cases=10) == 130
     assert [name for name, _ in steps] == ["create", "train"]
+
+
+@pytest.mark.parametrize(("mean", "few"), [(3.0, False), (4.5, False), (4.6, True), (12.0, True)])
+def test_a_slow_machine_is_told_to_take_more_time(
+    mean: float, few: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics = {"mre_mm": {"mean": mean}, "mean_shape_baseline": {"mre_mm": {"mean": 9.0}}}
+    farewell(Console(width=200), tmp_path / "demo.png", tmp_path / "bundle", metrics, minutes=2.5)
+    said = capsys.readouterr().out
+    assert ("2.5 minutes are too few for this machine" in said) == few
+    assert ("auto_config demo NEW_FOLDER --minutes 10\n" in said) == few
+    assert said.endswith("auto_config inspect YOUR_FOLDER\n")

@@ -94,6 +94,16 @@ def test_no_case_names_and_json(tmp_path):
     assert Fingerprint.from_dict(json.loads(text)) == found
 
 
+@pytest.mark.parametrize("codes", ["RAS", "LPI", "SAR"])
+def test_places_are_about_the_middle_of_what_is_not_padding(tmp_path, codes):
+    """The image is centred at 0, and so is its crop, in whatever order a file has its axes."""
+    cases = [_case(tmp_path, "a", codes=codes), _case(tmp_path, "b", codes=codes, pad=3)]
+    found, _ = fingerprint(_dataset(tmp_path, cases))
+    np.testing.assert_allclose(found.places["mean_mm"], [POINTS[name] for name in NAMES], atol=1e-3)
+    np.testing.assert_allclose(found.places["spread_mm"], 0, atol=1e-3)
+    assert found.places["cases"] == [2, 2, 2]
+
+
 def test_test_cases_are_checked_but_not_measured(tmp_path):
     cases = [_case(tmp_path, "a"), _case(tmp_path, "b", spacing=(3, 3, 3))]
     cases.append(_case(tmp_path, "t", {**POINTS, "nose": [0.0, 500.0, 0.0]}))

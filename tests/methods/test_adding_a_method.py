@@ -18,6 +18,8 @@ from steps import write_cases
 
 from auto_config.bundle_scripts.methods.interfaces import LOGITS, PointBatch
 
+pytestmark = pytest.mark.usefixtures("warm_python")
+
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "adding_a_method.md").read_text(encoding="utf-8")
 NAME = "gaussian_mse"
@@ -110,7 +112,7 @@ def test_the_method_of_the_page_keeps_the_contract_and_is_in_every_list(checkout
     assert "test_each_part_of_ours_has_its_reason_and_each_reason_its_part" in found
     assert "test_lists_in_pages_are_those_of_the_tables[method.md]" in found
     assert not any(found.values()), output
-    assert f"- Method `{NAME}`: " in (checkout / "README.md").read_text(encoding="utf-8")
+    assert f"| `{NAME}` | " in (checkout / "docs/method.md").read_text(encoding="utf-8")
 
 
 OFF_BY_ONE = '''

@@ -222,8 +222,10 @@ def test_from_a_plan_to_predictions_and_their_errors(method, dims, tmp_path, cap
     root = narrow_bundle(data, tmp_path / "bundle", stages=None, dims=dims, method=method, **small)
     state = two_steps(root)
     assert all(torch.isfinite(x).all() for name, x in state.items() if x.is_floating_point() and "shape." not in name)
-    image = sorted((data / "images").iterdir())[0]
-    assert np.isfinite(points_of(root, image)).all()
+    # Two are enough for everything that is said of several images.
+    for image in sorted((data / "images").iterdir())[2:]:
+        image.unlink()
+    assert np.isfinite(points_of(root, min((data / "images").iterdir()))).all()
     assert predict(root, data / "images", tmp_path / "out", device="cpu") == 0
     assert evaluate(tmp_path / "out", data, **({"pixel_spacing": [2.0]} if dims == 2 else {})) == 0
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))

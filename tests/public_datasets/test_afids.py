@@ -49,6 +49,8 @@ def test_names_pairs_and_the_published_split(tmp_path):
     assert ("R MB", "L MB") in reading.properties.pairs
     assert {name for pair in reading.properties.pairs for name in pair} <= set(afids.NAMES)
     assert len(set(afids.NAMES)) == 32
+    assert set(reading.properties.descriptions) == set(afids.NAMES)
+    assert reading.properties.descriptions["R MB"] == "right mammillary body"
 
 
 def test_raters_of_another_frame_are_left_out_with_a_warning(tmp_path):

@@ -31,6 +31,19 @@ def test_isbi_truth_is_the_mean_of_two_doctors_in_tenths_of_a_millimetre(tmp_pat
     np.testing.assert_array_equal(picture_array(case.image.path), grey)  # colours of equal channels are grey
 
 
+def test_isbi_training_cases_that_are_test_cases_are_left_out(tmp_path):
+    for place, number in (("TrainingData", "038"), ("TrainingData", "144"), ("Test1Data", "283"), ("Test1Data", "173")):
+        layouts.isbi_case(tmp_path, place, number, layouts.isbi_pixels(1), layouts.isbi_pixels(2))
+    folder = next(tmp_path.rglob("RawImage"))
+    (folder / "Test1Data" / "283.bmp").write_bytes((folder / "TrainingData" / "038.bmp").read_bytes())
+    PillowImage.fromarray(np.zeros((9, 9), np.uint8)).save(folder / "Test1Data" / "173.bmp")  # another picture
+    reading = isbi2015.read(tmp_path)
+    assert [case.name for case in reading.cases] == ["144", "173", "283"]
+    assert reading.properties.notes[-1] == (
+        "Training cases that are the same pictures as test cases are left out: 038 (test case 283)."
+    )
+
+
 def test_isbi_one_doctor_alone_or_a_wrong_file(tmp_path):
     points = layouts.isbi_pixels()
     for number in ("001", "002", "003"):

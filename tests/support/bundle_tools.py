@@ -51,12 +51,12 @@ def shrink(bundle: Path) -> Path:
 class Server:
     """Runs ``python -m MODULE ...`` in fresh processes that need no imports."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, python: str = sys.executable) -> None:
         self.folder = folder
         self.numbers = itertools.count()
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", str(Path(__file__).with_name("command_server.py"))],
+            [python, "-W", "ignore", str(Path(__file__).with_name("command_server.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -77,6 +77,12 @@ class Server:
         self.process.stdin.flush()
         status = int(self.process.stdout.readline())
         return status, output.read_text(encoding="utf-8", errors="replace")
+
+    def prepare(self, code: str) -> None:
+        """Run code in the server itself: what it imports need not be imported by the commands that follow."""
+        self.process.stdin.write(json.dumps({"code": code}) + "\n")
+        self.process.stdin.flush()
+        assert self.process.stdout.readline() == "ready\n"
 
     def monai(self, bundle: Path, *arguments, cwd: Path | None = None, **kwargs) -> str:
         """``python -m monai.bundle ...``, which must end well; its output."""
@@ -102,6 +108,21 @@ def ask(server: Server, folder: Path, program: str, what: str, bundles: list):
 def config(bundle: Path, name: str) -> dict:
     """One of the configs of a bundle."""
     return json.loads((bundle / "configs" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def torchrun(bundle: Path, configs: str, *words: str) -> None:
+    """Train a bundle with two processes, as its page says it; `configs` is a list of config files."""
+    launcher = (sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    done = subprocess.run(
+        [*launcher, "-m", "monai.bundle", "run", *words, "--config_file", configs],
+        check=False,
+        cwd=bundle,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def weights(bundle: Path, name: str = "model.pt") -> dict:

@@ -2,7 +2,8 @@
 
 Reads one JSON request a line: ``{"argv": ["monai.bundle", "run", ...], "cwd", "output", "moment"}``; the first of
 ``argv`` is the module that ``python -m`` would run. Answers with the exit status, negative for a signal; ``moment``
-says when the process kills itself, see `die_at`.
+says when the process kills itself, see `die_at`. A request ``{"code": ...}`` is run by the server itself, for what
+it imports.
 """
 
 import io
@@ -87,6 +88,9 @@ def die_at(way, count):
 
 def run(request):
     """In the child: become the command."""
+    # PyTorch makes its pool of threads anew after a fork, when it is first asked for, and two threads that ask at a
+    # time (the first way back of gradients does) can find none.
+    torch.set_num_threads(torch.get_num_threads())
     with open(request["output"], "wb", buffering=0) as output:  # noqa: PTH123
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
@@ -116,7 +120,14 @@ def main():
     answers = os.fdopen(os.dup(1), "w")
     answers.write("ready\n")
     answers.flush()
+    # What is printed is no answer.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     for line in sys.stdin:
+        if code := json.loads(line).get("code"):
+            exec(code, {})
+            answers.write("ready\n")
+            answers.flush()
+            continue
         child = os.fork()
         if child == 0:
             run(json.loads(line))

@@ -12,6 +12,9 @@ from monai.fl.client import MonaiAlgo
 from monai.fl.utils.constants import ExtraItems, ModelType, WeightType
 from monai.fl.utils.exchange_object import ExchangeObject
 
+from auto_config.federation.averaging import average
+from auto_config.federation.rounds import LocalTraining, first_weights, landmark_layers, put_into_use
+
 
 def rounds(bundles):
     """Two rounds in each bundle, by MONAI's own client: what it sends, finds and leaves."""
@@ -44,6 +47,28 @@ def two_rounds(root):
     return answer
 
 
+def sites(bundles):
+    """Two rounds of federated averaging over sites, the first of `bundles` being the coordinator's."""
+    root, *joined = map(Path, bundles)
+    weights = first_weights(root)
+    layers = landmark_layers(root, weights)
+    trained = [LocalTraining(bundle, rounds=2, name=bundle.name) for bundle in joined]
+    answer = {"layers": layers, "errors": [], "rates": [], "known": [site.known.tolist() for site in trained]}
+    for _ in range(2):
+        updates = [site.round(weights) for site in trained]
+        weights = average(updates, layers)
+        answer["errors"].append([update.metrics["mre_mm"] for update in updates])
+        answer["rates"].append([site._algo.trainer.state.learning_rate for site in trained])
+    last = layers[0]
+    answer["last"] = [update.weights[last].reshape(len(weights[last]), -1)[:, 0].tolist() for update in updates]
+    answer["mean"] = weights[last].reshape(len(weights[last]), -1)[:, 0].tolist()
+    answer["cases"] = [update.cases for update in updates]
+    put_into_use(root, weights)
+    for site in trained:
+        site.close()
+    return answer
+
+
 def all_finite(weights):
     """Of every tensor that is sent."""
     return all(bool(torch.isfinite(torch.as_tensor(tensor)).all()) for tensor in weights.values())
@@ -52,5 +77,5 @@ def all_finite(weights):
 if __name__ == "__main__":
     request = Path(sys.argv[1])
     asked = json.loads(request.read_text(encoding="utf-8"))
-    found = {"rounds": rounds}[asked["what"]](asked["bundles"])
+    found = {"rounds": rounds, "sites": sites}[asked["what"]](asked["bundles"])
     request.with_suffix(".answer").write_text(json.dumps(found), encoding="utf-8")

@@ -78,6 +78,21 @@ def _dicom_series(root: Path) -> list[Path]:
     ]
 
 
+def _npy(root: Path) -> list[Path]:
+    np.save(root / "image.npy", np.asfortranarray(_volume()))
+    (root / "image.npy.json").write_text('{"affine": [[-1, 0, 0, 0], [0, -2, 0, 0], [0, 0, 1.5, 0], [0, 0, 0, 1]]}')
+    return sorted(root.iterdir())
+
+
+def _npz(compressed: bool) -> Callable[[Path], list[Path]]:
+    def write(root: Path) -> list[Path]:
+        save = np.savez_compressed if compressed else np.savez
+        save(root / "image.npz", image=_volume(), affine=np.diag([-1.0, -2.0, 1.5, 1.0]))
+        return [root / "image.npz"]
+
+    return write
+
+
 IMAGES: dict[str, Callable[[Path], list[Path]]] = {
     "nifti": _nifti(".nii", nib.Nifti1Image),
     "nifti_gz": _nifti(".nii.gz", nib.Nifti1Image),
@@ -89,6 +104,9 @@ IMAGES: dict[str, Callable[[Path], list[Path]]] = {
     "nhdr": _itk(".nhdr"),
     "mha": _itk(".mha"),
     "mhd": _itk(".mhd"),
+    "npy": _npy,
+    "npz": _npz(compressed=False),
+    "npz_deflated": _npz(compressed=True),
     "png": _picture(".png"),
     "jpeg": _picture(".jpg"),
     "bmp": _picture(".bmp", colour=True),

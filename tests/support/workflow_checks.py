@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import torch
-from monai.bundle import ConfigParser, ConfigWorkflow, create_workflow
+from monai.bundle import ConfigParser, ConfigWorkflow, create_workflow, load
 
 
 def free_port():
@@ -47,6 +47,19 @@ def opened_without_images(bundles):
         )
         network = type(workflow.network_def).__name__
         found.append([network, workflow.check_properties(), len(workflow.dataset)])
+    return found
+
+
+def loaded(bundles):
+    """What `monai.bundle.load` gives for each bundle, called in its folder: class, and whether weights are in."""
+    found = []
+    for root in map(Path, bundles):
+        os.chdir(root)
+        network = load(root.name, bundle_dir=root.parent, workflow_type="inference", device="cpu")
+        saved = torch.load(root / "models" / "model.pt", weights_only=True)
+        state = network.state_dict()
+        same = state.keys() == saved.keys() and all(torch.equal(state[name], saved[name]) for name in saved)
+        found.append([type(network).__name__, same])
     return found
 
 
@@ -91,6 +104,7 @@ def main():
         "effects": effects,
         "on_meta": on_meta,
         "opened_without_images": opened_without_images,
+        "loaded": loaded,
     }[request["what"]](request["bundles"])
     path.with_suffix(".answer").write_text(json.dumps(answer), encoding="utf-8")
 

@@ -1,21 +1,19 @@
 """What MONAI, its command line and its clients expect of a bundle, asked through their own code."""
 
 import csv
-import importlib.util
 import json
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import torch
-from bundle_tools import ask, config, weights
+from bundle_tools import ask, config
 
 from auto_config.bundle.json_text import json_text
 from auto_config.bundle.metadata import channel_def, installed
 from auto_config.commands.train import train
+
+pytestmark = pytest.mark.usefixtures("warm_python")
 
 TRAIN = ("run", "training", "--config_file", "configs/train.json")
 EVALUATE = ("run", "evaluating", "--config_file", "['configs/train.json','configs/evaluate.json']")
@@ -126,42 +124,6 @@ def test_evaluating_never_judges_weights_on_their_own_training_cases(bundles, se
     assert not (tmp_path / "zero" / "predictions.csv").exists()
 
 
-def test_two_processes_train_one_network(bundles, copy_of):
-    bundle = copy_of(bundles["two"])
-    (bundle / "configs" / "save_ranks.json").write_text(
-        json.dumps({"+run": ["$torch.save(@network.state_dict(), 'rank' + os.environ['RANK'] + '.pt')"]})
-    )
-    configs = "['configs/train.json','configs/multi_gpu_train.json','configs/save_ranks.json']"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    launcher = (sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
-    done = subprocess.run(
-        [*launcher, "-m", "monai.bundle", "run", "--config_file", configs, "--train#trainer#max_epochs", "1"],
-        check=False,
-        cwd=bundle,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stderr
-    one, other = (torch.load(bundle / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
-    saved = weights(bundle)
-    assert one.keys() == other.keys() == {f"module.{name}" for name in saved}
-    for name in saved:
-        assert torch.equal(one[f"module.{name}"], other[f"module.{name}"]), name
-        assert torch.equal(one[f"module.{name}"], saved[name]), name
-    # Each handler writes a file of its own, the trainer's and the evaluator's, and only in process 0.
-    assert len(list((bundle / "eval").rglob("events.out.tfevents.*"))) == 2
-
-
-def test_mlflow_offline(bundles, server, copy_of):
-    if importlib.util.find_spec("mlflow") is None:
-        pytest.skip("mlflow is not installed")
-    bundle = copy_of(bundles["one"])
-    server.monai(bundle, *TRAIN, "--tracking", "mlflow", "--train#trainer#max_epochs", 1)
-    assert (bundle / "eval" / "mlruns.db").is_file()
-
-
 def test_the_tool_trains_through_the_command_line_of_monai(bundles, copy_of):
     bundle = copy_of(bundles["two"])
     assert train(bundle, max_epochs=1, fold=1, learning_rate=0.001) == 0
@@ -174,9 +136,11 @@ WINDOW = "get('window')"
 EFFECTS = {
     "output_dir": ("OTHER", "[h for h in get('train#handlers') if hasattr(h, '_writer')][0]._writer.log_dir"),
     "cache_dir": ("OTHER", "str(get('images').cache_dir)"),
+    "cache_dtype": ("float16", "get('images').dtype"),
     "fold": (1, "str(get('checkpoints').fold_folder)[-6:]", "fold_1"),
     "cut_share": (0.5, "[t for t in get('train#preprocessing').transforms if hasattr(t, 'jitter')][0].cut_share"),
     "seed": (5, "get('train#dataloader').dataset.seed"),
+    "pictures": (1, "get('tracker')._pictures"),
     "resume": (True, "get('checkpoints')._resume"),
     "keep": ("last", "get('checkpoints')._keep"),
     "keep_ensemble": (True, "get('checkpoints')._keep_ensemble"),
@@ -217,7 +181,9 @@ PARTS = {
     ),
     *("target", "loss", "window", "decoder", "coarse_target", "coarse_loss", "coarse_decoder", "inferer", "optimizer"),
     *("augmentation", "preprocessing", "images", "labels", "train"),
-    *("validate", "schedule", "checkpoints", "progress", "shape_fit", "initialize", "run", "training"),
+    *("validate", "schedule", "checkpoints", "progress", "shape_fit", "tracker", "initialize", "run", "training"),
+    "member",  # tests/calibration/test_seeds_in_use.py: the folder of a further seed's weights
+    "wandb",  # tests/bundle/monai_clients/test_tracked_training.py; it need not be installed
 }
 
 
@@ -253,7 +219,7 @@ def test_every_part_can_be_built(bundles, server, tmp_path):
     checks = [{"bundle": root, "overrides": usual, "expression": f"get({name!r}) is None"} for name in parts]
     found = ask(server, tmp_path, "workflow_checks", "effects", checks)
     absent = {name for name, nothing in zip(parts, found, strict=True) if nothing}
-    assert absent == {"time_budget", "started", "cache_dir"}
+    assert absent == {"time_budget", "started", "cache_dir", "wandb", "member"}
 
 
 def test_preprocessing_takes_what_monai_label_adds(bundles, server, tmp_path):

@@ -18,6 +18,7 @@ from monai.transforms import Compose, LoadImaged, Orientationd, Spacingd
 from auto_config.bundle_scripts.grid import cache as cache_module
 from auto_config.bundle_scripts.grid.cache import CachedTransformd, cache_key, code_digest, describe
 from auto_config.bundle_scripts.grid.transforms import CoarseViewd, LowPassd
+from auto_config.bundle_scripts.methods.decoders import ArgmaxDecoder
 
 
 def write(path, value=0.0):
@@ -296,3 +297,42 @@ def test_a_rename_that_fails_for_another_reason_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "rename", refuse)
     with pytest.raises(OSError, match=r"cache/\w+ cannot be written: .*not here"):
         cached(tmp_path / "cache")({"image": image})
+
+
+def test_float16_takes_half_and_is_told_from_float32(tmp_path):
+    """Entries of one dtype are not read as those of the other."""
+    image, folder = write(tmp_path / "a.nii.gz"), tmp_path / "cache"
+    exact = cached(folder)({"image": image})["image"]
+    (before,) = entries(folder)
+    half = CachedTransformd(["image", "coarse_image"], transform(), str(folder), "float16")
+    found = half({"image": image})["image"]
+    assert found.dtype == torch.float16 and exact.dtype == torch.float32
+    assert half.is_cached({"image": image}) and before in entries(folder) and len(entries(folder)) == 2
+    torch.testing.assert_close(found.as_tensor().float(), exact.as_tensor(), rtol=5e-4, atol=1e-7)
+    torch.testing.assert_close(found.affine, exact.affine)
+    with pytest.raises(ValueError, match="cache_dtype is 'int8'; allowed are float32, float16"):
+        CachedTransformd(["image"], transform(), str(folder), "int8")
+
+
+@pytest.mark.parametrize("value", [200.0, 1e6, np.inf, np.nan])
+def test_an_image_that_float16_would_change_stays_float32(value):
+    voxels = np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)
+    assert cache_module.stored(voxels, "float16").dtype == np.float16
+    voxels[1, 2] = value + 0.06
+    kept = cache_module.stored(voxels, "float16")
+    assert kept.dtype == np.float32
+    np.testing.assert_array_equal(kept, voxels)
+
+
+def test_points_in_an_image_of_float16_are_those_of_the_plain_one():
+    """A network that gives the image itself: its blobs lie where they lay, within a hundredth of a voxel."""
+    generator = np.random.default_rng(1)
+    grid = np.stack(np.meshgrid(*[np.arange(20.0)] * 3, indexing="ij"))
+    points = generator.uniform(6, 13, (20, 3))
+    blobs = [np.exp(-((grid - point[:, None, None, None]) ** 2).sum(0) / 8) for point in points]
+    plain = (4 * np.stack(blobs) + generator.normal(0, 0.1, (20, 20, 20, 20))).astype(np.float32)
+    half = cache_module.stored(plain, "float16")
+    assert half.dtype == np.float16
+    decoder = ArgmaxDecoder()
+    first, second = (decoder(torch.from_numpy(maps.astype(np.float32)))[0] for maps in (plain, half))
+    assert 0 < float((first - second).norm(dim=1).max()) < 0.01

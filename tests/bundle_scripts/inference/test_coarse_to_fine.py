@@ -62,12 +62,27 @@ class Record(nn.Module):
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_half_precision_only_where_asked_for_and_fast_and_logits_are_single(monkeypatch, fast):
-    monkeypatch.setattr("auto_config.bundle_scripts.training.batch.has_fast_bfloat16", lambda _: fast)
+    half = torch.bfloat16 if fast else None
+    monkeypatch.setattr("auto_config.bundle_scripts.training.batch.half_type_of", lambda _: half)
     network = Record()
     for amp in (True, False):
         out = TrainingInferer(amp)({"fine": torch.ones(1, 1, 4, 4)}, network)
         assert out["fine"]["logits"].dtype == torch.float32
         assert network.precise == (not (amp and fast))
+
+
+def test_on_a_cpu_a_loss_gets_channel_after_channel():
+    """Networks there have their channels last."""
+    network = Record()
+    network.layer = nn.Conv2d(2, 3, 1).to(memory_format=torch.channels_last)
+    image = torch.rand(2, 2, 4, 5).to(memory_format=torch.channels_last)
+    made = network({"fine": image})["fine"]["logits"]
+    logits = TrainingInferer(amp=False)({"fine": image}, network)["fine"]["logits"]
+    assert not made.is_contiguous()
+    assert logits.is_contiguous()
+    assert torch.equal(logits, made)
+    logits.sum().backward()
+    torch.testing.assert_close(network.layer.bias.grad, torch.full((3,), 40.0))
 
 
 class Peaks:

@@ -30,6 +30,13 @@ def WeightedLoss(parts, weights):  # noqa: N802
     return OnLogits(losses.WeightedLoss([part.loss for part in parts], weights))
 
 
+@pytest.fixture(autouse=True, params=["channels", "batch"])
+def way(request, monkeypatch):
+    """Losses go through the channels, as of large ones on a CPU, or take the whole batch."""
+    monkeypatch.setattr(losses, "by_channels", lambda _logits: request.param == "channels")
+    return request.param
+
+
 def case(seed=0, landmarks=3, batch=2, size=SIZE):
     generator = torch.Generator().manual_seed(seed)
     logits = 3 * torch.randn((batch, landmarks, *size), generator=generator)
@@ -226,8 +233,9 @@ def test_the_hardest_voxels_are_chosen_without_masks_and_ties_share_the_last_pla
 
 
 @pytest.mark.parametrize(("method", "parts", "most"), [("nnlandmark", (1,), 16.1), ("default", (1, 1), 20.2)])
-def test_bytes_that_the_losses_hold_for_each_voxel_and_landmark(method, parts, most):
+def test_bytes_that_the_losses_hold_for_each_voxel_and_landmark(method, parts, most, monkeypatch):
     """What the planner counts: with the logits in single precision and their gradient."""
+    monkeypatch.setattr(losses, "by_channels", lambda _logits: False)
     size = (24, 24, 24)
     both = (losses.TopKBCELoss(EDTHeatmap([15] * 3)), losses.SpatialCrossEntropyLoss(GaussianTarget(1.0)))
     loss = OnLogits(losses.WeightedLoss(list(both[: len(parts)]), list(parts)))

@@ -4,7 +4,7 @@ import pytest
 from monai.data import DataLoader
 from toy_training import Lines, Training
 
-from auto_config.bundle_scripts.training.sampler import GlobalIndexSampler, case_of
+from auto_config.bundle_scripts.training.sampler import GlobalIndexSampler, case_of, share_of_cases
 
 
 def test_an_epoch_is_a_range_of_global_indices():
@@ -22,6 +22,36 @@ def test_processes_share_an_epoch():
         assert len(sampler) == 2
         shares += list(sampler)
     assert sorted(shares) == list(range(12, 18))
+
+
+@pytest.mark.parametrize(("step", "processes"), [(2, 2), (4, 2), (6, 3), (8, 4)])
+def test_each_step_has_the_samples_of_one_process_and_nobody_always_gets_the_last(step, processes):
+    steps = 12
+    dealt = []
+    for rank in range(processes):
+        sampler = GlobalIndexSampler(step * steps, rank, processes, step)
+        sampler.set_epoch(1)
+        own, each = list(sampler), step // processes
+        dealt.append([own[i : i + each] for i in range(0, len(own), each)])
+    for number in range(steps):
+        first = step * (steps + number)
+        assert sorted(i for own in dealt for i in own[number]) == list(range(first, first + step))
+    # With nnU-Net's share, the last third of a batch is centred on landmarks.
+    centred = [sum(i % step >= round(step * 0.67) for part in own for i in part) for own in dealt]
+    assert len(set(centred)) == 1
+    assert centred[0] > 0
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 7])
+@pytest.mark.parametrize("cases", [0, 1, 2, 7, 20])
+def test_cases_are_shared_in_their_order(cases, processes):
+    shares = [list(share_of_cases(cases, rank, processes)) for rank in range(processes)]
+    if cases < processes:
+        assert shares == [list(range(cases))] * processes
+    else:
+        assert [case for share in shares for case in share] == list(range(cases))
+        assert {len(share) for share in shares} <= {cases // processes, -(-cases // processes)}
+        assert len(shares[0]) == max(map(len, shares))
 
 
 @pytest.mark.parametrize(("samples", "processes"), [(0, 1), (-4, 2), (5, 2)])

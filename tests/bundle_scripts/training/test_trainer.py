@@ -3,27 +3,15 @@
 import copy
 
 import pytest
+import small_trainer
 import torch
 from ignite.engine import Events
 from monai.engines import IterationEvents
+from small_trainer import STAGES, Net, batch
 from torch import nn
 
 from auto_config.bundle_scripts.methods.interfaces import LOGITS
 from auto_config.bundle_scripts.training.augmentation import IntensityAugmentation
-from auto_config.bundle_scripts.training.trainer import PatchTrainer
-
-STAGES = ("coarse", "fine")
-
-
-class Net(nn.Module):
-    """A convolution for each stage."""
-
-    def __init__(self):
-        super().__init__()
-        self.layers = nn.ModuleDict({name: nn.Conv2d(1, 2, 1) for name in STAGES})
-
-    def forward(self, images):
-        return {name: {LOGITS: self.layers[name](image)} for name, image in images.items()}
 
 
 class Loss(nn.Module):
@@ -38,28 +26,8 @@ class Loss(nn.Module):
         return self.factor * (output[LOGITS] - 3).square().mean() * (truth.status >= 0).sum()
 
 
-def batch():
-    random = torch.Generator().manual_seed(0)
-    stage = {
-        "image": torch.randn((2, 1, 1, 4, 4), generator=random),
-        "points": torch.zeros(2, 1, 2, 2),
-        "status": torch.tensor([[[1, 0]], [[1, -1]]]),
-    }
-    return {**dict.fromkeys(STAGES, stage), "seed": torch.zeros(2).long(), "index": torch.arange(2)}
-
-
 def trainer(network, gradient_clip, **options):
-    return PatchTrainer(
-        network=network,
-        loss_function={"coarse": Loss(2.0), "fine": Loss(1.0)},
-        gradient_clip=gradient_clip,
-        optimizer=torch.optim.SGD(network.parameters(), lr=0.1),
-        device=torch.device("cpu"),
-        max_epochs=1,
-        train_data_loader=[batch()],
-        amp=False,
-        **options,
-    )
+    return small_trainer.trainer(network, gradient_clip, loss=Loss, **options)
 
 
 @pytest.mark.parametrize("gradient_clip", [0.5, 1e6])

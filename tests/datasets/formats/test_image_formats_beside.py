@@ -71,7 +71,7 @@ def test_other_volumes_are_named_and_the_remedy_helps(ending, layout, tmp_path):
         (".webp", ".png"),
         (".svs", ".tif"),
         (".czi", ".tif"),
-        (".npy", "spacing"),
+        (".h5", "spacing"),
         (".raw", "header"),
         (".GIPL.gz", ".nii"),
     ],

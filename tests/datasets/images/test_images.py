@@ -103,9 +103,9 @@ def test_a_picture_that_is_none_is_said(tmp_path):
 
 
 def test_other_endings_are_refused(tmp_path):
-    (tmp_path / "a.npy").write_bytes(b"")
-    with pytest.raises(UserError, match=r"a\.npy: images in \.npy are not read; .*save it .* as \.nii\.gz"):
-        read_image(tmp_path / "a.npy")
+    (tmp_path / "a.h5").write_bytes(b"")
+    with pytest.raises(UserError, match=r"a\.h5: images in \.h5 are not read; .*save it .* as \.nii\.gz"):
+        read_image(tmp_path / "a.h5")
     (tmp_path / "a.xyz").write_bytes(b"")
     with pytest.raises(UserError, match=r"allowed are .nii.gz"):
         read_header(tmp_path / "a.xyz")

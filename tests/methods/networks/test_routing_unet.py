@@ -137,6 +137,6 @@ def test_patches_are_whole_cells_and_never_a_single_voxel_of_the_last_stage(dims
 def test_nnlandmark_with_this_network_differs_in_the_network_alone():
     ours, theirs = plan_of("nnlandmark_h3de", 3), plan_of("nnlandmark", 3)
     changed = {name for name in ours.decisions if ours.value(name) != theirs.value(name)}
-    assert changed <= {"network", "method", "stages", "gpu_memory_gb", "workers", "sampling"}
+    assert changed <= {"network", "method", "stages", "gpu_memory_gb", "workers", "sampling", "memory"}
     one, other = (METHODS[name].parts(ours, ours.stage("fine")) for name in ("nnlandmark_h3de", "nnlandmark"))
     assert (one.target, one.loss, one.decoder) == (other.target, other.loss, other.decoder)

@@ -21,6 +21,8 @@ from auto_config.bundle_scripts.training.run.checkpoints import is_better
 from auto_config.bundle_scripts.training.run.random_state import random_state, restore_random_state
 from auto_config.bundle_scripts.training.run.weights_in_use import weights_to_evaluate
 
+pytestmark = pytest.mark.usefixtures("warm_python")
+
 
 def test_ten_kills_change_nothing(tmp_path):
     never_killed = Training(tmp_path / "never").run()

@@ -70,5 +70,12 @@ def test_too_short_a_budget_is_said_with_one_that_is_enough(total, fixed):
         assert shortage(seconds, fixed) is None
 
 
+def test_where_a_calibration_takes_the_time_it_is_said_how_to_leave_it_out():
+    assert "--calibrate" not in shortage(60.0, 200.0)
+    assert shortage(60.0, 200.0, 150.0) == shortage(60.0, 200.0) + (
+        " (--calibrate false leaves out the calibration, 150 s of it)"
+    )
+
+
 def test_what_is_enough_is_round():
     assert [enough(seconds) for seconds in (0.1, 44.0, 46.0, 200.0, 400.0)] == ["10s", "90s", "2m", "7m", "15m"]
