@@ -17,9 +17,10 @@ LABEL_VENV := .venv-label
 LABEL_BIN := $(LABEL_VENV)/bin
 # What runs there: the app, and how MONAI Label's own tasks run bundles.
 LABEL_TESTS := tests/apps tests/bundle/test_seams.py tests/bundle/monai_clients/test_label_training.py
+DOCS_VENV := .venv-docs
 CLIENT_PACKAGES := orthanc orthanc-dicomweb chromium iproute2
 
-.PHONY: help demo test test-core test-label test-clients lint format clean
+.PHONY: help demo test test-core test-label test-clients lint format docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -29,6 +30,7 @@ help:
 	@echo "make test-clients    the server with OHIF in a browser and a PACS, and fuzzed; installs Debian packages, needs root"
 	@echo "make lint    lint and types only"
 	@echo "make format  rewrite the sources in the project's style"
+	@echo "make docs    the documentation site, into build/site; an environment of its own, without PyTorch"
 	@echo "make clean   remove the virtual environments, caches and the demo's results"
 
 $(BIN)/python:
@@ -65,9 +67,10 @@ test: test-core
 	$(MAKE) --no-print-directory test-label
 
 # One thread for each process: two processes on two cores are quicker than one process with two threads.
-# loadfile keeps a file's tests, and the bundles and servers that they share, in one process.
+# loadfile keeps a file's tests, and the bundles and servers that they share, in one process. Files begin in the order in
+# which they are collected, the longest first (tests/conftest.py).
 test-core: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 ifeq ($(strip $(LABEL_PYTHON)),)
 test-label test-clients:
@@ -84,7 +87,7 @@ $(LABEL_VENV)/.label $(LABEL_VENV)/.clients: pyproject.toml | $(LABEL_BIN)/pytho
 
 # MONAI Label starts tools of its environment, such as torchrun, by their names.
 test-label: $(LABEL_VENV)/.label
-	PATH="$(CURDIR)/$(LABEL_BIN):$$PATH" OMP_NUM_THREADS=1 $(LABEL_BIN)/python -m pytest -n $(JOBS) --dist loadfile $(LABEL_TESTS)
+	PATH="$(CURDIR)/$(LABEL_BIN):$$PATH" OMP_NUM_THREADS=1 $(LABEL_BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(LABEL_TESTS)
 
 test-clients: $(LABEL_VENV)/.clients
 	@dpkg -s $(CLIENT_PACKAGES) >/dev/null 2>&1 || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null; } || \
@@ -97,5 +100,20 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The extra `docs` alone: with the package itself pip would install PyTorch, and the pages are made from its sources.
+DOCS_LIST := import sys; toml = __import__("tomllib" if sys.version_info > (3, 11) else "pip._vendor.tomli", fromlist=["load"]); print(*toml.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"], sep="\n")
+$(DOCS_VENV)/.docs: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.10 to 3.13 on the PATH; name one: make docs PYTHON=/path/to/python3.12" >&2; exit 2; }
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/python -c '$(DOCS_LIST)' > $(DOCS_VENV)/docs.txt
+	$(DOCS_VENV)/bin/python -m pip install --disable-pip-version-check -q -r $(DOCS_VENV)/docs.txt
+	@touch $@
+
+# Strict: a broken link, a missing picture or a docstring that cannot be read ends it. The theme announces the end of its life
+# (May 2027; its successor reads mkdocs.yml) at each build, which the variable leaves out.
+docs: $(DOCS_VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict
+	@echo "python3 -m http.server -d build/site shows it, search included; build/site/index.html without search"
+
 clean:
-	rm -rf $(VENV) $(LABEL_VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis demo_run
+	rm -rf $(VENV) $(LABEL_VENV) $(DOCS_VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis demo_run
