@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -36,6 +35,7 @@ from auto_config.calibration.out_of_fold import (
     write_out_of_fold,
 )
 from auto_config.calibration.provenance import prediction_digest
+from auto_config.calibration.time_limit import TimeLimit
 from auto_config.errors import UserError, one_line
 
 FILE_NAME = "cut_out_of_fold.json"
@@ -44,8 +44,6 @@ FILE_NAME = "cut_out_of_fold.json"
 CUTS_OF_A_CASE = 3
 MOST_CUTS = 60
 """Of all cases together: presence is one model of all landmarks, and has enough examples then."""
-MOST_SECONDS = 600.0
-"""After this time no further cut is predicted."""
 _DRAWS = 16
 """So many draws find a cut that takes a landmark, if there is one."""
 _MARK = "#cut"
@@ -67,7 +65,15 @@ def cut_share(bundle: Path) -> float:
 
 
 def cut_fold(
-    bundle: Path, fold: int, names: Sequence[str], *, cases: int, folds: int, seconds: float, device: str | None = None
+    bundle: Path,
+    fold: int,
+    names: Sequence[str],
+    *,
+    cases: int,
+    folds: int,
+    limit: TimeLimit,
+    share: float = 1.0,
+    device: str | None = None,
 ) -> OutOfFold | None:
     """Predictions of the cut validation cases of a fold, from the file where it is of these weights and labels.
 
@@ -77,7 +83,8 @@ def cut_fold(
         names: Landmarks in channel order.
         cases: Validation cases of all folds in use.
         folds: Number of these folds, which share `MOST_CUTS`.
-        seconds: After this time no further cut is predicted.
+        limit: Of the time.
+        share: Part of the time left that is for this fold.
         device: Such as ``cpu``; None for the bundle's own choice.
 
     Returns:
@@ -94,14 +101,15 @@ def cut_fold(
     found = read_out_of_fold(path, names, digest)
     if found is None:
         opened = open_bundle(bundle, device=device, weights=weights)
-        found = predict_cuts(opened, items, fold, each=each, most=most, seconds=seconds)
-        if found is not None:
+        omitted = limit.omitted
+        found = predict_cuts(opened, items, fold, each=each, most=most, limit=limit, share=share)
+        if found is not None and not (limit.brief and limit.omitted > omitted):
             write_out_of_fold(path, found, names, digest)
     return found
 
 
 def cut_cases(
-    bundle: Path, items: Sequence[dict[str, Any]], *, seconds: float = MOST_SECONDS, device: str | None = None
+    bundle: Path, items: Sequence[dict[str, Any]], *, limit: TimeLimit, device: str | None = None
 ) -> OutOfFold | None:
     """Predictions of cuts of other cases by all networks in use; arguments as those of `predict_other_cases`.
 
@@ -111,7 +119,7 @@ def cut_cases(
     if not cut_share(bundle):
         return None
     opened = open_bundle(bundle, device=device)
-    return predict_cuts(opened, items, None, each=cuts_of_each(len(items)), most=MOST_CUTS, seconds=seconds)
+    return predict_cuts(opened, items, None, each=cuts_of_each(len(items)), most=MOST_CUTS, limit=limit)
 
 
 def cuts_of_each(cases: int) -> int:
@@ -120,7 +128,14 @@ def cuts_of_each(cases: int) -> int:
 
 
 def predict_cuts(
-    opened: OpenBundle, items: Sequence[dict[str, Any]], fold: int | None, *, each: int, most: int, seconds: float
+    opened: OpenBundle,
+    items: Sequence[dict[str, Any]],
+    fold: int | None,
+    *,
+    each: int,
+    most: int,
+    limit: TimeLimit,
+    share: float = 1.0,
 ) -> OutOfFold | None:
     """Predict seeded cuts of cases: the first one of every case, then the second ones, until the time is over.
 
@@ -130,7 +145,8 @@ def predict_cuts(
         fold: Of the cases; None for other cases.
         each: Cuts of each case.
         most: Cuts of all.
-        seconds: After this time no further cut begins.
+        limit: Of the time.
+        share: Part of the time left that is for these cases.
 
     Returns:
         None where no cut takes a landmark.
@@ -139,10 +155,9 @@ def predict_cuts(
         UserError: an image cannot be predicted.
     """
     wanted = [(item, number) for number in range(each) for item in items][:most]
-    rows, made, start = [], [], time.monotonic()
-    for item, number in track(wanted, description="cut fields of view", transient=True):
-        if time.monotonic() - start > seconds:
-            break
+    rows, made = [], []
+    tasks = limit.these(wanted, share)
+    for item, number in track(tasks, description="cut fields of view", total=len(wanted), transient=True):
         try:
             row = _predicted(opened, item, number)
         except Exception as error:  # transforms raise whatever they like over an image that they cannot use

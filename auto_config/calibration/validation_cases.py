@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from auto_config.bundle.opened import fold_of, weight_files, weights_of_fold
-from auto_config.calibration.cuts import MOST_SECONDS, cut_fold, cut_share
+from auto_config.calibration.cuts import cut_fold, cut_share
 from auto_config.calibration.out_of_fold import FILE_NAME as OUT_OF_FOLD
 from auto_config.calibration.out_of_fold import (
     OutOfFold,
@@ -20,6 +20,7 @@ from auto_config.calibration.out_of_fold import (
     write_out_of_fold,
 )
 from auto_config.calibration.provenance import prediction_digest
+from auto_config.calibration.time_limit import TimeLimit
 from auto_config.errors import UserError
 
 
@@ -32,16 +33,14 @@ def validation_cases(root: Path, names: Sequence[str], device: str | None) -> Ou
     return joined(parts)
 
 
-def cut_validation_cases(
-    root: Path, names: Sequence[str], device: str | None, seconds: float = MOST_SECONDS
-) -> OutOfFold | None:
+def cut_validation_cases(root: Path, names: Sequence[str], device: str | None, limit: TimeLimit) -> OutOfFold | None:
     """Cuts of the validation cases of all folds in use, each predicted by the network that did not see the case.
 
     Args:
         root: Folder of the bundle.
         names: Landmarks in channel order.
         device: Such as ``cpu``; None for the bundle's own choice.
-        seconds: For all folds together.
+        limit: Of the time for all folds together.
 
     Returns:
         None where the bundle was not trained on cut fields of view, or no cut takes a landmark.
@@ -50,8 +49,10 @@ def cut_validation_cases(
         return None
     folds = folds_in_use(root)
     cases = sum(len(listed_cases(root, fold)) for fold in folds)
-    shared: dict[str, Any] = {"cases": cases, "folds": len(folds), "seconds": seconds / len(folds), "device": device}
-    found = [cut_fold(root, fold, names, **shared) for fold in folds]
+    shared: dict[str, Any] = {"cases": cases, "folds": len(folds), "limit": limit, "device": device}
+    found = [
+        cut_fold(root, fold, names, share=1 / (len(folds) - position), **shared) for position, fold in enumerate(folds)
+    ]
     parts = [part for part in found if part is not None]
     return joined(parts) if parts else None
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ def calibrate(
     pooled: bool | None = None,
     cost: float | None = None,
     device: str | None = None,
+    time_budget: str | float | None = None,
     format: str | None = None,
     split: str | None = None,
     cases: Names | None = None,
@@ -39,6 +41,8 @@ def calibrate(
         pooled: one region for all landmarks, for few cases; as the bundle was planned if not given
         cost: cost of calling an absent landmark present, if calling a present one absent costs 1; not given: best F1
         device: cpu, cuda:0, ...; the GPU if there is one
+        time_budget: for the command, 90s or 5m: every case is predicted whole, then as many cuts and spoiled cases as
+            fit; not given: all of these
         format: read DATA as this format instead of detecting it
         split: training or test: only the cases that DATA puts there
         cases: only these cases of DATA: anna,ben
@@ -50,13 +54,14 @@ def calibrate(
 
     Raises:
         UserError: wrong bundle, no case that the weights in use did not see, cases with errors, options of DATA
-            without it, or a cost that is not above 0.
+            without it, a cost that is not above 0, or no time.
 
     Examples:
         auto_config calibrate brain_landmarks
         auto_config calibrate brain_landmarks --cost 5
         auto_config calibrate brain_landmarks --data our_scans
     """
+    started = time.monotonic()
     if cost is not None and not (math.isfinite(cost) and cost > 0):
         raise UserError(f"--cost {cost}: must be above 0; 1 makes both mistakes equally bad")
     reading: dict[str, Any] = {
@@ -76,12 +81,15 @@ def calibrate(
     from auto_config.bundle_scripts.file_names import CALIBRATION as FILE_NAME
     from auto_config.bundle_scripts.points.landmark_names import read_landmark_names
     from auto_config.calibration.cuts import cut_cases
-    from auto_config.calibration.other_cases import CaseSource, other_cases, predict_other_cases
+    from auto_config.calibration.others.other_cases import CaseSource, other_cases, predict_other_cases
     from auto_config.calibration.terminal import print_calibration
+    from auto_config.calibration.time_limit import limits_of, omitted_notes
     from auto_config.calibration.validation_cases import cut_validation_cases, validation_cases
     from auto_config.calibration.verdict.spoiled_cases import spoiled_other_cases, spoiled_validation_cases
     from auto_config.calibration.writing import POOLED_NOTE, landmarks_file, planned_pooling, write_calibration
+    from auto_config.running.time_budget import CLOSING_SECONDS, parse_time_budget
 
+    seconds = None if time_budget is None else parse_time_budget(time_budget) - CLOSING_SECONDS
     root = Path(bundle)
     table = landmarks_file(root)
     names = read_landmark_names(table)
@@ -90,18 +98,23 @@ def calibrate(
     notes: list[str] = []
     if data is None:
         found = validation_cases(root, names, device)
-        cuts = cut_validation_cases(root, names, device)
-        spoiled = spoiled_validation_cases(root, found, names, device=device) if found.images.size else None
+        cut_limit, limit = limits_of(None if seconds is None else started + seconds - time.monotonic())
+        cuts = cut_validation_cases(root, names, device, cut_limit)
+        spoiled = (
+            spoiled_validation_cases(root, found, names, limit=limit, device=device) if found.images.size else None
+        )
     else:
         weight_files(root)  # says that there are none before anything is read
         source = CaseSource(Path(data), missing=missing, outside=outside, **reading)
         items, notes = other_cases(root, source, names, spatial_dims=spatial_dims, unit=unit)
         found = predict_other_cases(root, items, device=device)
-        cuts = cut_cases(root, items, device=device)
-        spoiled = spoiled_other_cases(root, items, device=device)
+        cut_limit, limit = limits_of(None if seconds is None else started + seconds - time.monotonic())
+        cuts = cut_cases(root, items, device=device, limit=cut_limit)
+        spoiled = spoiled_other_cases(root, items, device=device, limit=limit)
     planned = planned_pooling(root) if pooled is None else pooled
     if planned and pooled is None:
         notes = [*notes, POOLED_NOTE]
+    notes = [*notes, *omitted_notes(cut_limit, limit)]
     numbers = write_calibration(root, found, pooled=planned, cost=cost, notes=notes, cuts=cuts, spoiled=spoiled)
     print_calibration(numbers, found, unit, root / "models" / FILE_NAME)
     return 0

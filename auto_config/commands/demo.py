@@ -61,7 +61,10 @@ def demo(directory: Place | None = None, *, minutes: float = 5.0, cases: int = 3
             lambda: train(bundle, time_budget=f"{minutes:g}m", calibrate=False),
         ),
         # Within the time of so short a training it would take a third of the steps.
-        (f"auto_config calibrate {bundle}", lambda: calibrate(bundle)),
+        (
+            f"auto_config calibrate {bundle} --time_budget {minutes / 2:g}m",
+            lambda: calibrate(bundle, time_budget=f"{minutes / 2:g}m"),
+        ),
         (
             f"auto_config predict {bundle} {test_data / 'images'} {predictions}",
             lambda: predict(bundle, test_data / "images", predictions),

@@ -132,7 +132,7 @@ def train(
         ]
         status = train_as_jobs(trainings, launch, until)
     if status == 0 and calibrates:
-        calibrate_afterwards(folder, debug=debug)
+        calibrate_afterwards(folder, until=until, debug=debug)
     if status == 0 and seconds is not None:
         print(f"The whole command took {spoken(time.time() - started)} of {spoken(seconds)}.", flush=True)
     return status

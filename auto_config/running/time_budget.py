@@ -13,6 +13,9 @@ PREDICTIONS_OF_A_CASE = 4.5
 """How often a calibration predicts each validation case at most: whole, three times with a cut field of view, and half
 of the cases once more, spoiled on purpose. A test counts; more looks at a case are added here."""
 
+CLOSING_SECONDS = 2.0
+"""A calibration learns from its predictions, writes its file and leaves Python in about this time."""
+
 
 def parse_time_budget(text: str | float) -> float:
     """Read an amount of time.

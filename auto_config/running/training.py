@@ -182,9 +182,17 @@ def predicts(folder: Path) -> bool:
     return all((folder / "configs" / name).is_file() for name in ("inference.json", "landmarks.json"))
 
 
-def calibrate_afterwards(folder: Path, *, debug: bool) -> None:
-    """Calibrate in a process of its own; the training was good whatever comes of it."""
+def calibrate_afterwards(folder: Path, *, until: float | None, debug: bool) -> None:
+    """Calibrate in a process of its own; the training was good whatever comes of it.
+
+    Args:
+        folder: Of the bundle.
+        until: Time at which it should have ended, in seconds as `time.time` counts; None for no limit.
+        debug: Show what it says.
+    """
     line = [sys.executable, "-m", "auto_config", "calibrate", str(folder)]
+    if until is not None:
+        line += ["--time_budget", f"{max(1.0, until - time.time()):.1f}s"]
     if child.run(line, log=folder / "eval" / "calibrate_error.log", debug=debug):
         following = f"auto_config calibrate {shlex.quote(str(folder))}"
         print(f"The training ended well, without a calibration; see above, then: {following}")

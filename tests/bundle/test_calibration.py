@@ -183,7 +183,7 @@ def test_an_image_that_cannot_be_predicted_is_one_line(trained, copy_of, others,
     def fails(*_):
         raise RuntimeError("applying transform\nfailed")
 
-    monkeypatch.setattr("auto_config.calibration.other_cases.predict_case", fails)
+    monkeypatch.setattr("auto_config.calibration.others.other_cases.predict_case", fails)
     assert cli.main(["calibrate", str(bundle), "--data", str(others), "--device", "cpu"]) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert re.fullmatch(r"error: .*/ours/images/.*: cannot be predicted \(applying transform failed\)", said)

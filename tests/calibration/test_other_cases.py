@@ -13,7 +13,7 @@ from PIL import Image
 from auto_config import cli
 from auto_config.bundle_scripts.points.landmark_files import write_markups
 from auto_config.bundle_scripts.points.landmarks import LandmarkSet
-from auto_config.calibration.other_cases import CaseSource, other_cases
+from auto_config.calibration.others.other_cases import CaseSource, other_cases
 from auto_config.calibration.out_of_fold import fingerprint_of
 from auto_config.errors import UserError
 

@@ -139,6 +139,22 @@ def test_a_time_budget_leaves_time_for_the_calibration(bundle, monkeypatch, opti
     assert given[0].get("predictions_after") == predictions
 
 
+@pytest.mark.parametrize("budget", [None, "10m"])
+def test_the_calibration_gets_what_is_left_of_the_budget(bundle, monkeypatch, budget):
+    for name in ("inference.json", "landmarks.json"):
+        (bundle / "configs" / name).write_text("{}")
+    monkeypatch.setattr(training, "command", lambda *_: [sys.executable, "-c", ""])
+    lines = []
+    monkeypatch.setattr(training.child, "run", lambda line, **_: lines.append(line) or 0)
+    assert train(bundle, time_budget=budget) == 0
+    assert lines[0][2:5] == ["auto_config", "calibrate", str(bundle)]
+    if budget is None:
+        assert lines[0][5:] == []
+    else:
+        assert lines[0][5] == "--time_budget"
+        assert 500.0 < float(lines[0][6].removesuffix("s")) < 600.0
+
+
 def test_later_folds_leave_the_time_that_earlier_ones_keep_for_their_calibration(bundle, monkeypatch, capfd):
     given = []
 

@@ -59,8 +59,8 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch, template: Template, train_status:
         steps.append(("train", options))
         return train_status
 
-    def calibrate(bundle: Path) -> int:
-        steps.append(("calibrate", bundle.name))
+    def calibrate(bundle: Path, **options: Any) -> int:
+        steps.append(("calibrate", (bundle.name, options)))
         return 0
 
     def predict(bundle: Path, images: Path, output: Path) -> int:
@@ -106,7 +106,7 @@ def test_the_way_goes_through_the_commands(
     assert steps == [
         ("create", (names[:8], "brain_mri_afids32_demo", options)),
         ("train", {"time_budget": "2.5m", "calibrate": False}),
-        ("calibrate", "brain_mri_afids32_demo"),
+        ("calibrate", ("brain_mri_afids32_demo", {"time_budget": "1.25m"})),
         ("predict", names[8:]),
         ("evaluate", "test"),
     ]

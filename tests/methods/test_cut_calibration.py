@@ -56,6 +56,23 @@ def test_kept_cuts_are_used_until_labels_or_weights_change(trained, monkeypatch)
     assert (root / "models/fold_0/cut_out_of_fold.json").read_text() != before
 
 
+def test_a_time_budget_leaves_out_cuts_and_spoiled_cases_and_the_next_calibration_makes_them(trained, capsys):
+    root, _ = trained
+    kept = [root / "models/fold_0" / name for name in ("cut_out_of_fold.json", "spoiled.json")]
+    for path in kept:
+        path.unlink(missing_ok=True)
+    assert calibrate(root, pooled=True, device="cpu", time_budget="1s") == 0
+    assert "there was no time for 9 cut cases and 2 spoiled cases;" in " ".join(capsys.readouterr().out.split())
+    document = json.loads((root / "models/calibration.json").read_text())
+    assert document["cases"] == 3
+    assert document["presence"] is None
+    assert not any(path.exists() for path in kept)
+    assert calibrate(root, pooled=True, device="cpu") == 0
+    assert "no time" not in capsys.readouterr().out
+    assert json.loads((root / "models/calibration.json").read_text())["presence"]["cuts"]["images"] == 9
+    assert all(path.exists() for path in kept)
+
+
 def test_without_cuts_nothing_is_cut_and_every_landmark_counts(tmp_path):
     data = write_cases(tmp_path / "data", 2)
     root = narrow_bundle(data, tmp_path / "bundle", stages=1, dims=2, cut_share=0.0)

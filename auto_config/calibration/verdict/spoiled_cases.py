@@ -27,6 +27,7 @@ from auto_config.calibration.out_of_fold import (
     write_out_of_fold,
 )
 from auto_config.calibration.provenance import prediction_digest
+from auto_config.calibration.time_limit import TimeLimit
 from auto_config.calibration.verdict import spoilings
 from auto_config.calibration.verdict.section import Spoiled
 from auto_config.calibration.verdict.spoilings import SPOILINGS, Scan, Spoiling
@@ -50,7 +51,7 @@ def chosen(items: Sequence[dict[str, Any]]) -> list[Task]:
 
 
 def spoiled_validation_cases(
-    root: Path, found: OutOfFold, names: Sequence[str], *, device: str | None = None
+    root: Path, found: OutOfFold, names: Sequence[str], *, limit: TimeLimit, device: str | None = None
 ) -> Spoiled | None:
     """Spoiled validation cases of the folds, each predicted by the network that did not see it, and kept.
 
@@ -58,29 +59,34 @@ def spoiled_validation_cases(
         root: Folder of the bundle.
         found: Its out-of-fold predictions.
         names: Landmarks in channel order.
+        limit: Of the time for all folds together.
         device: Such as ``cpu``; None for the bundle's own choice.
     """
     items = [{**item, "fold": fold} for fold in dict.fromkeys(found.folds) for item in listed_cases(root, fold)]
     tasks = chosen(items)
-    parts = []
-    for fold in dict.fromkeys(item["fold"] for item, _ in tasks):
+    parts, folds = [], list(dict.fromkeys(item["fold"] for item, _ in tasks))
+    for position, fold in enumerate(folds):
         weights = weights_of_fold(root, fold)
         own = [task for task in tasks if task[0]["fold"] == fold]
         digest = _digest(prediction_digest(root, weights), own)
         path = root / "models" / f"fold_{fold}" / FILE_NAME
         kept = read_out_of_fold(path, names, digest)
         if kept is None:
-            kept = _predicted(open_bundle(root, device=device, weights=weights), own, fold)
+            omitted, share = limit.omitted, 1 / (len(folds) - position)
+            kept = _predicted(open_bundle(root, device=device, weights=weights), own, fold, limit, share)
             if kept is None:
                 continue
-            write_out_of_fold(path, kept, names, digest)
+            if not (limit.brief and limit.omitted > omitted):
+                write_out_of_fold(path, kept, names, digest)
         parts.append(kept)
     return _of(joined(parts)) if parts else None
 
 
-def spoiled_other_cases(root: Path, items: Sequence[dict[str, Any]], *, device: str | None = None) -> Spoiled | None:
+def spoiled_other_cases(
+    root: Path, items: Sequence[dict[str, Any]], *, limit: TimeLimit, device: str | None = None
+) -> Spoiled | None:
     """Spoiled cases of another data set, predicted by all networks in use; see `spoiled_validation_cases`."""
-    found = _predicted(open_bundle(root, device=device), chosen(items), None)
+    found = _predicted(open_bundle(root, device=device), chosen(items), None, limit)
     return None if found is None else _of(found)
 
 
@@ -113,10 +119,13 @@ def spoiled_image(
     return data, moved
 
 
-def _predicted(opened: OpenBundle, tasks: Sequence[Task], fold: int | None) -> OutOfFold | None:
+def _predicted(
+    opened: OpenBundle, tasks: Sequence[Task], fold: int | None, limit: TimeLimit, share: float = 1.0
+) -> OutOfFold | None:
     """The predictions of spoiled images; one that the bundle cannot use is left out, as `predict` would say so."""
     items, rows = [], []
-    for seed, (item, kind) in enumerate(track(tasks, description="spoiled cases", transient=True)):
+    timed = limit.these(tasks, share)
+    for seed, (item, kind) in enumerate(track(timed, description="spoiled cases", total=len(tasks), transient=True)):
         try:
             made = spoiled_image(opened, item, SPOILINGS[kind], seed)
             row = None if made is None else predict_image(opened, *made)[0]

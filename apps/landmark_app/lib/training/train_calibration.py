@@ -14,7 +14,8 @@ from auto_config.bundle_scripts.points.landmarks import PRESENT
 from auto_config.bundle_scripts.training.shape_fit import training_shapes
 from auto_config.calibration.conformal import smallest_n
 from auto_config.calibration.cuts import cut_cases
-from auto_config.calibration.other_cases import predict_other_cases
+from auto_config.calibration.others.other_cases import predict_other_cases
+from auto_config.calibration.time_limit import limits_of
 from auto_config.calibration.verdict.spoiled_cases import spoiled_other_cases
 from auto_config.calibration.writing import write_calibration
 from auto_config.datasets.images import image_stem
@@ -31,8 +32,8 @@ FEWEST_CASES = 3
 LEVEL = 0.9
 """The level of the regions that the server shows; where it would be infinite for a landmark, all have one region."""
 
-CUT_SECONDS = 120.0
-"""A person waits for the end of a training: so long it predicts cut fields of view, which teach presence."""
+WAITED_SECONDS = 160.0
+"""A person waits for the end of a training: so long it predicts cut and spoiled cases, for presence and verdicts."""
 
 OWN_FOLD = "0"
 """The fold whose validation cases `training_data.own_validation` gives."""
@@ -103,8 +104,9 @@ def calibrate_on(root: Path, card: Card, cases: TrainingCases, seen: Seen, devic
     before = weights_state(root)
     items = [_item(item, card) for item in unseen.cases]
     found = predict_other_cases(root, items, device=device)
-    cuts = cut_cases(root, items, device=device, seconds=CUT_SECONDS)
-    spoiled = spoiled_other_cases(root, items, device=device)
+    cut_limit, limit = limits_of(WAITED_SECONDS)
+    cuts = cut_cases(root, items, device=device, limit=cut_limit)
+    spoiled = spoiled_other_cases(root, items, device=device, limit=limit)
     table = root / "configs" / "landmarks.json"
     present = (found.status == PRESENT).sum(axis=0)
     counts = np.bincount(read_instances(table).channels, present, len(card.names))

@@ -14,6 +14,12 @@ MARGIN = 1.1
 CALIBRATION_MARGIN = 1.2
 """A calibration, of which only the parts were measured, and partly long before, a fifth longer."""
 
+NEEDED = 0.25
+"""Part of the predictions of a calibration without which there is none: those of the whole cases."""
+
+OPTIONAL_SHARE = 0.2
+"""Part of a budget that the other ones may take, of cut and spoiled cases; the calibration makes as many as fit."""
+
 MOST_SLOWDOWN = 3.0
 """A part is not taken to be slower than this many times what was measured, whatever a few steps say."""
 
@@ -54,16 +60,20 @@ def at_pace(part: Measured | None, first: float | None, now: float | None) -> fl
     return part.seconds * min(max(now / then, 1.0), MOST_SLOWDOWN)
 
 
-def calibration_seconds(start_up: float, one_case: float, cases: int, predictions: float) -> float:
-    """Seconds of a calibration in a process of its own that predicts each of some cases a number of times.
+def calibration_seconds(start_up: float, one_case: float, cases: int, predictions: float, total: float) -> float:
+    """Seconds kept for a calibration in a process of its own that predicts each of some cases a number of times.
 
     Args:
         start_up: Seconds from the start of a process to its work.
         one_case: Seconds to read, preprocess and predict one image.
         cases: Number of cases.
-        predictions: Of each case; 0 where no calibration follows.
+        predictions: Of each case at most; 0 where no calibration follows.
+        total: The budget in seconds.
     """
-    return start_up + one_case * cases * predictions if cases and predictions else 0.0
+    if not cases or not predictions:
+        return 0.0
+    every = one_case * cases * predictions
+    return start_up + NEEDED * every + min((1 - NEEDED) * every, OPTIONAL_SHARE * total)
 
 
 def seconds_for_steps(left: float, validation: float, calibration: float) -> float:

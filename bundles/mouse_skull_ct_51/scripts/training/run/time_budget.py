@@ -172,19 +172,19 @@ class TimeBudget:
         """Seconds that a calibration of the validation cases takes in a process of its own; None if none follows."""
         if not self.cases or not self.predictions_after:
             return None
-        return calibration_seconds(self._now(self._start_up), self._one_case, self.cases, self.predictions_after)
+        return self._calibration(self._now(self._start_up))
 
     @property
     def calibration_of_cases(self) -> float | None:
         """`calibration_seconds` without the start of the process, which several folds share."""
         if self.calibration_seconds is None:
             return None
-        return calibration_seconds(0.0, self._one_case, self.cases, self.predictions_after)
+        return self._calibration(0.0)
 
-    @property
-    def _one_case(self) -> float:
+    def _calibration(self, start_up: float) -> float:
         validated = self.cases if self._validated is None else self._validated
-        return self._now(self._preprocessing) + self.validation_seconds / max(validated, 1)
+        one_case = self._now(self._preprocessing) + self.validation_seconds / max(validated, 1)
+        return calibration_seconds(start_up, one_case, self.cases, self.predictions_after, self.seconds)
 
     def _now(self, part: Measured | None) -> float:
         first = sum(self._first_steps) / len(self._first_steps) if self._first_steps else None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from auto_config.calibration.others.seen_labels import file_hash, labels_seen
 from auto_config.calibration.out_of_fold import DATALIST, training_groups
-from auto_config.calibration.seen_labels import file_hash, labels_seen
 from auto_config.datasets import Case
 from auto_config.datasets.checks.duplicates import voxel_digest
 from auto_config.datasets.images import read_header, read_image

@@ -16,8 +16,8 @@ from auto_config.bundle.opened import OpenBundle, open_bundle
 from auto_config.bundle_scripts.points.instances import read_instances
 from auto_config.bundle_scripts.points.landmark_names import quoted
 from auto_config.bundle_scripts.points.landmarks import UNKNOWN, LandmarkSet
+from auto_config.calibration.others.unseen import refuse_seen_files, refuse_seen_images
 from auto_config.calibration.out_of_fold import LANDMARKS, OutOfFold, predict_case, stacked
-from auto_config.calibration.unseen import refuse_seen_files, refuse_seen_images
 from auto_config.choices import Coordinates, Missing, Outside
 from auto_config.datasets import Case, Dataset, Problem, read_dataset
 from auto_config.datasets.checks.duplicates import duplicate_problems

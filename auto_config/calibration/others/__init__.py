@@ -1,0 +1,1 @@
+"""Calibration on labelled cases of another data set, none of which the networks have seen."""
