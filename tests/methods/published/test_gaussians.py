@@ -221,7 +221,9 @@ def test_the_fit_of_a_gaussian_is_its_covariance_wherever_it_lies(dims, data):
     heatmap = 3.0 * dense(point, expected, size, 1.0).float()[None]
     found = PeakDecoder(float(heatmap.max()), radius=5).decode({LOGITS: heatmap})
     np.testing.assert_allclose(found.covariance[0].numpy(), expected, rtol=0.02, atol=0.02)
-    limit = 0.05 if np.allclose(expected, np.diag(np.diag(expected)), atol=1e-3) else 0.5
+    # Parabolas along the axes do not see the slant of a turned Gaussian: half a voxel, and a little more where it is
+    # narrow and its middle lies between voxels on two axes.
+    limit = 0.05 if np.allclose(expected, np.diag(np.diag(expected)), atol=1e-3) else 0.75
     assert float((found.points[0] - torch.tensor(point)).abs().max()) < limit
 
 
