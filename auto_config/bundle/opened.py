@@ -201,7 +201,7 @@ def _open(
     inferer = _parsed(parser, "inferer")
     decoder = parser.get_parsed_content("decoder") if "decoder" in config else None
     if has_methods(root / "scripts"):
-        find = _find(inferer)
+        find = find_of(inferer)
     else:
         decoder = None if decoder is None else earlier_decoder(config, decoder)
         find = earlier_find(root, config, inferer, decoder)
@@ -240,7 +240,7 @@ def untrained_network(root: str | Path, seed: int = 0) -> nn.Module:
     return network
 
 
-def _find(inferer: Any) -> Find:
+def find_of(inferer: Any) -> Find:
     """The output and peaks that a bundle's inferer finds; asked for only when needed, other inferers have none."""
 
     def find(image: torch.Tensor, network: Any) -> Heatmaps:

@@ -290,6 +290,11 @@ def flip_pairs(plan: Plan) -> Json:
     return {"flip_pairs": "@landmarks"} if plan.value("mirror") else {}
 
 
+def amp(plan: Plan) -> Json:
+    """The argument of what predicts in half precision, for methods whose points stay the same in it."""
+    return {"amp": "@amp"} if method_of(plan).half_precision else {}
+
+
 def dense(plan: Plan) -> Json:
     """The inferer of one stage."""
     return {
@@ -298,6 +303,7 @@ def dense(plan: Plan) -> Json:
         "decoder": "@decoder",
         "spacing": "@spacing",
         **flip_pairs(plan),
+        **amp(plan),
         **uses_instances(plan),
     }
 
@@ -318,6 +324,7 @@ def coarse_to_fine(plan: Plan) -> Json:
         "shape_prior": "@shape_prior",
         "pad_value": "@pad_value",
         **flip_pairs(plan),
+        **amp(plan),
         **uses_instances(plan),
     }
 

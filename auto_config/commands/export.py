@@ -55,10 +55,11 @@ def export(
 
     from auto_config.bundle.opened import open_bundle
     from auto_config.exporting.checks import image_of
+    from auto_config.exporting.stages import in_float32
     from auto_config.exporting.writing import write_exports
     from auto_config.prediction.input import find_images, wanted_images
 
-    opened = open_bundle(bundle, device="cpu")
+    opened = in_float32(open_bundle(bundle, device="cpu"))
     if image is None:
         files = image_of(opened.root)
     else:

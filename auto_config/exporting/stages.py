@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from auto_config.bundle.opened import OpenBundle
+from auto_config.bundle.opened import OpenBundle, find_of
 from auto_config.bundle_scripts.methods.ensemble import EnsembleNetwork
 from auto_config.errors import UserError
 
@@ -73,6 +73,15 @@ def stage_networks(opened: OpenBundle) -> list[StageNetwork]:
             name = stage if len(members) == 1 else f"{stage}_{member}"
             found.append(StageNetwork(name, stage, member, part, channels, _size(opened.root, config, stage)))
     return sorted(found, key=lambda one: (list(SIZES).index(one.stage), one.member))
+
+
+def in_float32(opened: OpenBundle) -> OpenBundle:
+    """The same bundle, with networks that predict in full precision, as exports of them do."""
+    if not vars(opened.inferer).get("amp"):  # inferers of earlier versions have none
+        return opened
+    inferer = copy(opened.inferer)
+    inferer.amp = False
+    return OpenBundle(**{**vars(opened), "inferer": inferer, "find": find_of(inferer)})
 
 
 def with_networks(opened: OpenBundle, replaced: Callable[[StageNetwork], nn.Module]) -> OpenBundle:

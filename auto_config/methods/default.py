@@ -96,6 +96,7 @@ METHOD = Method(
     mirrors=True,
     instances=True,
     cuts=True,
+    half_precision=True,
     target="cone",
     loss="bce_and_cross_entropy",
     decoder="argmax",

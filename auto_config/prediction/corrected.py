@@ -27,6 +27,7 @@ from auto_config.bundle_scripts.grid.grids import (
 )
 from auto_config.bundle_scripts.images.frame import original_affine
 from auto_config.bundle_scripts.inference.flip import MirroredNetwork
+from auto_config.bundle_scripts.methods.half_precision import HalfPrecisionNetwork
 from auto_config.bundle_scripts.methods.interfaces import Decoder, Output, kept_heads
 from auto_config.bundle_scripts.points.peaks import Peaks
 from auto_config.bundle_scripts.points.shape import shape_prior
@@ -314,6 +315,8 @@ def _fill_crops(case: _Case, wanted: Mapping[int, tuple[int, ...]], end: float |
     inferer, crops = case.opened.inferer, case.look.crops
     image = case.look.data["image"].as_tensor().to(case.opened.device)
     network: Any = case.opened.network
+    if vars(inferer).get("amp"):  # inferers of earlier versions have none
+        network = HalfPrecisionNetwork(network)
     if inferer.flip_pairs is not None:
         network = MirroredNetwork(network, inferer.flip_pairs, inferer.decoders)
     todo = [i for i, origin in wanted.items() if not _has_crop(case.look, i, origin)]

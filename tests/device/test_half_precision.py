@@ -7,9 +7,9 @@ import torch
 from emulated_gpu import GPU, emulated_gpu
 from small_trainer import Net, trainer
 
+from auto_config.bundle_scripts.methods.half_precision import half_type
 from auto_config.bundle_scripts.training import batch as batches
 from auto_config.bundle_scripts.training import trainer as trainers
-from auto_config.bundle_scripts.training.batch import half_type
 from auto_config.bundle_scripts.training.run.resume_state import weights_of
 from auto_config.bundle_scripts.training.trainer import old_cudnn
 

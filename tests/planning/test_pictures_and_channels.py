@@ -54,6 +54,16 @@ def test_pictures_are_read_for_prediction_as_for_training(unit, spacing, expecte
     }
 
 
+@pytest.mark.parametrize(
+    ("options", "half"),
+    [({}, True), ({"method": "nnlandmark"}, False), ({"method": "scn"}, False), ({"decoder": "taylor"}, False)],
+)
+def test_what_was_measured_predicts_in_half_precision(options, half):
+    config = configs.inference_config(plan(XRAYS, **options), 5)
+    assert config.get("amp") is (True if half else None)
+    assert ("amp" in config["inferer"]) == half
+
+
 def test_a_cephalogram_is_planned_by_the_rules_for_2d():
     found = plan(XRAYS, gpu_memory_gb=8)
     assert found.value("orientation") is None

@@ -28,6 +28,7 @@ def inference_config(plan: Plan, landmarks: int) -> Json:
         "all_present": False,
         **({"shape_prior": False} if parts.has_shape_prior(plan) else {}),
         **_places(plan),
+        **({"amp": True} if parts.amp(plan) else {}),
         "device": DEVICE,
         "network_def": parts.network_def(plan, landmarks),
         "network": "$@network_def.to(@device)",

@@ -46,6 +46,7 @@ class DenseInferer(HeatmapInferer):
             Views are compared without it, so that their disagreement means the same with it.
         stage: name of the stage.
         flip_pairs: see `HeatmapInferer`.
+        amp: see `HeatmapInferer`.
         pose: tries poses of the whole image; None looks at it as it lies.
         pad_value: value of air, around turned images.
         expected: where the training cases have their landmarks; peaks alone are then looked for there, and in the whole
@@ -66,11 +67,12 @@ class DenseInferer(HeatmapInferer):
         shape: ShapeModel | None = None,
         stage: str = "fine",
         flip_pairs: str | Path | Sequence[int] | None = None,
+        amp: bool = False,
         pose: PoseSearch | None = None,
         pad_value: float = 0.0,
         expected: ExpectedPlaces | None = None,
     ) -> None:
-        super().__init__({stage: decoder}, flip_pairs)
+        super().__init__({stage: decoder}, flip_pairs, amp=amp)
         self.window, self.decoder, self.instances, self.shape = window, decoder, instances, shape
         self.stage, self.pose, self.pad_value = stage, pose, float(pad_value)
         self.spacing, self.expected = np.asarray(spacing, dtype=np.float64), expected

@@ -10,6 +10,7 @@ import torch
 from monai.inferers import Inferer, SimpleInferer
 from torch import nn
 
+from ..methods.half_precision import half_type_of
 from ..methods.large_channels.rows_on_cpu import channels_first
 from .augmentation import IntensityAugmentation
 
@@ -53,42 +54,11 @@ class PrepareBatch:
         return images, targets
 
 
-def half_type(kind: str, capability: tuple[int, int] | None = None, *, units: bool = False) -> torch.dtype | None:
-    """The half precision that a device computes convolutions in faster than in float32.
-
-    Args:
-        kind: ``cuda``, ``cpu`` or another type of device.
-        capability: compute capability of an NVIDIA GPU, such as (7, 5); None for GPUs of others, which torch also calls
-            ``cuda``.
-        units: whether a CPU, or a GPU without a capability, has units for bfloat16.
-
-    Returns:
-        bfloat16 since Ampere (8.0); float16 on Volta and Turing (7.0, 7.5: V100, T4, RTX 20), which have units for that
-        one alone; None where neither pays.
-    """
-    if kind == "cuda" and capability is not None:
-        return torch.bfloat16 if capability >= (8, 0) else torch.float16 if capability >= (7, 0) else None
-    return torch.bfloat16 if kind in ("cuda", "cpu") and units else None
-
-
-def half_type_of(device: torch.device) -> torch.dtype | None:
-    """`half_type` of a device of this machine; None for a GPU that is not there."""
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            return None
-        if torch.version.hip:
-            return half_type("cuda", units=torch.cuda.is_bf16_supported(including_emulation=False))
-        return half_type("cuda", torch.cuda.get_device_capability(device))
-    flags = torch.cpu
-    has_units = device.type == "cpu" and (flags._is_avx512_bf16_supported() or flags._is_amx_tile_supported())
-    return half_type(device.type, units=bool(has_units))
-
-
 class TrainingInferer(Inferer):
     """Calls the network on a training batch, in half precision where asked for and where the device is made for it.
 
     bfloat16 needs no loss scaling and works on CPUs too; with float16 the trainer scales the loss. Outputs go to the
-    loss in float32; whole volumes are always computed in full precision, because half-precision logits lose the peak.
+    loss in float32.
 
     Args:
         amp: use mixed precision where it is fast.

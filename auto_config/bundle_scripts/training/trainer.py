@@ -11,10 +11,11 @@ from monai.engines import SupervisedTrainer
 from monai.inferers import Inferer
 from torch import nn
 
+from ..methods.half_precision import half_type_of
 from ..methods.losses import StagesLoss
 from ..points.instances import Instances
 from .augmentation import IntensityAugmentation
-from .batch import PrepareBatch, TrainingInferer, half_type_of
+from .batch import PrepareBatch, TrainingInferer
 from .cpu_memory import keep_freed_memory
 from .gradients import GradientClip
 from .output import KeepLoss

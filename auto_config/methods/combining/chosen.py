@@ -136,6 +136,7 @@ def combined(method: Method, parts: Combination) -> Method:
         loss_bytes_per_voxel=loss.bytes_per_voxel,
         cpu_loss_bytes_per_voxel=loss.cpu_bytes_per_voxel,
         instances=method.instances and loss.instances and decoder.instances,
+        half_precision=False,
         tolerance=decoder.tolerance,
         target=parts.target,
         loss=parts.loss,

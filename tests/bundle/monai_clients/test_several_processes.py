@@ -67,6 +67,7 @@ def test_a_shared_validation_gives_the_numbers_of_one_process(both, server):
         "$@validate#evaluator.run()",
     ]
     (two / "configs" / "judge.json").write_text(json.dumps({"run": [*judge, SAVE.replace("'rank'", "'alone'")]}))
-    server.monai(two, "run", "--config_file", "['configs/train.json','configs/judge.json']")
+    judged = ("--config_file", "['configs/train.json','configs/judge.json']", "--amp", "False")
+    server.monai(two, "run", *judged)
     alone = torch.load(two / "alone0.pt", weights_only=True)
     assert alone[1:4] == [*first[1:3], cases]

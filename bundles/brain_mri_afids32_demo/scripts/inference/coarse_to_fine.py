@@ -46,6 +46,7 @@ class CoarseToFineInferer(HeatmapInferer):
         pad_value: value of air.
         instances: which landmarks may change places, so that the views are compared in one order.
         flip_pairs: see `HeatmapInferer`.
+        amp: see `HeatmapInferer`.
         pose: tries poses of the image, and turns the crops upright where it found another one or where poses are free;
             None looks at the image as it lies.
     """
@@ -66,9 +67,10 @@ class CoarseToFineInferer(HeatmapInferer):
         pad_value: float = 0.0,
         instances: Instances | None = None,
         flip_pairs: str | Path | Sequence[int] | None = None,
+        amp: bool = False,
         pose: PoseSearch | None = None,
     ) -> None:
-        super().__init__({"coarse": coarse_decoder, "fine": fine_decoder}, flip_pairs)
+        super().__init__({"coarse": coarse_decoder, "fine": fine_decoder}, flip_pairs, amp=amp)
         self.window, self.factor, self.crop_size = window, [int(f) for f in factor], [int(n) for n in crop_size]
         self.spacing, self.plausibility = np.asarray(spacing, dtype=np.float64), bool(plausibility)
         self.reach, self.shape_prior = float(reach), bool(shape_prior)

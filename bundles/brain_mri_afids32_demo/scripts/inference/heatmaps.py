@@ -13,6 +13,7 @@ import torch
 from monai.inferers import Inferer
 
 from ..grid.grids import apply_affine, world_to_voxel
+from ..methods.half_precision import HalfPrecisionNetwork
 from ..methods.interfaces import Decoder, Output, StageNetwork, without_scalars
 from ..points.landmark_names import read_flip_pairs
 from ..points.peaks import Peaks
@@ -109,11 +110,18 @@ class HeatmapInferer(Inferer):
         flip_pairs: flip test-time augmentation, for networks that were trained on mirrored images: the path of
             ``configs/landmarks.json``, or for each landmark the one that takes its place in the mirror image. None
             looks at the image alone.
+        amp: call the network in half precision where the device is made for it, see `HalfPrecisionNetwork`.
     """
 
-    def __init__(self, decoders: Mapping[str, Decoder], flip_pairs: str | Path | Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        decoders: Mapping[str, Decoder],
+        flip_pairs: str | Path | Sequence[int] | None = None,
+        *,
+        amp: bool = False,
+    ) -> None:
         super().__init__()
-        self.decoders = dict(decoders)
+        self.decoders, self.amp = dict(decoders), bool(amp)
         self.flip_pairs = None if flip_pairs is None else read_flip_pairs(flip_pairs)
 
     def __call__(self, inputs: torch.Tensor, network: StageNetwork, *_: Any, **__: Any) -> torch.Tensor:
@@ -139,7 +147,9 @@ class HeatmapInferer(Inferer):
         return self.find(image, network).peaks
 
     def _seeing(self, network: StageNetwork) -> StageNetwork:
-        """The network, with the mirror image as further views where that is asked for."""
+        """The network, in half precision and with the mirror image as further views, where that is asked for."""
+        if self.amp:
+            network = HalfPrecisionNetwork(network)
         return network if self.flip_pairs is None else MirroredNetwork(network, self.flip_pairs, self.decoders)
 
     @abstractmethod
