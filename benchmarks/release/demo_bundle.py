@@ -1,4 +1,4 @@
-"""Make bundles/brain_mri_afids32_demo: the demo's way with more brains and more time, then without data and paths.
+"""Make bundles/brain_mri_afids32_demo: the demo's way with more brains and time, calibrated, without data and paths.
 
 python benchmarks/release/demo_bundle.py WORK_FOLDER bundles/brain_mri_afids32_demo --cases 60 --minutes 25
 """
@@ -17,14 +17,15 @@ from ready_bundle import halve
 from auto_config.bundle.documentation import UNKNOWN_ACCURACY
 from auto_config.bundle.json_text import json_text
 from auto_config.bundle_scripts.files.text import atomic_write_text
+from auto_config.commands.calibrate import calibrate
 from auto_config.commands.create import create
 from auto_config.commands.evaluate import evaluate
 from auto_config.commands.predict import predict
 from auto_config.commands.train import train
 from auto_config.demo.brains import load_template, write_brains
-from auto_config.packaging.card import with_section
+from auto_config.packaging.card import robustness, with_section
 
-SHARED = ("LICENSE", "atlas", "configs", "docs", "scripts", "models/model.pt")
+SHARED = ("LICENSE", "atlas", "configs", "docs", "scripts", "models/model.pt", "models/calibration.json")
 PLACE = "/path/to/dataset"
 AUTHORS = "The authors of landmark-bundles"
 COPYRIGHT = "The authors of landmark-bundles"
@@ -43,12 +44,14 @@ def main() -> int:
     template = load_template()
     list(write_brains(data, template, range(100, 100 + given.cases), seed=1))
     list(write_brains(tests, template, range(10), seed=2))
-    status = (
-        create(data, made, network="tiny", test_fraction=0.0, atlas="nearest", authors=AUTHORS, copyright=COPYRIGHT)
-        or train(made, time_budget=f"{given.minutes}m")
-        or predict(made, tests / "images", predictions)
-        or evaluate(predictions, tests)
-    )
+    status = create(
+        data, made, network="tiny", test_fraction=0.0, atlas="nearest", authors=AUTHORS, copyright=COPYRIGHT
+    ) or train(made, time_budget=f"{given.minutes}m", calibrate=False)
+    if status:
+        return int(status)
+    for weights in sorted((made / "models").rglob("model.pt")):  # that of the fold too, by which calibrate knows it
+        halve(weights)
+    status = calibrate(made) or predict(made, tests / "images", predictions) or evaluate(predictions, tests)
     if status:
         return int(status)
     shutil.rmtree(given.bundle, ignore_errors=True)
@@ -59,11 +62,6 @@ def main() -> int:
             shutil.copytree(made / name, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(made / name, target)
-    halve(given.bundle / "models" / "model.pt")
-    shutil.rmtree(predictions)
-    status = predict(given.bundle, tests / "images", predictions) or evaluate(predictions, tests)
-    if status:
-        return int(status)
     metrics = json.loads((predictions / "metrics.json").read_text(encoding="utf-8"))
     label(given.bundle, metrics, given.cases, given.minutes)
     return 0
@@ -95,6 +93,9 @@ def label(bundle: Path, metrics: dict[str, Any], cases: int, minutes: float) -> 
     rest = after[after.index("\n## ") :]
     text = f"{before.replace(UNKNOWN_ACCURACY, '')}## Performance\n{measured}{rest}"
     text = with_section(text, "Intended Use", meta["intended_use"], before="Limitations")
+    spoiled = robustness(json.loads((bundle / "models" / "calibration.json").read_text(encoding="utf-8")))
+    if spoiled is not None:
+        text = with_section(text, "Robustness", spoiled, before="Usage")
     atomic_write_text(readme, text)
 
 
