@@ -9,8 +9,8 @@ from pathlib import Path
 # The loggers of `monai.bundle run`: the run's arguments, the files it reads.
 _LOGGERS = ("monai.bundle.scripts", "monai.bundle.workflows")
 # Starts of lines on standard error that tell a person who made the bundle nothing: MONAI warns before every run that a
-# config is code.
-NOISE = ("parsing config_file ",)
+# config is code, PyTorch that a job of one core has two processes that read (they read between two steps).
+NOISE = ("parsing config_file ", "This DataLoader will create ")
 _TEMPLATE = Path(__file__).parents[1] / "bundle" / "templates" / "logging.conf"
 
 

@@ -40,8 +40,14 @@ def test_loggers_of_the_bundle_stay_as_they_were_changed(tmp_path):
     assert "[logger_mine]" in text
 
 
-def test_noise_on_standard_error_goes_to_the_file_and_errors_do_not(tmp_path, capfd):
-    said = "parsing config_file a.json: any value is passed to eval()"
+@pytest.mark.parametrize(
+    "said",
+    [
+        "parsing config_file a.json: any value is passed to eval()",
+        "This DataLoader will create 2 worker processes in total. Our suggested max number of worker is 1.",
+    ],
+)
+def test_noise_on_standard_error_goes_to_the_file_and_errors_do_not(said, tmp_path, capfd):
     code = f"import sys; print({said!r}, file=sys.stderr); print('disk is full', file=sys.stderr)"
     noise = child.Noise(NOISE, tmp_path / "train.log")
     assert child.run([sys.executable, "-c", code], log=tmp_path / "error.log", noise=noise) == 0
