@@ -12,7 +12,7 @@ from typing import Any
 from auto_config.bundle.json_text import json_text
 from auto_config.bundle.pretrained import without_pretrained
 from auto_config.errors import UserError
-from auto_config.verification.files import LARGEST_MB
+from auto_config.verification.files import is_large
 
 PLACE = "/path/to/dataset"
 """Stands for the folder of the images."""
@@ -115,7 +115,7 @@ def large_files(content: Mapping[str, bytes], url: str) -> tuple[dict[str, bytes
     Returns:
         The content with the list, and the paths that were taken out.
     """
-    large = [name for name, data in content.items() if len(data) > LARGEST_MB * 1e6]
+    large = [name for name, data in content.items() if is_large(len(data))]
     if not large:
         return dict(content), []
     lines = ["large_files:"]

@@ -16,10 +16,10 @@ from auto_config.commands.evaluate import evaluate
 from auto_config.commands.package import package
 from auto_config.commands.predict import predict
 from auto_config.errors import UserError
-from auto_config.packaging import contents
 from auto_config.packaging.card import data_section, performance, robustness, with_section
 from auto_config.packaging.contents import leaks, shared_content
 from auto_config.packaging.zoo_test import zoo_test
+from auto_config.verification import files
 from auto_config.verification.checks import findings_of
 
 pytestmark = pytest.mark.usefixtures("warm_python")
@@ -136,7 +136,7 @@ def test_the_same_bundle_gives_the_same_zip_and_nothing_is_replaced_unasked(trai
 
 
 def test_large_weights_are_listed_with_their_hash(trained, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(contents, "LARGEST_MB", 0.05)
+    monkeypatch.setattr(files, "LARGEST_KB", 50)
     assert package(trained, tmp_path / "head.zip", weights_url="https://x.org/files/") == 0
     bundle = unpacked(tmp_path / "head.zip", tmp_path / "out")
     assert not (bundle / "models" / "model.pt").exists()
