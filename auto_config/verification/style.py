@@ -17,6 +17,7 @@ from pathlib import Path
 
 from auto_config.verification.files import shared_files
 from auto_config.verification.finding import Finding, passed
+from auto_config.wording import install_line
 
 # The zoo's setup.cfg and pyproject.toml; what only leaves out files is not needed.
 _SETUP = """[flake8]
@@ -105,7 +106,7 @@ def _finding(tool: _Tool, root: Path, files: Sequence[Path], settings: Path) -> 
     needed = [(tool.name, tool.name), *tool.plugins]
     missing = [package for module, package in needed if find_spec(module) is None]
     if missing:
-        return Finding(what, "not checked", f"not installed: {', '.join(missing)}", f"pip install {' '.join(missing)}")
+        return Finding(what, "not checked", f"not installed: {', '.join(missing)}", install_line(*missing))
     complaints = _complaints(tool, root, files, settings) if files else []
     if not complaints:
         return passed(what)
