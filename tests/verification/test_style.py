@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from auto_config.packaging.zoo_test import zoo_test
 from auto_config.verification import style
 from auto_config.verification.style import check_style
 
@@ -42,6 +43,13 @@ def test_what_is_not_installed_is_named_with_its_line(bundle, monkeypatch):
 def test_all_that_is_copied_into_bundles_passes():
     said = states(SCRIPTS)
     assert [said[name] for name in ("isort", "black", "flake8") if not said[name].startswith("ok ")] == []
+
+
+@installed
+def test_the_test_that_package_writes_passes(bundle):
+    for name, dims, channels in (("head_ct", 3, 1), ("2d heads", 2, 3)):
+        (bundle / f"test_{dims}.py").write_text(zoo_test(name, [8] * dims, [0.5] * dims, channels), encoding="utf-8")
+    assert [line for line in states(bundle).values() if line.startswith("failed")] == []
 
 
 @installed
