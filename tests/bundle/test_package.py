@@ -3,11 +3,13 @@
 import ast
 import hashlib
 import json
+import shutil
 import subprocess
+import sys
 import zipfile
 
 import pytest
-from bundle_tools import edit, failures_of_zoo_test
+from bundle_tools import REPOSITORY, edit, failures_of_zoo_test
 
 from auto_config.bundle.pretrained import LOADER
 from auto_config.commands.create import create
@@ -21,6 +23,7 @@ from auto_config.packaging.zoo_test import zoo_test
 from auto_config.verification import files
 from auto_config.verification.checks import findings_of
 
+ONLY_LISTED = REPOSITORY / "tests" / "support" / "packaging" / "only_listed.py"
 pytestmark = pytest.mark.usefixtures("warm_python")
 
 
@@ -86,6 +89,31 @@ def test_a_package_predicts_the_same_and_names_no_case(trained, results, heads, 
     assert predict(bundle, heads[0] / "images", tmp_path / "again", device="cpu") == 0
     assert predict(trained, heads[0] / "images", tmp_path / "first", device="cpu") == 0
     assert points(tmp_path / "again") == points(tmp_path / "first")
+
+
+def predict_alone(bundle, images, out):
+    """MONAI's command where only what metadata.json lists is installed; from a folder where this project is not."""
+    line = [sys.executable, "-W", "ignore", ONLY_LISTED, bundle, "run"]
+    line += ["--config_file", bundle / "configs" / "inference.json", "--bundle_root", bundle, "--device", "cpu"]
+    line += ["--dataset_dir", images, "--output_dir", out]
+    return subprocess.run(line, cwd=out.parent, capture_output=True, text=True, check=False)
+
+
+def test_what_metadata_lists_is_enough_to_predict_the_same_points(trained, heads, tmp_path, cold_python):
+    """`benchmarks/release/fresh_environment.py` does it by installing; here all other packages are refused."""
+    assert package(trained, tmp_path / "head.zip") == 0
+    bundle = unpacked(tmp_path / "head.zip", tmp_path)
+    (tmp_path / "images").mkdir()
+    for image in sorted((heads[0] / "images").iterdir())[:2]:
+        shutil.copy(image, tmp_path / "images")
+    alone = predict_alone(bundle, tmp_path / "images", tmp_path / "alone")
+    assert alone.returncode == 0, alone.stderr
+    assert predict(trained, tmp_path / "images", tmp_path / "here", device="cpu") == 0
+    assert points(tmp_path / "alone") == points(tmp_path / "here")
+    # The other packages are refused indeed: one that is needed and no longer listed is missed.
+    edit(bundle / "configs" / "metadata.json", lambda c: c["required_packages_version"].pop("fire"))
+    alone = predict_alone(bundle, tmp_path / "images", tmp_path / "less")
+    assert alone.returncode != 0 and "No module named 'fire'" in alone.stderr
 
 
 def test_pictures_of_a_case_are_handed_on_only_where_it_is_said(trained, copy_of, tmp_path, capsys):
