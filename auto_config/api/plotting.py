@@ -11,6 +11,7 @@ from auto_config.bundle_scripts.images.header import Image
 from auto_config.datasets.image_slices import View, grey_window, planes_of
 from auto_config.errors import UserError
 from auto_config.evaluation.comparison import Comparison
+from auto_config.wording import install_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -152,7 +153,7 @@ def _figure(width: float, height: float) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise UserError("pictures need matplotlib; run: pip install 'landmark-bundles[plot]'") from error
+        raise UserError(f"pictures need matplotlib; {install_line('matplotlib')}") from error
     return Figure(figsize=(width, height), dpi=80, layout="constrained")
 
 

@@ -32,6 +32,7 @@ from auto_config.datasets.images import read_image
 from auto_config.errors import UserError
 from auto_config.prediction.cost import peak_memory
 from auto_config.prediction.input import find_images, wanted_images
+from auto_config.wording import install_line
 
 if TYPE_CHECKING:
     import pandas
@@ -50,7 +51,7 @@ def pandas_package() -> Any:
     try:
         import pandas
     except ImportError as error:
-        raise UserError("to_pandas() needs pandas: pip install pandas") from error
+        raise UserError(f"to_pandas() needs pandas; {install_line('pandas')}") from error
     return pandas
 
 

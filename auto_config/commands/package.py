@@ -38,7 +38,7 @@ def package(
         data_license: of the training data
         version: of the model, three numbers; that of the bundle if not given
         changes: what is new in this version
-        weights_url: address of a folder that weights above 25 MB will be fetched from; the zip then only lists them
+        weights_url: address of a folder that files above 1024 kB will be fetched from; the zip then only lists them
         with_atlas: hand on pictures of a case in atlas/, too; drawings of the mean shape always are
         allow: names of cases that may stand in the package because they are words as well: image,head
         overwrite: replace files that are there

@@ -23,6 +23,7 @@ from auto_config.bundle_scripts.points.landmarks import PRESENT, LandmarkSet
 from auto_config.demo.afids import NAMES, afid_points
 from auto_config.demo.warp import Warp, random_warp
 from auto_config.errors import UserError
+from auto_config.wording import install_line
 
 ORIENTATIONS = ("RAS", "LPS", "LAS", "PIR", "ASL")
 BRAIN_THRESHOLD = 0.05
@@ -71,7 +72,7 @@ def load_template() -> Template:
     try:
         from nilearn.datasets import load_mni152_gm_template, load_mni152_template, load_mni152_wm_template
     except ImportError as error:
-        raise UserError("the demo needs nilearn for its brain; run: pip install 'landmark-bundles[demo]'") from error
+        raise UserError(f"the demo needs nilearn for its brain; {install_line('nilearn')}") from error
     image = load_mni152_template(resolution=1)
     t1 = np.asarray(image.dataobj, dtype=np.float32)
     brain = t1 > BRAIN_THRESHOLD

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import track
 
 from auto_config.errors import UserError
+from auto_config.wording import install_line
 
 FEWEST_CASES = 10
 # Landmarks to cut the picture at, a test case each: in the midline and at the side, near the middle and far from it.
@@ -18,11 +19,11 @@ def check_start(directory: Path, minutes: float, cases: int) -> None:
     """Refuse what would fail later.
 
     Raises:
-        UserError: The extra `demo` is not installed, the folder is not empty, or a number is too small.
+        UserError: Packages of the extra `demo` are not installed, the folder is not empty, or a number is too small.
     """
-    for package in ("nilearn", "matplotlib"):
-        if importlib.util.find_spec(package) is None:
-            raise UserError(f"the demo needs {package}; run: pip install 'landmark-bundles[demo]'")
+    missing = [name for name in ("nilearn", "matplotlib") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(f"the demo needs {' and '.join(missing)}, not installed here; {install_line(*missing)}")
     if cases < FEWEST_CASES:
         raise UserError(f"--cases is {cases}, the demo needs {FEWEST_CASES} or more")
     if minutes <= 0:

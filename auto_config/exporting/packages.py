@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from auto_config.errors import UserError
+from auto_config.wording import install_line
 
 
 def require(*packages: str) -> None:
@@ -15,7 +16,4 @@ def require(*packages: str) -> None:
     """
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
-        raise UserError(
-            f"ONNX needs {' and '.join(missing)}, not installed here: pip install 'landmark-bundles[onnx]' (or "
-            f"{' '.join(missing)})"
-        )
+        raise UserError(f"ONNX needs {' and '.join(missing)}, not installed here; {install_line(*missing)}")

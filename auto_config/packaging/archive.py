@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 import zipfile
@@ -121,8 +122,11 @@ def test_of(name: str, content: Mapping[str, bytes]) -> str:
     """The zoo's test, on images of the size of a patch and a half."""
     config = json.loads(content["configs/inference.json"])
     image = json.loads(content["configs/metadata.json"])["network_data_format"]["inputs"]["image"]
-    shape = [size + size // 2 for size in image["spatial_shape"]]
-    return zoo_test(name, shape, list(config["spacing"]), image["num_channels"])
+    planned = config["spacing"]
+    # Pictures say nothing of the size of their pixels: it is that of the bundle.
+    own = config.get("pixel_spacing") or planned
+    shape = [math.ceil(1.5 * size * a / b) for size, a, b in zip(image["spatial_shape"], planned, own, strict=True)]
+    return zoo_test(name, shape, list(own), image["num_channels"])
 
 
 def findings_in(name: str, content: Mapping[str, bytes]) -> list[str]:

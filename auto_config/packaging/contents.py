@@ -11,13 +11,14 @@ from typing import Any
 
 from auto_config.bundle.json_text import json_text
 from auto_config.bundle.pretrained import without_pretrained
+from auto_config.bundle_scripts.points.instances import THRESHOLDS_FILE
 from auto_config.errors import UserError
-from auto_config.verification.files import LARGEST_MB
+from auto_config.verification.files import is_large
 
 PLACE = "/path/to/dataset"
 """Stands for the folder of the images."""
 FOLDERS = ("configs", "docs", "scripts", "atlas")
-WEIGHTS = ("models/model.pt", "models/calibration.json", "models/ensemble.json")
+WEIGHTS = ("models/model.pt", "models/calibration.json", "models/ensemble.json", f"models/{THRESHOLDS_FILE}")
 _SHORTEST_NAME = 4
 """Names of cases that are shorter, such as 12, would be found everywhere."""
 
@@ -46,6 +47,9 @@ def shared_content(root: Path) -> dict[str, bytes]:
                 "fold again"
             )
         names.append(member)
+        thresholds = path.with_name(THRESHOLDS_FILE)
+        if thresholds.is_file():
+            names.append(thresholds.relative_to(root).as_posix())
     content = {name: (root / name).read_bytes() for name in dict.fromkeys(names)}
     return {name: _without_places(name, data) for name, data in content.items()}
 
@@ -115,7 +119,7 @@ def large_files(content: Mapping[str, bytes], url: str) -> tuple[dict[str, bytes
     Returns:
         The content with the list, and the paths that were taken out.
     """
-    large = [name for name, data in content.items() if len(data) > LARGEST_MB * 1e6]
+    large = [name for name, data in content.items() if is_large(len(data))]
     if not large:
         return dict(content), []
     lines = ["large_files:"]

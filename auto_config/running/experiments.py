@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from auto_config.errors import UserError
+from auto_config.wording import install_line
 
 PLACES = {"mlflow": "mlflow", "wandb": "wandb", "wandb-online": "wandb", "tensorboard": "tensorboard"}
 """Words of ``--tracking``, each with the package that it needs."""
@@ -34,7 +35,7 @@ def tracking_overrides(tracking: str | None) -> dict[str, Any]:
         )
     package = PLACES[tracking]
     if importlib.util.find_spec(package) is None:
-        raise UserError(f"--tracking {tracking}: {package} is not installed; pip install {package}")
+        raise UserError(f"--tracking {tracking}: {package} is not installed; {install_line(package)}")
     if package == "wandb":
         return {"wandb": "online" if tracking == "wandb-online" else "offline"}
     return {"tracking": "mlflow"} if package == "mlflow" else {}

@@ -23,6 +23,7 @@ from auto_config.running.launching import SLURM, Launch
 from auto_config.running.time_budget import share_of_fold
 from auto_config.running.training import Training, train_member
 from auto_config.running.training_lock import training_lock
+from auto_config.wording import install_line
 
 FOLDER = "jobs"
 _MINUTES_WITHOUT_END = 60 * 24 * 365
@@ -41,7 +42,7 @@ def submitit_package() -> Any:
         import submitit
     except ImportError as error:
         raise UserError(
-            "--launcher needs the package submitit; install it with: pip install 'landmark-bundles[slurm]'"
+            f"--launcher needs the package submitit, not installed here; {install_line('submitit')}"
         ) from error
     return submitit
 

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 from auto_config.errors import UserError
+from auto_config.wording import install_extra
 
 APP, START, SERVER = "landmark_app", "landmark_app.lib.server.start", "landmark_app.lib.server.application"
 SECONDS_TO_END = 4.5
@@ -100,7 +101,7 @@ def check_start(studies: str, bundles: Path, host: str, port: int) -> None:
     if importlib.util.find_spec("monailabel") is None:
         raise UserError(
             "MONAI Label is not installed; with Python 3.10 to 3.12, in an environment of its own: "
-            "pip install 'landmark-bundles[label]'"
+            f"{install_extra('label')}"
         )
 
 
@@ -125,7 +126,9 @@ def _find_app() -> Path | None:
         return None
     checkout = Path(__file__).resolve().parents[2] / "apps"
     if not (checkout / APP / "main.py").is_file():
-        raise UserError(f"the package '{APP}' is not installed; install landmark-bundles again")
+        raise UserError(
+            f"the package '{APP}' is not installed; install all of this project again, from a checkout or a wheel"
+        )
     return checkout
 
 

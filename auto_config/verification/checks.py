@@ -14,6 +14,7 @@ from auto_config.errors import UserError
 from auto_config.verification.files import check_files
 from auto_config.verification.finding import Finding, State
 from auto_config.verification.metadata_checks import check_metadata
+from auto_config.verification.style import check_style
 
 
 def summary(counts: Mapping[State, int]) -> str:
@@ -55,6 +56,7 @@ def findings_of(
         return [*findings, Finding("MONAI's commands", "not checked", "the configs cannot be read")]
     if not monai:
         return findings
+    findings += check_style(root)
     images = None if dataset_dir is None else str(Path(dataset_dir).resolve())
     return [*findings, *_run_monai(root, images)]
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from auto_config.bundle.metadata import SCHEMA
 from auto_config.verification.finding import Finding, passed
+from auto_config.wording import install_line
 
 _TEXTS = ("version", "monai_version", "pytorch_version", "numpy_version", "task", "description", "authors", "copyright")
 _TENSOR = ("type", "format", "num_channels", "spatial_shape", "dtype", "value_range", "is_patch_data", "channel_def")
@@ -157,7 +158,7 @@ def _schema(content: Mapping[str, Any], copy: Path | None) -> Finding:
     try:
         import jsonschema
     except ImportError:
-        return Finding(what, "not checked", "the package jsonschema is not installed", "pip install jsonschema")
+        return Finding(what, "not checked", "the package jsonschema is not installed", install_line("jsonschema"))
     try:
         jsonschema.validate(content, json.loads(copy.read_text(encoding="utf-8")))
     except (jsonschema.ValidationError, jsonschema.SchemaError) as error:

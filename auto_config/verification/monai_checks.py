@@ -22,6 +22,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 
 from auto_config.bundle_scripts.files.weights import read_weights
 from auto_config.verification.finding import Finding, State, passed
+from auto_config.wording import install_line
 
 Outcome = tuple[State, str] | tuple[State, str, str] | None
 """State, problem and remedy of a check; None where nothing is wrong."""
@@ -118,7 +119,7 @@ def _torchscript(root: Path, folder: Path) -> Outcome:
 def _onnx(root: Path, folder: Path) -> Outcome:
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if missing:
-        return "not checked", f"not installed: {', '.join(missing)}", f"pip install {' '.join(missing)}"
+        return "not checked", f"not installed: {', '.join(missing)}", install_line(*missing)
     import onnxruntime
 
     network, image = _network_and_image(root)

@@ -132,12 +132,16 @@ def help_of_commands() -> str:
     return "\n".join(f"## {name}\n\n```text\n{help_text(run, lines())}\n```\n" for name, run in COMMANDS.items())
 
 
-def on_config(config: Any) -> Any:
-    """Make the navigation fit the files."""
-    docs = Path(config.docs_dir)
+def pages_there(docs: Path) -> set[str]:
+    """Names of all pages of the site: files of docs/, notebooks, and what lies in the root of the repository."""
     there = {path.relative_to(docs).as_posix() for path in docs.rglob("*.md")}
     there |= {path.relative_to(docs).with_suffix(".md").as_posix() for path in docs.rglob("*.ipynb")}
-    config.nav = complete(config.nav, there | {page for page in OUTSIDE.values() if (ROOT / _origin(page)).is_file()})
+    return there | {page for page in OUTSIDE.values() if (ROOT / _origin(page)).is_file()}
+
+
+def on_config(config: Any) -> Any:
+    """Make the navigation fit the files."""
+    config.nav = complete(config.nav, pages_there(Path(config.docs_dir)))
     return config
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from bundle_tools import config, edit, shrink
+from bundle_tools import config, edit, failures_of_zoo_test, shrink
 
 from auto_config.bundle_scripts.points.landmark_files import read_markups
 from auto_config.bundle_scripts.points.matching import best_order
@@ -23,9 +23,11 @@ from auto_config.bundle_scripts.points.nms import FLOOR
 from auto_config.commands.calibrate import calibrate
 from auto_config.commands.create import create
 from auto_config.commands.evaluate import evaluate
+from auto_config.commands.package import package
 from auto_config.commands.predict import predict
 from auto_config.commands.train import train
 from auto_config.errors import UserError
+from auto_config.packaging.contents import shared_content
 
 pytestmark = pytest.mark.usefixtures("warm_python")
 
@@ -261,3 +263,15 @@ def exchange_ends(datalist):
     for item in datalist["training"]:
         label = item["label"]
         label["end 1"], label["end 2"] = label["end 2"], label["end 1"]
+
+
+def test_a_package_has_the_thresholds_and_the_test_of_the_zoo_has_landmarks_with_many_instances(trained, tmp_path):
+    _, bundle, out = trained
+    assert package(bundle, tmp_path / "buds.zip") == 0
+    shutil.unpack_archive(tmp_path / "buds.zip", tmp_path)
+    assert predict(tmp_path / "buds", bundle / "data" / "datalist.json", tmp_path / "out", device="cpu") == 0
+    assert (tmp_path / "out" / "predictions.csv").read_text() == (out / "predictions.csv").read_text()
+    assert failures_of_zoo_test(tmp_path / "test_buds.py", tmp_path / "buds") == set()
+    ensemble = Path(shutil.copytree(bundle, tmp_path / "ensemble"))
+    (ensemble / "models" / "ensemble.json").write_text('{"files": ["fold_0/model.pt"]}')
+    assert "models/fold_0/instances.json" in shared_content(ensemble)

@@ -4,13 +4,16 @@ import csv
 import json
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
+from bundle_tools import failures_of_zoo_test
 from PIL import Image
 
 from auto_config.commands.create import create
 from auto_config.commands.evaluate import evaluate
+from auto_config.commands.package import package
 from auto_config.commands.predict import predict
 from auto_config.commands.train import train
 
@@ -104,3 +107,10 @@ def test_the_bundle_remembers_unit_and_channels(made):
     datalist = json.loads((made / "bundle/data/datalist.json").read_text())
     assert datalist["pixel_spacing"] == [MM, MM]
     assert all(len(item["image"]) == 2 for item in datalist["training"])
+
+
+def test_the_test_of_the_zoo_makes_pictures(made, tmp_path):
+    assert package(made / "bundle", tmp_path / "bundle.zip") == 0
+    with zipfile.ZipFile(tmp_path / "bundle.zip") as archive:
+        archive.extractall(tmp_path)
+    assert failures_of_zoo_test(tmp_path / "test_bundle.py", tmp_path / "bundle") == set()

@@ -1,9 +1,11 @@
 """Every bundle in bundles/ is what the tool writes today from its plan; it is labelled, small, and predicts."""
 
+import csv
 import json
 import re
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,8 @@ from auto_config.bundle.atlas.document import DOCUMENT, atlas_files, case_pictur
 from auto_config.bundle.opened import open_bundle
 from auto_config.bundle.reached import SCRIPTS, reached_scripts
 from auto_config.bundle.writer import config_files
+from auto_config.commands.predict import predict
+from auto_config.commands.verify import verify
 from auto_config.demo.afids import NAMES
 from auto_config.demo.brains import load_template, make_brain
 from auto_config.fingerprint.summary import Fingerprint
@@ -19,6 +23,7 @@ from auto_config.planning import Plan, PlanOptions, make_plan
 
 BUNDLES = sorted(path.parent.parent for path in Path(__file__).parents[2].glob("bundles/*/configs/plan.json"))
 DEMO = next(path for path in BUNDLES if path.name == "brain_mri_afids32_demo")
+SKULL = next(path for path in BUNDLES if path.name == "mouse_skull_ct_51")
 MEGABYTES = 2**20
 
 
@@ -103,3 +108,40 @@ def test_the_demo_bundle_finds_the_landmarks_of_a_new_synthetic_brain(tmp_path):
     found = opened.predict(opened.preprocess(image))["result"]["landmarks"]
     errors = [np.linalg.norm(np.asarray(item["world"]) - truth[item["name"]]) for item in found]
     assert np.mean(errors) < 2.5
+
+
+def test_the_skull_bundle_finds_51_landmarks_and_does_not_trust_them_where_there_is_no_skull(tmp_path, capsys):
+    """As it lies in the repository, by the command that its page names, on a bright ball of the size of a skull."""
+    spacing, size = 0.3, np.array([40, 70, 36])
+    across = (np.indices(size).reshape(3, -1).T - size / 2) / (size / 2.5)
+    ball = np.where(np.linalg.norm(across, axis=1) < 1, 1000.0, -1000.0).reshape(size)
+    noisy = ball + np.random.default_rng(0).normal(0, 50, size)
+    nib.save(nib.Nifti1Image(noisy.astype(np.float32), np.diag([spacing] * 3 + [1.0])), tmp_path / "ball.nii.gz")
+    assert predict(SKULL, tmp_path / "ball.nii.gz", tmp_path / "out", device="cpu") == 0
+    said = capsys.readouterr().out
+    with (tmp_path / "out" / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 51
+    (verdict,) = {row["verdict"] for row in rows}
+    assert verdict in {"check", "failed"} and verdict in said and "training shapes" in said
+    markups = read(tmp_path / "out" / "ball.mrk.json")["markups"][0]
+    assert markups["coordinateSystem"] == "LPS"
+    found = [point["label"] for point in markups["controlPoints"]]
+    assert found == [row["name"] for row in read(SKULL / "configs/landmarks.json")["landmarks"]]
+    assert len(set(found)) == 51
+
+
+@pytest.mark.usefixtures("warm_python")
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
+def test_a_bundle_passes_the_checks_of_the_zoo(bundle, capsys):
+    assert verify(bundle) == 0, capsys.readouterr().out
+    said = capsys.readouterr().out.splitlines()
+    # Its images are not here, the schema is on the network, and nobody has uploaded its weights.
+    others = [line for line in said[:-1] if not line.startswith("ok ")]
+    allowed = (
+        *("properties of training", "properties of evaluation", "metadata: schema", "style of the code"),
+        *("no file above 1024 kB", "checked with the versions", "metadata: authors"),
+        "onnx_export: not installed",
+    )
+    assert [line for line in others if not line[13:].startswith(allowed)] == []
+    assert [line for line in said if line.startswith("ok ") and line.endswith(("verify_net_in_out", "scripted"))][1:]

@@ -15,6 +15,7 @@ from auto_config.verification.metadata_checks import check_metadata
 
 pytestmark = pytest.mark.usefixtures("warm_python")
 
+SIZES = "no file above 1024 kB that large_files.yml does not list"
 READY = Path(__file__).parents[2] / "bundles" / "brain_mri_afids32_demo"
 
 
@@ -67,7 +68,7 @@ FAULTS = {
         "create",
     ),
     "no weights": (lambda b: (b / "models" / "model.pt").unlink(), "failed", "models/model.pt", "train it"),
-    "large": (large, "note", "models/old.pt (26 MB)", "large_files.yml"),
+    "large": (large, "note", "models/old.pt (25391 kB)", "--weights_url"),
     "no package": (lambda b: (b / "scripts" / "__init__.py").unlink(), "failed", "__init__.py", "add an empty one"),
     "no section": (without_section, "note", "none called Limitations", "add them"),
     "no Python": (
@@ -111,6 +112,7 @@ def test_nothing_is_said_of_the_bundle_of_the_repository_but_its_placeholders():
     assert {f.what for f in findings if f.state == "failed"} == set()
     assert {f.what for f in findings if f.state == "note"} <= {
         "metadata: authors and copyright",
+        SIZES,  # nobody has uploaded its weights
         # Where other versions are installed than it was written with.
         "checked with the versions that metadata names",
     }
@@ -128,7 +130,19 @@ def test_outputs_caches_and_data_are_not_part_of_what_is_shared(bundle):
     for folder in ("cache", "eval", "data"):
         (bundle / folder).mkdir()
         (bundle / folder / "run.json").write_text('"/home/ann/scans"')
-    assert {f.state for f in check_files(bundle)} == {"ok"}
+        with (bundle / folder / "image.nii").open("wb") as file:
+            file.truncate(2_000_000)
+    noted = [f for f in check_files(bundle) if f.state != "ok"]
+    assert [(f.what, f.problem) for f in noted] == [(SIZES, "models/model.pt (4317 kB)")]
+
+
+def test_the_limit_is_that_of_the_commit_hook(bundle):
+    """`check-added-large-files` rounds up to kB and refuses more than 1024."""
+    for size, large in ((1024 * 1024, False), (1024 * 1024 + 1, True)):
+        with (bundle / "models" / "old.pt").open("wb") as file:
+            file.truncate(size)
+        (found,) = [f for f in check_files(bundle) if f.what == SIZES]
+        assert ("models/old.pt (1025 kB)" in found.problem) is large
 
 
 def test_what_is_no_bundle_is_one_line(tmp_path):

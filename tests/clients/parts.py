@@ -36,7 +36,7 @@ CHROMIUM_FLAGS = [
 
 def what_is_missing() -> str | None:
     """What the test needs and this machine does not have, or None."""
-    for module, package in (("monailabel", "landmark-bundles[label]"), ("playwright", "playwright")):
+    for module, package in (("monailabel", "monailabel, as the extra label has it"), ("playwright", "playwright")):
         if importlib.util.find_spec(module) is None:
             return f"the Python package {package}"
     if not shutil.which("Orthanc") or not dicomweb_plugin():

@@ -113,7 +113,7 @@ def test_an_address_may_stand_for_the_folder_of_images(places, with_monai_label,
 def test_without_monai_label_it_says_how_to_install_it(places, monkeypatch, capsys):
     monkeypatch.setattr(serving.importlib.util, "find_spec", lambda name: None)
     assert main(["serve", places[0], "--bundles", places[1], "--port", str(free_port())]) == 2
-    assert "pip install 'landmark-bundles[label]'" in capsys.readouterr().err
+    assert "pip install '.[label]' in a checkout; of a wheel its path in place of the dot" in capsys.readouterr().err
 
 
 def test_options_reach_the_server_as_words(places, with_monai_label, monkeypatch, tmp_path):

@@ -43,7 +43,7 @@ def test_too_small_numbers_are_refused(options: dict[str, int], message: str, tm
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda package: None)
-    with pytest.raises(UserError, match=r"pip install 'landmark-bundles\[demo\]'"):
+    with pytest.raises(UserError, match=r"pip install nilearn matplotlib$"):
         demo.demo(tmp_path / "new")
 
 

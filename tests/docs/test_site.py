@@ -6,6 +6,7 @@ import re
 import subprocess
 
 import pytest
+import yaml
 from doc_pages import PAGES, ROOT
 
 import auto_config
@@ -23,6 +24,18 @@ def test_the_navigation_fits_the_pages():
     more = hooks.complete(NAV, {"README.md", "new.md", "b/other.md"})
     assert more == [{"Start": ["README.md"]}, {"More": ["b/other.md", "new.md"]}]
     assert hooks.complete(NAV, {"README.md", "a.md", "later.md"}) == NAV
+
+
+class Settings(yaml.SafeLoader):
+    """mkdocs.yml without what it has mkdocs import."""
+
+
+Settings.add_multi_constructor("tag:yaml.org,2002:python/", lambda *_: None)
+
+
+def test_the_navigation_of_the_site_names_each_page_that_is_there_and_no_other():
+    nav = yaml.load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), Settings)["nav"]
+    assert hooks.complete(nav, hooks.pages_there(ROOT / "docs")) == nav
 
 
 def test_links_out_of_docs_become_pages_or_words():

@@ -1,4 +1,4 @@
-"""Modules that docs, docstrings and comments name exist."""
+"""What docs, docstrings, messages and comments name exists: modules, and packages that an index has."""
 
 import re
 import subprocess
@@ -13,9 +13,9 @@ OTHERS = {"monai/bundle/properties.py", "ci/unit_tests/test_NAME.py", "test_NAME
 """Files of other projects, and files that commands write."""
 
 
-def tracked() -> list[str]:
-    """Paths of the code and of the pages beside it, as git has them."""
-    line = ["git", "ls-files", "*.py", "*.md"]
+def tracked(*patterns: str) -> list[str]:
+    """Paths of the code and of the pages beside it, as git has them; or of other files."""
+    line = ["git", "ls-files", *(patterns or ("*.py", "*.md"))]
     listed = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode != 0:
         pytest.skip("no git checkout")
@@ -76,3 +76,32 @@ def test_modules_that_texts_name_exist():
             ]
             gone += [f"{path}:{number}: {name}" for name in missing]
     assert gone == []
+
+
+def from_an_index(text: str) -> list[str]:
+    """Lines of installation that ask an index for this package; with --from or --spec it is the name of the command."""
+    return re.findall(r"install\b[^|`\n]*[ '\"]landmark-bundles\b", text)
+
+
+def test_nobody_is_told_to_install_this_package_from_an_index_that_has_it_not():
+    name = "landmark-bundles"
+    assert from_an_index(f"pip install '{name}[plot]'") and from_an_index(f"uv tool install --torch-backend cpu {name}")
+    assert not from_an_index(f"uvx --from . {name} --help, {name} is not installed, pip install .")
+    paths = [path for path in tracked("*.py", "*.md", "*.ipynb", "*.yml", "*.cff") if not path.startswith("CHANGELOG")]
+    found = {path: from_an_index((ROOT / path).read_text(encoding="utf-8")) for path in paths}
+    assert {path: lines for path, lines in found.items() if lines} == {}
+
+
+def test_packages_that_messages_name_are_dependencies_of_an_extra():
+    """So that what a message tells to install is what the extra would bring."""
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    asked = set()
+    for path in tracked("auto_config/*.py"):
+        said = re.findall(r"install_(?:line|extra)\(['\"]([\w-]+)['\"]\)", (ROOT / path).read_text(encoding="utf-8"))
+        asked |= set(said)
+    assert {"label", "matplotlib", "nilearn", "pandas", "submitit"} <= asked
+    known = {
+        *re.findall(r'^    "([A-Za-z0-9-]+)', project, re.MULTILINE),
+        *re.findall(r"^([\w-]+) = \[", project, re.MULTILINE),
+    }
+    assert asked - known - {"jsonschema"} == set()  # which only `verify --schema` takes

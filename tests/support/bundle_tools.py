@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -103,6 +104,22 @@ def ask(server: Server, folder: Path, program: str, what: str, bundles: list):
     status, output = server.run(program, path, cwd=Path(__file__).parent)
     assert status == 0, output
     return json.loads(path.with_suffix(".answer").read_text(encoding="utf-8"))
+
+
+def failures_of_zoo_test(test: Path, bundle: Path) -> set[str]:
+    """Run the test that `package` wrote beside a bundle; names of its methods that did not pass."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "unittest", test.name],
+        check=False,
+        cwd=test.parent,
+        env={**os.environ, "BUNDLE": str(bundle), "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert "\nRan 2 tests in " in done.stderr, done.stderr
+    found = set(re.findall(r"^(?:ERROR|FAIL): (\w+)", done.stderr, re.MULTILINE))
+    assert (done.returncode == 0) is (not found), done.stderr
+    return found
 
 
 def config(bundle: Path, name: str) -> dict:

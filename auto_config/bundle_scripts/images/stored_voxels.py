@@ -215,7 +215,7 @@ def opened_zip(stream: BinaryIO) -> Iterator[zipfile.ZipFile]:
             if any(info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in archive.infolist()):
                 raise ValueError("it is compressed in another way than np.savez_compressed does")
             yield archive
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, KeyError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, KeyError, OSError) as error:
         raise ValueError(f"it is no archive of arrays, or damaged ({' '.join(str(error).split())[:120]})") from error
 
 

@@ -23,15 +23,7 @@ from .calibration import read_calibration
 PREDICTIONS_FILE = "predictions.csv"
 UNCERTAINTY_FILE = "uncertainty.csv"
 RUN_FILE = "run.json"
-CASE_ENDINGS = (
-    ".mrk.json",
-    ".fcsv",
-    ".json",
-    ".labels.nii.gz",
-    ".regions.nii.gz",
-    ".regions.npz",
-    ".heatmaps.nii.gz",
-)
+CASE_ENDINGS = (".mrk.json", ".fcsv", ".json", ".labels.nii.gz", ".regions.nii.gz", ".regions.npz", ".heatmaps.nii.gz")
 """What the file of one case may end with, after the name of the case."""
 
 _ENTRY = ("image_center", "seconds", "replaced", "verdict", "turned_deg")

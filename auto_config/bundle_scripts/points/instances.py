@@ -130,10 +130,7 @@ class Instances:
         unknown = torch.full_like(status[:, : len(members)], UNKNOWN)
         reduced = torch.where(all_absent, ABSENT, torch.where(one_present, PRESENT, unknown))
         shown = present & ~nobody_knows[..., None]
-        return (
-            torch.where(shown[..., None], gathered, torch.nan),
-            torch.where(nobody_knows, unknown, reduced),
-        )
+        return (torch.where(shown[..., None], gathered, torch.nan), torch.where(nobody_knows, unknown, reduced))
 
     def counted(
         self, confidence: np.ndarray, finite: np.ndarray, thresholds: Sequence[float] | np.ndarray | None = None

@@ -235,14 +235,11 @@ class LandmarkSet:
         landmark with any number of instances, the empty list one that is absent.
         """
         words = {status: word for word, status in STATUS_WORDS.items()}
-        return {
-            name: self.instances[name].tolist()
-            if name in self.instances
-            else point.tolist()
-            if status == PRESENT
-            else words[int(status)]
+        inline = {
+            name: point.tolist() if status == PRESENT else words[int(status)]
             for name, point, status in zip(self.names, self.points, self.status, strict=True)
         }
+        return inline | {name: self.instances[name].tolist() for name in self.names if name in self.instances}
 
     @classmethod
     def from_inline(

@@ -50,7 +50,8 @@ class RadialError(CumulativeIterationMetric):
             the percent of the true points that were found.
     """
 
-    def __init__(self, within_mm: float | None = None, instances: Instances | None = None) -> None:
+    # flake8-bugbear takes a class called Error for an exception.
+    def __init__(self, within_mm: float | None = None, instances: Instances | None = None) -> None:  # noqa: B042
         super().__init__()
         self.within_mm, self.instances = within_mm, instances
 

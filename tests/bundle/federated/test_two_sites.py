@@ -115,7 +115,7 @@ def test_two_rounds_without_any_server(federation, cohorts, server, tmp_path):
 @pytest.mark.slow
 def test_two_rounds_in_the_simulator_of_nvflare(federation, tmp_path):
     if importlib.util.find_spec("nvflare") is None:
-        pytest.skip("nvflare is not installed: pip install 'landmark-bundles[federated]'")
+        pytest.skip("nvflare is not installed: pip install nvflare")
     root, *places = federation
     before = weights(root)
     line = [sys.executable, "-W", "ignore", EXAMPLE / "job.py", root, *(f"{place.name}={place}" for place in places)]

@@ -188,10 +188,7 @@ def judge(scores: CaseScores, reference: Reference | None, *, unit: str = "mm") 
     has_failed |= image >= reference.failed and (points >= reference.check or bool(warnings))
     reasons = (*failures, *warnings, *words)
     return Verdict(
-        FAILED if has_failed else CHECK if reasons else OK,
-        reasons,
-        _not_judged(scores, reference),
-        max(points, image),
+        FAILED if has_failed else CHECK if reasons else OK, reasons, _not_judged(scores, reference), max(points, image)
     )
 
 

@@ -22,6 +22,7 @@ from ..on_device import constants
 
 RADII = (0.5, 0.75, 1.0, 1.25)
 """Sizes of balls, in units that decoder and loss are given."""
+SIZES = len(RADII)
 
 
 def class_head(number: int) -> str:
@@ -34,7 +35,7 @@ def offset_head(number: int) -> str:
     return f"offset_{number}"
 
 
-def heads_of(landmarks: int, spatial_dims: int, sizes: int = len(RADII)) -> dict[str, int]:
+def heads_of(landmarks: int, spatial_dims: int, sizes: int = SIZES) -> dict[str, int]:
     """Channels of each head in their order: that of the smallest ball's landmarks is the first."""
     found: dict[str, int] = {}
     for number in range(sizes):

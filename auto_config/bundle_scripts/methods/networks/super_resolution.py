@@ -125,11 +125,7 @@ class SuperResolutionUNet(nn.Module):
     """
 
     def __init__(
-        self,
-        spatial_dims: int,
-        in_channels: int,
-        out_channels: int,
-        filters: Sequence[int] = (64, 128, 256, 512, 1024),
+        self, spatial_dims: int, in_channels: int, out_channels: int, filters: Sequence[int] = (64, 128, 256, 512, 1024)
     ) -> None:
         super().__init__()
         levels, dims = len(filters) - 1, spatial_dims

@@ -177,11 +177,7 @@ def _nifti(path: Path, voxels: Path, block: bytes, *, is_single: bool, is_compre
     with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused with its file
         found = _nifti_header(header, path, shape)
     return Volume(
-        replace(
-            found,
-            notes=(_COLOUR_NOTE,) if colours else (),
-            volumes=1 if has_components else found.volumes,
-        ),
+        replace(found, notes=(_COLOUR_NOTE,) if colours else (), volumes=1 if has_components else found.volumes),
         stored,
         channel_axis=len(shape) - 1 if len(shape) > 3 and not colours else None,
         scaling=(1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept)),

@@ -84,11 +84,7 @@ class PoseSearch:
     """
 
     def __init__(
-        self,
-        kind: str = UPRIGHT,
-        limit_deg: float = 180.0,
-        search: bool = True,
-        landmarks: str | Path | None = None,
+        self, kind: str = UPRIGHT, limit_deg: float = 180.0, search: bool = True, landmarks: str | Path | None = None
     ) -> None:
         if kind not in (UPRIGHT, FREE_POSE):
             raise ValueError(f"pose is {kind!r}; allowed are {UPRIGHT!r} and {FREE_POSE!r}")

@@ -13,9 +13,7 @@ from ..points.matching import best_order, match
 
 
 def mean_of_views(
-    network: StageNetwork,
-    output_of: Callable[[StageNetwork], Output],
-    points_of: Callable[[Output], torch.Tensor],
+    network: StageNetwork, output_of: Callable[[StageNetwork], Output], points_of: Callable[[Output], torch.Tensor]
 ) -> tuple[Output, list[torch.Tensor]]:
     """Look at an image once with each view of a network.
 

@@ -170,11 +170,7 @@ def write_markups(
     words = {PRESENT: "defined", ABSENT: "missing", UNKNOWN: "undefined"}
     control_points: list[dict[str, Any]] = []
     for number, ((index, point, status), text) in enumerate(zip(rows, texts, strict=True), start=1):
-        control_point: dict[str, Any] = {
-            "id": str(number),
-            "label": landmark_set.names[index],
-            "description": text,
-        }
+        control_point: dict[str, Any] = {"id": str(number), "label": landmark_set.names[index], "description": text}
         if status == PRESENT:
             control_point["position"] = to_lps(point).tolist()
         control_point |= {"selected": True, "locked": False, "visibility": True, "positionStatus": words[status]}

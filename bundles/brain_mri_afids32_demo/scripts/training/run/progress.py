@@ -174,9 +174,9 @@ class ProgressReport:
             "learning_rate": trainer.optimizer.param_groups[0]["lr"],
             "seconds": time.time() - self._started,
             "seconds_left": self._seconds_left(),
-            "calibration_seconds": None
-            if self._schedule.budget is None
-            else self._schedule.budget.calibration_of_cases,
+            "calibration_seconds": (
+                None if self._schedule.budget is None else self._schedule.budget.calibration_of_cases
+            ),
         }
 
     @property
