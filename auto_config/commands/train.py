@@ -76,7 +76,7 @@ def train(
     from auto_config.running.experiments import tracking_overrides
     from auto_config.running.folds import check_nothing_is_lost, folds_of, latest, members_of, parse_fold
     from auto_config.running.launching import launch_options
-    from auto_config.running.time_budget import PREDICTIONS_OF_A_CASE, parse_time_budget, spoken
+    from auto_config.running.time_budget import TIMES_OF_A_CASE, parse_time_budget, spoken
     from auto_config.running.training import (
         Training,
         calibrate_afterwards,
@@ -116,7 +116,7 @@ def train(
         print(f"warning: {said}", file=sys.stderr, flush=True)
     calibrates = calibrate and folds != ["none"] and predicts(folder)
     if calibrates and seconds is not None and "predictions_after" in config:  # bundles of earlier versions have it not
-        overrides = {"predictions_after": PREDICTIONS_OF_A_CASE, **overrides}
+        overrides = {"predictions_after": TIMES_OF_A_CASE, **overrides}
     seed = _first_seed(overrides.get("seed", config.get("seed", 0))) if any(one.number for one in members) else 0
     until = None if seconds is None else started + seconds
     if launch is None:

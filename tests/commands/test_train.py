@@ -16,7 +16,7 @@ from auto_config import bundle_scripts
 from auto_config.commands.train import train
 from auto_config.errors import UserError
 from auto_config.running import training
-from auto_config.running.time_budget import PREDICTIONS_OF_A_CASE
+from auto_config.running.time_budget import TIMES_OF_A_CASE
 
 pytestmark = pytest.mark.usefixtures("warm_python")
 
@@ -115,7 +115,7 @@ def test_a_training_that_fails_says_so_and_ends_the_folds(bundle, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "knows", "predictions"),
     [
-        ({"time_budget": "10m"}, True, PREDICTIONS_OF_A_CASE),
+        ({"time_budget": "10m"}, True, TIMES_OF_A_CASE),
         ({"time_budget": "10m", "predictions_after": 3}, True, 3),
         ({"time_budget": "10m", "calibrate": False}, True, None),
         ({"time_budget": "10m", "fold": "none"}, True, None),

@@ -35,10 +35,10 @@ def test_a_calibration_starts_a_process_and_predicts_each_case():
     assert calibration_seconds(8.0, 2.0, 0, 1, 1000.0) == 0.0
 
 
-def test_cuts_and_spoiled_cases_have_a_fifth_of_the_budget_and_no_more():
-    # 40 predictions of 2 s: a quarter are whole cases, of the other 60 s a fifth of 200 s fits.
-    assert calibration_seconds(8.0, 2.0, 10, 4, 200.0) == 8.0 + 20.0 + 40.0
-    assert calibration_seconds(8.0, 2.0, 10, 4, 300.0) == 8.0 + 20.0 + 60.0
+def test_cuts_and_spoiled_cases_have_their_share_of_the_budget_and_no_more():
+    # 160 s in all: an eighth are whole cases, for the other 140 s there are 0.15 of the budget.
+    assert calibration_seconds(8.0, 2.0, 10, 8, 400.0) == 8.0 + 20.0 + 60.0
+    assert calibration_seconds(8.0, 2.0, 10, 8, 1000.0) == 8.0 + 20.0 + 140.0
 
 
 @exact
