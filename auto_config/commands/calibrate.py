@@ -42,7 +42,7 @@ def calibrate(
         cost: cost of calling an absent landmark present, if calling a present one absent costs 1; not given: best F1
         device: cpu, cuda:0, ...; the GPU if there is one
         time_budget: for the command, 90s or 5m: every case is predicted whole, then as many cuts and spoiled cases as
-            fit; not given: all of these
+            fit; not given: all of these, cuts for ten minutes at most
         format: read DATA as this format instead of detecting it
         split: training or test: only the cases that DATA puts there
         cases: only these cases of DATA: anna,ben
@@ -59,6 +59,7 @@ def calibrate(
     Examples:
         auto_config calibrate brain_landmarks
         auto_config calibrate brain_landmarks --cost 5
+        auto_config calibrate brain_landmarks --time_budget 2m
         auto_config calibrate brain_landmarks --data our_scans
     """
     started = time.monotonic()
@@ -77,6 +78,10 @@ def calibrate(
     if data is None and given:
         raise UserError(f"--{given[0]}: says how other cases are read; give these with --data")
 
+    from auto_config.running.time_budget import CLOSING_SECONDS, parse_time_budget
+
+    end = None if time_budget is None else started + parse_time_budget(time_budget) - CLOSING_SECONDS
+
     from auto_config.bundle.opened import weight_files
     from auto_config.bundle_scripts.file_names import CALIBRATION as FILE_NAME
     from auto_config.bundle_scripts.points.landmark_names import read_landmark_names
@@ -87,9 +92,7 @@ def calibrate(
     from auto_config.calibration.validation_cases import cut_validation_cases, validation_cases
     from auto_config.calibration.verdict.spoiled_cases import spoiled_other_cases, spoiled_validation_cases
     from auto_config.calibration.writing import POOLED_NOTE, landmarks_file, planned_pooling, write_calibration
-    from auto_config.running.time_budget import CLOSING_SECONDS, parse_time_budget
 
-    seconds = None if time_budget is None else parse_time_budget(time_budget) - CLOSING_SECONDS
     root = Path(bundle)
     table = landmarks_file(root)
     names = read_landmark_names(table)
@@ -98,7 +101,7 @@ def calibrate(
     notes: list[str] = []
     if data is None:
         found = validation_cases(root, names, device)
-        cut_limit, limit = limits_of(None if seconds is None else started + seconds - time.monotonic())
+        cut_limit, limit = limits_of(*_left(started, end, len(found.cases)))
         cuts = cut_validation_cases(root, names, device, cut_limit)
         spoiled = (
             spoiled_validation_cases(root, found, names, limit=limit, device=device) if found.images.size else None
@@ -108,7 +111,7 @@ def calibrate(
         source = CaseSource(Path(data), missing=missing, outside=outside, **reading)
         items, notes = other_cases(root, source, names, spatial_dims=spatial_dims, unit=unit)
         found = predict_other_cases(root, items, device=device)
-        cut_limit, limit = limits_of(None if seconds is None else started + seconds - time.monotonic())
+        cut_limit, limit = limits_of(*_left(started, end, len(found.cases)))
         cuts = cut_cases(root, items, device=device, limit=cut_limit)
         spoiled = spoiled_other_cases(root, items, device=device, limit=limit)
     planned = planned_pooling(root) if pooled is None else pooled
@@ -118,3 +121,9 @@ def calibrate(
     numbers = write_calibration(root, found, pooled=planned, cost=cost, notes=notes, cuts=cuts, spoiled=spoiled)
     print_calibration(numbers, found, unit, root / "models" / FILE_NAME)
     return 0
+
+
+def _left(started: float, end: float | None, cases: int) -> tuple[float | None, float]:
+    """Seconds that are left for cuts and spoiled cases, None for no limit, and those of a whole case."""
+    now = time.monotonic()
+    return None if end is None else end - now, (now - started) / max(cases, 1)

@@ -60,7 +60,7 @@ def demo(directory: Place | None = None, *, minutes: float = 5.0, cases: int = 3
             f"auto_config train {bundle} --time_budget {minutes:g}m --calibrate false",
             lambda: train(bundle, time_budget=f"{minutes:g}m", calibrate=False),
         ),
-        # Within the time of so short a training it would take a third of the steps.
+        # With a time of its own: within that of so short a training it would take many of its steps.
         (
             f"auto_config calibrate {bundle} --time_budget {minutes / 2:g}m",
             lambda: calibrate(bundle, time_budget=f"{minutes / 2:g}m"),

@@ -76,7 +76,7 @@ def train(
     from auto_config.running.experiments import tracking_overrides
     from auto_config.running.folds import check_nothing_is_lost, folds_of, latest, members_of, parse_fold
     from auto_config.running.launching import launch_options
-    from auto_config.running.time_budget import TIMES_OF_A_CASE, parse_time_budget, spoken
+    from auto_config.running.time_budget import PREDICTIONS_OF_A_CASE, parse_time_budget, spoken
     from auto_config.running.training import (
         Training,
         calibrate_afterwards,
@@ -116,7 +116,7 @@ def train(
         print(f"warning: {said}", file=sys.stderr, flush=True)
     calibrates = calibrate and folds != ["none"] and predicts(folder)
     if calibrates and seconds is not None and "predictions_after" in config:  # bundles of earlier versions have it not
-        overrides = {"predictions_after": TIMES_OF_A_CASE, **overrides}
+        overrides = {"predictions_after": PREDICTIONS_OF_A_CASE, **overrides}
     seed = _first_seed(overrides.get("seed", config.get("seed", 0))) if any(one.number for one in members) else 0
     until = None if seconds is None else started + seconds
     if launch is None:
@@ -132,7 +132,9 @@ def train(
         ]
         status = train_as_jobs(trainings, launch, until)
     if status == 0 and calibrates:
-        calibrate_afterwards(folder, until=until, debug=debug)
+        # In a queue a budget is that of each job, and says nothing of the time that is left here.
+        queued = launch is not None and launch.launcher == "slurm"
+        calibrate_afterwards(folder, until=None if queued else until, debug=debug)
     if status == 0 and seconds is not None:
         print(f"The whole command took {spoken(time.time() - started)} of {spoken(seconds)}.", flush=True)
     return status

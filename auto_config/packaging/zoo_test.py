@@ -27,10 +27,9 @@ def zoo_test(name: str, shape: list[int], spacing: list[float], channels: int) -
         "CHANNELS_HERE": str(channels),
         "CAMEL": camel,
     }
-    text = _TEMPLATE.read_text(encoding="utf-8")
-    for mark, word in words.items():
-        text = text.replace(mark, word)
-    return text
+    # In one pass: a name may hold a mark.
+    marks = "|".join(re.escape(mark) for mark in words)
+    return re.sub(marks, lambda found: words[found[0]], _TEMPLATE.read_text(encoding="utf-8"))
 
 
 def _quoted(text: str) -> str:

@@ -13,10 +13,6 @@ PREDICTIONS_OF_A_CASE = 4.5
 """How often a calibration predicts each validation case at most: whole, three times with a cut field of view, and half
 of the cases once more, spoiled on purpose. A test counts; more looks at a case are added here."""
 
-TIMES_OF_A_CASE = 1.0 + 2.0 * (PREDICTIONS_OF_A_CASE - 1.0)
-"""How many times a plain prediction of each case that takes: cut and spoiled ones twice as long, because many are
-implausible and looked at in other poses. With once, a training of micro-CTs had time for 2 cuts of 15."""
-
 CLOSING_SECONDS = 2.0
 """A calibration learns from its predictions, writes its file and leaves Python in about this time."""
 

@@ -80,6 +80,15 @@ def test_each_of_several_parts_has_its_share_of_what_is_left(clock):
     assert limit.omitted == 60 - 19
 
 
+def test_spoiled_cases_know_how_long_cuts_took_and_cuts_how_long_whole_cases(clock):
+    cuts, spoiled = limits_of(100.0, longest=10.0)
+    assert worked(cuts, clock, [1.0, 30.0, 1.0, 1.0, 1.0]) == [0, 1, 2, 3, 4]  # until 175; 34 s are gone
+    clock.now = 171.0
+    assert worked(spoiled, clock, [1.0]) == []  # 30 s would end at 201
+    cuts, _ = limits_of(10.0, longest=10.0)
+    assert worked(cuts, clock, [1.0]) == []
+
+
 def test_cuts_have_three_quarters_and_spoiled_cases_what_is_left(clock):
     cuts, spoiled = limits_of(80.0)
     assert (cuts.until, spoiled.until) == (160.0, 180.0)
@@ -111,7 +120,8 @@ def test_what_did_not_fit_is_said(cuts, spoiled, said):
     assert omitted_notes(*limits) == said
 
 
-def test_where_cuts_end_at_the_most_no_other_time_would_help():
-    cuts, spoiled = limits_of(None)
+@pytest.mark.parametrize("seconds", [None, 4000.0])
+def test_where_cuts_end_at_the_most_no_other_time_would_help(seconds):
+    cuts, spoiled = limits_of(seconds)
     cuts.omitted = 2
     assert omitted_notes(cuts, spoiled) == ["there was no time for 2 cut cases"]

@@ -16,7 +16,7 @@ from auto_config import bundle_scripts
 from auto_config.commands.train import train
 from auto_config.errors import UserError
 from auto_config.running import training
-from auto_config.running.time_budget import TIMES_OF_A_CASE
+from auto_config.running.time_budget import PREDICTIONS_OF_A_CASE
 
 pytestmark = pytest.mark.usefixtures("warm_python")
 
@@ -115,7 +115,7 @@ def test_a_training_that_fails_says_so_and_ends_the_folds(bundle, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "knows", "predictions"),
     [
-        ({"time_budget": "10m"}, True, TIMES_OF_A_CASE),
+        ({"time_budget": "10m"}, True, PREDICTIONS_OF_A_CASE),
         ({"time_budget": "10m", "predictions_after": 3}, True, 3),
         ({"time_budget": "10m", "calibrate": False}, True, None),
         ({"time_budget": "10m", "fold": "none"}, True, None),
@@ -139,16 +139,17 @@ def test_a_time_budget_leaves_time_for_the_calibration(bundle, monkeypatch, opti
     assert given[0].get("predictions_after") == predictions
 
 
-@pytest.mark.parametrize("budget", [None, "10m"])
-def test_the_calibration_gets_what_is_left_of_the_budget(bundle, monkeypatch, budget):
+@pytest.mark.parametrize(("budget", "launcher"), [(None, None), ("10m", None), ("10m", "slurm")])
+def test_the_calibration_gets_what_is_left_of_the_budget(bundle, monkeypatch, budget, launcher):
     for name in ("inference.json", "landmarks.json"):
         (bundle / "configs" / name).write_text("{}")
     monkeypatch.setattr(training, "command", lambda *_: [sys.executable, "-c", ""])
     lines = []
     monkeypatch.setattr(training.child, "run", lambda line, **_: lines.append(line) or 0)
-    assert train(bundle, time_budget=budget) == 0
+    monkeypatch.setattr("auto_config.running.jobs.train_as_jobs", lambda *_: 0)
+    assert train(bundle, time_budget=budget, launcher=launcher) == 0
     assert lines[0][2:5] == ["auto_config", "calibrate", str(bundle)]
-    if budget is None:
+    if budget is None or launcher is not None:  # in a queue nobody knows what is left
         assert lines[0][5:] == []
     else:
         assert lines[0][5] == "--time_budget"

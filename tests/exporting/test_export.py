@@ -1,5 +1,6 @@
 """`export`: the files give what the networks give, and a short program without PyTorch finds the same points."""
 
+import importlib
 import json
 import runpy
 import subprocess
@@ -9,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bundle_tools import edit
 
 from auto_config.bundle.opened import open_bundle
 from auto_config.bundle_scripts.methods.decoders import ArgmaxDecoder
 from auto_config.commands.export import export
 from auto_config.errors import UserError
 from auto_config.exporting import checks, onnx_files, packages
-from auto_config.exporting.stages import stage_networks, with_networks
+from auto_config.exporting.stages import in_float32, stage_networks, with_networks
 
 pytest.importorskip("onnxruntime")
 
@@ -200,3 +202,19 @@ def test_pipeline_is_plain_numbers(exported, two_stages):
     assert content["mirror"] == [1, 0, 2, 3]
     assert "$" not in json.dumps(content)
     assert "@" not in json.dumps(content)
+
+
+def test_exports_are_compared_with_points_in_float32(two_stages, copy_of, cases, monkeypatch):
+    root = copy_of(two_stages)
+    exact = open_bundle(root, device="cpu")
+    edit(root / "configs" / "inference.json", lambda content: content.update(amp=True))
+    half = open_bundle(root, device="cpu")
+    inferers = importlib.import_module(type(half.inferer).__mro__[1].__module__)
+    module = importlib.import_module(inferers.HalfPrecisionNetwork.__module__)
+    monkeypatch.setattr(module, "half_type_of", lambda _: torch.bfloat16)
+    data = exact.preprocess(cases / "images" / "c1.nii.gz")
+    with torch.inference_mode():
+        peaks = [one.find(data["image"].as_tensor(), one.network).peaks for one in (exact, half, in_float32(half))]
+    assert not torch.equal(peaks[0].points, peaks[1].points)
+    torch.testing.assert_close(peaks[0].points, peaks[2].points, rtol=0, atol=0)
+    torch.testing.assert_close(peaks[0].points, peaks[1].points, rtol=0, atol=0.2)

@@ -8,6 +8,7 @@ import torch
 from steps import narrow_bundle, two_steps, write_cases
 
 from auto_config.bundle.opened import open_bundle
+from auto_config.calibration.time_limit import TimeLimit
 from auto_config.commands.calibrate import calibrate
 
 
@@ -71,6 +72,25 @@ def test_a_time_budget_leaves_out_cuts_and_spoiled_cases_and_the_next_calibratio
     assert "no time" not in capsys.readouterr().out
     assert json.loads((root / "models/calibration.json").read_text())["presence"]["cuts"]["images"] == 9
     assert all(path.exists() for path in kept)
+
+
+def test_what_was_cut_short_counts_and_is_not_kept(trained, monkeypatch):
+    root, _ = trained
+    kept = [root / "models/fold_0" / name for name in ("cut_out_of_fold.json", "spoiled.json")]
+    for path in kept:
+        path.unlink(missing_ok=True)
+
+    def first_one(limit, tasks, share=1.0):
+        limit.omitted += len(tasks) - 1
+        return iter(tasks[:1])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TimeLimit, "these", first_one)
+        assert calibrate(root, pooled=True, device="cpu", time_budget="5m") == 0
+    document = json.loads((root / "models/calibration.json").read_text())
+    assert document["presence"]["cuts"]["images"] == 1
+    assert "there was no time for 8 cut cases and 1 spoiled case" in " ".join(document["notes"])
+    assert not any(path.exists() for path in kept)
 
 
 def test_without_cuts_nothing_is_cut_and_every_landmark_counts(tmp_path):

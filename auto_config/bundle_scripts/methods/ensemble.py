@@ -42,12 +42,17 @@ class EnsembleNetwork(nn.Module):
     def forward(self, image: Any) -> Any:
         """Mean output for an image ``(B, C, *size)``, or for a dictionary of them, name by name and head by head."""
         first, *rest = self.members
-        mean = first(image)
+        # In single precision, also where each of them is called in half: sums would be rounded anew each time.
+        mean = _map(_single, first(image))
         # One sum that grows, so that memory holds two outputs and not one for each network.
         for member in rest:
             mean = _map(torch.add, mean, member(image))
         count = len(self.members)
         return _map(lambda value: value / count, mean)
+
+
+def _single(value: torch.Tensor) -> torch.Tensor:
+    return value.float() if value.dtype.itemsize == 2 else value
 
 
 def mean_of_two(one: Any, other: Any) -> Any:

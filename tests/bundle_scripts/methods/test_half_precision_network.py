@@ -49,6 +49,19 @@ def test_views_and_shape_are_those_of_the_network(half):
     assert float(wrapped(image)["fine"]["logits"].mean()) == 4.0
 
 
+def test_the_mean_of_an_ensemble_is_not_rounded(half):
+    network = EnsembleNetwork([Staged(layer(value)) for value in (10.0, 10.0625, 10.0625)])
+    found = HalfPrecisionNetwork(network)({"fine": torch.ones(1, 1, 2, 2)})["fine"]["logits"]
+    torch.testing.assert_close(found, torch.full((1, 1, 2, 2), 30.125 / 3), rtol=0, atol=1e-6)
+
+
+def test_nothing_is_predicted_in_float16(monkeypatch):
+    """As large as a weight of bfloat16 may make it."""
+    monkeypatch.setattr(half_precision, "half_type_of", lambda _: torch.float16)
+    found = HalfPrecisionNetwork(Staged(layer(1e6)))({"fine": torch.ones(1, 1, 2, 2)})["fine"]["logits"]
+    torch.testing.assert_close(found, torch.full((1, 1, 2, 2), 1e6))
+
+
 def inferer(**arguments):
     window = SlidingWindowInferer(roi_size=(16, 16), overlap=0.5, mode="gaussian")
     return DenseInferer(

@@ -15,7 +15,7 @@ from auto_config.bundle_scripts.training.shape_fit import training_shapes
 from auto_config.calibration.conformal import smallest_n
 from auto_config.calibration.cuts import cut_cases
 from auto_config.calibration.others.other_cases import predict_other_cases
-from auto_config.calibration.time_limit import limits_of
+from auto_config.calibration.time_limit import limits_of, omitted_notes
 from auto_config.calibration.verdict.spoiled_cases import spoiled_other_cases
 from auto_config.calibration.writing import write_calibration
 from auto_config.datasets.images import image_stem
@@ -114,7 +114,7 @@ def calibrate_on(root: Path, card: Card, cases: TrainingCases, seen: Seen, devic
     shapes = training_shapes(cases.training, str(table), card.spatial_dims)
     if weights_state(root) != before:
         return "none: other weights came into use meanwhile"
-    notes = [CHOSEN_NOTE, *([unseen.reason] if unseen.reason else [])]
+    notes = [CHOSEN_NOTE, *([unseen.reason] if unseen.reason else []), *omitted_notes(cut_limit, limit, remedy="")]
     written = write_calibration(root, found, pooled=pooled, notes=notes, shapes=shapes, cuts=cuts, spoiled=spoiled)
     return {"cases": written["cases"], "pooled": pooled, "notes": written["notes"]}
 

@@ -14,11 +14,15 @@ MARGIN = 1.1
 CALIBRATION_MARGIN = 1.2
 """A calibration, of which only the parts were measured, and partly long before, a fifth longer."""
 
-NEEDED = 1 / 8
-"""Part of the time of a calibration without which there is none: that of the whole cases."""
+WHOLE_SHARE = 1 / 4.5
+"""Part of the predictions of a calibration without which there is none: those of the whole cases."""
+
+LOOKS = 2.0
+"""How much longer than a whole case the others take, cut and spoiled ones: many are implausible, and looked at in other
+poses. With 1, a training of micro-CTs had time for 2 cuts of 15."""
 
 OPTIONAL_SHARE = 0.15
-"""Part of a budget that the other ones may take, of cut and spoiled cases; the calibration makes as many as fit."""
+"""Part of a budget that these may take; the calibration makes as many as fit."""
 
 MOST_SLOWDOWN = 3.0
 """A part is not taken to be slower than this many times what was measured, whatever a few steps say."""
@@ -73,7 +77,10 @@ def calibration_seconds(start_up: float, one_case: float, cases: int, prediction
     if not cases or not predictions:
         return 0.0
     every = one_case * cases * predictions
-    return start_up + NEEDED * every + min((1 - NEEDED) * every, OPTIONAL_SHARE * total)
+    whole = WHOLE_SHARE * every
+    others = min(LOOKS * (every - whole), OPTIONAL_SHARE * total)
+    # They end by the clock, and need no margin.
+    return start_up + whole + others / CALIBRATION_MARGIN
 
 
 def seconds_for_steps(left: float, validation: float, calibration: float) -> float:

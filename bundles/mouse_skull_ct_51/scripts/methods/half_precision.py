@@ -41,7 +41,7 @@ def half_type_of(device: torch.device) -> torch.dtype | None:
 
 
 class HalfPrecisionNetwork:
-    """A network that predicts in half precision where the device is made for it, and gives its output in float32.
+    """A network that predicts in bfloat16 where the device is made for it, and gives its output in float32.
 
     Everything that follows, averages of windows and views and the decoder, is in float32. For outputs that are logits:
     a step of bfloat16 is 1/16 between 8 and 16, and a point is a mean of many voxels.
@@ -66,7 +66,8 @@ class HalfPrecisionNetwork:
     def __call__(self, images: dict[str, torch.Tensor]) -> dict[str, Output]:
         """The output of each stage, heads in float32."""
         device = next(iter(images.values())).device
-        half = half_type_of(device)
-        with torch.autocast(device.type, dtype=half or torch.bfloat16, enabled=half is not None):
+        # Not in float16: feature maps of weights that were trained in another type may be too large for it.
+        half = half_type_of(device) is torch.bfloat16
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
             outputs = self.network(images)
         return {name: {head: value.float() for head, value in output.items()} for name, output in outputs.items()}

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from auto_config.bundle_scripts.training.run.end_of_budget import (
     CLOSING_SECONDS,
+    WHOLE_SHARE,
     Measured,
     at_pace,
     calibration_seconds,
@@ -14,6 +15,7 @@ from auto_config.bundle_scripts.training.run.end_of_budget import (
     shortage,
 )
 from auto_config.bundle_scripts.training.run.time_budget import steps_left
+from auto_config.running.time_budget import PREDICTIONS_OF_A_CASE
 
 exact = settings(max_examples=60, deadline=None, derandomize=True)
 some_time = st.floats(0.0, 200.0)
@@ -29,16 +31,19 @@ def test_a_part_follows_the_pace_of_the_steps():
 
 
 def test_a_calibration_starts_a_process_and_predicts_each_case():
-    assert calibration_seconds(8.0, 2.0, 7, 1, 1000.0) == 22.0
-    assert calibration_seconds(8.0, 2.0, 7, 3, 1000.0) == 50.0
-    assert calibration_seconds(8.0, 2.0, 7, 0, 1000.0) == 0.0
-    assert calibration_seconds(8.0, 2.0, 0, 1, 1000.0) == 0.0
+    # 9 cases of 2 s: 18 s whole, and 3.5 times as many others, twice as long, which need no margin of a fifth.
+    assert calibration_seconds(8.0, 2.0, 9, 4.5, 1000.0) == pytest.approx(8.0 + 18.0 + 126.0 / 1.2)
+    assert calibration_seconds(8.0, 2.0, 9, 9.0, 10000.0) == pytest.approx(8.0 + 36.0 + 252.0 / 1.2)  # of two trainings
+    assert calibration_seconds(8.0, 2.0, 9, 0, 1000.0) == 0.0
+    assert calibration_seconds(8.0, 2.0, 0, 4.5, 1000.0) == 0.0
+
+
+def test_each_case_is_predicted_whole_once():
+    assert pytest.approx(1.0) == WHOLE_SHARE * PREDICTIONS_OF_A_CASE
 
 
 def test_cuts_and_spoiled_cases_have_their_share_of_the_budget_and_no_more():
-    # 160 s in all: an eighth are whole cases, for the other 140 s there are 0.15 of the budget.
-    assert calibration_seconds(8.0, 2.0, 10, 8, 400.0) == 8.0 + 20.0 + 60.0
-    assert calibration_seconds(8.0, 2.0, 10, 8, 1000.0) == 8.0 + 20.0 + 140.0
+    assert calibration_seconds(8.0, 2.0, 9, 4.5, 400.0) == pytest.approx(8.0 + 18.0 + 60.0 / 1.2)
 
 
 @exact
