@@ -29,17 +29,11 @@ def cases(tmp_path_factory):
     return folder
 
 
-def in_float32(root):
-    """Exports are; some CPUs would compare them with points of half precision."""
-    edit(root / "configs" / "inference.json", lambda content: content.update(amp=False))
-
-
 @pytest.fixture(scope="session")
 def two_stages(cases, tmp_path_factory):
     """Coarse to fine, mirrored."""
     root = tmp_path_factory.mktemp("bundles") / "two_stages"
     narrow_bundle(cases, root, stages=2, dims=3)
-    in_float32(root)
     clear_weights(root, "model.pt", 1)
     return root
 
@@ -49,7 +43,6 @@ def one_stage(cases, tmp_path_factory):
     """One stage, an ensemble of two networks, not mirrored, resampled to coarser voxels."""
     root = tmp_path_factory.mktemp("bundles") / "one_stage"
     narrow_bundle(cases, root, stages=1, dims=3, spacing=[3.0, 2.5, 4.0])
-    in_float32(root)
     edit(root / "configs" / "inference.json", lambda content: content["inferer"].pop("flip_pairs"))
     for seed in (0, 1):
         clear_weights(root, f"member_{seed}.pt", seed)

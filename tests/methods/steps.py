@@ -68,8 +68,10 @@ def narrow_bundle(data: Path, root: Path, *, stages: int | None, dims: int, **op
         for stage in config["network_def"]["stages"].values():
             narrow(stage)
         if "iterations_per_epoch" in config:
-            config.update(iterations_per_epoch=2, val_interval=1, num_workers=0, batch_size=2, amp=False)
+            config.update(iterations_per_epoch=2, val_interval=1, num_workers=0, batch_size=2)
             config["train"]["trainer"]["max_epochs"] = 1
+        if "amp" in config:  # numbers are those of all machines, also of those with units for bfloat16
+            config["amp"] = False
         path.write_text(json.dumps(config, indent=4), encoding="utf-8")
     return root
 
