@@ -27,7 +27,7 @@ from auto_config.datasets import read_dataset
 from auto_config.datasets.images import read_header
 
 LEVEL = 0.9
-POINTS = ("menton", "gonion", "orbitale", "upper incisal incision", "anterior nasal spine")
+POINTS = ("gnathion", "gonion", "orbitale", "upper incisal incision", "subnasale")
 """The five points in the order of the tables."""
 DRAWS = 200
 
