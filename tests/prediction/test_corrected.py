@@ -73,6 +73,19 @@ def test_a_point_that_says_what_was_found_changes_nothing_that_is_right(tmp_path
     np.testing.assert_array_equal(world(done)[right], found[right])
 
 
+@pytest.mark.parametrize("half", [True, False])
+def test_crops_are_looked_at_in_half_precision_where_predictions_are(tmp_path, monkeypatch, half):
+    opened, data, truth = open_case(tmp_path)
+    look = first_look(opened, data)
+    opened.inferer.amp = half
+    wrapped = []
+    monkeypatch.setattr(
+        "auto_config.prediction.corrected.HalfPrecisionNetwork", lambda network: wrapped.append(network) or network
+    )
+    corrected(opened, look, shape_of(opened), *given(truth, 1))
+    assert bool(wrapped) == half
+
+
 def test_an_absent_point_is_absent_and_says_nothing_of_a_place(tmp_path):
     opened, data, truth = open_case(tmp_path)
     done = corrected(opened, first_look(opened, data), shape_of(opened), *given(truth, 1, absent=[4]))
