@@ -204,8 +204,9 @@ def cut_image(image: MetaTensor, cut: Cut) -> MetaTensor:
     """The box of an image ``(C, *size)`` as it comes from its file, with the meta data of a file that ends there."""
     affine = np.asarray(image.affine, dtype=np.float64) @ _embedded(cut.shift, len(image.affine))
     part = image.as_tensor()[(slice(None), *cut.slices)].clone()
-    out = MetaTensor(part, affine=torch.from_numpy(affine), meta=dict(image.meta))
-    out.affine = torch.from_numpy(affine)
+    # An affine beside one of the meta data would make MONAI warn the person who calibrates.
+    meta = {name: value for name, value in image.meta.items() if name != "affine"}
+    out = MetaTensor(part, affine=torch.from_numpy(affine), meta=meta)
     original = np.asarray(image.meta["original_affine"], dtype=np.float64)
     out.meta["original_affine"] = original @ _embedded(cut.shift, len(original))
     out.meta["spatial_shape"] = np.asarray(part.shape[1:])

@@ -90,6 +90,7 @@ def test_of_many_instances_those_inside_are_left_and_none_is_absent():
     assert "m" not in gone.instances
 
 
+@pytest.mark.filterwarnings("error:Setting affine")
 @pytest.mark.parametrize("dims", [2, 3])
 def test_a_cut_in_memory_is_preprocessed_as_the_file_that_ends_there(tmp_path, dims):
     random = np.random.default_rng(dims)
