@@ -319,3 +319,9 @@ def test_a_package_is_trained_without_the_weights_that_its_training_began_with(t
     )
     assert json.loads(shared_content(bundle)["configs/train.json"]) == before
     assert LOADER in train.read_text()
+
+
+def test_the_name_of_a_bundle_may_hold_a_mark_of_the_text():
+    text = zoo_test("CAMEL_heads SHAPE_HERE", [8, 8, 8], [1.0, 1.0, 1.0], 1)
+    assert '"models/CAMEL_heads SHAPE_HERE"' in text
+    assert "SHAPE = (8, 8, 8)" in text

@@ -49,6 +49,13 @@ def test_views_and_shape_are_those_of_the_network(half):
     assert float(wrapped(image)["fine"]["logits"].mean()) == 4.0
 
 
+def test_each_view_works_in_half_precision(half):
+    image = torch.full((1, 1, 2, 2), 1 + 2**-12)
+    (view,) = HalfPrecisionNetwork(Staged(layer())).views()
+    found = view({"fine": image})["fine"]["logits"]
+    torch.testing.assert_close(found, torch.ones(1, 1, 2, 2) if half else image, rtol=0, atol=0)
+
+
 def test_the_mean_of_an_ensemble_is_not_rounded(half):
     network = EnsembleNetwork([Staged(layer(value)) for value in (10.0, 10.0625, 10.0625)])
     found = HalfPrecisionNetwork(network)({"fine": torch.ones(1, 1, 2, 2)})["fine"]["logits"]

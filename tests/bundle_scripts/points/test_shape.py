@@ -210,3 +210,13 @@ def test_older_weights_load_with_nan_and_without_the_count():
     loaded.load_state_dict(old)
     assert loaded.cases.tolist() == [0] * 12
     assert not loaded.judge(new, 1.0)[2].any()
+
+
+@pytest.mark.parametrize(("spread", "judges"), [(1.6, True), (1.9, True), (2.5, False)])
+def test_a_shape_judges_up_to_a_spread_of_12_percent_of_its_size(spread, judges):
+    """Cephalograms have 8 %, an animal that moves has more than 20."""
+    shapes, new = cohort(spread=spread)
+    new = new.copy()
+    new[0] += 300
+    replaced = fitted_model(shapes).judge(new, tolerance=1.0)[2]
+    assert replaced.tolist() == [judges] + [False] * 11
