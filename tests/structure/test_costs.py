@@ -31,6 +31,14 @@ def test_each_side_does_its_work(costs, tmp_path, monkeypatch):
             assert found["seconds"] > 0 and found["mb"] >= 0, (row.work, which)
 
 
+def test_memory_that_did_not_grow_is_none(costs, monkeypatch):
+    """Linux' count of a process's largest memory may fall by a few pages."""
+    measuring = importlib.import_module("costing.measuring")
+    read = iter([512.3, 512.2])
+    monkeypatch.setattr(measuring, "process_memory", lambda: next(read))
+    assert measuring.measured(lambda: None, 1)["mb"] == 0
+
+
 def test_both_sides_find_the_same(costs):
     rows = {row.part: row for row in costs.ROWS}
     assert work(rows["loss"], "ours")() == pytest.approx(work(rows["loss"], "usual")(), rel=1e-4)
