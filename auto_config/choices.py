@@ -29,3 +29,6 @@ ExportFormat = Literal["onnx", "torchscript", "all"]
 
 Runtime = Literal["torch", "onnx"]
 """What runs the networks of a prediction: PyTorch, or onnxruntime on the CPU."""
+
+Jitter = Literal["gaussian", "out_of_fold"]
+"""How far training crops lie from their landmarks: as planned, or as the coarse stage of an earlier training erred."""

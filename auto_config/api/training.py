@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from auto_config.bundle_scripts.file_names import WEIGHTS
+from auto_config.choices import Jitter
 from auto_config.commands.train import train as run_command
 
 
@@ -41,6 +42,7 @@ def train(
     gpus: int | None = None,
     seeds: int | None = None,
     launcher: str | None = None,
+    jitter: Jitter = "gaussian",
     calibrate: bool = True,
     overwrite: bool = False,
     **overrides: Any,
@@ -56,6 +58,8 @@ def train(
         gpus: number of GPUs of each training.
         seeds: number of trainings of each fold that differ by their seed.
         launcher: ``"local"`` or ``"slurm"`` trains folds and seeds as jobs.
+        jitter: ``"out_of_fold"``: crops of the fine stage lie as far from landmarks as the coarse stage of the training
+            that is replaced put them in its validation cases.
         calibrate: learn presence and regions afterwards.
         overwrite: replace the weights of an earlier training of this fold.
         overrides: other ids of ``train.json``.
@@ -74,6 +78,7 @@ def train(
         gpus=gpus,
         seeds=seeds,
         launcher=launcher,
+        jitter=jitter,
         calibrate=calibrate,
         overwrite=overwrite,
         **overrides,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from auto_config.arguments import Names, Place
+from auto_config.choices import Jitter
 from auto_config.errors import UserError
 
 
@@ -26,6 +27,7 @@ def train(
     time_limit: str | float | None = None,
     memory_gb: float | None = None,
     sbatch: Names | None = None,
+    jitter: Jitter = "gaussian",
     calibrate: bool = True,
     overwrite: bool = False,
     debug: bool = False,
@@ -52,6 +54,8 @@ def train(
         time_limit: after which Slurm ends a job: 8h
         memory_gb: main memory of a job of Slurm
         sbatch: further options of Slurm: qos=high,account=lab
+        jitter: out_of_fold: crops of the fine stage lie as far from landmarks as the coarse stage of the training that
+            is replaced (--overwrite) put them in its validation cases; gaussian: as planned
         calibrate: learn presence and regions from the validation cases afterwards
         overwrite: replace the weights of an earlier training of this fold
         debug: print the command that is run, and what MONAI says at its start, which else goes to eval/train.log
@@ -109,6 +113,8 @@ def train(
         raise UserError(f"{latest(folder, names[0])} does not exist, so there is nothing to resume: train without it.")
     if not overwrite:
         check_nothing_is_lost(folder, [name for name in names if name not in begun])
+    if jitter == "out_of_fold":
+        overrides = {"coarse_errors": str(_coarse_errors(folder, config, resume)), **overrides}
     if (said := disagreement(folder, overrides)) is not None:
         print(f"warning: {said}", file=sys.stderr, flush=True)
     # Jobs of a cluster run on other machines.
@@ -138,6 +144,33 @@ def train(
     if status == 0 and seconds is not None:
         print(f"The whole command took {spoken(time.time() - started)} of {spoken(seconds)}.", flush=True)
     return status
+
+
+def _coarse_errors(folder: Path, config: dict[str, Any], resume: bool) -> Path:
+    """The file of out-of-fold errors of the coarse stage: that of a training to go on with, else measured now.
+
+    Raises:
+        UserError: the bundle has no coarse stage, an earlier version made it, or nothing is trained yet.
+    """
+    from auto_config.bundle_scripts.file_names import COARSE_ERRORS
+
+    path = folder / "models" / COARSE_ERRORS
+    if "jitter_mm" not in config:
+        raise UserError(f"{folder}: has one stage, and so no crops that --jitter could be about; omit it")
+    if "coarse_errors" not in config:
+        raise UserError(f"{folder}: knows no --jitter, because an earlier version made it; create the bundle again")
+    if resume and path.is_file():
+        return path
+    if not (folder / "models" / "model.pt").is_file():
+        raise UserError(
+            f"{folder}: is not trained, so its coarse stage has no errors yet; train it first without --jitter, then "
+            "with --jitter out_of_fold --overwrite"
+        )
+    from auto_config.calibration.coarse_errors import measure_coarse_errors
+
+    measured = measure_coarse_errors(folder)
+    print(f"Errors of the coarse stage: {measured}", flush=True)
+    return measured
 
 
 def _first_seed(seed: Any) -> int:

@@ -25,7 +25,7 @@ OPTIONAL = {
     "scripts.methods.instances.InstanceDecoder",
     "scripts.training.run.instance_thresholds.InstanceThresholds",
     "scripts.training.pretrained.LoadPretrained",
-    "scripts.training.upright.UprightPose",
+    "scripts.training.crops.upright.UprightPose",
     "scripts.inference.poses.PoseSearch",
 }
 """Beside these: only where a landmark has many instances or a pair may change places, after create --pretrained, and

@@ -168,12 +168,13 @@ def _patches(plan: Plan) -> list[Json]:
     if not two:
         return [patch]
     crops = {
-        "_target_": "scripts.training.patches.RandCropsd",
+        "_target_": "scripts.training.crops.rand_crops.RandCropsd",
         "key": "image",
         "name": "fine",
         "size": "@patch_size",
         "count": "@crops_per_image",
         "jitter": "@jitter_mm",
+        "errors": "@coarse_errors",
         "augmentation": "@augmentation",
         "pad_value": "@pad_value",
         **cut,
@@ -188,7 +189,7 @@ def _upright(plan: Plan) -> Json:
         return {}
     return {
         "upright": {
-            "_target_": "scripts.training.upright.UprightPose",
+            "_target_": "scripts.training.crops.upright.UprightPose",
             "data": "@train#dataset#data",
             "landmarks": "@landmarks",
             "spatial_dims": plan.value("spatial_dims"),

@@ -38,7 +38,11 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
     optimizer, schedule = plan.value("optimizer"), plan.value("schedule")
     crops: Json = {}
     if parts.two_stages(plan):
-        crops = {"crops_per_image": plan.stage("fine")["crops_per_image"], "jitter_mm": plan.value("jitter_mm")}
+        crops = {
+            "crops_per_image": plan.stage("fine")["crops_per_image"],
+            "jitter_mm": plan.value("jitter_mm"),
+            "coarse_errors": None,
+        }
     return {
         **paths(dataset_dir),
         "datalist": "$@bundle_root + '/data/datalist.json'",

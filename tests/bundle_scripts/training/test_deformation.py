@@ -9,6 +9,7 @@ from monai.data import MetaTensor
 from scipy.interpolate import BSpline
 
 from auto_config.bundle_scripts.training.augmentation import Augmentation
+from auto_config.bundle_scripts.training.crops.rand_crops import RandCropsd
 from auto_config.bundle_scripts.training.deformation import (
     MOST_AMPLITUDE,
     Deformation,
@@ -17,7 +18,6 @@ from auto_config.bundle_scripts.training.deformation import (
     random_deformation,
 )
 from auto_config.bundle_scripts.training.patches import (
-    RandCropsd,
     RandPatchd,
     SpatialAugmentation,
     patch_affine,

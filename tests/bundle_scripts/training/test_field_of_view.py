@@ -10,8 +10,9 @@ from monai.data import MetaTensor
 from auto_config.bundle_scripts.grid.grids import apply_affine, coarse_affine, world_to_voxel
 from auto_config.bundle_scripts.grid.transforms import block_mean
 from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, UNKNOWN
+from auto_config.bundle_scripts.training.crops.rand_crops import RandCropsd
 from auto_config.bundle_scripts.training.field_of_view import LEAST_KEPT, Cut, crop_center, crop_status, draw_cut
-from auto_config.bundle_scripts.training.patches import RandCropsd, RandPatchd, SpatialAugmentation, rotation_matrix
+from auto_config.bundle_scripts.training.patches import RandPatchd, SpatialAugmentation, rotation_matrix
 
 QUIET = settings(derandomize=True, deadline=None, max_examples=25, phases=[Phase.explicit, Phase.generate])
 PAD = -100.0

@@ -9,9 +9,9 @@ from monai.data import MetaTensor
 from scipy import ndimage
 
 from auto_config.bundle_scripts.grid.grids import apply_affine
+from auto_config.bundle_scripts.training.crops.rand_crops import RandCropsd
 from auto_config.bundle_scripts.training.patches import (
     Placement,
-    RandCropsd,
     RandPatchd,
     SpatialAugmentation,
     patch_affine,

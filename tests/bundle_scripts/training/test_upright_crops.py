@@ -13,9 +13,10 @@ from upright_networks import AIR, anatomy, any_turn, turned_image
 from auto_config.bundle_scripts.points.pose.rotations import angle_deg, proper
 from auto_config.bundle_scripts.points.procrustes import similarity
 from auto_config.bundle_scripts.points.shape import ShapeModel
-from auto_config.bundle_scripts.training.patches import RandCropsd, RandPatchd, SpatialAugmentation
+from auto_config.bundle_scripts.training.crops.rand_crops import RandCropsd
+from auto_config.bundle_scripts.training.crops.upright import UprightPose
+from auto_config.bundle_scripts.training.patches import RandPatchd, SpatialAugmentation
 from auto_config.bundle_scripts.training.shape_fit import FitShape
-from auto_config.bundle_scripts.training.upright import UprightPose
 
 FEW = settings(derandomize=True, deadline=None, max_examples=8, phases=[Phase.explicit, Phase.generate])
 SIZE = {2: (44, 44), 3: (36, 36, 36)}
