@@ -43,6 +43,7 @@ def train(
     seeds: int | None = None,
     launcher: str | None = None,
     jitter: Jitter = "gaussian",
+    self_training: bool = False,
     calibrate: bool = True,
     overwrite: bool = False,
     **overrides: Any,
@@ -60,6 +61,7 @@ def train(
         launcher: ``"local"`` or ``"slurm"`` trains folds and seeds as jobs.
         jitter: ``"out_of_fold"``: crops of the fine stage lie as far from landmarks as the coarse stage of the training
             that is replaced put them in its validation cases.
+        self_training: a second round, also on the unlabelled scans of the bundle that it predicts well.
         calibrate: learn presence and regions afterwards.
         overwrite: replace the weights of an earlier training of this fold.
         overrides: other ids of ``train.json``.
@@ -79,6 +81,7 @@ def train(
         seeds=seeds,
         launcher=launcher,
         jitter=jitter,
+        self_training=self_training,
         calibrate=calibrate,
         overwrite=overwrite,
         **overrides,

@@ -38,6 +38,7 @@ def write_bundle(
     weights: Path | None = None,
     atlas: str | None = None,
     credits: Credits = UNSAID,
+    unlabelled: Mapping[str, Sequence[Path]] | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write a bundle, whole or not at all.
@@ -52,6 +53,7 @@ def write_bundle(
         weights: a state dict that the training starts from; copied to ``models/pretrained.pt``.
         atlas: training case whose image the atlas shows, or ``"nearest"`` to the mean shape; None for no image.
         credits: who made it of which data.
+        unlabelled: files of further scans, by name of their case, that nobody labelled.
         overwrite: replace what is there.
 
     Raises:
@@ -67,6 +69,10 @@ def write_bundle(
     if plan.value("spatial_dims") == 2:
         landmarks = {"spatial_dims": 2, "unit": plan.value("unit"), **landmarks}
     dataset_dir, datalist = data_list(dataset, split)
+    if unlabelled:
+        datalist["unlabelled"] = [
+            {"case": case, "image": _image(files, dataset_dir)} for case, files in sorted(unlabelled.items())
+        ]
     if plan.value("pixel_spacing") is not None:
         datalist = {"pixel_spacing": plan.value("pixel_spacing"), **datalist}
     files = config_files(
@@ -200,8 +206,7 @@ def data_list(dataset: Dataset, split: Split) -> tuple[Path, dict[str, Any]]:
 
 
 def _item(case: Case, names: Sequence[str], root: Path, folds: Mapping[str, int]) -> dict[str, Any]:
-    paths = [os.path.relpath(part.absolute(), root) for part in case.image]
-    item: dict[str, Any] = {"case": case.name, "image": paths[0] if len(paths) == 1 else paths}
+    item: dict[str, Any] = {"case": case.name, "image": _image(case.image, root)}
     if case.landmarks is not None:
         item["label"] = case.landmarks.ordered(names).to_inline()
     if case.name in folds:
@@ -209,3 +214,9 @@ def _item(case: Case, names: Sequence[str], root: Path, folds: Mapping[str, int]
     if case.group is not None:
         item["group"] = case.group
     return item
+
+
+def _image(files: Sequence[Path], root: Path) -> str | list[str]:
+    """The files of an image, as a data list has them: relative to a folder, a list where there are several."""
+    paths = [os.path.relpath(part.absolute(), root) for part in files]
+    return paths[0] if len(paths) == 1 else paths

@@ -1,5 +1,6 @@
 """`create`: read a data set, check it, plan, and write a bundle."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from auto_config.arguments import Integers, Names, Numbers, Place
@@ -42,6 +43,7 @@ def create(
     few_labels: bool | None = None,
     deformation: bool | None = None,
     pretrained: Place | None = None,
+    unlabelled: Place | None = None,
     atlas: str | None = None,
     authors: str | None = None,
     copyright: str | None = None,
@@ -91,6 +93,7 @@ def create(
         few_labels: plan for few labelled cases; below 10 if not given
         deformation: deform half of the training patches smoothly; only where labels are few if not given
         pretrained: bundle, or file of weights, to start from
+        unlabelled: folder of further scans without points, which `train --self_training` learns from
         atlas: training case whose image the atlas shows, or nearest (to the mean shape); no image if not given
         authors: of the model, for metadata.json and docs/README.md, as the next four; `package` takes them too
         copyright: of the model
@@ -183,11 +186,35 @@ def create(
         workers=workers,
         problems=problems,
     )
+    further = None
+    if unlabelled is not None:
+        images = [case.image for case in planned.dataset.cases]
+        further = _unlabelled_images(Path(unlabelled), images, planned.dataset.spatial_dims)
     parts = (planned.dataset, planned.plan, planned.split, planned.fingerprint)
     credits = Credits(authors, copyright, data_source, data_license, changes)
-    write_bundle(place, *parts, seed=seed, weights=weights, atlas=atlas, credits=credits, overwrite=overwrite)
+    write_bundle(
+        place, *parts, seed=seed, weights=weights, atlas=atlas, credits=credits, unlabelled=further, overwrite=overwrite
+    )
     print_plan(place, planned.plan, console)
     return 0
+
+
+def _unlabelled_images(
+    folder: Path, labelled: Sequence[Sequence[Path]], spatial_dims: int
+) -> dict[str, tuple[Path, ...]]:
+    """Images of a folder that are none of the data set's, as files of each case.
+
+    Raises:
+        UserError: there are none.
+    """
+    from auto_config.prediction.input import find_images
+
+    found = find_images(folder, spatial_dims=spatial_dims, channels=max(map(len, labelled)))
+    known = {part.resolve() for image in labelled for part in image}
+    others = {case: paths for case, paths in found.items() if not any(path.resolve() in known for path in paths)}
+    if not others:
+        raise UserError(f"{folder}: has no image that is not a case of the data set; give a folder of further scans")
+    return others
 
 
 def _pretrained_weights(source: Path) -> Path:

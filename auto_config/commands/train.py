@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ def train(
     memory_gb: float | None = None,
     sbatch: Names | None = None,
     jitter: Jitter = "gaussian",
+    self_training: bool = False,
     calibrate: bool = True,
     overwrite: bool = False,
     debug: bool = False,
@@ -56,6 +58,8 @@ def train(
         sbatch: further options of Slurm: qos=high,account=lab
         jitter: out_of_fold: crops of the fine stage lie as far from landmarks as the coarse stage of the training that
             is replaced (--overwrite) put them in its validation cases; gaussian: as planned
+        self_training: a second round, from the weights of the first: also on the scans of `create --unlabelled`, where
+            the verdict on their prediction is ok; its weights are kept if they are better in the validation cases
         calibrate: learn presence and regions from the validation cases afterwards
         overwrite: replace the weights of an earlier training of this fold
         debug: print the command that is run, and what MONAI says at its start, which else goes to eval/train.log
@@ -111,8 +115,9 @@ def train(
     begun = [name for name in names if latest(folder, name).is_file()] if resume else []
     if resume and not begun:
         raise UserError(f"{latest(folder, names[0])} does not exist, so there is nothing to resume: train without it.")
-    if not overwrite:
+    if not (overwrite or self_training):  # a second round keeps the better weights
         check_nothing_is_lost(folder, [name for name in names if name not in begun])
+    more_configs = [_second_round(folder, folds, members, launch is not None, begun)] if self_training else []
     if jitter == "out_of_fold":
         overrides = {"coarse_errors": str(_coarse_errors(folder, config, resume)), **overrides}
     if (said := disagreement(folder, overrides)) is not None:
@@ -126,7 +131,12 @@ def train(
     seed = _first_seed(overrides.get("seed", config.get("seed", 0))) if any(one.number for one in members) else 0
     until = None if seconds is None else started + seconds
     if launch is None:
-        shared: dict[str, Any] = {"processes": processes, "resume": resume, "debug": debug}
+        shared: dict[str, Any] = {
+            "processes": processes,
+            "resume": resume,
+            "debug": debug,
+            "more_configs": more_configs,
+        }
         status = train_folds(folder, members, overrides, seed=seed, until=until, started=started, **shared)
     else:
         from auto_config.running.jobs import train_as_jobs
@@ -144,6 +154,29 @@ def train(
     if status == 0 and seconds is not None:
         print(f"The whole command took {spoken(time.time() - started)} of {spoken(seconds)}.", flush=True)
     return status
+
+
+def _second_round(
+    folder: Path, folds: list[int | str], members: Sequence[Any], as_jobs: bool, begun: Sequence[str]
+) -> Path:
+    """The config of a second round on predictions, which are made now, but where a round is to be gone on with.
+
+    Raises:
+        UserError: more than one training, one without validation cases, or nothing to predict or to predict with.
+    """
+    from auto_config.running.self_training import FILE_NAME, second_round
+
+    if len(members) > 1 or as_jobs or folds == ["none"]:
+        raise UserError(
+            "--self_training trains one fold with its validation cases at a time: give its number with --fold, without "
+            "--seeds and --launcher"
+        )
+    made = folder / "models" / f"fold_{folds[0]}" / FILE_NAME
+    if begun and made.is_file():
+        return made
+    found = second_round(folder, int(folds[0]))
+    print(found.said, flush=True)
+    return found.config
 
 
 def _coarse_errors(folder: Path, config: dict[str, Any], resume: bool) -> Path:

@@ -37,6 +37,7 @@ def train_folds(
     until: float | None,
     started: float,
     debug: bool,
+    more_configs: Sequence[Path] = (),
 ) -> int:
     """Train folds one after the other, while nobody else trains them, and put the weights of several into use.
 
@@ -51,6 +52,7 @@ def train_folds(
             shared by the trainings that are left, but for what the calibration of those before needs.
         started: Time at which the first began, from which its share counts.
         debug: Show the command and everything that MONAI says.
+        more_configs: Files of overrides that are read after those of the bundle.
 
     Returns:
         The exit status of the first training that failed, else 0.
@@ -65,7 +67,7 @@ def train_folds(
                 begin = started if position == 0 else time.time()
                 arguments["time_budget"] = share_of_fold(until - begin, kept, len(members) - position)
                 arguments["started"] = begin
-            training = Training(folder, member, arguments, processes, resume, debug)
+            training = Training(folder, member, arguments, processes, resume, debug, more_configs=tuple(more_configs))
             status = child.report(train_member(training, inherited=held))
             if status != 0:
                 return status
@@ -87,6 +89,7 @@ class Training:
         resume: Go on where it has begun.
         debug: Show the command and everything that MONAI says.
         error_log: File in ``eval`` for the traceback of a failure.
+        more_configs: Files of overrides that are read after those of the bundle.
     """
 
     folder: Path
@@ -96,6 +99,7 @@ class Training:
     resume: bool = False
     debug: bool = False
     error_log: str = "train_error.log"
+    more_configs: tuple[Path, ...] = ()
 
 
 def train_member(
@@ -111,7 +115,7 @@ def train_member(
     arguments = dict(training.arguments)
     if training.resume and latest(training.folder, training.member.name).is_file():
         arguments["resume"] = True
-    line = command(training.folder, arguments, training.processes)
+    line = command(training.folder, arguments, training.processes, training.more_configs)
     quiet = "logging_file" not in arguments
     return _run(training, line, quiet=quiet, inherited=inherited, environment=environment)
 

@@ -13,7 +13,7 @@ from auto_config.bundle.configs import inference_config, train_config
 from auto_config.bundle.landmark_table import landmark_table
 from auto_config.bundle_scripts.inference.results import LandmarkResultd
 from auto_config.bundle_scripts.points.landmark_names import read_flip_pairs, read_landmark_names
-from auto_config.bundle_scripts.points.landmarks import LandmarkFileError, LandmarkSet
+from auto_config.bundle_scripts.points.landmarks import UNKNOWN, LandmarkFileError, LandmarkSet
 from auto_config.bundle_scripts.training.dataset import LoadLandmarksd, SampledDataset, SampleLoader, read_cases
 from auto_config.bundle_scripts.training.sampler import GlobalIndexSampler
 from auto_config.bundle_scripts.training.shape_fit import training_shapes
@@ -179,3 +179,21 @@ def test_odd_names_and_many_names_pass_through_unharmed(tmp_path, names):
     assert (out["status"] == 1).all()
     np.testing.assert_array_equal(out["label"][:, 0], np.arange(len(names)))
     assert LandmarkResultd("pred", landmarks=str(path)).names == tuple(names)
+
+
+def test_a_predicted_label_is_known_as_often_as_it_is_sure():
+    load = LoadLandmarksd("label", ["A", "B", "C"])
+    item = {
+        "label": {"A": [1.0, 2, 3], "B": [4.0, 5, 6], "C": "absent"},
+        "confidence": {"A": 0.75, "B": 0.0},
+        "seed": 3,
+    }
+    made = [load({**item, "index": index}) for index in range(2000)]
+    known = np.array([one["status"] != UNKNOWN for one in made])
+    assert known[:, 0].mean() == pytest.approx(0.75, abs=0.03)
+    assert not known[:, 1].any() and known[:, 2].all()  # an absence has no confidence of its own
+    for index, one in enumerate(made[:20]):
+        assert np.isnan(one["label"][one["status"] == UNKNOWN]).all()
+        np.testing.assert_array_equal(load({**item, "index": index})["status"], one["status"])
+    # Outside of training nothing is drawn.
+    assert (load(item)["status"] != UNKNOWN).all()
