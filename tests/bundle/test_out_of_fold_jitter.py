@@ -43,7 +43,7 @@ def test_a_training_fails_in_one_line_over_errors_that_it_cannot_read(two_stage_
     bundle = copy_of(two_stage_bundle)
     assert train(bundle, coarse_errors=str(bundle / "nowhere.json"), max_epochs=1, calibrate=False, device="cpu") == 2
     said = capfd.readouterr().err.strip().splitlines()
-    assert len(said) == 1 and "nowhere.json: cannot be read" in said[0]
+    assert said[0].startswith("error: ") and "nowhere.json: cannot be read as errors of a coarse stage" in said[0]
 
 
 def test_where_there_are_no_crops_or_no_weights_it_says_so(two_stage_bundle, one_stage_bundle, copy_of):

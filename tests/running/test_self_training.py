@@ -24,7 +24,7 @@ def bundle(tmp_path, monkeypatch):
     root = tmp_path / "bundle"
     label = {"A": [1.0, 2.0, 3.0], "B": "absent"}
     training = [
-        {"case": name, "image": f"{name}.nii", "label": label, "fold": fold} for name, fold in zip("xyz", (0, 1, 1))
+        {"case": name, "image": f"{name}.nii", "label": label, "fold": fold} for name, fold in zip("xyz", (0, 1, 1), strict=True)
     ]
     unlabelled = [{"case": case, "image": f"../{case}.nii"} for case in (*VERDICTS, "broken")]
     write(root / "data" / "datalist.json", {"dataset_dir": "/d", "training": training, "unlabelled": unlabelled})

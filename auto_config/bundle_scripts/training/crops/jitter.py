@@ -18,7 +18,7 @@ def read_errors(path: str | Path) -> np.ndarray:
         lengths = np.array(json.loads(Path(path).read_text(encoding="utf-8"))["lengths"], dtype=np.float64)
         usable = lengths.ndim == 1 and bool(np.isfinite(lengths).all()) and bool((lengths >= 0).all()) and lengths.any()
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: cannot be read as errors of a coarse stage ({error})") from error
+        raise ValueError(f"{path}: cannot be read as errors of a coarse stage ({error})") from None
     if not usable:
         raise ValueError(f"{path}: 'lengths' must be a list of mm, at least one above 0")
     return lengths
