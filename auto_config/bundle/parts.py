@@ -217,7 +217,7 @@ def pose_search(plan: Plan, *, search: bool) -> Json:
         "_target_": "scripts.inference.poses.PoseSearch",
         "kind": value["kind"],
         "limit_deg": value["limit_deg"],
-        **({} if search else {"search": False}),
+        **({"calibration": "@calibration"} if search else {"search": False}),
         **({} if free else {"landmarks": "@landmarks"}),
     }
     return {"pose": part}

@@ -35,6 +35,7 @@ from auto_config.calibration.out_of_fold import (
     write_out_of_fold,
 )
 from auto_config.calibration.provenance import prediction_digest
+from auto_config.calibration.searching import as_they_lie
 from auto_config.calibration.time_limit import TimeLimit
 from auto_config.errors import UserError, one_line
 
@@ -100,7 +101,7 @@ def cut_fold(
     digest = _digest(prediction_digest(bundle, weights), items, [each, most])
     found = read_out_of_fold(path, names, digest)
     if found is None:
-        opened = open_bundle(bundle, device=device, weights=weights)
+        opened = as_they_lie(open_bundle(bundle, device=device, weights=weights))
         omitted = limit.omitted
         found = predict_cuts(opened, items, fold, each=each, most=most, limit=limit, share=share)
         if found is not None and not (limit.brief and limit.omitted > omitted):

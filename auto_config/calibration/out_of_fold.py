@@ -23,6 +23,7 @@ from auto_config.bundle_scripts.points.instances import read_instances
 from auto_config.bundle_scripts.points.landmarks import PRESENT, UNKNOWN, LandmarkSet
 from auto_config.bundle_scripts.points.peaks import unpack_peaks
 from auto_config.calibration.matched import matched
+from auto_config.calibration.searching import as_they_lie
 from auto_config.errors import UserError
 from auto_config.prediction.densities import densities
 
@@ -241,7 +242,7 @@ def predict_fold(bundle: Path, fold: int, *, device: str | None = None) -> OutOf
     items = listed_cases(bundle, fold)
     if not items:
         return None
-    opened = open_bundle(bundle, device=device, weights=weights_of_fold(bundle, fold))
+    opened = as_they_lie(open_bundle(bundle, device=device, weights=weights_of_fold(bundle, fold)))
     rows = [predict_case(opened, item)[0] for item in track(items, description=f"fold {fold}", transient=True)]
     return stacked(items, rows, fold)
 

@@ -44,6 +44,10 @@ class TimeLimit:
         self.brief, self.pace = brief, Pace() if pace is None else pace
         self.omitted = 0
 
+    def expect(self, times: float) -> None:
+        """The next parts may take so many times as long as the longest so far, or less."""
+        self.pace.longest *= times
+
     def these(self, tasks: Sequence[Task], share: float = 1.0) -> Iterator[Task]:
         """The tasks that fit, one after the other; the others are counted in `omitted`.
 

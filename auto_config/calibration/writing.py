@@ -25,6 +25,10 @@ POOLED_NOTE = (
     "--no_pooled makes one for each"
 )
 
+USELESS_NOTE = "no cut and spoiled cases: the model is no better than the mean shape, and they would teach nothing"
+    "cut and spoiled cases were left out: a model that is no better than the mean shape teaches nothing by them"
+)
+
 
 def write_calibration(
     root: Path,
@@ -82,12 +86,23 @@ def write_calibration(
         ranges=_ranges(root),
         spoiled=spoiled,
     )
-    useless = why_useless(found, _mean_offsets(table, found.truth.shape[-1]), instances, _unit(table))
+    useless = useless_reason(root, found)
     if useless is not None:
         numbers["useless"] = useless
     text = json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False)
     atomic_write_text(root / "models" / FILE_NAME, text + "\n")
     return numbers
+
+
+def useless_reason(root: Path, found: OutOfFold) -> str | None:
+    """Why no case of the bundle can be trusted, see `why_useless`.
+
+    Args:
+        root: Folder of the bundle.
+        found: Predictions of cases that no network in use has seen.
+    """
+    table = landmarks_file(root)
+    return why_useless(found, _mean_offsets(table, found.truth.shape[-1]), read_instances(table), _unit(table))
 
 
 def _mean_offsets(table: Path, dims: int) -> np.ndarray:

@@ -91,7 +91,14 @@ def calibrate(
     from auto_config.calibration.time_limit import limits_of, omitted_notes
     from auto_config.calibration.validation_cases import cut_validation_cases, validation_cases
     from auto_config.calibration.verdict.spoiled_cases import spoiled_other_cases, spoiled_validation_cases
-    from auto_config.calibration.writing import POOLED_NOTE, landmarks_file, planned_pooling, write_calibration
+    from auto_config.calibration.writing import (
+        POOLED_NOTE,
+        USELESS_NOTE,
+        landmarks_file,
+        planned_pooling,
+        useless_reason,
+        write_calibration,
+    )
 
     root = Path(bundle)
     table = landmarks_file(root)
@@ -99,13 +106,16 @@ def calibrate(
     document = json.loads(table.read_text(encoding="utf-8"))
     spatial_dims, unit = int(document["spatial_dims"]), str(document.get("unit", "mm"))
     notes: list[str] = []
+    cuts, spoiled = None, None
     if data is None:
         found = validation_cases(root, names, device)
         cut_limit, limit = limits_of(*_left(started, end, len(found.cases)))
-        cuts = cut_validation_cases(root, names, device, cut_limit)
-        spoiled = (
-            spoiled_validation_cases(root, found, names, limit=limit, device=device) if found.images.size else None
-        )
+        if end is not None and useless_reason(root, found) is not None:
+            notes = [USELESS_NOTE]  # each of its cases may be looked at in every pose, for nothing
+        else:
+            cuts = cut_validation_cases(root, names, device, cut_limit)
+            if found.images.size:
+                spoiled = spoiled_validation_cases(root, found, names, limit=limit, device=device)
     else:
         weight_files(root)  # says that there are none before anything is read
         source = CaseSource(Path(data), missing=missing, outside=outside, **reading)

@@ -27,6 +27,7 @@ from auto_config.calibration.out_of_fold import (
     write_out_of_fold,
 )
 from auto_config.calibration.provenance import prediction_digest
+from auto_config.calibration.searching import looks_of
 from auto_config.calibration.time_limit import TimeLimit
 from auto_config.calibration.verdict import spoilings
 from auto_config.calibration.verdict.section import Spoiled
@@ -124,6 +125,7 @@ def _predicted(
 ) -> OutOfFold | None:
     """The predictions of spoiled images; one that the bundle cannot use is left out, as `predict` would say so."""
     items, rows = [], []
+    limit.expect(looks_of(opened))
     timed = limit.these(tasks, share)
     for seed, (item, kind) in enumerate(track(timed, description="spoiled cases", total=len(tasks), transient=True)):
         try:
