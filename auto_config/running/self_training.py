@@ -38,7 +38,7 @@ def second_round(folder: Path, fold: int, *, device: str | None = None) -> Secon
     Each labelled case is there so many times that the labelled ones are half of the samples at least.
 
     Args:
-        folder: of the bundle, which is trained and calibrated.
+        folder: of the bundle, which is trained, and calibrated if its verdicts are to have a stated rate.
         fold: its number.
         device: such as ``cpu``; None for the bundle's own choice.
 
@@ -93,17 +93,10 @@ def _listed(image: str | list[str]) -> list[str]:
 
 
 def _check(folder: Path, weights: Path) -> None:
-    """Look whether a first round was trained and calibrated, and each landmark is there once."""
-    following = f"train it first: auto_config train {folder}"
+    """Look whether a first round was trained, and each landmark is there once."""
     if not weights.is_file():
-        raise UserError(f"{weights}: is not there, and its network must label the scans; {following}")
-    try:
-        calibration = json.loads((folder / "models" / "calibration.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        calibration = {}
-    if not calibration.get("verdict"):
         raise UserError(
-            f"{folder}: gives no verdicts, and only predictions with the verdict ok are trained on; {following}"
+            f"{weights}: is not there, and its network must label the scans; train it first: auto_config train {folder}"
         )
     table = json.loads((folder / "configs" / "landmarks.json").read_text(encoding="utf-8"))
     if any(row.get("many") for row in table["landmarks"]):
@@ -128,6 +121,8 @@ def _predicted(
             print(f"warning: {files[0]}: cannot be predicted ({one_line(error)})")
             verdicts["not read"] += 1
             continue
+        if "verdict" not in result:
+            raise UserError(f"{folder}: gives no verdicts, because an earlier version made it; create it again")
         verdict = str(result["verdict"]["verdict"])
         verdicts[verdict] += 1
         if verdict == OK:

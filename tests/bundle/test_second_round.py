@@ -45,7 +45,6 @@ def test_the_second_round_goes_on_from_the_first_and_keeps_the_better_weights(wi
         return [{**item, "image": item["image"][0], "label": label, "confidence": {}} for item in items], {"ok": 2}
 
     monkeypatch.setattr(self_training, "_predicted", predicted)
-    (bundle / "models" / "calibration.json").write_text('{"verdict": {"limit": 1}}')
     capfd.readouterr()
     options = {"max_epochs": 1, "calibrate": False, "device": "cpu", "learning_rate": 0.0}
     assert train(bundle, self_training=True, **options) == 0

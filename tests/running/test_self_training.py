@@ -24,14 +24,14 @@ def bundle(tmp_path, monkeypatch):
     root = tmp_path / "bundle"
     label = {"A": [1.0, 2.0, 3.0], "B": "absent"}
     training = [
-        {"case": name, "image": f"{name}.nii", "label": label, "fold": fold} for name, fold in zip("xyz", (0, 1, 1), strict=True)
+        {"case": name, "image": f"{name}.nii", "label": label, "fold": fold}
+        for name, fold in zip("xyz", (0, 1, 1), strict=True)
     ]
     unlabelled = [{"case": case, "image": f"../{case}.nii"} for case in (*VERDICTS, "broken")]
     write(root / "data" / "datalist.json", {"dataset_dir": "/d", "training": training, "unlabelled": unlabelled})
     write(root / "configs" / "train.json", {"dataset_dir": "/d"})
     write(root / "configs" / "landmarks.json", {"landmarks": [{"name": "A"}, {"name": "B"}]})
-    write(root / "models" / "calibration.json", {"verdict": {"limit": 1.0}})
-    (root / "models" / "fold_0").mkdir()
+    (root / "models" / "fold_0").mkdir(parents=True)
     (root / "models" / "fold_0" / "model.pt").write_bytes(b"weights")
 
     def preprocess(files):
@@ -84,6 +84,13 @@ def test_labelled_cases_are_half_of_the_samples_at_least(bundle, monkeypatch):
     assert data[-1]["image"] == ["/d/s4_0.nii", "/d/s4_1.nii"]
 
 
+def test_a_bundle_without_verdicts_has_no_second_round(bundle, monkeypatch):
+    earlier = SimpleNamespace(preprocess=list, predict=lambda _: {"result": {"landmarks": []}})
+    monkeypatch.setattr("auto_config.bundle.opened.open_bundle", lambda *_, **__: earlier)
+    with pytest.raises(UserError, match="gives no verdicts, because an earlier version made it"):
+        second_round(bundle, 0)
+
+
 def forget_scans(root):
     write(root / "data" / "datalist.json", {"dataset_dir": "/d", "training": []})
 
@@ -97,8 +104,6 @@ def many_of_one(root):
     [
         (forget_scans, "knows no unlabelled scans; create it with --unlabelled FOLDER"),
         (lambda root: (root / "models" / "fold_0" / "model.pt").unlink(), "train it first"),
-        (lambda root: (root / "models" / "calibration.json").unlink(), "gives no verdicts"),
-        (lambda root: write(root / "models" / "calibration.json", {"regions": {}}), "gives no verdicts"),
         (lambda root: (root / "data" / "datalist.json").unlink(), "cannot be read"),
         (many_of_one, "any number of a landmark"),
         (None, r"has the verdict ok \(4 scans check, 1 scan not read\)"),

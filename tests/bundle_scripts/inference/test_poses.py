@@ -205,3 +205,21 @@ def test_a_density_comes_back_to_whole_planned_voxels():
 def test_another_word_for_a_pose_is_refused():
     with pytest.raises(ValueError, match="allowed are 'upright' and 'free'"):
         PoseSearch("lying")
+
+
+@pytest.mark.parametrize(
+    ("content", "searches"),
+    [
+        (None, True),
+        ("{", True),
+        ("[]", True),
+        ('{"presence": {}}', True),
+        ('{"useless": "no better than the mean shape"}', False),
+    ],
+)
+def test_a_model_that_has_learnt_nothing_is_not_looked_at_in_other_poses(tmp_path, content, searches):
+    path = tmp_path / "calibration.json"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    assert PoseSearch("upright", calibration=path).search is searches
+    assert not PoseSearch("upright", search=False, calibration=path).search
