@@ -26,8 +26,6 @@ POOLED_NOTE = (
 )
 
 USELESS_NOTE = "no cut and spoiled cases: the model is no better than the mean shape, and they would teach nothing"
-    "cut and spoiled cases were left out: a model that is no better than the mean shape teaches nothing by them"
-)
 
 
 def write_calibration(
