@@ -106,6 +106,14 @@ class CoarseToFineInferer(HeatmapInferer):
         peaks = turned_back(replace(local, points=found, **columns), turn)
         return Heatmaps(output, origins, peaks, turn)
 
+    def coarse_points(self, image: torch.Tensor, network: StageNetwork) -> np.ndarray:
+        """The points ``(R, D)`` in voxels of the planned grid around which an image ``(C, *size)`` is looked at again.
+
+        Raises:
+            ValueError: if the network gives numbers that are not finite, as after a training that diverged.
+        """
+        return self._find(image, self._seeing(network))[0]
+
     def _find(
         self, image: torch.Tensor, network: StageNetwork
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:

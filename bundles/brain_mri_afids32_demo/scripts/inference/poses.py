@@ -81,14 +81,22 @@ class PoseSearch:
         search: look at turned images at all; a validation while a network still learns nothing would search in vain.
         landmarks: path of ``configs/landmarks.json``, whose mean offsets say how cases lie; None where the mean shape
             is upright itself, as it is with ``free``.
+        calibration: path of ``models/calibration.json``, which need not be there; None for none. Where it says that the
+            model is useless, nothing is searched for.
     """
 
     def __init__(
-        self, kind: str = UPRIGHT, limit_deg: float = 180.0, search: bool = True, landmarks: str | Path | None = None
+        self,
+        kind: str = UPRIGHT,
+        limit_deg: float = 180.0,
+        search: bool = True,
+        landmarks: str | Path | None = None,
+        calibration: str | Path | None = None,
     ) -> None:
         if kind not in (UPRIGHT, FREE_POSE):
             raise ValueError(f"pose is {kind!r}; allowed are {UPRIGHT!r} and {FREE_POSE!r}")
-        self.free, self.limit_deg, self.search = kind == FREE_POSE, float(limit_deg), bool(search)
+        self.free, self.limit_deg = kind == FREE_POSE, float(limit_deg)
+        self.search = bool(search) and not _is_useless(calibration)
         self.mean_points = None if self.free or landmarks is None else read_mean_points(landmarks)
 
     def look_at(
@@ -186,6 +194,14 @@ def read_mean_points(landmarks: str | Path) -> np.ndarray | None:
     if dims is None:
         return None
     return np.array([[np.nan] * dims if offset is None else offset for offset in offsets], dtype=np.float64)
+
+
+def _is_useless(calibration: str | Path | None) -> bool:
+    """Whether a calibration says that the model has learnt nothing; what is wrong with its file, others say."""
+    try:
+        return calibration is not None and bool(json.loads(read_text(Path(calibration))).get("useless"))
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _half_turns(dims: int) -> list[np.ndarray]:

@@ -17,6 +17,7 @@ from ..images.files import images_by_case, listed_case
 from ..points.instances import Instances
 from ..points.landmark_files import read_label
 from ..points.landmark_names import read_landmark_names
+from ..points.landmarks import UNKNOWN
 from .sampler import GlobalIndexSampler, case_of
 
 TRAINING, VALIDATION, TEST = "training", "validation", "test"
@@ -157,6 +158,9 @@ class LoadLandmarksd(MapTransform):
     ``data[key]`` becomes ``(L, D)`` float64 world mm, NaN where not present; ``data["status"]`` becomes ``(L,)``.
     Where there are many of a landmark, both have the rows of `Instances` in the place of L.
 
+    A label that a network made has a ``"confidence"``, ``{name: probability}``: its landmark is known in a sample with
+    that probability and unknown in the others, so that on average its loss has that weight, whatever the loss is.
+
     Args:
         keys: key of the label; a case without the key gets unknown landmarks only.
         landmarks: path of ``configs/landmarks.json``, or the names.
@@ -189,6 +193,10 @@ class LoadLandmarksd(MapTransform):
         found = read_label(out[key], self.names, spatial_dims=self.spatial_dims, many=self.many)
         if self.instances is None:
             out[key], out["status"] = np.array(found.points), np.array(found.status)
+            if "confidence" in out and "index" in out:
+                drawn = np.random.default_rng([out["seed"], out["index"], 9]).uniform(size=len(self.names))
+                doubted = drawn >= [out["confidence"].get(name, 1.0) for name in self.names]
+                out[key][doubted], out["status"][doubted] = np.nan, UNKNOWN
         else:
             out[key], out["status"] = self.instances.label_rows(found)
         return out

@@ -19,8 +19,7 @@ from ..grid.turning import turning
 from ..points.landmarks import ABSENT, PRESENT
 from ..points.pose.rotations import random_rotation
 from .deformation import Deformation, draw_deformation, in_patch
-from .field_of_view import crop_center, crop_status, draw_cut
-from .upright import UprightPose
+from .field_of_view import draw_cut
 
 ANYWHERE, CENTER = "anywhere", "centre"
 
@@ -274,7 +273,7 @@ class RandPatchd:
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Make the patch."""
         rng = np.random.default_rng([data["seed"], data["index"], 1])
-        frame = _Frame(data, self.key, self.cut_share)
+        frame = Frame(data, self.key, self.cut_share)
         matrix = self.augmentation.matrix(rng, frame.spacing)
         if self.any_pose:
             drawn = random_rotation(np.random.default_rng([data["seed"], data["index"], 5]), len(self.size))
@@ -293,71 +292,7 @@ class RandPatchd:
         return {**data, self.name: patch}
 
 
-@dataclass
-class RandCropsd:
-    """Crops around jittered landmarks, augmented: the fine stage of two.
-
-    Adds ``data[name]`` as `RandPatchd` does, with ``count`` crops. Present landmarks outside of a crop become unknown
-    there: the fine stage answers only for what lies in front of it. Absent ones stay absent: wherever it looks, they
-    are not there. Of those that a cut of the field of view took, see `scripts.training.field_of_view.crop_status`.
-
-    Args:
-        key: key of the image on the planned grid.
-        name: name of the stage.
-        size: crop shape in voxels.
-        count: crops for each sample.
-        jitter: standard deviation in mm, for each axis, of the crop's centre about its landmark: what the coarse
-        stage errs.
-        augmentation: how crops are turned and scaled.
-        pad_value: value of air.
-        cut_share: share of the samples whose field of view is cut, the same samples as in the coarse stage.
-        upright: turns crops upright by the pose of the points before they are augmented; None leaves them as they lie.
-    """
-
-    key: str
-    name: str
-    size: Sequence[int]
-    count: int
-    jitter: float
-    augmentation: SpatialAugmentation = field(default_factory=SpatialAugmentation)
-    pad_value: float = 0.0
-    cut_share: float = 0.0
-    upright: UprightPose | None = None
-
-    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Make the crops."""
-        rng = np.random.default_rng([data["seed"], data["index"], 2])
-        turns = np.random.default_rng([data["seed"], data["index"], 6])
-        bends = np.random.default_rng([data["seed"], data["index"], 8])
-        frame = _Frame(data, self.key, self.cut_share)
-        matrices, centers, labels, deformations = [], [], [], []
-        for _ in range(self.count):
-            matrix = self.augmentation.matrix(rng, frame.spacing)
-            if self.upright is not None:
-                standing = self.upright.rotation(turns, frame.points * frame.spacing, frame.status, self.jitter)
-                matrix = turning(standing, frame.spacing) @ matrix
-            points, status = self.augmentation.swap(matrix, frame.points, frame.status)
-            _, cut_off = self.augmentation.swap(matrix, frame.points, frame.cut_off)
-            pick, jitter = rng.uniform(), rng.normal(size=len(frame.spacing)) * self.jitter / frame.spacing
-            aim: int | None = None
-            if frame.is_cut:
-                seen = {"points": points, "status": status, "cut_off": cut_off, "shape": frame.shape}
-                center, aim = crop_center(frame.random, pick, jitter, **seen)
-            else:
-                present = np.flatnonzero(status == PRESENT)
-                around = points[present[int(pick * len(present))]] if len(present) else (frame.shape - 1) / 2
-                center = around + jitter
-            bend = draw_deformation(self.augmentation.deformation, bends, self.size, frame.spacing)
-            local = in_patch(patch_affine(matrix, center, self.size), points, bend)
-            outside = np.any((local < -0.5) | (local > np.asarray(self.size) - 0.5) | np.isnan(local), axis=-1)
-            matrices.append(matrix)
-            centers.append(center)
-            deformations.append(bend)
-            labels.append((points, crop_status(frame.random, status, cut_off, outside, aim)))
-        return {**data, self.name: frame.cut(matrices, centers, labels, self.size, self.pad_value, deformations)}
-
-
-class _Frame:
+class Frame:
     """An image, or the part of it that a cut of the field of view keeps: its voxels, and the landmarks in them.
 
     Whether and where it is cut follows from the sample alone, and the other numbers of a sample do not depend on it.
@@ -390,6 +325,7 @@ class _Frame:
         pad_value: float,
         deformations: Sequence[Deformation | None],
     ) -> dict[str, torch.Tensor]:
+        """Patches of the image, with the landmarks in their voxels; see `RandPatchd`."""
         affines = [patch_affine(m, c, size) for m, c in zip(matrices, centers, strict=True)]
         local = [in_patch(a, points, bend) for a, (points, _), bend in zip(affines, labels, deformations, strict=True)]
         return {

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..points.landmarks import PRESENT
-from ..points.pose.rotations import proper, random_rotation, tells_pose
-from ..points.procrustes import procrustes, similarity
-from .shape_fit import training_shapes, upright_mean
+from ...points.landmarks import PRESENT
+from ...points.pose.rotations import proper, random_rotation, tells_pose
+from ...points.procrustes import procrustes, similarity
+from ..shape_fit import training_shapes, upright_mean
 
 
 class UprightPose:
