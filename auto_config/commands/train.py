@@ -120,6 +120,8 @@ def train(
     more_configs = [_second_round(folder, folds, members, launch is not None, begun)] if self_training else []
     if jitter == "out_of_fold":
         overrides = {"coarse_errors": str(_coarse_errors(folder, config, resume)), **overrides}
+    # What was measured or predicted first is no part of the start of a process, by which a calibration is foreseen.
+    began = time.time() if self_training or jitter == "out_of_fold" else started
     if (said := disagreement(folder, overrides)) is not None:
         print(f"warning: {said}", file=sys.stderr, flush=True)
     # Jobs of a cluster run on other machines.
@@ -137,7 +139,7 @@ def train(
             "debug": debug,
             "more_configs": more_configs,
         }
-        status = train_folds(folder, members, overrides, seed=seed, until=until, started=started, **shared)
+        status = train_folds(folder, members, overrides, seed=seed, until=until, started=began, **shared)
     else:
         from auto_config.running.jobs import train_as_jobs
 
