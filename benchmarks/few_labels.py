@@ -7,6 +7,8 @@ is not run again. 15 minutes for each of 5 numbers and 3 draws are four hours:
     python benchmarks/few_labels.py mouse_skull_ct runs/few --cases 3,5,10,20,34 --draws 3 --minutes 15
 Without deformations, to compare:
     python benchmarks/few_labels.py mouse_skull_ct runs/few_plain --cases 3,5 --create --no_deformation
+With a second round on predictions of the cases that are neither labelled nor tested, in half of the time:
+    python benchmarks/few_labels.py mouse_skull_ct runs/few_self --cases 5,10 --tests 8 --fold 0 --self_training
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from auto_config.datasets.writing import write_dataset
 from auto_config.errors import UserError
 
 MOST_TEMPLATES = 5
+NAMES = ("error", "first_round", "mean_shape", "registration")
 
 
 def drawn(names: Sequence[str], draw: int, numbers: Sequence[int], tests: int | None) -> tuple[list[str], list[str]]:
@@ -68,6 +71,7 @@ def main() -> int:
     parser.add_argument("--tests", type=int, help="test cases of each draw; all that are never labelled if not given")
     parser.add_argument("--fold", default="none", help="as for `train`; none trains on every labelled case")
     parser.add_argument("--pixel_spacing", type=float, help="mm of a pixel of pictures")
+    parser.add_argument("--self_training", action="store_true", help="a second round in half of the time; needs --fold")
     parser.add_argument("--registration", action="store_true", help="also register up to 5 labelled cases (slow)")
     parser.add_argument("--create", nargs=argparse.REMAINDER, default=[], help="further options of create, last")
     given = parser.parse_args()
@@ -81,6 +85,8 @@ def main() -> int:
 def run(given: argparse.Namespace) -> int:
     """Every draw and number that is not there yet."""
     numbers = sorted(int(part) for part in given.cases.split(","))
+    if given.self_training and not given.fold.isdecimal():
+        raise UserError("--self_training needs validation cases: give a number with --fold")
     pixels = None if given.pixel_spacing is None else [given.pixel_spacing]
     dataset, _ = read_dataset(given.source, pixel_spacing=pixels)
     labelled = [case.name for case in dataset.cases if case.landmarks is not None and case.landmarks.present.any()]
@@ -119,22 +125,16 @@ def one(
     chosen = [replace(case, split=splits[case.name], fold=None) for case in dataset.cases if case.name in splits]
     # Absolute, as the references of a data list to its images have to be.
     write_dataset(replace(dataset, cases=tuple(chosen)), (folder / "data").absolute(), "datalist", overwrite=True)
-    pixels = [] if given.pixel_spacing is None else ["--pixel_spacing", given.pixel_spacing]
-    bundle, predictions = folder / "bundle", folder / "predictions"
-    listed = bundle / "data" / "datalist.json"
-    seconds = {}
-    for name, arguments in {
-        "create": ["create", folder / "data", bundle, "--overwrite", *pixels, *given.create],
-        "train": ["train", bundle, "--time_budget", f"{given.minutes}m", "--fold", given.fold, "--overwrite"],
-        "predict": ["predict", bundle, listed, predictions, "--overwrite"],
-        "evaluate": ["evaluate", predictions, listed, "--split", "test"],
-    }.items():
-        begun = time.perf_counter()
-        line = [sys.executable, "-m", "auto_config", *map(str, arguments)]
-        if subprocess.run(line, check=False, stdout=sys.stderr).returncode:
-            raise UserError(f"`{' '.join(line[2:])}` failed; see above")
-        seconds[name] = round(time.perf_counter() - begun, 1)
-    metrics = json.loads((predictions / "metrics.json").read_text(encoding="utf-8"))
+    bundle, listed = folder / "bundle", folder / "bundle" / "data" / "datalist.json"
+    further = [] if given.pixel_spacing is None else ["--pixel_spacing", given.pixel_spacing]
+    minutes = given.minutes
+    if given.self_training:
+        others = [case for case in dataset.cases if case.name not in splits]
+        further, minutes = [*further, "--unlabelled", linked(others, folder / "unlabelled")], minutes / 2
+    training = ["train", bundle, "--time_budget", f"{minutes}m", "--fold", given.fold]
+    seconds = {"create": timed(["create", folder / "data", bundle, "--overwrite", *further, *given.create])}
+    seconds["train"] = timed([*training, "--overwrite"])
+    metrics = evaluated(bundle, listed, folder / "predictions", seconds)
     error = f"mre_{metrics['unit']}"
     row: dict[str, Any] = {
         "error": metrics[error],
@@ -142,9 +142,43 @@ def one(
         "tests": len(test),
         "seconds": seconds,
     }
+    if given.self_training:
+        seconds["second"] = timed([*training, "--self_training"])
+        row["first_round"], row["error"] = row["error"], evaluated(bundle, listed, folder / "second", seconds)[error]
     if given.registration and registration.installed():
         row["registration"] = registered(dataset, labelled[:MOST_TEMPLATES], test, given.pixel_spacing)
     return row
+
+
+def timed(words: Sequence[Any]) -> float:
+    """Seconds that a command took.
+
+    Raises:
+        UserError: it failed.
+    """
+    begun = time.perf_counter()
+    line = [sys.executable, "-m", "auto_config", *map(str, words)]
+    if subprocess.run(line, check=False, stdout=sys.stderr).returncode:
+        raise UserError(f"`{' '.join(line[2:])}` failed; see above")
+    return round(time.perf_counter() - begun, 1)
+
+
+def evaluated(bundle: Path, listed: Path, predictions: Path, seconds: dict[str, float]) -> dict[str, Any]:
+    """Metrics of the test cases; the seconds of the prediction are noted."""
+    seconds[predictions.name] = timed(["predict", bundle, listed, predictions, "--overwrite"])
+    timed(["evaluate", predictions, listed, "--split", "test"])
+    found: dict[str, Any] = json.loads((predictions / "metrics.json").read_text(encoding="utf-8"))
+    return found
+
+
+def linked(cases: Sequence[Any], folder: Path) -> Path:
+    """A folder with links to the images of some cases."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in [part for case in cases for part in case.image]:
+        link = folder / path.name
+        link.unlink(missing_ok=True)
+        link.symlink_to(path.absolute())
+    return folder
 
 
 def registered(
@@ -168,7 +202,7 @@ def curves(rows: Sequence[dict[str, Any]]) -> dict[str, dict[int, list[float]]]:
     """Errors by what found the points and by the number of labelled cases."""
     found: dict[str, dict[int, list[float]]] = {}
     for row in rows:
-        for name in ("error", "mean_shape", "registration"):
+        for name in NAMES:
             if row.get(name):
                 found.setdefault(name, {}).setdefault(int(row["cases"]), []).append(float(row[name]["mean"]))
     return found
@@ -177,10 +211,10 @@ def curves(rows: Sequence[dict[str, Any]]) -> dict[str, dict[int, list[float]]]:
 def table(rows: Sequence[dict[str, Any]], unit: str) -> str:
     """The curve as lines of Markdown: mean over the draws, and the range."""
     by = curves(rows)
-    lines = [f"| labelled | error, {unit} | mean shape | registration |", "|---|---|---|---|"]
+    lines = [f"| labelled | error, {unit} | first round alone | mean shape | registration |", "|---|---|---|---|---|"]
     for number in sorted({int(row["cases"]) for row in rows}):
         cells = []
-        for name in ("error", "mean_shape", "registration"):
+        for name in NAMES:
             values = by.get(name, {}).get(number)
             spread = f" ({min(values):.3f} to {max(values):.3f})" if values and len(values) > 1 else ""
             cells.append(f"{np.mean(values):.3f}{spread}" if values else "not run")
@@ -190,9 +224,16 @@ def table(rows: Sequence[dict[str, Any]], unit: str) -> str:
 
 def draw_picture(rows: Sequence[dict[str, Any]], path: Path, unit: str, minutes: float) -> None:
     """Draw the curves: every draw a dot, their means a line."""
-    titles = {"error": f"trained for {minutes:g} minutes", "mean_shape": "mean shape", "registration": "registration"}
+    titles = {
+        "error": f"trained for {minutes:g} minutes",
+        "first_round": "its first half, without unlabelled scans",
+        "mean_shape": "mean shape",
+        "registration": "registration",
+    }
     figure, axes = plt.subplots(figsize=(7, 4), constrained_layout=True)
-    for (name, by_number), colour in zip(sorted(curves(rows).items()), ("C0", "grey", "C1"), strict=False):
+    colours = dict(zip(NAMES, ("C0", "C2", "grey", "C1"), strict=True))
+    for name, by_number in sorted(curves(rows).items()):
+        colour = colours[name]
         numbers = sorted(by_number)
         axes.plot(numbers, [np.mean(by_number[one]) for one in numbers], color=colour, label=titles[name])
         for number in numbers:
