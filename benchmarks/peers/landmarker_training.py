@@ -203,7 +203,7 @@ def trained(data: Data, recipe: Recipe, end: float) -> tuple[nn.Module, dict[str
             loss = criterion(network(batch["image"].to(device)), batch["mask"].to(device))
             loss.backward()
             optimizer.step()
-            running.append(float(loss))
+            running.append(loss.item())
             steps += 1
             now = time.perf_counter()
             longest, start = max(longest, now - start), now

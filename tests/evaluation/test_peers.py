@@ -150,16 +150,16 @@ def test_masks_and_decoder_of_the_package_agree_with_the_image(part):
 
 
 @pytest.mark.slow
-def test_the_package_trains_and_is_evaluated(part, tmp_path, capsys):
+def test_the_package_trains_and_is_evaluated(part, tmp_path, capfd):
     pytest.importorskip("landmarker")
     cohort(tmp_path / "scans")
     (tmp_path / "test.txt").write_text("case1\n", encoding="utf-8")
     options = ["--minutes", "0.1", "--edge", "64", "--decoder_channels", "8,8,8,8,8", "--batch", "1", "--dropout", "0"]
     given = [str(tmp_path / "scans"), str(tmp_path / "out"), "--test", str(tmp_path / "test.txt"), *options]
     assert part("landmarker_package").main(given) == 0
-    said = json.loads(capsys.readouterr().out)
+    said = json.loads(capfd.readouterr().out)
     assert said["grid"] == {"spacing": 0.25, "shape": [64, 64, 64]} and said["course"]["steps"] >= 1
     assert set(said["decoders"]) == {"local_soft_argmax", "argmax", "weighted_spatial_mean"}
     assert (tmp_path / "out" / "predictions" / "metrics.json").is_file() and (tmp_path / "out" / "model.pt").is_file()
     assert part("landmarker_package").main(given) == 2
-    assert "is there" in capsys.readouterr().err
+    assert "is there" in capfd.readouterr().err
