@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from auto_config.api.arrays import ArrayImage
-from auto_config.api.data import write_cases
+from auto_config.api.data import read_dataset, write_cases
 from auto_config.errors import UserError
 from auto_config.evaluation.predictions import read_predictions
 
 PEERS = Path(__file__).parents[2] / "benchmarks" / "peers"
-OWN = ("peer_grid", "peer_files", "landmarker_package", "landmarker_training")
+OWN = ("peer_grid", "peer_files", "landmarker_package", "landmarker_training", "deeplabcut_package")
 
 
 @pytest.fixture
@@ -114,8 +115,9 @@ def test_a_split_needs_cases_of_each_kind(part, tmp_path):
         part("peer_files").split_cases(cohort(tmp_path), None)
 
 
-def test_a_missing_package_is_one_line(part, capsys, monkeypatch, tmp_path):
-    script = part("landmarker_package")
+@pytest.mark.parametrize("name", ["landmarker_package", "deeplabcut_package"])
+def test_a_missing_package_is_one_line(part, name, capsys, monkeypatch, tmp_path):
+    script = part(name)
     monkeypatch.setattr(script, "find_spec", lambda name: None)
     assert script.main([str(tmp_path), str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err == f"{script.MISSING}\n" and not (tmp_path / "out").exists()
@@ -147,6 +149,39 @@ def test_masks_and_decoder_of_the_package_agree_with_the_image(part):
             [(weights * axis).sum() for axis in torch.meshgrid(*[torch.arange(40.0)] * 3, indexing="ij")]
         )
         assert float((middle - item["landmark"][0]).abs().max()) < 0.2
+
+
+def test_pictures_and_points_in_the_form_of_coco(part, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "scans" / "images").mkdir(parents=True, exist_ok=True)
+        Image.new("L", (30, 20)).save(tmp_path / "scans" / "images" / f"{name}.png")
+    rows = ["image,landmark,x,y", "a.png,A,3,4", "a.png,B,10.5,7", "b.png,A,1,2"]
+    (tmp_path / "scans" / "landmarks.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    dataset = read_dataset(tmp_path / "scans", pixel_spacing=0.05, missing="unknown")
+    part("deeplabcut_package").write_coco(tmp_path / "project", "train", dataset.cases, dataset.names)
+    found = json.loads((tmp_path / "project" / "annotations" / "train.json").read_text(encoding="utf-8"))
+    assert [(one["file_name"], one["width"], one["height"]) for one in found["images"]] == [
+        ("a.png", 30, 20),
+        ("b.png", 30, 20),
+    ]
+    assert found["categories"][0]["keypoints"] == ["A", "B"]
+    np.testing.assert_allclose(found["annotations"][0]["keypoints"], [3, 4, 2, 10.5, 7, 2], atol=1e-9)
+    # B is unknown in b: not seen, and nowhere.
+    np.testing.assert_allclose(found["annotations"][1]["keypoints"], [1, 2, 2, 0, 0, 0], atol=1e-9)
+    assert (tmp_path / "project" / "images" / "b.png").is_file()
+
+
+def test_no_batch_is_given_that_would_end_too_late(part, monkeypatch):
+    script, now = part("deeplabcut_package"), [0.0]
+    monkeypatch.setattr(script.time, "perf_counter", lambda: now[0])
+    loader, seen = script.TimedLoader([1, 2, 3], end=25.0), []
+    with pytest.raises(script.OutOfTimeError):
+        for _ in range(3):
+            for batch in loader:
+                now[0] += 6.0
+                seen.append(batch)
+    # Four steps of 6 end at 24; a fifth would end at 30.
+    assert seen == [1, 2, 3, 1] and loader.steps == 4 and len(loader) == 3
 
 
 @pytest.mark.slow
