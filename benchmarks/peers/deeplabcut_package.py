@@ -225,3 +225,7 @@ def trained(project: Path, names: Sequence[str], net: str, batch: int, end: floa
     weights = project / "last.pt"
     torch.save(runner.state_dict(), weights)
     return config, weights, timed.steps
+
+
+if __name__ == "__main__":
+    sys.exit(main())
