@@ -59,7 +59,7 @@ def train(
         jitter: out_of_fold: crops of the fine stage lie as far from landmarks as the coarse stage of the training that
             is replaced (--overwrite) put them in its validation cases; gaussian: as planned
         self_training: a second round, from the weights of the first: also on the scans of `create --unlabelled`, where
-            the verdict on their prediction is ok; its weights are kept if they are better in the validation cases
+            the verdict on their prediction is ok; its weights are used unless they are clearly worse in validation
         calibrate: learn presence and regions from the validation cases afterwards
         overwrite: replace the weights of an earlier training of this fold
         debug: print the command that is run, and what MONAI says at its start, which else goes to eval/train.log
@@ -149,6 +149,11 @@ def train(
             for one in members
         ]
         status = train_as_jobs(trainings, launch, until)
+    if status == 0 and self_training:
+        from auto_config.running.self_training import compared
+
+        if (said := compared(folder, int(folds[0]))) is not None:
+            print(said, flush=True)
     if status == 0 and calibrates:
         # In a queue a budget is that of each job, and says nothing of the time that is left here.
         queued = launch is not None and launch.launcher == "slurm"

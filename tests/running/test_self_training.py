@@ -69,7 +69,7 @@ def test_predictions_with_the_verdict_ok_are_trained_on_beside_the_labelled_case
         "label": {"A": [4.0, 5.0, 6.0]},
         "confidence": {"A": 0.96},
     }
-    assert config["keep_better"] is True
+    assert (config["keep_better"], config["keep_tolerance"]) == (True, 0.1)
     assert config["+train#handlers"][0]["load_path"] == str(bundle / "models" / "fold_0" / "model.pt")
 
 
@@ -89,6 +89,28 @@ def test_a_bundle_without_verdicts_has_no_second_round(bundle, monkeypatch):
     monkeypatch.setattr("auto_config.bundle.opened.open_bundle", lambda *_, **__: earlier)
     with pytest.raises(UserError, match="gives no verdicts, because an earlier version made it"):
         second_round(bundle, 0)
+
+
+@pytest.mark.parametrize(
+    ("score", "said"),
+    [
+        ({"value": 0.2471, "epoch": 5}, "is 0.247 mm, without it 0.246 mm; the weights of the second round are used."),
+        (None, "is 0.3 mm, without it 0.246 mm; the weights of the first round are used."),
+    ],
+)
+def test_both_rounds_are_reported(bundle, score, said):
+    models = bundle / "models" / "fold_0"
+    rows = [
+        {"epoch": 0, "progress": 0.0, "mre_mm": 0.2459},
+        {"epoch": 1, "progress": 0.5, "mre_mm": 0.3},
+        {"epoch": 1, "progress": 1.0, "mre_mm": None},
+    ]
+    (models / "progress.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    if score is not None:
+        write(models / "score.json", score)
+    assert self_training.compared(bundle, 0) == f"With unlabelled scans the error on the validation cases {said}"
+    (models / "progress.jsonl").unlink()
+    assert self_training.compared(bundle, 0) is None
 
 
 def forget_scans(root):

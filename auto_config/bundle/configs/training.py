@@ -63,6 +63,7 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
         "keep": plan.value("keep"),
         "keep_ensemble": False,
         "keep_better": False,
+        "keep_tolerance": 0.0,
         **parts.numbers(plan),
         "batch_size": plan.value("stages")[0]["batch_size"],
         **crops,
@@ -114,6 +115,7 @@ def train_config(plan: Plan, landmarks: int, dataset_dir: str, seed: int, *, pre
             "keep": "@keep",
             "keep_ensemble": "@keep_ensemble",
             "keep_better": "@keep_better",
+            "keep_tolerance": "@keep_tolerance",
         },
         "progress": {
             "_target_": "scripts.training.run.progress.ProgressReport",

@@ -145,6 +145,7 @@ EFFECTS = {
     "keep": ("last", "get('checkpoints')._keep"),
     "keep_ensemble": (True, "get('checkpoints')._keep_ensemble"),
     "keep_better": (True, "get('checkpoints')._keep_better"),
+    "keep_tolerance": (0.2, "get('checkpoints')._keep_tolerance"),
     "spacing": ([3.0, 3.0, 3.0], f"list({INFERER}.spacing)"),
     "pad_value": (-7.0, f"{INFERER}.pad_value"),
     "coarse_factor": ([3, 3, 3], f"{INFERER}.factor"),

@@ -261,6 +261,26 @@ def test_keep_better_lets_a_new_training_compete_with_the_weights_in_use(tmp_pat
     assert same(load(tmp_path / "model.pt"), better.weights())
 
 
+@pytest.mark.parametrize("keep", ["best", "last"])
+@pytest.mark.parametrize(("found", "replaced"), [([1.0, 1.5, 1.09], True), ([1.0, 1.5, 1.11], False)])
+def test_weights_that_are_a_little_worse_replace_those_in_use_where_that_is_tolerated(tmp_path, keep, found, replaced):
+    Training(tmp_path, epochs=2).run()
+    options = {"epochs": 2, "interval": 1, "keep_better": True, "keep_tolerance": 0.1, "keep": keep}
+    training = Training(tmp_path, **options, metric=errors(found)).run()
+    assert same(load(tmp_path / "model.pt"), training.weights()) is replaced
+    if keep == "best":
+        assert training.checkpoints.best == (1.09 if replaced else 1.0)  # what is kept, and not the limit
+
+
+def test_what_replaced_them_is_the_one_to_beat(tmp_path):
+    Training(tmp_path, epochs=2).run()
+    options = {"epochs": 3, "interval": 1, "keep_better": True, "keep_tolerance": 0.1}
+    training = Training(tmp_path, **options, metric=errors([1.0, 1.02, 1.05, 1.01])).run()
+    assert training.checkpoints.best == 1.01
+    with pytest.raises(ValueError, match=r"keep_tolerance is -0\.1"):
+        Training(tmp_path, keep_tolerance=-0.1)
+
+
 def test_keep_better_judges_the_ensemble_that_is_in_use(tmp_path):
     for fold in (0, 1):
         Training(tmp_path, epochs=fold + 1, fold=fold, keep_ensemble=True).run()
