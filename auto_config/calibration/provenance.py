@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from auto_config.bundle import earlier
+from auto_config.calibration import searching
 from auto_config.calibration.out_of_fold import fingerprint_of
 from auto_config.prediction import densities
 
 CONFIGS = ("configs/inference.json", "configs/landmarks.json")
-OWN = (Path(densities.__file__), Path(earlier.__file__))
+OWN = (Path(densities.__file__), Path(earlier.__file__), Path(searching.__file__))
 """Code outside of the bundle that decides what is kept: another version may take another density at a true point."""
 
 

@@ -42,27 +42,26 @@ class TimeLimit:
     def __init__(self, seconds: float = math.inf, *, brief: bool = False, pace: Pace | None = None) -> None:
         self.until = time.monotonic() + seconds
         self.brief, self.pace = brief, Pace() if pace is None else pace
-        self.omitted = 0
+        self.omitted, self._done = 0, 0
 
-    def expect(self, times: float) -> None:
-        """The next parts may take so many times as long as the longest so far, or less."""
-        self.pace.longest *= times
-
-    def these(self, tasks: Sequence[Task], share: float = 1.0) -> Iterator[Task]:
+    def these(self, tasks: Sequence[Task], share: float = 1.0, first: float = 1.0) -> Iterator[Task]:
         """The tasks that fit, one after the other; the others are counted in `omitted`.
 
         Args:
             tasks: To be worked on between two values of this iterator.
             share: Part of the time left for these ones, above 0 and at most 1.
+            first: How many times as long as the longest part so far the very first task of this limit may take, whose
+                kind was not measured yet.
         """
         now = time.monotonic()
         until = now + share * (self.until - now)
         for number, task in enumerate(tasks):
             began = time.monotonic()
-            if began + self.pace.longest >= until:
+            if began + self.pace.longest * (1.0 if self._done else first) >= until:
                 self.omitted += len(tasks) - number
                 return
             yield task
+            self._done += 1
             self.pace.longest = max(self.pace.longest, time.monotonic() - began)
 
 

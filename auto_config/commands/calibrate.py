@@ -108,20 +108,21 @@ def calibrate(
     notes: list[str] = []
     cuts, spoiled = None, None
     if data is None:
+        items = None
         found = validation_cases(root, names, device)
-        cut_limit, limit = limits_of(*_left(started, end, len(found.cases)))
-        if end is not None and useless_reason(root, found) is not None:
-            notes = [USELESS_NOTE]  # each of its cases may be looked at in every pose, for nothing
-        else:
-            cuts = cut_validation_cases(root, names, device, cut_limit)
-            if found.images.size:
-                spoiled = spoiled_validation_cases(root, found, names, limit=limit, device=device)
     else:
         weight_files(root)  # says that there are none before anything is read
         source = CaseSource(Path(data), missing=missing, outside=outside, **reading)
         items, notes = other_cases(root, source, names, spatial_dims=spatial_dims, unit=unit)
         found = predict_other_cases(root, items, device=device)
-        cut_limit, limit = limits_of(*_left(started, end, len(found.cases)))
+    cut_limit, limit = limits_of(*_left(started, end, len(found.cases)))
+    if end is not None and useless_reason(root, found) is not None:
+        notes = [*notes, USELESS_NOTE]  # each of its cases may be looked at in every pose, for nothing
+    elif items is None:
+        cuts = cut_validation_cases(root, names, device, cut_limit)
+        if found.images.size:
+            spoiled = spoiled_validation_cases(root, found, names, limit=limit, device=device)
+    else:
         cuts = cut_cases(root, items, device=device, limit=cut_limit)
         spoiled = spoiled_other_cases(root, items, device=device, limit=limit)
     planned = planned_pooling(root) if pooled is None else pooled

@@ -177,6 +177,10 @@ def create(
         dataset = with_groups(dataset, Path(groups))
     if test_groups is not None:
         test_names = cases_of_groups(dataset, test_groups)
+    further = None
+    if unlabelled is not None:
+        images = [case.image for case in dataset.cases]
+        further = _unlabelled_images(Path(unlabelled), images, dataset.spatial_dims)
     planned = plan_data(
         dataset,
         options,
@@ -186,10 +190,6 @@ def create(
         workers=workers,
         problems=problems,
     )
-    further = None
-    if unlabelled is not None:
-        images = [case.image for case in planned.dataset.cases]
-        further = _unlabelled_images(Path(unlabelled), images, planned.dataset.spatial_dims)
     parts = (planned.dataset, planned.plan, planned.split, planned.fingerprint)
     credits = Credits(authors, copyright, data_source, data_license, changes)
     write_bundle(

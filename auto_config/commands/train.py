@@ -2,7 +2,6 @@
 
 import sys
 import time
-from collections.abc import Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -81,6 +80,7 @@ def train(
     """
     from auto_config.bundle.shared_numbers import disagreement
     from auto_config.memory.enough import before_training
+    from auto_config.rounds.files import check_resume, forget_rounds
     from auto_config.running.experiments import tracking_overrides
     from auto_config.running.folds import check_nothing_is_lost, folds_of, latest, members_of, parse_fold
     from auto_config.running.launching import launch_options
@@ -94,6 +94,7 @@ def train(
         read_config,
         train_folds,
     )
+    from auto_config.running.training_lock import training_lock
 
     started = time.time()
     folder = Path(bundle)
@@ -115,13 +116,17 @@ def train(
     begun = [name for name in names if latest(folder, name).is_file()] if resume else []
     if resume and not begun:
         raise UserError(f"{latest(folder, names[0])} does not exist, so there is nothing to resume: train without it.")
+    rounds = None
+    if self_training or jitter != "gaussian":
+        from auto_config.rounds.preparing import wanted_rounds
+
+        given: dict[str, Any] = {"second": self_training, "jitter": jitter, "resume": resume, "overwrite": overwrite}
+        rounds = wanted_rounds(folder, config, names, as_jobs=launch is not None, overrides=overrides, **given)
+    else:
+        check_resume(folder, begun)
+    new = [name for name in names if name not in begun]
     if not (overwrite or self_training):  # a second round keeps the better weights
-        check_nothing_is_lost(folder, [name for name in names if name not in begun])
-    more_configs = [_second_round(folder, folds, members, launch is not None, begun)] if self_training else []
-    if jitter == "out_of_fold":
-        overrides = {"coarse_errors": str(_coarse_errors(folder, config, resume)), **overrides}
-    # What was measured or predicted first is no part of the start of a process, by which a calibration is foreseen.
-    began = time.time() if self_training or jitter == "out_of_fold" else started
+        check_nothing_is_lost(folder, new)
     if (said := disagreement(folder, overrides)) is not None:
         print(f"warning: {said}", file=sys.stderr, flush=True)
     # Jobs of a cluster run on other machines.
@@ -132,6 +137,15 @@ def train(
         overrides = {"predictions_after": PREDICTIONS_OF_A_CASE, **overrides}
     seed = _first_seed(overrides.get("seed", config.get("seed", 0))) if any(one.number for one in members) else 0
     until = None if seconds is None else started + seconds
+    began, more_configs = started, []
+    if rounds is None:
+        forget_rounds(folder, new)
+    else:
+        with training_lock(folder, names):
+            added, more_configs = rounds.prepare(seconds, started)
+        overrides = {**added, **overrides}
+        # What was predicted first is no part of the start of a process, by which a calibration is foreseen.
+        began = time.time()
     if launch is None:
         shared: dict[str, Any] = {
             "processes": processes,
@@ -149,11 +163,8 @@ def train(
             for one in members
         ]
         status = train_as_jobs(trainings, launch, until)
-    if status == 0 and self_training:
-        from auto_config.running.self_training import compared
-
-        if (said := compared(folder, int(folds[0]))) is not None:
-            print(said, flush=True)
+    if status == 0 and rounds is not None:
+        rounds.finish()
     if status == 0 and calibrates:
         # In a queue a budget is that of each job, and says nothing of the time that is left here.
         queued = launch is not None and launch.launcher == "slurm"
@@ -161,56 +172,6 @@ def train(
     if status == 0 and seconds is not None:
         print(f"The whole command took {spoken(time.time() - started)} of {spoken(seconds)}.", flush=True)
     return status
-
-
-def _second_round(
-    folder: Path, folds: list[int | str], members: Sequence[Any], as_jobs: bool, begun: Sequence[str]
-) -> Path:
-    """The config of a second round on predictions, which are made now, but where a round is to be gone on with.
-
-    Raises:
-        UserError: more than one training, one without validation cases, or nothing to predict or to predict with.
-    """
-    from auto_config.running.self_training import FILE_NAME, second_round
-
-    if len(members) > 1 or as_jobs or folds == ["none"]:
-        raise UserError(
-            "--self_training trains one fold with its validation cases at a time: give its number with --fold, without "
-            "--seeds and --launcher"
-        )
-    made = folder / "models" / f"fold_{folds[0]}" / FILE_NAME
-    if begun and made.is_file():
-        return made
-    found = second_round(folder, int(folds[0]))
-    print(found.said, flush=True)
-    return found.config
-
-
-def _coarse_errors(folder: Path, config: dict[str, Any], resume: bool) -> Path:
-    """The file of out-of-fold errors of the coarse stage: that of a training to go on with, else measured now.
-
-    Raises:
-        UserError: the bundle has no coarse stage, an earlier version made it, or nothing is trained yet.
-    """
-    from auto_config.bundle_scripts.file_names import COARSE_ERRORS
-
-    path = folder / "models" / COARSE_ERRORS
-    if "jitter_mm" not in config:
-        raise UserError(f"{folder}: has one stage, and so no crops that --jitter could be about; omit it")
-    if "coarse_errors" not in config:
-        raise UserError(f"{folder}: knows no --jitter, because an earlier version made it; create the bundle again")
-    if resume and path.is_file():
-        return path
-    if not (folder / "models" / "model.pt").is_file():
-        raise UserError(
-            f"{folder}: is not trained, so its coarse stage has no errors yet; train it first without --jitter, then "
-            "with --jitter out_of_fold --overwrite"
-        )
-    from auto_config.calibration.coarse_errors import measure_coarse_errors
-
-    measured = measure_coarse_errors(folder)
-    print(f"Errors of the coarse stage: {measured}", flush=True)
-    return measured
 
 
 def _first_seed(seed: Any) -> int:

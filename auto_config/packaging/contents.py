@@ -82,7 +82,7 @@ def case_names(root: Path) -> set[str]:
     if not path.is_file():
         return set()
     lists = json.loads(path.read_text(encoding="utf-8"))
-    items = [item for key in ("training", "test") for item in lists.get(key, [])]
+    items = [item for key in ("training", "test", "unlabelled") for item in lists.get(key, [])]
     return {str(item["case"]) for item in items if len(str(item.get("case", ""))) >= _SHORTEST_NAME}
 
 

@@ -11,7 +11,7 @@ from auto_config.bundle_scripts.images.unread_images import unread_line
 from auto_config.datasets.images import IMAGE_SUFFIXES, image_suffix
 from auto_config.errors import UserError
 
-TRAINING, TEST = ("training", "validation"), ("test", "testing")
+TRAINING, TEST, UNLABELLED = ("training", "validation"), ("test", "testing"), ("unlabelled",)
 """Lists of a data list whose cases a bundle has seen, and those held out."""
 
 Images = dict[str, tuple[Path, ...]]

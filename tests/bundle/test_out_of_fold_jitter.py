@@ -29,14 +29,15 @@ def test_errors_of_unseen_cases_are_measured_and_used(two_stage_bundle, copy_of,
         world = (points @ data["image"].affine[:3, :3].numpy().T) + data["image"].affine[:3, 3].numpy()
         expected += np.linalg.norm(world - label.points, axis=1)[label.status == PRESENT].tolist()
     assert train(bundle, jitter="out_of_fold", overwrite=True, max_epochs=1, calibrate=False, device="cpu") == 0
-    measured = json.loads((bundle / "models" / "coarse_errors.json").read_text())
+    kept = bundle / "models" / "fold_0" / "coarse_errors.json"
+    measured = json.loads(kept.read_text())
     np.testing.assert_allclose(measured["lengths"], sorted(expected), atol=1e-3)
     assert measured["cases"] == sum(item["fold"] == 0 for item in datalist["training"])
     assert "coarse_errors.json" in capfd.readouterr().out
     # What a training with --jitter is given to go on is not measured again: its weights are new.
-    edit(bundle / "models" / "coarse_errors.json", lambda document: document.update(lengths=[0.25]))
+    edit(kept, lambda document: document.update(lengths=[0.25]))
     assert train(bundle, jitter="out_of_fold", resume=True, max_epochs=2, calibrate=False, device="cpu") == 0
-    assert json.loads((bundle / "models" / "coarse_errors.json").read_text())["lengths"] == [0.25]
+    assert json.loads(kept.read_text())["lengths"] == [0.25]
 
 
 def test_a_training_fails_in_one_line_over_errors_that_it_cannot_read(two_stage_bundle, copy_of, capfd):
@@ -49,7 +50,7 @@ def test_a_training_fails_in_one_line_over_errors_that_it_cannot_read(two_stage_
 def test_where_there_are_no_crops_or_no_weights_it_says_so(two_stage_bundle, one_stage_bundle, copy_of):
     with pytest.raises(UserError, match="has one stage"):
         train(one_stage_bundle, jitter="out_of_fold")
-    with pytest.raises(UserError, match="is not trained, so its coarse stage has no errors yet"):
+    with pytest.raises(UserError, match="fold 0 is not trained, so its coarse stage has no errors yet"):
         train(two_stage_bundle, jitter="out_of_fold")
     earlier = copy_of(two_stage_bundle)
     edit(earlier / "configs" / "train.json", lambda config: config.pop("coarse_errors"))

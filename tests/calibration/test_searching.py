@@ -39,7 +39,10 @@ def test_one_stage_may_look_as_often_as_there_are_quarter_turns(inferer, looks):
 
 
 def test_what_may_take_longer_does_not_begin_without_the_time_for_it():
-    limit = TimeLimit(10.0, pace=Pace(1.0))
-    assert list(limit.these([1])) == [1]
-    limit.expect(MOST_LOOKS)
-    assert not list(limit.these([1, 2])) and limit.omitted == 2
+    short = TimeLimit(10.0, pace=Pace(1.0))
+    assert not list(short.these([1, 2], first=MOST_LOOKS)) and short.omitted == 2
+    # Once one was measured, what it took counts, for all folds.
+    long = TimeLimit(60.0, pace=Pace(1.0))
+    assert list(long.these([1, 2], 0.5, first=MOST_LOOKS)) == [1, 2]
+    assert list(long.these([3], first=MOST_LOOKS * 100)) == [3]
+    assert long.pace.longest == 1.0 and long.omitted == 0

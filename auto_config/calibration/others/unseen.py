@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from auto_config.bundle_scripts.file_names import SECOND_ROUND
 from auto_config.calibration.others.seen_labels import file_hash, labels_seen
 from auto_config.calibration.out_of_fold import DATALIST, training_groups
 from auto_config.datasets import Case
@@ -12,7 +13,7 @@ from auto_config.datasets.checks.duplicates import voxel_digest
 from auto_config.datasets.images import read_header, read_image
 from auto_config.errors import UserError
 from auto_config.fingerprint.measuring import MeasuredCase
-from auto_config.prediction.input import TRAINING, listed_images, training_cases
+from auto_config.prediction.input import TRAINING, UNLABELLED, listed_images, training_cases
 from auto_config.running.parallel import map_cases
 
 
@@ -51,6 +52,8 @@ def _check_voxels(bundle: Path, measured: Sequence[MeasuredCase], workers: int |
         return [f"the bundle has no {DATALIST}, so nobody checked that none of its networks was trained on these cases"]
     shapes = {(one.header.shape, one.header.channels) for one in measured if one.header is not None}
     listed = list(listed_images(bundle / DATALIST, TRAINING).values())
+    if any((bundle / "models").glob(f"fold_*/{SECOND_ROUND}")):  # which trained on scans that nobody had labelled
+        listed += listed_images(bundle / DATALIST, UNLABELLED).values()
     headers = [_shape(paths) for paths in listed]
     # Only images of the same shape can have the same voxels, and only these are read.
     alike = [paths for paths, shape in zip(listed, headers, strict=True) if shape in shapes]

@@ -125,8 +125,8 @@ def _predicted(
 ) -> OutOfFold | None:
     """The predictions of spoiled images; one that the bundle cannot use is left out, as `predict` would say so."""
     items, rows = [], []
-    limit.expect(looks_of(opened))
-    timed = limit.these(tasks, share)
+    # Pictures of other cases were searched in already, and their pace knows it.
+    timed = limit.these(tasks, share, 1.0 if fold is None else looks_of(opened))
     for seed, (item, kind) in enumerate(track(timed, description="spoiled cases", total=len(tasks), transient=True)):
         try:
             made = spoiled_image(opened, item, SPOILINGS[kind], seed)

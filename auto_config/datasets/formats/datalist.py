@@ -5,7 +5,7 @@ a label map with one value for each landmark, whose names the list's ``labels`` 
 of the JSON file, or to its ``dataset_dir``. Items may have ``fold``, ``case``, ``group`` and ``raters`` (name of a
 rater to a label). Items under ``validation`` are fold 0: they are the ones that training is judged on. ``landmarks``
 lists the names in their order; ``properties`` has the content of a ``landmarks.json``; ``pixel_spacing`` is that of all
-pictures, in mm.
+pictures, in mm. What stands under ``unlabelled``, scans that a bundle may learn from without labels, is no case.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from auto_config.datasets.model.units import parsed_pixel_spacing
 from auto_config.errors import UserError
 
 FILE_NAME = "datalist.json"
+_UNLABELLED = "unlabelled"
 _SPLITS = {"training": "training", "validation": "training", "test": "test", "testing": "test"}
 _ITEM_KEYS = ("case", "image", "label", "fold", "group", "raters")
 _VALIDATION_FOLD = 0
@@ -155,7 +156,7 @@ def _unread_sections(document: Mapping[str, Any], source: Path) -> list[Problem]
             f"{source}: {key!r} lists images that are not read; rename it to one of {', '.join(_SPLITS)}, or remove it",
         )
         for key, value in document.items()
-        if key not in _SPLITS
+        if key not in (*_SPLITS, _UNLABELLED)
         and isinstance(value, list)
         and any(isinstance(i, Mapping) and "image" in i for i in value)
     ]

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from auto_config.bundle.configs import inference_config, train_config
 from auto_config.bundle.landmark_table import landmark_table
 from auto_config.bundle_scripts.inference.results import LandmarkResultd
+from auto_config.bundle_scripts.points.instances import read_instances
 from auto_config.bundle_scripts.points.landmark_names import read_flip_pairs, read_landmark_names
 from auto_config.bundle_scripts.points.landmarks import UNKNOWN, LandmarkFileError, LandmarkSet
 from auto_config.bundle_scripts.training.dataset import LoadLandmarksd, SampledDataset, SampleLoader, read_cases
@@ -197,3 +198,26 @@ def test_a_predicted_label_is_known_as_often_as_it_is_sure():
         np.testing.assert_array_equal(load({**item, "index": index})["status"], one["status"])
     # Outside of training nothing is drawn.
     assert (load(item)["status"] != UNKNOWN).all()
+
+
+def test_ends_that_change_places_are_doubted_too(tmp_path):
+    table = landmark_table(["A", "left", "right"], [], [], 3, {"many": [], "exchangeable": [["left", "right"]]})
+    (tmp_path / "landmarks.json").write_text(json.dumps(table))
+    load = LoadLandmarksd("label", ["A", "left", "right"], instances=read_instances(tmp_path / "landmarks.json"))
+    label = {"A": [1.0, 2, 3], "left": [4.0, 5, 6], "right": [7.0, 8, 9]}
+    item = {"label": label, "confidence": {"left": 0.0}, "seed": 3, "index": 0}
+    assert (load(item)["status"] == UNKNOWN).tolist() == [False, True, False]
+
+
+def test_predicted_and_repeated_cases_have_no_part_in_the_shape():
+    own = {"case": "a", "label": {"tip": [1.0, 0, 0]}}
+    data = [own, dict(own), {"case": "b", "label": {"tip": [3.0, 0, 0]}}]
+    data.append({"case": "c", "label": {"tip": [9.0, 0, 0]}, "confidence": {"tip": 0.9}})
+    assert training_shapes(data, ["tip"])[:, 0, 0].tolist() == [1.0, 3.0]
+
+
+def test_a_data_list_of_predictions_keeps_how_sure_they_are(tmp_path):
+    items = [{"case": "a", "image": "/x/a.nii", "label": {"tip": [1, 2, 3]}, "confidence": {"tip": 0.5}}]
+    (tmp_path / "list.json").write_text(json.dumps({"training": items * 2}))
+    found = read_cases(str(tmp_path / "list.json"), "/somewhere", "training", "none")
+    assert found == items * 2
