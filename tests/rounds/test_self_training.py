@@ -113,7 +113,13 @@ def forget_scans(root):
 
 
 def many_of_one(root):
-    table = landmark_table(["A", "B"], [], [], 3, {"many": ["A"], "exchangeable": []})
+    table = landmark_table(
+        ["A", "B"],
+        [],
+        [],
+        3,
+        {"many": [{"landmark": 0, "rows": 2, "min_distance_mm": 1.0, "match_mm": 1.0}], "exchangeable": []},
+    )
     write(root / "configs" / "landmarks.json", table)
 
 

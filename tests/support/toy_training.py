@@ -61,6 +61,7 @@ class Training:
         fold=0,
         keep_ensemble=False,
         keep_better=False,
+        keep_tolerance=0.0,
         keep="best",
         time_budget=None,
         width=8,
@@ -109,6 +110,7 @@ class Training:
             resume=resume,
             keep_ensemble=keep_ensemble,
             keep_better=keep_better,
+            keep_tolerance=keep_tolerance,
             keep=keep,
         )
         self.trainer = SupervisedTrainer(

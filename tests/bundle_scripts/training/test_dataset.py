@@ -201,7 +201,9 @@ def test_a_predicted_label_is_known_as_often_as_it_is_sure():
 
 
 def test_ends_that_change_places_are_doubted_too(tmp_path):
-    table = landmark_table(["A", "left", "right"], [], [], 3, {"many": [], "exchangeable": [["left", "right"]]})
+    table = landmark_table(
+        ["A", "left", "right"], [], [], 3, {"many": [], "exchangeable": [{"landmarks": [1, 2], "min_distance_mm": 1.0}]}
+    )
     (tmp_path / "landmarks.json").write_text(json.dumps(table))
     load = LoadLandmarksd("label", ["A", "left", "right"], instances=read_instances(tmp_path / "landmarks.json"))
     label = {"A": [1.0, 2, 3], "left": [4.0, 5, 6], "right": [7.0, 8, 9]}
