@@ -32,6 +32,7 @@ import matplotlib.pyplot as plt
 
 from auto_config.bundle_scripts.files.text import atomic_write_text
 from auto_config.datasets import Dataset, read_dataset
+from auto_config.datasets.images import image_suffix
 from auto_config.datasets.writing import write_dataset
 from auto_config.errors import UserError
 
@@ -96,9 +97,10 @@ def run(given: argparse.Namespace) -> int:
     for draw in range(given.draws):
         pool, test = drawn(labelled, draw, numbers, given.tests)
         for number in numbers:
-            if any((row["draw"], row["cases"]) == (draw, number) for row in rows):
+            key = {"draw": draw, "cases": number, "self_training": given.self_training}
+            if any({"self_training": False, **row}.items() >= key.items() for row in rows):
                 continue
-            rows.append({"draw": draw, "cases": number, **one(given, dataset, pool[:number], test, draw)})
+            rows.append({**key, **one(given, dataset, pool[:number], test, draw)})
             document = {"minutes": given.minutes, "fold": given.fold, "create": given.create, "unit": dataset.unit}
             document["registration"] = "run" if given.registration and registration.installed() else _why_not(given)
             atomic_write_text(path, json.dumps({**document, "runs": rows}, indent=1) + "\n")
@@ -174,8 +176,9 @@ def evaluated(bundle: Path, listed: Path, predictions: Path, seconds: dict[str, 
 def linked(cases: Sequence[Any], folder: Path) -> Path:
     """A folder with links to the images of some cases."""
     folder.mkdir(parents=True, exist_ok=True)
-    for path in [part for case in cases for part in case.image]:
-        link = folder / path.name
+    for case, path in [(one, part) for one in cases for part in one.image]:
+        # Files of one name in several folders are several cases.
+        link = folder / (path.name if len(case.image) > 1 else f"{case.name}{image_suffix(path)}".replace("/", "_"))
         link.unlink(missing_ok=True)
         link.symlink_to(path.absolute())
     return folder
