@@ -75,13 +75,15 @@ def training_shapes(
     """Points of all cases, ``(N, L, D)`` world mm, NaN where a landmark is not present; for the shape model.
 
     A landmark of which there are many, or one that may change places with another, has no place in the shape: NaN.
+    A case that is listed more than once counts once, and one that a network labelled (``confidence``) not at all.
     """
     names = read_landmark_names(landmarks)
     known = read_instances(landmarks) if isinstance(landmarks, str) else None
     pairs = () if known is None else known.exchangeable
     many = () if known is None else tuple(name for name, of in zip(known.names, known.many, strict=True) if of)
     loose = np.isin(names, [*many, *(names[channel] for pair in pairs for channel in pair)])
-    labels = [case["label"] for case in data if case.get("label") is not None]
+    own = [case for case in data if case.get("label") is not None and "confidence" not in case]
+    labels = [case["label"] for case in {repr(case): case for case in own}.values()]
     sets = [read_label(label, names, spatial_dims=spatial_dims, many=many) for label in labels]
     shapes = [np.where((s.present & ~loose)[:, None], s.points, np.nan) for s in sets]
     return np.stack(shapes) if shapes else np.zeros((0, len(names), spatial_dims))

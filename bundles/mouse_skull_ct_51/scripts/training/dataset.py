@@ -65,7 +65,12 @@ def read_cases(datalist: str, dataset_dir: str, split: str, fold: int | str | No
             "again, or give train#dataset#data"
         )
     return [
-        {"case": listed_case(item), "image": _locate(item["image"], dataset_dir), "label": item["label"]}
+        {
+            "case": listed_case(item),
+            "image": _locate(item["image"], dataset_dir),
+            "label": item["label"],
+            **({"confidence": item["confidence"]} if "confidence" in item else {}),
+        }
         for item in labelled
     ]
 
@@ -193,10 +198,11 @@ class LoadLandmarksd(MapTransform):
         found = read_label(out[key], self.names, spatial_dims=self.spatial_dims, many=self.many)
         if self.instances is None:
             out[key], out["status"] = np.array(found.points), np.array(found.status)
-            if "confidence" in out and "index" in out:
-                drawn = np.random.default_rng([out["seed"], out["index"], 9]).uniform(size=len(self.names))
-                doubted = drawn >= [out["confidence"].get(name, 1.0) for name in self.names]
-                out[key][doubted], out["status"][doubted] = np.nan, UNKNOWN
         else:
             out[key], out["status"] = self.instances.label_rows(found)
+        if "confidence" in out and "index" in out:
+            rows = self.names if self.instances is None else [self.names[i] for i in self.instances.channels]
+            drawn = np.random.default_rng([out["seed"], out["index"], 9]).uniform(size=len(rows))
+            doubted = drawn >= [out["confidence"].get(name, 1.0) for name in rows]
+            out[key][doubted], out["status"][doubted] = np.nan, UNKNOWN
         return out

@@ -71,10 +71,12 @@ class Checkpoints:
         keep_ensemble: Leave ``folder/model.pt`` and ``folder/ensemble.json`` as they are, for one fold of several.
         keep_better: Judge the weights in use also where the training starts from others. Where nothing can judge them,
             they are replaced when the training ends, not after its first epoch.
+        keep_tolerance: Share by which others may be worse than the weights in use and replace them all the same: a few
+            validation cases do not tell smaller differences, and a training may have a better reason than they.
         keep: "best" keeps the weights with the lowest error, "last" those of the last validation, after the last step.
 
     Raises:
-        ValueError: If `keep` is something else.
+        ValueError: If `keep` is something else, or `keep_tolerance` below 0.
     """
 
     def __init__(
@@ -90,11 +92,14 @@ class Checkpoints:
         resume: bool = False,
         keep_ensemble: bool = False,
         keep_better: bool = False,
+        keep_tolerance: float = 0.0,
         keep: str = KEEP_BEST,
         member: str | None = None,
     ) -> None:
         if keep not in (KEEP_BEST, KEEP_LAST):
             raise ValueError(f"keep is {keep!r}; allowed are {KEEP_BEST!r} and {KEEP_LAST!r}")
+        if not keep_tolerance >= 0:
+            raise ValueError(f"keep_tolerance is {keep_tolerance!r}; give a share, such as 0.1, or 0")
         self.best: float | None = None
         self.best_epoch: int | None = None
         self.last: float | None = None
@@ -111,7 +116,7 @@ class Checkpoints:
         self._folder = Path(folder)
         self._resume = resume
         self._keep_ensemble = keep_ensemble
-        self._keep_better, self._keep = keep_better, keep
+        self._keep_better, self._keep_tolerance, self._keep = keep_better, float(keep_tolerance), keep
         self._is_unused = False  # the last weights wait for the end of the training
         self._judges_weights_in_use = False
         self._is_saved = True  # nothing was trained since latest.pt was written
@@ -190,7 +195,8 @@ class Checkpoints:
         self.validations += 1
         value = evaluator.state.metrics.get(self.key_metric)
         self.last, self.last_epoch = None if value is None else float(value), int(evaluator.state.epoch)
-        is_best = is_better(self.last, self.best)
+        # Epoch 0 is that of the weights in use.
+        is_best = is_better(self.last, self._tolerated(self.best) if self.best_epoch == 0 else self.best)
         if is_best:
             self.best, self.best_epoch = self.last, self.last_epoch
         if self._judges_weights_in_use:
@@ -209,7 +215,7 @@ class Checkpoints:
     def _at_end(self, trainer: Engine) -> None:
         if self._has_nothing_to_validate and (self._keep_better or not self._is_saved):
             self._save_weights()
-        if self._is_unused and is_better(self.last, self.to_beat):
+        if self._is_unused and is_better(self.last, self._tolerated(self.to_beat)):
             self._save_weights()
         self._is_unused = False
         if self._is_saved:
@@ -217,6 +223,9 @@ class Checkpoints:
         # A time budget ended the training within an epoch. Only whole epochs can be continued, so this one counts as
         # not done: a resume with more epochs trains it again, from these weights.
         self._save_latest(trainer, trainer.state.iteration // trainer.state.epoch_length)
+
+    def _tolerated(self, error: float | None) -> float | None:
+        return None if error is None else error * (1 + self._keep_tolerance)
 
     @property
     def _has_nothing_to_validate(self) -> bool:
