@@ -137,7 +137,8 @@ def train(
         overrides = {"predictions_after": PREDICTIONS_OF_A_CASE, **overrides}
     seed = _first_seed(overrides.get("seed", config.get("seed", 0))) if any(one.number for one in members) else 0
     until = None if seconds is None else started + seconds
-    began, more_configs = started, []
+    began = started
+    more_configs: list[Path] = []
     if rounds is None:
         forget_rounds(folder, new)
     else:

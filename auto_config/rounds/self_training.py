@@ -197,7 +197,8 @@ def _predicted(
     from rich.progress import track
 
     opened = open_bundle(folder, device=device, weights=[weights])
-    cases, verdicts = [], Counter[str]()
+    cases: list[Item] = []
+    verdicts = Counter[str]()
     for number, item in enumerate(track(items, description="unlabelled scans", transient=True)):
         if until is not None and time.time() >= until:
             return cases, verdicts, len(items) - number

@@ -201,8 +201,8 @@ class LoadLandmarksd(MapTransform):
         else:
             out[key], out["status"] = self.instances.label_rows(found)
         if "confidence" in out and "index" in out:
-            rows = self.names if self.instances is None else [self.names[i] for i in self.instances.channels]
-            drawn = np.random.default_rng([out["seed"], out["index"], 9]).uniform(size=len(rows))
-            doubted = drawn >= [out["confidence"].get(name, 1.0) for name in rows]
+            channels = range(len(self.names)) if self.instances is None else self.instances.channels
+            sure = [out["confidence"].get(self.names[channel], 1.0) for channel in channels]
+            doubted = np.random.default_rng([out["seed"], out["index"], 9]).uniform(size=len(sure)) >= sure
             out[key][doubted], out["status"][doubted] = np.nan, UNKNOWN
         return out
