@@ -140,7 +140,8 @@ def train(
     began = started
     more_configs: list[Path] = []
     if rounds is None:
-        forget_rounds(folder, new)
+        with training_lock(folder, new):
+            forget_rounds(folder, new)
     else:
         with training_lock(folder, names):
             added, more_configs = rounds.prepare(seconds, started)

@@ -97,7 +97,7 @@ def test_a_broken_logging_file_is_named(bundle):
 def test_a_training_that_fails_says_so_and_ends_the_folds(bundle, monkeypatch):
     trained = []
 
-    def fail(folder, arguments, processes):
+    def fail(folder, arguments, processes, more_configs):
         trained.append(arguments)
         return [sys.executable, "-c", "raise SystemExit(3)"]
 
@@ -130,7 +130,7 @@ def test_a_time_budget_leaves_time_for_the_calibration(bundle, monkeypatch, opti
         (bundle / "configs" / "train.json").write_text(json.dumps({**CONFIG, "predictions_after": 0}))
     given = []
 
-    def fail(folder, arguments, processes):
+    def fail(folder, arguments, processes, more_configs):
         given.append(arguments)
         return [sys.executable, "-c", "raise SystemExit(3)"]
 
@@ -159,7 +159,7 @@ def test_the_calibration_gets_what_is_left_of_the_budget(bundle, monkeypatch, bu
 def test_later_folds_leave_the_time_that_earlier_ones_keep_for_their_calibration(bundle, monkeypatch, capfd):
     given = []
 
-    def end(folder, arguments, processes):
+    def end(folder, arguments, processes, more_configs):
         given.append(arguments)
         place = folder / "models" / f"fold_{arguments['fold']}"
         place.mkdir(parents=True)

@@ -25,6 +25,7 @@ CANNOT = {
     "isbi2015|": "one of several words; tests/public_datasets",
     "--from afids|": "one of several words; tests/public_datasets",
     "mouse_skull_ct": "needs the data; an hour",
+    "--self_training": "two trainings, and scans beside; tests/bundle/rounds",
     "auto_config demo": "the five minutes are real; tests/demo",
     "auto_config train brains\n": "a training with nothing shown but its curves; test_tracked_training.py",
     "--method gaussian_mse": "a method of one's own; tests/methods/test_adding_a_method.py",
@@ -68,6 +69,7 @@ def test_a_page_runs(page, trained, tmp_path, request):
 ELSEWHERE = {
     # Commands that a page shows and no test of the pages runs, and where they run.
     "auto_config serve": "tests/apps/support/app_tools.py",
+    "--self_training": "two trainings, and scans beside; tests/bundle/rounds",
     "auto_config demo": "tests/demo/test_demo.py",
     "auto_config convert": "tests/public_datasets/test_converting_benchmarks.py",
     "auto_config recipe": "tests/public_datasets/test_recipes.py",

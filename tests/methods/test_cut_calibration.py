@@ -58,6 +58,26 @@ def test_kept_cuts_are_used_until_labels_or_weights_change(trained, monkeypatch)
     assert (root / "models/fold_0/cut_out_of_fold.json").read_text() != before
 
 
+@pytest.fixture
+def useful(monkeypatch):
+    """As if the networks of two steps were better than the mean shape."""
+    monkeypatch.setattr("auto_config.calibration.writing.useless_reason", lambda *_: None)
+
+
+def test_within_a_time_a_useless_model_is_not_looked_at_cut_or_spoiled(trained, monkeypatch, capsys):
+    root, _ = trained
+    kept = [root / "models/fold_0" / name for name in ("cut_out_of_fold.json", "spoiled.json")]
+    for path in kept:
+        path.unlink(missing_ok=True)
+    monkeypatch.setattr("auto_config.calibration.writing.useless_reason", lambda *_: "no better than the mean shape")
+    assert calibrate(root, pooled=True, device="cpu", time_budget="5m") == 0
+    assert "no cut and spoiled cases: the model is no better" in " ".join(capsys.readouterr().out.split())
+    document = json.loads((root / "models/calibration.json").read_text())
+    assert document["useless"] == "no better than the mean shape" and document["presence"] is None
+    assert not any(path.exists() for path in kept)
+
+
+@pytest.mark.usefixtures("useful")
 def test_a_time_budget_leaves_out_cuts_and_spoiled_cases_and_the_next_calibration_makes_them(trained, capsys):
     root, _ = trained
     kept = [root / "models/fold_0" / name for name in ("cut_out_of_fold.json", "spoiled.json")]
@@ -75,13 +95,14 @@ def test_a_time_budget_leaves_out_cuts_and_spoiled_cases_and_the_next_calibratio
     assert all(path.exists() for path in kept)
 
 
+@pytest.mark.usefixtures("useful")
 def test_what_was_cut_short_counts_and_is_not_kept(trained, monkeypatch):
     root, _ = trained
     kept = [root / "models/fold_0" / name for name in ("cut_out_of_fold.json", "spoiled.json")]
     for path in kept:
         path.unlink(missing_ok=True)
 
-    def first_one(limit, tasks, share=1.0):
+    def first_one(limit, tasks, share=1.0, first=1.0):
         limit.omitted += len(tasks) - 1
         return iter(tasks[:1])
 

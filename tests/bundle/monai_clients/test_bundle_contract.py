@@ -183,7 +183,7 @@ PARTS = {
     *("target", "loss", "window", "decoder", "coarse_target", "coarse_loss", "coarse_decoder", "inferer", "optimizer"),
     *("augmentation", "preprocessing", "images", "labels", "train"),
     *("validate", "schedule", "checkpoints", "progress", "shape_fit", "tracker", "initialize", "run", "training"),
-    "coarse_errors",  # tests/bundle/test_out_of_fold_jitter.py: a file that is read at once
+    "coarse_errors",  # tests/bundle/rounds/test_out_of_fold_jitter.py: a file that is read at once
     "member",  # tests/calibration/test_seeds_in_use.py: the folder of a further seed's weights
     "wandb",  # tests/bundle/monai_clients/test_tracked_training.py; it need not be installed
 }
