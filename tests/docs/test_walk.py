@@ -69,7 +69,6 @@ def test_a_page_runs(page, trained, tmp_path, request):
 ELSEWHERE = {
     # Commands that a page shows and no test of the pages runs, and where they run.
     "auto_config serve": "tests/apps/support/app_tools.py",
-    "--self_training": "two trainings, and scans beside; tests/bundle/rounds",
     "auto_config demo": "tests/demo/test_demo.py",
     "auto_config convert": "tests/public_datasets/test_converting_benchmarks.py",
     "auto_config recipe": "tests/public_datasets/test_recipes.py",
