@@ -12,6 +12,9 @@ from rich.markup import escape
 
 from auto_config.methods.plan import Plan
 
+WARNING = "warning: "
+"""Begins the reason of a decision that a person should know of."""
+
 
 def memory_line(stated: Mapping[str, Any]) -> str:
     """What training and prediction take, for people.
@@ -36,6 +39,8 @@ def print_plan(bundle: Path, plan: Plan, console: Console) -> None:
         if name == "stages":
             value = ", ".join(f"{s['name']} {'x'.join(map(str, s['patch_size']))}" for s in value)
         console.print(f"[bold]{name}[/bold] {escape(f'{value}: {decision.reason}')}", soft_wrap=True)
+    if (room := plan.decisions.get("gpu_memory_gb")) is not None and room.reason.startswith(WARNING):
+        console.print(f"[bold]gpu_memory_gb[/bold] {escape(f'{room.value:g}: {room.reason}')}", soft_wrap=True)
     if (memory := plan.decisions.get("memory")) is not None:
         console.print(f"[bold]memory[/bold] {escape(memory_line(memory.value))}", soft_wrap=True)
     # On one line and quoted, so that it can be copied as it is.

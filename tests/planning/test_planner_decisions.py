@@ -82,6 +82,18 @@ def test_without_gpu_tiny_with_a_warning():
     assert plan.value("workers") == 1
 
 
+def test_a_network_of_a_method_is_planned_for_a_quarter_where_there_is_no_gpu():
+    plan = _plan(method="landmarker")
+    assert plan.value("gpu_memory_gb") == 2.0
+    assert plan.reason("gpu_memory_gb").startswith(
+        "warning: no GPU was found and no --gpu_memory_gb given, so a quarter"
+    )
+    for given in ({"gpu_memory_gb": 8}, {"found_gpu_memory_gb": 80.0}, {"network": "flexible_unet"}):
+        with_gpu = _plan(method="landmarker", **given)
+        assert with_gpu.value("gpu_memory_gb") == 8
+    assert plan.value("stages") == _plan(method="landmarker", gpu_memory_gb=2).value("stages")
+
+
 def test_gpu_found_or_given():
     found = _plan(found_gpu_memory_gb=139.0)
     assert (found.value("network"), found.value("gpu_memory_gb")) == (
