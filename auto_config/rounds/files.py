@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from auto_config.bundle_scripts.file_names import COARSE_ERRORS, SECOND_ROUND
@@ -16,15 +16,16 @@ def file_of(folder: Path, fold: int | str, name: str) -> Path:
     return folder / "models" / f"fold_{fold}" / name
 
 
-def forget_rounds(folder: Path, names: Sequence[str]) -> None:
+def forget_rounds(folder: Path, names: Sequence[str], keep: Collection[str] = ()) -> None:
     """Before trainings begin: what earlier ones took from those before them goes.
 
     Args:
         folder: of the bundle.
         names: of the members that are trained.
+        keep: files that are of the training that begins.
     """
     for name in names:
-        for file in (SECOND_ROUND, CONFIG, COARSE_ERRORS):
+        for file in {SECOND_ROUND, CONFIG, COARSE_ERRORS}.difference(keep):
             file_of(folder, name, file).unlink(missing_ok=True)
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from auto_config.bundle_scripts.file_names import COARSE_ERRORS
+from auto_config.bundle_scripts.file_names import COARSE_ERRORS, SECOND_ROUND
+from auto_config.choices import Jitter
 from auto_config.errors import UserError
 from auto_config.rounds.coarse_errors import measure_coarse_errors, require_coarse_stage
 from auto_config.rounds.files import CONFIG, check_resume, file_of, forget_rounds
 from auto_config.rounds.self_training import finished, require_first_round, score_of, second_round
 
 OUT_OF_FOLD = "out_of_fold"
-JITTERS = ("gaussian", OUT_OF_FOLD)
+JITTERS = get_args(Jitter)
 SHARE_OF_PREDICTIONS = 0.5
 """Part of a time budget that predictions of unlabelled scans may take."""
 
@@ -54,19 +55,22 @@ class Rounds:
         """
         overrides: dict[str, Any] = {}
         configs: list[Path] = []
-        if not self.resume:
-            forget_rounds(self.folder, [str(self.fold)])
+        made: set[str] = set()
         if self.jitter:
+            made.add(COARSE_ERRORS)
             path = file_of(self.folder, self.fold, COARSE_ERRORS)
             if not self.resume:
                 measure_coarse_errors(self.folder, self.fold)
                 print(f"Errors of the coarse stage: {path}", flush=True)
             overrides["coarse_errors"] = str(path.resolve())
         if self.scans is not None:
+            made |= {SECOND_ROUND, CONFIG}
             if not self.resume:
                 until = None if seconds is None else started + SHARE_OF_PREDICTIONS * seconds
                 print(second_round(self.folder, self.fold, self.scans, until=until), flush=True)
             configs.append(file_of(self.folder, self.fold, CONFIG).resolve())
+        # Not before: where nothing could be predicted, the weights in use are those of the training before.
+        forget_rounds(self.folder, [str(self.fold)], keep=made)
         _free_gpu()
         return overrides, configs
 

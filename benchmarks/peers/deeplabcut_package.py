@@ -31,6 +31,7 @@ from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 import numpy as np  # noqa: E402
+from peer_arguments import numbers  # noqa: E402
 
 MISSING = "error: the package deeplabcut is not installed; run: pip install deeplabcut==3.0.2"
 
@@ -42,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("out", type=Path, help="folder for the project and predictions; must not exist")
     parser.add_argument("--test", type=Path, help="file with a test case on each line, else those of the data set")
     parser.add_argument("--minutes", type=float, default=10.0, help="of the whole training, imports and reading too")
-    parser.add_argument("--pixel_spacing", help="mm of a pixel of pictures")
+    parser.add_argument("--pixel_spacing", type=numbers, help="mm of a pixel of pictures")
     parser.add_argument("--batch", type=int, default=8, help="pictures of a step")
     parser.add_argument("--net", default="resnet_50", help="a backbone of the package")
     given = parser.parse_args(arguments)
@@ -75,8 +76,7 @@ def measured(given: argparse.Namespace) -> dict[str, Any]:
     from auto_config.datasets.images import read_header
     from auto_config.errors import UserError
 
-    pixels = None if given.pixel_spacing is None else [float(part) for part in given.pixel_spacing.split(",")]
-    dataset = read_dataset(given.source, pixel_spacing=pixels)
+    dataset = read_dataset(given.source, pixel_spacing=given.pixel_spacing)
     if dataset.spatial_dims != 2:
         raise UserError(f"{given.source}: holds volumes; DeepLabCut takes pictures")
     split = split_cases(dataset, given.test)

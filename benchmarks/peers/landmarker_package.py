@@ -33,6 +33,8 @@ import sys  # noqa: E402
 from importlib.util import find_spec  # noqa: E402
 from pathlib import Path  # noqa: E402
 
+from peer_arguments import numbers, whole_numbers  # noqa: E402
+
 DECODERS = ("local_soft_argmax", "argmax", "weighted_spatial_mean")
 """Of the package; the first is the one it was published with, and its predictions are the result."""
 
@@ -46,9 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("out", type=Path, help="folder for weights and predictions; must not exist")
     parser.add_argument("--test", type=Path, help="file with a test case on each line, else those of the data set")
     parser.add_argument("--minutes", type=float, default=15.0, help="of the whole training, imports and reading too")
-    parser.add_argument("--pixel_spacing", help="mm of a pixel of pictures")
+    parser.add_argument("--pixel_spacing", type=numbers, help="mm of a pixel of pictures")
     parser.add_argument("--edge", type=int, help="voxels of the longest edge, a multiple of 32; 96, or 512 of pictures")
-    parser.add_argument("--decoder_channels", default="128,128,128,128,128", help="of the network")
+    parser.add_argument("--decoder_channels", type=whole_numbers, default="128,128,128,128,128", help="of the network")
     parser.add_argument("--dropout", type=float, default=0.5, help="of the network's decoder")
     parser.add_argument("--learning_rate", type=float, default=1e-4)
     parser.add_argument("--batch", type=int, help="images of a step; 4, or 8 of pictures")
@@ -85,12 +87,11 @@ def measured(given: argparse.Namespace) -> dict[str, object]:
 
     from auto_config.api.data import read_dataset
 
-    pixels = None if given.pixel_spacing is None else [float(part) for part in given.pixel_spacing.split(",")]
-    dataset = read_dataset(given.source, pixel_spacing=pixels)
+    dataset = read_dataset(given.source, pixel_spacing=given.pixel_spacing)
     split = split_cases(dataset, given.test)
     pictures = dataset.spatial_dims == 2
     recipe = Recipe(
-        decoder_channels=tuple(int(part) for part in given.decoder_channels.split(",")),
+        decoder_channels=given.decoder_channels,
         dropout=given.dropout,
         learning_rate=given.learning_rate,
         batch=given.batch or (8 if pictures else 4),

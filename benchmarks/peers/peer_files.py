@@ -124,7 +124,7 @@ def write_predictions(
     atomic_write_text(folder / "run.json", json.dumps(run, indent=1, ensure_ascii=False) + "\n")
 
 
-def evaluated(folder: Path, source: Path, pixel_spacing: str | None) -> dict[str, Any]:
+def evaluated(folder: Path, source: Path, pixel_spacing: Sequence[float] | None) -> dict[str, Any]:
     """Let `auto_config evaluate` compare predictions with the truth, as ours are compared.
 
     Args:
@@ -138,7 +138,7 @@ def evaluated(folder: Path, source: Path, pixel_spacing: str | None) -> dict[str
     Raises:
         UserError: the evaluation failed; it said why.
     """
-    pixels = [] if pixel_spacing is None else ["--pixel_spacing", pixel_spacing]
+    pixels = [] if pixel_spacing is None else ["--pixel_spacing", ",".join(map(str, pixel_spacing))]
     command = [sys.executable, "-m", "auto_config", "evaluate", str(folder), str(source), *pixels]
     # What it prints belongs to a person; standard output is for the JSON of the script.
     if subprocess.run(command, check=False, stdout=sys.stderr).returncode:

@@ -15,7 +15,7 @@ from auto_config.errors import UserError
 from auto_config.evaluation.predictions import read_predictions
 
 PEERS = Path(__file__).parents[2] / "benchmarks" / "peers"
-OWN = ("peer_grid", "peer_files", "landmarker_package", "landmarker_training", "deeplabcut_package")
+OWN = ("peer_arguments", "peer_grid", "peer_files", "landmarker_package", "landmarker_training", "deeplabcut_package")
 
 
 @pytest.fixture
@@ -198,3 +198,10 @@ def test_the_package_trains_and_is_evaluated(part, tmp_path, capfd):
     assert (tmp_path / "out" / "predictions" / "metrics.json").is_file() and (tmp_path / "out" / "model.pt").is_file()
     assert part("landmarker_package").main(given) == 2
     assert "is there" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("script", ["landmarker_package", "deeplabcut_package"])
+def test_a_size_that_is_no_number_is_said_in_one_line(part, script, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        part(script).main(["scans", "out", "--pixel_spacing", "small"])
+    assert capsys.readouterr().err.splitlines()[-1].endswith("invalid numbers value: 'small'")

@@ -235,3 +235,18 @@ def test_a_round_that_goes_on_predicts_nothing_again(bundle, monkeypatch):
     monkeypatch.setattr(self_training, "_predicted", lambda *_: pytest.fail("predicted again"))
     overrides, configs = wanted(bundle, resume=True).prepare(None, 0.0)
     assert overrides == {} and configs == [bundle / "models" / "fold_0" / "self_training_config.json"]
+
+
+def test_what_the_weights_in_use_were_trained_on_stays_known_until_a_new_round_is_made(bundle, monkeypatch):
+    folder = bundle / "models" / "fold_0"
+    for file in FILES:
+        write(folder / file, {"of": "before"})
+    for case in VERDICTS:
+        monkeypatch.setitem(VERDICTS, case, "check")
+    with pytest.raises(UserError, match="has the verdict ok"):
+        wanted(bundle).prepare(None, 0.0)
+    assert all(read(folder / file) == {"of": "before"} for file in FILES)
+    monkeypatch.setitem(VERDICTS, "good", "ok")
+    wanted(bundle).prepare(None, 0.0)
+    assert [(folder / file).exists() for file in FILES] == [True, True, False]
+    assert read(folder / "self_training.json") != {"of": "before"}

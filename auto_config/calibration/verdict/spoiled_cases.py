@@ -125,7 +125,7 @@ def _predicted(
 ) -> OutOfFold | None:
     """The predictions of spoiled images; one that the bundle cannot use is left out, as `predict` would say so."""
     items, rows = [], []
-    # Pictures of other cases were searched in already, and their pace knows it.
+    # Other cases were predicted with a search already, and the pace knows it.
     timed = limit.these(tasks, share, 1.0 if fold is None else looks_of(opened))
     for seed, (item, kind) in enumerate(track(timed, description="spoiled cases", total=len(tasks), transient=True)):
         try:
