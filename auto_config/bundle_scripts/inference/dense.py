@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -199,9 +200,8 @@ class DenseInferer(HeatmapInferer):
 
     def _find(self, image: torch.Tensor, network: StageNetwork, turn: np.ndarray | None) -> Heatmaps:
         """What the network finds in an image on a grid that `turn` brings back to the planned one."""
-        output, single = mean_of_views(
-            network, lambda view: self._slide(image, view), lambda seen: self.decoder.decode(seen).points
-        )
+        looks = [partial(self._slide, image, view) for view in network.views()]
+        output, single = mean_of_views(looks, lambda seen: self.decoder.decode(seen).points)
         peaks = self.decoder.decode(output)
         check_finite(peaks.points, peaks.confidence)
         columns = agreement(single, peaks.points, network.flipped, self.spacing, self.instances)

@@ -111,7 +111,12 @@ class HeatmapInferer(Inferer):
             ``configs/landmarks.json``, or for each landmark the one that takes its place in the mirror image. None
             looks at the image alone.
         amp: call the network in half precision where the device is made for it, see `HalfPrecisionNetwork`.
+
+    Attributes:
+        keeps_parts_of: stages of whose output `find` turns to float32 what it keeps, which is a small part.
     """
+
+    keeps_parts_of: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -149,7 +154,7 @@ class HeatmapInferer(Inferer):
     def _seeing(self, network: StageNetwork) -> StageNetwork:
         """The network, in half precision and with the mirror image as further views, where that is asked for."""
         if self.amp:
-            network = HalfPrecisionNetwork(network)
+            network = HalfPrecisionNetwork(network, self.keeps_parts_of)
         return network if self.flip_pairs is None else MirroredNetwork(network, self.flip_pairs, self.decoders)
 
     @abstractmethod

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from ..methods.interfaces import Output, StageNetwork
+from ..methods.interfaces import Output
 from ..points.instances import Instances
 from ..points.matching import best_order, match
 
 
 def mean_of_views(
-    network: StageNetwork, output_of: Callable[[StageNetwork], Output], points_of: Callable[[Output], torch.Tensor]
+    looks: Sequence[Callable[[], Output]], points_of: Callable[[Output], torch.Tensor]
 ) -> tuple[Output, list[torch.Tensor]]:
     """Look at an image once with each view of a network.
 
@@ -21,26 +21,24 @@ def mean_of_views(
     each view.
 
     Args:
-        network: with its views.
-        output_of: from a view to its output, heads ``(channels, *grid)``.
+        looks: what gives the output of each view, heads ``(channels, *grid)``.
         points_of: from an output to points ``(R, D)``.
 
     Returns:
         The mean of the outputs, head by head, and the points of each view; no points where there is one view, which is
         the mean.
     """
-    views = network.views()
-    if len(views) == 1:
-        return output_of(views[0]), []
+    if len(looks) == 1:
+        return looks[0](), []
     mean: Output = {}
     points = []
-    for view in views:
-        seen = output_of(view)
+    for look in looks:
+        seen = look()
         points.append(points_of(seen))
         for head in list(seen):
             # Taken out, or it would still be there while the next view looks.
             value = seen.pop(head)
-            mean[head] = mean[head].add_(value, alpha=1 / len(views)) if head in mean else value / len(views)
+            mean[head] = mean[head].add_(value, alpha=1 / len(looks)) if head in mean else value / len(looks)
             del value
     return mean, points
 

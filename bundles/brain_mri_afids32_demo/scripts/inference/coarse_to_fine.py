@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,9 @@ from ..points.shape import shape_prior
 from .heatmaps import HeatmapInferer, Heatmaps, check_finite, slide
 from .poses import Look, PoseSearch, turned_back
 from .views import agreement, mean_of_views
+
+# An image (C, *crop_size) around each landmark, and its first voxel (D,).
+Crops = list[tuple[torch.Tensor, np.ndarray]]
 
 
 class CoarseToFineInferer(HeatmapInferer):
@@ -50,6 +54,8 @@ class CoarseToFineInferer(HeatmapInferer):
         pose: tries poses of the image, and turns the crops upright where it found another one or where poses are free;
             None looks at the image as it lies.
     """
+
+    keeps_parts_of = ("fine",)
 
     def __init__(
         self,
@@ -90,9 +96,7 @@ class CoarseToFineInferer(HeatmapInferer):
         origins = torch.tensor(np.stack([origin for _, origin in crops]), device=image.device, dtype=torch.float32)
         prior = self._log_prior(torch.as_tensor(points, device=image.device, dtype=torch.float32) - origins)
         output, single = mean_of_views(
-            network,
-            lambda view: self._fine_output(crops, view),
-            lambda seen: self.fine_decoder.decode(seen, prior).points + origins,
+            self._fine_views(crops, network), lambda seen: self.fine_decoder.decode(seen, prior).points + origins
         )
         local = self.fine_decoder.decode(output, prior)
         check_finite(local.points, local.confidence)
@@ -226,7 +230,34 @@ class CoarseToFineInferer(HeatmapInferer):
         out[(slice(None), *inner)] = image[(slice(None), *outer)]
         return out, origin
 
-    def _fine_output(self, crops: list[tuple[torch.Tensor, np.ndarray]], network: StageNetwork) -> Output:
+    def _fine_views(self, crops: Crops, network: StageNetwork) -> list[Callable[[], Output]]:
+        """What gives the fine output of each view of a network, in the order of its views."""
+        views = network.views()
+        if not network.flipped or self.flip_pairs is None:
+            return [partial(self._fine_output, crops, view) for view in views]
+        plain = views[: len(views) // 2]
+        looks = (self._fine_output, self._mirrored_output)
+        return [partial(look, crops, view) for look in looks for view in plain]
+
+    def _mirrored_output(self, crops: Crops, network: StageNetwork) -> Output:
+        """What `_fine_output` gives, from the mirror image.
+
+        The output goes back in place once it is merged, as one crop for each landmark. Each crop of a batch has all
+        landmarks, and to turn those back took as long as half of the network.
+        """
+        assert self.flip_pairs is not None
+        # The channel of a landmark shows its partner in the mirror, so it is merged about the partner's crop.
+        mirrored = [(image.flip(1), origin * self._mirror()) for image, origin in (crops[i] for i in self.flip_pairs)]
+        maps, scalars = without_scalars(self._fine_output(mirrored, network))
+        seen = self.fine_decoder.unflip({head: value[None] for head, value in maps.items()} | scalars, self.flip_pairs)
+        maps, scalars = without_scalars(seen)
+        return {head: value[0] for head, value in maps.items()} | scalars
+
+    def _mirror(self) -> np.ndarray:
+        """What origins of crops are multiplied by, so that they lie to each other as they do in the mirror image."""
+        return np.array([-1] + [1] * (len(self.crop_size) - 1))
+
+    def _fine_output(self, crops: Crops, network: StageNetwork) -> Output:
         """The output of each landmark in its own crop, averaged over all crops that see the place."""
         size = np.asarray(self._cells())
         origins = np.stack([origin for _, origin in crops]) // self.fine_decoder.stride
@@ -238,17 +269,20 @@ class CoarseToFineInferer(HeatmapInferer):
         for start in range(0, len(crops), self.batch_size):
             batch = torch.stack([crop for crop, _ in crops[start : start + self.batch_size]])
             kept, scalars = without_scalars(kept_heads(network({"fine": batch})["fine"], self.fine_decoder))
-            found = {head: value.float().unflatten(1, (len(crops), -1)) for head, value in kept.items()}
+            found = {head: value.unflatten(1, (len(crops), -1)) for head, value in kept.items()}
             if not total:
-                total = {head: torch.zeros_like(value[0]) for head, value in found.items()}
+                total = {head: weight.new_zeros(value.shape[1:]) for head, value in found.items()}
             for number, origin in enumerate(origins[start : start + self.batch_size]):
                 shift = origins - origin
                 # Half an overlap on every axis, or the neighbour's view is all border.
-                for mark in np.flatnonzero((np.abs(shift) <= size // 2).all(-1)):
+                marks = np.flatnonzero((np.abs(shift) <= size // 2).all(-1))
+                # Of all landmarks those that this crop has a say in.
+                near = {head: value[number, marks].float() for head, value in found.items()}
+                for row, mark in enumerate(marks):
                     here = tuple(slice(max(0, s), n + min(0, s)) for s, n in zip(shift[mark], size, strict=True))
                     there = tuple(slice(max(0, -s), n + min(0, -s)) for s, n in zip(shift[mark], size, strict=True))
-                    for head, value in found.items():
-                        total[head][mark][(slice(None), *there)] += (value[number, mark] * weight)[(slice(None), *here)]
+                    for head, value in near.items():
+                        total[head][mark][(slice(None), *there)] += (value[row] * weight)[(slice(None), *here)]
                     weights[mark][there] += weight[here]
         return {head: (value / weights[:, None]).flatten(0, 1) for head, value in total.items()} | scalars
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -48,10 +49,11 @@ class HalfPrecisionNetwork:
 
     Args:
         network: called with one tensor ``(B, C, *size)`` for each stage.
+        left: stages whose output stays as it is, for callers that turn the part of it that they keep to float32.
     """
 
-    def __init__(self, network: StageNetwork) -> None:
-        self.network = network
+    def __init__(self, network: StageNetwork, left: Collection[str] = ()) -> None:
+        self.network, self.left = network, frozenset(left)
         self.flipped = network.flipped
 
     @property
@@ -61,13 +63,16 @@ class HalfPrecisionNetwork:
 
     def views(self) -> list[Any]:
         """Each view of the network, in half precision too."""
-        return [HalfPrecisionNetwork(view) for view in self.network.views()]
+        return [HalfPrecisionNetwork(view, self.left) for view in self.network.views()]
 
     def __call__(self, images: dict[str, torch.Tensor]) -> dict[str, Output]:
-        """The output of each stage, heads in float32."""
+        """The output of each stage, heads in float32 but for those that are left."""
         device = next(iter(images.values())).device
         # Not in float16: feature maps of weights that were trained in another type may be too large for it.
         half = half_type_of(device) is torch.bfloat16
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
             outputs = self.network(images)
-        return {name: {head: value.float() for head, value in output.items()} for name, output in outputs.items()}
+        return {
+            name: output if name in self.left else {head: value.float() for head, value in output.items()}
+            for name, output in outputs.items()
+        }
