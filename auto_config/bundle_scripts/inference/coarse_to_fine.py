@@ -16,6 +16,7 @@ from ..grid.transforms import block_mean
 from ..grid.turning import sampled, turned_about, turned_box
 from ..methods.heatmap import axis_offsets
 from ..methods.interfaces import Decoder, Output, StageNetwork, kept_heads, without_scalars
+from ..methods.on_device import sent
 from ..points.instances import Instances
 from ..points.shape import shape_prior
 from .heatmaps import HeatmapInferer, Heatmaps, check_finite, slide
@@ -277,7 +278,8 @@ class CoarseToFineInferer(HeatmapInferer):
                 # Half an overlap on every axis, or the neighbour's view is all border.
                 marks = np.flatnonzero((np.abs(shift) <= size // 2).all(-1))
                 # Of all landmarks those that this crop has a say in.
-                near = {head: value[number, marks].float() for head, value in found.items()}
+                chosen = sent(torch.from_numpy(marks), weight.device)
+                near = {head: value[number][chosen].float() for head, value in found.items()}
                 for row, mark in enumerate(marks):
                     here = tuple(slice(max(0, s), n + min(0, s)) for s, n in zip(shift[mark], size, strict=True))
                     there = tuple(slice(max(0, -s), n + min(0, -s)) for s, n in zip(shift[mark], size, strict=True))

@@ -14,6 +14,7 @@ from torch.fx import symbolic_trace
 
 from ..points.shape import ShapeModel
 from .interfaces import LOGITS, Output
+from .networks.instance_norm import keep_channels_last
 
 
 def residual_encoder_unet(
@@ -141,6 +142,7 @@ class LandmarkNetwork(nn.Module):
         )
         self.shape = ShapeModel(landmarks, spatial_dims)
         self.to(memory_format=torch.channels_last_3d if self.volumes else torch.channels_last)
+        keep_channels_last(self.stages)
         if output_bias is not None:
             if not output_layers:
                 raise ValueError("an output bias needs an output layer; name the last convolution of a stage")

@@ -1,0 +1,1 @@
+"""Parts of methods that came after the first ones."""
