@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from emulated_gpu import GPU, emulated_gpu
 from torch.autograd import DeviceType
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +56,36 @@ def test_each_kind_of_row_runs_on_a_cpu(part, tmp_path, capsys):
             assert row["cuda_graph_ratio"].startswith("error: ")
     assert rows["prediction: plain, one stage, 32^3"]["whole_maps_s"] > 0
     assert "says nothing about a GPU" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_each_kind_of_row_keeps_to_one_device(part, tmp_path, monkeypatch):
+    """On an emulated GPU, with what CUDA alone can say made up."""
+    made_up = ("synchronize", "empty_cache", "reset_peak_memory_stats", "set_sync_debug_mode")
+    for name in made_up:
+        monkeypatch.setattr(torch.cuda, name, lambda *_: None)
+    for name in ("max_memory_reserved", "max_memory_allocated"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_: 2e9)
+    profile = contextlib.nullcontext(SimpleNamespace(events=lambda: [event(DeviceType.CUDA, 0, 1)]))
+    monkeypatch.setattr(part("on_gpu.card"), "profile", lambda activities: profile)
+    # A graph and a compiler would need kernels.
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", lambda call, *_, **__: call)
+    monkeypatch.setattr(torch, "compile", lambda call, **_: call)
+    card, made_data = part("on_gpu.card").Card(GPU), part("on_gpu.made")
+    data = made_data.volumes(tmp_path / "data", 32, 4)
+    options = {"network": "tiny", "method": "default", "patch_size": [16] * 3}
+    made = made_data.Made(card, data, tmp_path / "bundle", quick=True, **options)
+    loss, training, prediction, ways = {}, {}, {}, {}
+    with emulated_gpu():
+        part("on_gpu.losses").loss_ratio(card, loss, 12, 1)
+        part("on_gpu.training").steps(made, training, warm_up=1, count=2, seconds=60)
+        part("on_gpu.prediction").prediction(made, prediction, made_data.first_image(data), whole=True)
+        part("on_gpu.ways").ways(made, ways)
+    assert (
+        loss["fused_peak_gb"] == training["peak_gb"] == prediction["peak_gb"] == prediction["whole_maps_peak_gb"] == 2
+    )
+    assert 0 < training["gpu_share_of_a_step"] < 1 and training["syncs_a_step"] == prediction["syncs_a_call"] == 0
+    assert all(isinstance(value, float) for value in ways.values()), ways
 
 
 def event(kind, start, end, annotation=False, **more):
