@@ -3,12 +3,15 @@
     python benchmarks/runtimes.py networks BUNDLE [--rounds 7] [--threads 2]
     python benchmarks/runtimes.py start BUNDLE IMAGE [--rounds 5]
     python benchmarks/runtimes.py reading BUNDLE IMAGES [--rounds 3]
+    python benchmarks/runtimes.py parts BUNDLE IMAGE [--rounds 3] [--threads 2]
+    python benchmarks/runtimes.py journeys [BUNDLE IMAGE] [--rounds 3] [--threads 2] [--quick]
 
 What is compared is run in turn, round by round, so that both sides see the same load of the machine; ratios of medians
 are printed with that load. The seconds of networks and of the start are those of the processor, which other processes
 change little; with more than one thread, threads that wait for each other count as well. `start` also prints what
 each package's imports took of a whole call, in the smallest of the rounds, and what `import torch` alone takes. Python
-may keep its bytecode, as an installed program does, and one call of each side is made before any counts.
+may keep its bytecode, as an installed program does, and one call of each side is made before any counts. `parts` prints
+the seconds of each part of one prediction as JSON, and `journeys` a table of them: the image, a cephalogram, a volume.
 """
 
 import argparse
@@ -24,6 +27,8 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from costing.journeys import journeys, parts_of
 
 
 def in_turn(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
@@ -201,22 +206,31 @@ def reading(bundle: Path, images: Path, rounds: int) -> None:
     in_turn({"read in turn": measured(one_by_one), "read ahead": measured(ahead)}, rounds)
 
 
-def main() -> None:
-    """Read the command line."""
+def main() -> int:
+    """Read the command line; 1 if a journey failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["networks", "start", "reading"])
-    parser.add_argument("bundle", type=Path)
+    parser.add_argument("what", choices=["networks", "start", "reading", "parts", "journeys"])
+    parser.add_argument("bundle", type=Path, nargs="?")
     parser.add_argument("images", type=Path, nargs="?")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--quick", action="store_true", help="journeys: small images, to see that it works")
     given = parser.parse_args()
+    if given.what == "journeys":
+        own = None if given.images is None else (given.bundle, given.images)
+        return journeys(Path(__file__), own, given.threads, given.rounds, quick=given.quick)
+    if given.bundle is None:
+        parser.error(f"{given.what} needs a bundle")
     if given.what == "networks":
         networks(given.bundle, given.rounds, given.threads)
     elif given.images is None:
         parser.error(f"{given.what} needs images")
+    elif given.what == "parts":
+        print(json.dumps(parts_of(given.bundle, given.images, given.threads, given.rounds)))
     else:
         {"start": start, "reading": reading}[given.what](given.bundle, given.images, given.rounds)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

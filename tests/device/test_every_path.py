@@ -8,7 +8,7 @@ import pytest
 import torch
 from emulated_gpu import GPU, MixedDevicesError, emulated_gpu
 from prediction_paths import opened_bundle
-from waits import BOUNDS, PATHS, TRAINED, training
+from waits import BOUNDS, NETWORKS, PATHS, TRAINED, training
 
 from auto_config.bundle_scripts.methods.stages import LandmarkNetwork
 
@@ -21,6 +21,11 @@ def test_a_prediction_waits_no_more_often_than_documented(name):
 @pytest.mark.parametrize("method", TRAINED)
 def test_a_training_step_waits_no_more_often_than_documented(method):
     assert training(method).total() <= BOUNDS[f"step of `{method}`"]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_runs_forward_and_backward_and_never_waits(name):
+    assert NETWORKS[name]().total() == 0
 
 
 def test_the_emulation_raises_on_mixed_devices_and_on_numpy():
@@ -52,6 +57,14 @@ def test_the_emulation_raises_on_mixed_devices_and_on_numpy():
         (lambda x: x.unique(), 1),
         (lambda x: torch.linalg.solve(torch.eye(3, device=x.device), x), 1),
         (lambda x: x.to("cpu", non_blocking=True), 0),
+        (lambda x: torch.ones(3).to(x.device, non_blocking=True), 1),
+        (lambda x: torch.ones(3).pin_memory().to(x.device, non_blocking=True), 0),
+        (lambda x: torch.ones(3).pin_memory()[1:].to(x.device, non_blocking=True), 0),
+        (lambda x: (torch.ones(3).pin_memory() + 1).to(x.device, non_blocking=True), 1),
+        (lambda x: torch.ones(3).pin_memory().to(x.device), 1),
+        (lambda x: x.copy_(torch.ones(3), non_blocking=True), 1),
+        (lambda x: x.copy_(torch.ones(3).pin_memory(), non_blocking=True), 0),
+        (lambda x: torch.ones(3).copy_(x, non_blocking=True), 1),
         (lambda x: torch.arange(3, device=x.device) + x, 0),
         (lambda x: torch.where(x > 0, x, 0.0), 0),
         (lambda x: x.topk(2).values, 0),
@@ -64,8 +77,8 @@ def test_the_emulation_counts_waits(wait, count):
         assert gpu.count == count
 
 
-@pytest.mark.parametrize(("stages", "members"), [(1, 1), (2, 2)])
-def test_a_bundle_predicts_corrects_and_gives_level_sets_there(tmp_path, stages, members):
+@pytest.mark.parametrize(("dims", "stages", "members"), [(3, 1, 1), (3, 2, 2), (2, 1, 2), (2, 2, 1)])
+def test_a_bundle_predicts_corrects_and_gives_level_sets_there(tmp_path, dims, stages, members):
     from auto_config.bundle_scripts.points.landmarks import LandmarkSet
     from auto_config.calibration.out_of_fold import predict_image
     from auto_config.prediction.corrected import corrected, first_look
@@ -91,7 +104,7 @@ def test_a_bundle_predicts_corrects_and_gives_level_sets_there(tmp_path, stages,
         assert again["result"]["landmarks"][1]["world"] == truth[1].tolist()
         assert gpu.count > 0
 
-    opened_bundle(tmp_path, 3, stages, members, everything)
+    opened_bundle(tmp_path, dims, stages, members, everything)
 
 
 def test_channels_are_last_on_cpus_alone():

@@ -1,4 +1,4 @@
-"""`benchmarks/journeys.py`: parts of a prediction, and their table."""
+"""`benchmarks/runtimes.py parts` and `journeys`: parts of a prediction, and their table."""
 
 import importlib.util
 import json
@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "benchmarks" / "journeys.py"
+SCRIPT = ROOT / "benchmarks" / "runtimes.py"
 
 
 def test_shares_are_those_of_the_whole():
-    spec = importlib.util.spec_from_file_location("journeys", SCRIPT)
+    spec = importlib.util.spec_from_file_location("journeys", SCRIPT.parent / "costing" / "journeys.py")
     journeys = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(journeys)
     found = {"skull": {"read": 0.5, "network": 1.5, "all": 2.0}, "picture": {"read": 0.25, "all": 0.25}}
@@ -34,7 +34,7 @@ def test_parts_of_a_prediction_are_all_of_it(tmp_path):
     voxels = np.random.default_rng(0).integers(0, 1000, (44, 40, 42), dtype=np.int16)
     nib.save(nib.Nifti1Image(voxels, np.diag([3.0, 3.0, 3.0, 1.0])), image)
     bundle = ROOT / "bundles" / "brain_mri_afids32_demo"
-    command = [sys.executable, SCRIPT, "--threads", "1", "--rounds", "1", "--of", bundle, image]
+    command = [sys.executable, SCRIPT, "parts", bundle, image, "--threads", "1", "--rounds", "1"]
     done = subprocess.run(
         list(map(str, command)), capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -25,10 +26,12 @@ from .expected.places import ExpectedPlaces
 from .heatmaps import HeatmapInferer, Heatmaps, check_finite, slide
 from .poses import Look, PoseSearch, judges, turned_back
 from .streaming.peaks import saves_memory, stream_peaks
-from .streaming.windows import plain_window
+from .streaming.windows import on_host, plain_window
 from .views import agreement, mean_of_views
 
 Found = TypeVar("Found", Heatmaps, Peaks)
+
+NO_ROOM = "no room on the GPU for heatmaps of an image of %d voxels: those of such images are merged on the CPU"
 
 
 class DenseInferer(HeatmapInferer):
@@ -77,6 +80,7 @@ class DenseInferer(HeatmapInferer):
         self.window, self.decoder, self.instances, self.shape = window, decoder, instances, shape
         self.stage, self.pose, self.pad_value = stage, pose, float(pad_value)
         self.spacing, self.expected = np.asarray(spacing, dtype=np.float64), expected
+        self._too_large = math.inf  # voxels of the smallest image whose heatmaps the device had no room for
 
     def find(self, image: torch.Tensor, network: StageNetwork) -> Heatmaps:
         """The output ``(channels, *grid)`` of an image ``(C, *size)`` on the planned grid, and its peaks.
@@ -90,7 +94,7 @@ class DenseInferer(HeatmapInferer):
             network,
             lambda seen, turn: self._find(seen, network, turn),
             lambda found: single.decode(found.output),
-            lambda seen: single.decode(self._slide(seen, network.views()[0])),
+            lambda seen: self._glance(seen, network.views()[0]),
         )
 
     def find_peaks(self, image: torch.Tensor, network: StageNetwork) -> Peaks:
@@ -122,7 +126,7 @@ class DenseInferer(HeatmapInferer):
         def glance(seen: torch.Tensor) -> Peaks:
             if in_slabs:
                 return stream_peaks(window, seen, looks[:1], local)[0]
-            return self.decoder.single().decode(self._slide(seen, views[0]))
+            return self._glance(seen, views[0])
 
         return self._posed(image, network, found, lambda peaks: peaks, glance)
 
@@ -200,7 +204,36 @@ class DenseInferer(HeatmapInferer):
 
     def _find(self, image: torch.Tensor, network: StageNetwork, turn: np.ndarray | None) -> Heatmaps:
         """What the network finds in an image on a grid that `turn` brings back to the planned one."""
-        looks = [partial(self._slide, image, view) for view in network.views()]
+        return self._with_room(image, lambda window: self._find_with(window, image, network, turn))
+
+    def _glance(self, image: torch.Tensor, view: StageNetwork) -> Peaks:
+        """Peaks of one view, one for each landmark."""
+        single = self.decoder.single()
+        return self._with_room(image, lambda window: single.decode(slide(window, image, self._look(view))))
+
+    def _with_room(self, image: torch.Tensor, work: Callable[[Inferer], Found]) -> Found:
+        """What is made of heatmaps of the whole image, which lie on its device or, where that is full, on the host.
+
+        Tried and not reckoned: what is free depends on the GPU at hand, on who else uses it and on what a decoder makes
+        of the maps. Of images as large as one that failed no further one is tried.
+        """
+        voxels, elsewhere = image[0].numel(), on_host(self.window)
+        if image.device.type == "cpu" or elsewhere is None:
+            return work(self.window)
+        if voxels < self._too_large:
+            try:
+                return work(self.window)
+            except torch.OutOfMemoryError:
+                self._too_large = voxels
+                logging.getLogger(__name__).warning(NO_ROOM, voxels)
+        # Not within the clause above: the error's frames hold what was made so far.
+        return work(elsewhere)
+
+    def _find_with(
+        self, window: Inferer, image: torch.Tensor, network: StageNetwork, turn: np.ndarray | None
+    ) -> Heatmaps:
+        """`_find` with a window that says where heatmaps lie; so do the peaks."""
+        looks = [partial(slide, window, image, self._look(view)) for view in network.views()]
         output, single = mean_of_views(looks, lambda seen: self.decoder.decode(seen).points)
         peaks = self.decoder.decode(output)
         check_finite(peaks.points, peaks.confidence)
@@ -219,10 +252,6 @@ class DenseInferer(HeatmapInferer):
         first = output[self.decoder.heads[0]]
         origins = torch.zeros((len(first), len(self.spacing)), device=first.device)
         return Heatmaps(output, origins, turned_back(replace(peaks, **columns), turn), turn)
-
-    def _slide(self, image: torch.Tensor, view: StageNetwork) -> Output:
-        """What one view says of the whole image, head by head."""
-        return slide(self.window, image, self._look(view))
 
     def _look(self, view: StageNetwork) -> Callable[[torch.Tensor], Output]:
         """From windows ``(B, C, *size)`` to what one view says of them, head by head."""

@@ -4,8 +4,9 @@ Whether a tensor is on the device is known of its storage, not of its class, so 
 gradients and what autograd makes in between are covered alike. Two modes of torch see all that happens: one what Python
 calls (``device``, ``to``, ``numpy``, factories), the other every operation, those of a backward pass included.
 
-A wait is what CUDA makes the host wait for: reading a value (``item``, ``bool``, ``tolist``), a copy to or from memory
-that is not declared ``non_blocking``, and shapes that follow from values (``nonzero``, indexing with booleans).
+A wait is what CUDA makes the host wait for: reading a value (``item``, ``bool``, ``tolist``), a copy that is not
+declared ``non_blocking`` or whose memory of the host is not pinned, and shapes that follow from values (``nonzero``,
+indexing with booleans).
 It says nothing about kernels: whether they exist, what they cost, and whether they round alike.
 """
 
@@ -59,6 +60,7 @@ class EmulatedGPU:
     def __init__(self) -> None:
         self.waits: Counter[str] = Counter()
         self._held: dict[int, StorageWeakRef] = {}
+        self._pinned: dict[int, StorageWeakRef] = {}
         self._counting = True
         self.asked = 0  # calls of Python that are under way
 
@@ -73,17 +75,19 @@ class EmulatedGPU:
 
     def holds(self, tensor: torch.Tensor) -> bool:
         """Whether a tensor is on the device."""
-        held = self._held.get(tensor.untyped_storage()._cdata)
-        return held is not None and not held.expired()
+        return _lists(self._held, tensor)
 
     def put(self, tensor: torch.Tensor) -> None:
         """Say that a tensor, and all that shares its memory, is on the device."""
-        storage = tensor.untyped_storage()
-        # The weak reference keeps the address from being used again.
-        if storage._cdata not in self._held or self._held[storage._cdata].expired():
-            self._held[storage._cdata] = StorageWeakRef(storage)
-        if len(self._held) > 20_000:
-            self._held = {key: ref for key, ref in self._held.items() if not ref.expired()}
+        _list(self._held, tensor)
+
+    def pinned(self, tensor: torch.Tensor) -> bool:
+        """Whether a tensor lies in memory of the host that the device copies from and to by itself."""
+        return _lists(self._pinned, tensor)
+
+    def pin(self, tensor: torch.Tensor) -> None:
+        """Say that a tensor, and all that shares its memory, lies there."""
+        _list(self._pinned, tensor)
 
     def take(self, tensor: torch.Tensor) -> None:
         """Say that a tensor is on the host."""
@@ -108,11 +112,29 @@ class EmulatedGPU:
         was = self.holds(tensor)
         if was == to_gpu:
             return tensor.to(**how) if how else tensor
-        if not non_blocking:
+        # On the way to the host torch pins the memory of what it makes, if it is not to wait.
+        if not non_blocking or (to_gpu and not self.pinned(tensor)):
             self.wait("copy to the device" if to_gpu else "copy to the host")
         copy = tensor.to(copy=True, **how)
         (self.put if to_gpu else self.take)(copy)
+        if non_blocking and not to_gpu:
+            self.pin(copy)
         return copy
+
+
+def _lists(found: Mapping[int, StorageWeakRef], tensor: torch.Tensor) -> bool:
+    held = found.get(tensor.untyped_storage()._cdata)
+    return held is not None and not held.expired()
+
+
+def _list(found: dict[int, StorageWeakRef], tensor: torch.Tensor) -> None:
+    storage = tensor.untyped_storage()
+    # The weak reference keeps the address from being used again.
+    if storage._cdata not in found or found[storage._cdata].expired():
+        found[storage._cdata] = StorageWeakRef(storage)
+    if len(found) > 20_000:
+        for key in [key for key, ref in found.items() if ref.expired()]:
+            del found[key]
 
 
 def _caller() -> str:
@@ -177,7 +199,11 @@ class _Calls(TorchFunctionMode):
             if func is torch.Tensor.to:
                 return self._to(first, args[1:], given)
             if func is torch.Tensor.pin_memory:
-                return first
+                copy = first if gpu.pinned(first) else first.clone()
+                gpu.pin(copy)
+                return copy
+            if func is torch.Tensor.is_pinned:
+                return gpu.pinned(first)
             if func is torch.unravel_index and on_gpu:
                 # It sends the lengths of the axes; what it calls within itself comes by no mode.
                 gpu.wait("copy to the device")
@@ -272,7 +298,8 @@ class _Operations(TorchDispatchMode):
         if name in _WAITING and not (name == "aten::repeat_interleave" and len(tensors) < 2 and len(args) > 1):
             gpu.wait(_WAITING[name])
         if name == "aten::copy_":
-            if there[0] != there[1] and not (len(args) > 2 and args[2]):
+            on_host = tensors[1] if there[0] else tensors[0]
+            if there[0] != there[1] and not (len(args) > 2 and args[2] and gpu.pinned(on_host)):
                 gpu.wait("copy to the device" if there[0] else "copy to the host")
             return
         if name in _INDEXING:

@@ -28,7 +28,7 @@ SIZE = (24, 20, 16)
 IMAGES = 2
 
 
-def _network(plan: Plan, members: int = 1) -> Any:
+def network_of(plan: Plan, members: int = 1) -> Any:
     """Networks of one layer, each with a shape of its landmarks."""
     make = parsed({"network": one_layer(plan)})
     networks = []
@@ -76,27 +76,31 @@ def prediction(
     elif "shape" in config["inferer"]:
         config["inferer"] = {name: value for name, value in config["inferer"].items() if name != "shape"}
     inferer = parsed(config, **{k: v for k, v in small.items() if v is not None}).get_parsed_content("inferer")
-    network = _network(plan, members)
+    network = network_of(plan, members)
     if prior and isinstance(inferer, DenseInferer):
         inferer.shape = network.shape
     return _found(inferer, network, dims)
 
 
-def instances(dims: int, mirrored: bool) -> Counter[str]:
-    """Waits for an image with an exchangeable pair, and with any number of a landmark."""
-    plan = plan_of("default", dims, 1)
-    decoder = InstanceDecoder(ArgmaxDecoder(), TWO_AND_MANY, [1.0] * dims, reach_mm=5.0)
-    window = parsed(
-        configs.inference_config(plan, LANDMARKS), patch_size=[16] * dims, pad_value=0.0
-    ).get_parsed_content("window")
-    inferer = DenseInferer(
-        window=window,
-        decoder=decoder,
-        spacing=[1.0] * dims,
+def instance_inferer(plan: Plan, mirrored: bool) -> DenseInferer:
+    """An inferer of one stage that finds an exchangeable pair, and any number of a landmark."""
+    dims = plan.value("spatial_dims")
+    spacing = [1.0] * dims
+    return DenseInferer(
+        window=parsed(
+            configs.inference_config(plan, LANDMARKS), patch_size=[16] * dims, pad_value=0.0
+        ).get_parsed_content("window"),
+        decoder=InstanceDecoder(ArgmaxDecoder(), TWO_AND_MANY, spacing, reach_mm=5.0),
+        spacing=spacing,
         instances=TWO_AND_MANY,
         flip_pairs=PAIRS if mirrored else None,
     )
-    return _found(inferer, _network(plan), dims, small=False)
+
+
+def instances(dims: int, mirrored: bool) -> Counter[str]:
+    """Waits for an image with an exchangeable pair, and with any number of a landmark."""
+    plan = plan_of("default", dims, 1)
+    return _found(instance_inferer(plan, mirrored), network_of(plan), dims, small=False)
 
 
 def pose_search(dims: int) -> Counter[str]:
@@ -107,7 +111,7 @@ def pose_search(dims: int) -> Counter[str]:
     ).get_parsed_content("window")
     search = PoseSearch("free", 180.0)
     inferer = DenseInferer(window=window, decoder=ArgmaxDecoder(), spacing=[1.0] * dims, pose=search)
-    return _found(inferer, _network(plan), dims)
+    return _found(inferer, network_of(plan), dims)
 
 
 class _Repeats(torch.nn.Module):
@@ -204,7 +208,9 @@ __all__ = [
     "batch_of",
     "decoding",
     "expected_places",
+    "instance_inferer",
     "instances",
+    "network_of",
     "opened_bundle",
     "pose_search",
     "prediction",

@@ -11,6 +11,7 @@ import torch
 from contract_parts import LANDMARKS, parsed, parts_of, plan_of
 from emulated_gpu import GPU, emulated_gpu
 from ignite.engine import Events
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from auto_config.bundle import configs
 from auto_config.bundle.parts import network_def
@@ -79,7 +80,8 @@ def training_step(method: str, dims: int, stages: int, instances: Instances | No
             device=GPU,
             max_epochs=1,
             epoch_length=STEPS,
-            train_data_loader=[batch_of(sizes, number, rows) for number in range(STEPS)],
+            # As the loader of a bundle pins them where there is a GPU.
+            train_data_loader=[pin_memory(batch_of(sizes, number, rows)) for number in range(STEPS)],
             network=network,
             optimizer=torch.optim.AdamW(network.parameters(), lr=1e-3),
             loss_function={name: part.loss for name, part in parts.items()},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 
 import torch
 from monai.data.utils import compute_importance_map, dense_patch_slices
@@ -21,6 +22,15 @@ def plain_window(window: Inferer) -> SlidingWindowInferer | None:
         return None
     elsewhere = (window.device, window.sw_device, window.cpu_thresh, window.buffer_steps)
     return window if all(value is None for value in elsewhere) else None
+
+
+def on_host(window: Inferer) -> Inferer | None:
+    """The window with its merged maps in the memory of the host; None where it has no say in where they lie."""
+    if not isinstance(window, SlidingWindowInferer):
+        return None
+    there = copy(window)
+    there.device = "cpu"
+    return there
 
 
 def windows_of(window: SlidingWindowInferer, size: Sequence[int]) -> Windows:

@@ -52,8 +52,10 @@ def slide(window: Inferer, image: torch.Tensor, look: Callable[[torch.Tensor], O
         beside.update(scalars)
         return maps
 
-    merged = window(image[None], maps_of)
-    return {head: value[0] for head, value in merged.items()} | beside
+    merged = {head: value[0] for head, value in window(image[None], maps_of).items()}
+    # A window may merge elsewhere than the network works.
+    device = next(iter(merged.values())).device
+    return merged | {head: value.to(device) for head, value in beside.items()}
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,9 @@ class HeatmapInferer(Inferer):
         """
         # Images of a cache may be float16.
         images = (inputs.as_tensor() if hasattr(inputs, "as_tensor") else inputs).float()
-        return torch.stack([self.find_peaks(image, self._seeing(network)).pack() for image in images])
+        rows = [self.find_peaks(image, self._seeing(network)).pack() for image in images]
+        # Heatmaps, and peaks with them, may lie on the host where the device has no room for them.
+        return torch.stack([one.to(images.device) for one in rows])
 
     def heatmaps(self, image: torch.Tensor, network: StageNetwork) -> Heatmaps:
         """The heatmaps of an image ``(C, *size)`` on the planned grid, and their peaks."""

@@ -1,16 +1,7 @@
-"""Where the time of a user's prediction goes, part by part: a skull, a cephalogram of 1935 x 2400, a volume of 300^3.
-
-    python benchmarks/journeys.py [--skull BUNDLE IMAGE] [--threads 2] [--rounds 3] [--quick]
-
-The skull is predicted by a trained bundle that is given; the other two by bundles of noise with random weights, as
-`create` plans them for CPUs, so they say how long and not how well. Each journey runs in a process of its own, from the
-start of Python to the written files, and once more on the same image as a server does it; parts of the second kind are
-the medians of the rounds.
-"""
+"""Where the time of a prediction goes, part by part: a skull, a cephalogram of 1935 x 2400, a volume of 300^3."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import subprocess
@@ -21,30 +12,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-JOURNEYS = ("skull", "cephalogram", "volume")
 
+def journeys(command: Path, own: tuple[Path, Path] | None, threads: int, rounds: int, *, quick: bool) -> int:
+    """Print a table of predictions, each in a process of its own.
 
-def main() -> int:
-    """Run the journeys and print a table; 1 if one failed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--skull", nargs=2, type=Path, metavar=("BUNDLE", "IMAGE"), help="a trained bundle, an image")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3, help="predictions of the same image in one process")
-    parser.add_argument("--quick", action="store_true", help="small images, to see that it works")
-    parser.add_argument("--of", nargs=2, type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.of is not None:
-        print(json.dumps(one(given.of[0], given.of[1], given.threads, given.rounds)))
-        return 0
+    Args:
+        command: ``benchmarks/runtimes.py``, which measures one with ``parts``.
+        own: a trained bundle and an image; the other two bundles are of noise with random weights, as `create` plans
+            them for CPUs, so they say how long and not how well.
+        threads: of torch.
+        rounds: predictions of the same image in one process.
+        quick: small images, to see that it works.
+
+    Returns:
+        1 if one failed.
+    """
     found, failed = {}, 0
-    numbers = ["--threads", str(given.threads), "--rounds", str(given.rounds)]
     with tempfile.TemporaryDirectory() as folder:
-        for journey in JOURNEYS:
-            if journey == "skull" and given.skull is None:
+        for journey in ("own", "cephalogram", "volume"):
+            if journey == "own" and own is None:
                 continue
-            bundle, image = given.skull if journey == "skull" else made(journey, Path(folder) / journey, given.quick)
-            command = [sys.executable, __file__, *numbers, "--of", str(bundle), str(image)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            bundle, image = own if journey == "own" and own else made(journey, Path(folder) / journey, quick)
+            words = [sys.executable, command, "parts", bundle, image, "--threads", threads, "--rounds", rounds]
+            done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False)
             if done.returncode:
                 failed = 1
                 print(f"{journey}: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
@@ -67,8 +57,15 @@ def table(found: dict[str, dict[str, float]]) -> list[str]:
     return rows
 
 
-def one(bundle: Path, image: Path, threads: int, rounds: int) -> dict[str, float]:
-    """Seconds of each part of one journey, in this process."""
+def parts_of(bundle: Path, image: Path, threads: int, rounds: int) -> dict[str, float]:
+    """Seconds of each part of one journey, from the start of Python to the written files, in this process.
+
+    Args:
+        bundle: with weights.
+        image: of its kind.
+        threads: of torch.
+        rounds: predictions of the image after a first one; parts that a server repeats are their medians.
+    """
     seconds: dict[str, float] = {}
 
     def timed(part: str, work: Callable[[], Any]) -> Any:
@@ -145,7 +142,3 @@ def made(journey: str, folder: Path, quick: bool) -> tuple[Path, Path]:
     source = volumes(folder / "data", 6, size, 32)
     bundle = bundle_of(source, folder / "bundle", network="tiny", workers=1)
     return with_random_weights(bundle), source / "images" / "case_000.nii.gz"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

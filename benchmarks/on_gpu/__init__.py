@@ -1,0 +1,1 @@
+"""Parts of `benchmarks/gpu.py`: the device, made data, bundles of them, and what is measured of each."""
