@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -89,6 +90,43 @@ def test_a_package_predicts_the_same_and_names_no_case(trained, results, heads, 
     assert predict(bundle, heads[0] / "images", tmp_path / "again", device="cpu") == 0
     assert predict(trained, heads[0] / "images", tmp_path / "first", device="cpu") == 0
     assert points(tmp_path / "again") == points(tmp_path / "first")
+
+
+def section(card, heading):
+    """What stands under a heading of a card."""
+    _, *found = re.split(rf"^## {heading}\n", card, flags=re.MULTILINE)
+    assert len(found) == 1, f"{heading}: there {len(found)} times"
+    return re.split(r"^## ", found[0], flags=re.MULTILINE)[0].strip()
+
+
+def test_the_card_says_what_it_is_for_and_how_far_it_can_be_trusted(trained, copy_of, tmp_path):
+    """From the metadata and from the calibration that travels with the package, which here is that of real skulls."""
+    bundle = copy_of(trained)
+    source = REPOSITORY / "bundles" / "mouse_skull_ct_51" / "models" / "calibration.json"
+    shutil.copy(source, bundle / "models" / "calibration.json")
+    assert package(bundle, tmp_path / "head.zip") == 0
+    handed_on = unpacked(tmp_path / "head.zip", tmp_path)
+    card = (handed_on / "docs" / "README.md").read_text()
+    use = json.loads((handed_on / "configs" / "metadata.json").read_text())["intended_use"]
+    assert section(card, "Intended Use") == use
+    assert "Not a medical device" in use
+    numbers = json.loads(source.read_text())
+    reliability, robustness = section(card, "Reliability"), section(card, "Robustness")
+    assert f"Calibrated on {numbers['cases']} cases that the networks had not seen ({numbers['source']})" in reliability
+    assert f"AUROC of {numbers['presence']['auroc']:.3f}" in reliability
+    for note in numbers["notes"]:
+        assert f"- {note}" in reliability
+    for kind in numbers["verdict"]["spoilings"]:
+        assert f"| {kind} |" in robustness
+    places = [card.index(f"\n## {name}\n") for name in ("Reliability", "Usage", "Intended Use", "Limitations")]
+    assert places == sorted(places)
+
+
+def test_a_card_promises_nothing_that_was_not_calibrated(trained, tmp_path):
+    assert package(trained, tmp_path / "head.zip") == 0
+    card = (unpacked(tmp_path / "head.zip", tmp_path) / "docs" / "README.md").read_text()
+    assert "## Reliability" not in card and "## Robustness" not in card
+    assert section(card, "Intended Use")
 
 
 def predict_alone(bundle, images, out):
