@@ -18,7 +18,7 @@ from auto_config.commands.evaluate import evaluate
 from auto_config.commands.package import package
 from auto_config.commands.predict import predict
 from auto_config.errors import UserError
-from auto_config.packaging.card import data_section, performance, robustness, with_section
+from auto_config.packaging.card import atlas_section, data_section, performance, reliability, robustness, with_section
 from auto_config.packaging.contents import leaks, shared_content
 from auto_config.packaging.zoo_test import zoo_test
 from auto_config.verification import files
@@ -329,6 +329,29 @@ def test_robustness_is_what_the_calibration_spoiled():
     assert "| noise | 1 | 0 | 2 |" in text and "| turned, harmless | 0 | 3 | 0 |" in text
     assert robustness({"verdict": None}) is None
     assert robustness({}) is None
+
+
+def test_reliability_names_the_highest_level_whose_regions_are_all_finite():
+    numbers = {"cases": 7, "source": "folds", "notes": [], "landmarks": ["a", "b"], "levels": [0.5, 0.8, 0.9, 0.95]}
+    for rows, said in (
+        (
+            [[1, 1], [2, 2], [3, None], [None, None]],
+            "1 of 2 landmarks are infinite**; ask for `auto_config predict --level 0.8`",
+        ),
+        (
+            [[1, 1], [2, None], [None, None], [None, None]],
+            "2 of 2 landmarks are infinite**; ask for `auto_config predict --level 0.5`",
+        ),
+        ([[None, 1], [None, 2], [None, 3], [None, None]], "at no level are all of them finite"),
+    ):
+        assert said in reliability({**numbers, "regions": {"ball_mm": rows}})
+    assert "infinite" not in reliability({**numbers, "regions": {"ball_mm": [[1, 1], [2, 2], [3, 3], [None, None]]}})
+
+
+def test_the_atlas_of_a_card_says_what_nobody_defined():
+    rows = [{"name": "a", "definition": ""}, {"name": "b", "definition": "the tip"}]
+    assert "**1 of its 2 landmarks have no definition**" in atlas_section({"landmarks": rows}, 0)
+    assert "definition**" not in atlas_section({"landmarks": rows[1:]}, 0)
 
 
 def test_what_create_was_told_is_in_the_bundle_and_package_replaces_it(heads, tmp_path):
