@@ -18,9 +18,12 @@ from auto_config.bundle.writer import config_files
 from auto_config.bundle_scripts.files.text import atomic_write_text
 from auto_config.fingerprint.summary import Fingerprint
 from auto_config.planning import Plan, PlanOptions, make_plan
+from auto_config.public_datasets.afids import DESCRIPTIONS
 
 SAID = ("description", "version", "changelog", "authors", "copyright", "data_source")
 """What people wrote into metadata.json."""
+DEFINED = {"brain_mri_afids32_demo": DESCRIPTIONS}
+"""By bundle, the definitions of its landmarks that are kept in the code; those of others stand in their atlas alone."""
 
 
 def main() -> int:
@@ -58,11 +61,12 @@ def main() -> int:
 
 
 def _atlas(bundle: Path, landmarks: dict[str, Any], *, upright: bool) -> dict[str, bytes]:
-    """The atlas drawn anew from the mean shape, with the definitions and the slices of a case that are there."""
+    """The atlas drawn anew from the mean shape, with its definitions and the slices of a case that are there."""
     place, judged = bundle / DOCUMENT, bundle / "configs" / "verdict.json"
     rows = json.loads(place.read_text(encoding="utf-8"))["landmarks"] if place.is_file() else []
     verdict = json.loads(judged.read_text(encoding="utf-8")) if judged.is_file() else None
-    files = atlas_files(landmarks, verdict, {row["name"]: row["definition"] for row in rows}, upright=upright)
+    definitions = DEFINED.get(bundle.name) or {row["name"]: row["definition"] for row in rows}
+    files = atlas_files(landmarks, verdict, definitions, upright=upright)
     return with_case_pictures(files, {row["name"]: row["pictures"] for row in rows})
 
 

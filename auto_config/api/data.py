@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from auto_config.api.arrays import ArrayImage
 from auto_config.bundle_scripts.points.landmark_files import write_markups
 from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, LandmarkSet
+from auto_config.choices import Coordinates, Missing, NameField
 from auto_config.datasets import Dataset, Problem
 from auto_config.datasets import read_dataset as read_with_problems
 from auto_config.errors import UserError
@@ -23,12 +24,31 @@ class DataWarning(UserWarning):
     """Something in the data should be looked at; `auto_config inspect` has all of it."""
 
 
-def read_dataset(source: str | Path, **options: Any) -> Dataset:
+def read_dataset(
+    source: str | Path,
+    *,
+    format: str | None = None,
+    missing: Missing = "unknown",
+    landmarks: Sequence[str] | None = None,
+    coordinates: Coordinates | None = None,
+    pixel_spacing: float | Sequence[float] | None = None,
+    missing_value: str | float | None = None,
+    names: NameField | None = None,
+) -> Dataset:
     """Read a data set of any supported format.
 
     Args:
         source: A folder, a cohort table or a JSON file.
-        options: As of `auto_config.datasets.read_dataset`: ``format``, ``missing``, ``pixel_spacing``, ...
+        format: Its format, as ``auto_config inspect --format`` takes it; detected if None.
+        missing: What a name that one case's file lacks means: ``"unknown"`` or ``"absent"``.
+        landmarks: Names to keep, in this order; all if None.
+        coordinates: What the numbers of a table or an old ``.fcsv`` are, if it does not say it: ``"ras"``, ``"lps"``,
+            ``"voxel"``, ``"pixel"`` or, of pictures, ``"mm"``.
+        pixel_spacing: Size of a pixel of pictures in mm, one number or x and y; None for what their files say.
+        missing_value: Coordinates that mark a missing point, taken as `missing` says: ``"0"``, ``"-1,-1"``, several as
+            ``"0/-1"``; ``"none"`` if all points are real.
+        names: What points of Slicer's files are called by: ``"labels"``, ``"descriptions"`` or their ``"order"`` in the
+            file; chosen for all files at once if None.
 
     Returns:
         The data set; points in world mm (RAS in 3D; x right and y down in 2D).
@@ -36,7 +56,16 @@ def read_dataset(source: str | Path, **options: Any) -> Dataset:
     Raises:
         UserError: The source cannot be read, or files of cases are wrong.
     """
-    dataset, problems = read_with_problems(source, **options)
+    dataset, problems = read_with_problems(
+        source,
+        format=format,
+        missing=missing,
+        landmarks=landmarks,
+        coordinates=coordinates,
+        pixel_spacing=pixel_spacing,
+        missing_value=missing_value,
+        names=names,
+    )
     refuse_errors(problems)
     return dataset
 

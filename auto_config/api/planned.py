@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from auto_config.api.data import refuse_errors
+from auto_config.bundle.credits import Credits
 from auto_config.bundle.planning_data import Planned, SplitOptions, plan_data
 from auto_config.bundle.writer import write_bundle as write_files
 from auto_config.choices import Outside
@@ -57,6 +58,11 @@ def write_bundle(
     seed: int = 0,
     pretrained: str | Path | None = None,
     atlas: str | None = None,
+    authors: str | None = None,
+    copyright: str | None = None,
+    data_source: str | None = None,
+    data_license: str | None = None,
+    changes: str | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write the bundle of a plan, whole or not at all.
@@ -67,6 +73,12 @@ def write_bundle(
         seed: of samples and first weights.
         pretrained: file of weights that the training starts from.
         atlas: training case whose image the atlas shows, or ``"nearest"`` to the mean shape; None for no image.
+        authors: of the model, for ``metadata.json`` and the card; None, as of the next four, leaves a placeholder that
+            ``auto_config package`` can still replace.
+        copyright: of the model.
+        data_source: where the data come from.
+        data_license: of the data.
+        changes: what is in the first version.
         overwrite: replace a bundle that is there, with its weights.
 
     Returns:
@@ -77,5 +89,6 @@ def write_bundle(
     """
     weights = None if pretrained is None else Path(pretrained)
     parts = (planned.dataset, planned.plan, planned.split, planned.fingerprint)
-    write_files(Path(path), *parts, seed=seed, weights=weights, atlas=atlas, overwrite=overwrite)
+    credits = Credits(authors, copyright, data_source, data_license, changes)
+    write_files(Path(path), *parts, seed=seed, weights=weights, atlas=atlas, credits=credits, overwrite=overwrite)
     return Path(path)

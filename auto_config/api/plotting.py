@@ -33,6 +33,7 @@ def slices_figure(
     radius: np.ndarray | None = None,
     present: np.ndarray | None = None,
     unit: str = "mm",
+    width: float | None = None,
 ) -> Figure:
     """Slices of an image through predicted landmarks: a row for each, a column for each plane.
 
@@ -47,12 +48,15 @@ def slices_figure(
         radius: (L,) mm of the regions, NaN where there is none.
         present: (L,) whether each landmark is called present.
         unit: of lengths.
+        width: mm that each slice shows; if not given, enough to know the place, the region and the true point.
 
     Raises:
-        UserError: There is no landmark, or matplotlib is not installed.
+        UserError: There is no landmark, the width is not above 0, or matplotlib is not installed.
     """
     if not len(names):
         raise UserError("no landmark to show; name one that the prediction has")
+    if width is not None and not (np.isfinite(width) and width > 0):
+        raise UserError(f"the width is {width:g}, it must be above 0; leave it out for one that shows the place")
     count, dims = predicted.shape
     planes = planes_of(dims)
     figure = _figure(_PANEL_INCHES * len(planes) + 0.4, (_PANEL_INCHES + 0.3) * count)
@@ -63,9 +67,9 @@ def slices_figure(
         true = None if truth is None or not np.isfinite(truth[row]).all() else truth[row]
         size = np.nan if radius is None else float(radius[row])
         error = np.nan if true is None else float(np.linalg.norm(true - predicted[row]))
-        width = np.nanmax([_SMALLEST_WIDTH_VOXELS * voxel, 2.6 * error, 2.6 * size])
+        shown = width or float(np.nanmax([_SMALLEST_WIDTH_VOXELS * voxel, 2.6 * error, 2.6 * size]))
         for column, plane in enumerate(planes):
-            view = View(plane, predicted[row], float(width), _PIXELS)
+            view = View(plane, predicted[row], shown, _PIXELS)
             panel = axes[row, column]
             panel.imshow(view.slice_of(image, window), cmap="gray", vmin=0, vmax=255)
             _mark(panel, view, predicted[row], true, size)

@@ -125,6 +125,7 @@ class CasePrediction:
         truth: LandmarkSet | None = None,
         landmarks: Sequence[str] | None = None,
         pixel_spacing: Sequence[float] | None = None,
+        width: float | None = None,
     ) -> Figure:
         """Slices through the points, with their regions and the true points.
 
@@ -133,10 +134,12 @@ class CasePrediction:
             truth: true points in world mm; None where nobody knows them.
             landmarks: names of those to show; the first six if not given.
             pixel_spacing: mm of a pixel of a picture, if it was predicted with one.
+            width: mm that each slice shows, such as a few times a region that is small; enough to know the place if not
+                given.
 
         Raises:
-            UserError: a landmark that the prediction does not have, an image that cannot be read, or matplotlib is not
-                installed.
+            UserError: a landmark that the prediction does not have, an image that cannot be read, a width that is not
+                above 0, or matplotlib is not installed.
         """
         wanted = list(dict.fromkeys(self.names))[:_SHOWN] if landmarks is None else list(landmarks)
         if unknown := [name for name in wanted if name not in self.names]:
@@ -160,6 +163,7 @@ class CasePrediction:
             radius=self.radius[rows],
             present=self.present[rows],
             unit=self.unit,
+            width=width,
         )
 
     def to_markups(self, path: str | Path) -> Path:
@@ -207,13 +211,16 @@ class Predictions(Mapping[str, CasePrediction]):
         table[numbers] = table[numbers].apply(pandas.to_numeric, errors="coerce")
         return table
 
-    def plot(self, case: str, truth: Dataset, *, landmarks: Sequence[str] | None = None) -> Figure:
+    def plot(
+        self, case: str, truth: Dataset, *, landmarks: Sequence[str] | None = None, width: float | None = None
+    ) -> Figure:
         """Slices of a case of a data set through its predicted points, beside the true ones: see `CasePrediction.plot`.
 
         Args:
             case: its name, in the predictions and in the data set.
             truth: the data set, which knows the image and, where it is labelled, the points.
             landmarks: names of those to show; the first six if not given.
+            width: mm that each slice shows.
 
         Raises:
             UserError: there is no such case, and what `CasePrediction.plot` raises.
@@ -223,7 +230,7 @@ class Predictions(Mapping[str, CasePrediction]):
             where = "predictions" if own is not None else "data set"
             raise UserError(f"case {case!r} is not in the {where}; predicted are {', '.join(list(self)[:10])}")
         return self.cases[case].plot(
-            own.image, truth=own.landmarks, landmarks=landmarks, pixel_spacing=own.pixel_spacing
+            own.image, truth=own.landmarks, landmarks=landmarks, pixel_spacing=own.pixel_spacing, width=width
         )
 
     def to_markups(self, folder: str | Path) -> list[Path]:

@@ -20,9 +20,11 @@ from scipy.spatial.transform import Rotation
 from auto_config.bundle_scripts.grid.grids import apply_affine, world_to_voxel
 from auto_config.bundle_scripts.points.landmark_files import write_markups
 from auto_config.bundle_scripts.points.landmarks import PRESENT, LandmarkSet
+from auto_config.datasets.model.properties import Properties, write_properties
 from auto_config.demo.afids import NAMES, afid_points
 from auto_config.demo.warp import Warp, random_warp
 from auto_config.errors import UserError
+from auto_config.public_datasets.afids import DESCRIPTIONS
 from auto_config.wording import install_line
 
 ORIENTATIONS = ("RAS", "LPS", "LAS", "PIR", "ASL")
@@ -143,6 +145,16 @@ def write_brains(directory: Path, template: Template, indices: range, *, seed: i
         (directory / folder).mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(workers) as pool:
         yield from pool.map(partial(_write_brain, directory, template, seed), indices)
+
+
+def write_definitions(directory: Path) -> None:
+    """Write ``landmarks.json`` with what each landmark is, which a bundle of these brains shows in its atlas.
+
+    Args:
+        directory: Folder of `write_brains`.
+    """
+    # Pairs are left to be found, as in data of one's own.
+    write_properties(directory / "landmarks.json", NAMES, Properties(pairs=None, descriptions=DESCRIPTIONS))
 
 
 def _write_brain(directory: Path, template: Template, seed: int, index: int) -> str:

@@ -36,10 +36,7 @@ def check_start(directory: Path, minutes: float, cases: int) -> None:
 
 def write_data(console: Console, train_data: Path, test_data: Path, cases: int, seed: int) -> None:
     """Make the brains, a fifth of them for the test."""
-    from auto_config.datasets.model.properties import Properties, write_properties
-    from auto_config.demo.afids import NAMES
-    from auto_config.demo.brains import load_template, write_brains
-    from auto_config.public_datasets.afids import DESCRIPTIONS
+    from auto_config.demo.brains import load_template, write_brains, write_definitions
 
     template = load_template()
     tests = cases // 5
@@ -47,8 +44,7 @@ def write_data(console: Console, train_data: Path, test_data: Path, cases: int, 
         written = write_brains(folder, template, indices, seed=seed)
         for _ in track(written, f"Synthetic brains in {folder}", total=len(indices), console=console):
             pass
-    # For the atlas of the bundle. Pairs are left to be found, as in data of one's own.
-    write_properties(train_data / "landmarks.json", NAMES, Properties(pairs=None, descriptions=DESCRIPTIONS))
+    write_definitions(train_data)
 
 
 def draw_cases(picture: Path, test_data: Path, predictions: Path, metrics: dict[str, Any]) -> None:

@@ -51,7 +51,8 @@ def card_of(
         text = with_section(text, "Authors", authors, before="Model Description")
     text = data_section(text, data_source, data_license)
     if DOCUMENT in content:
-        text = with_section(text, "Atlas", atlas_section(len(case_pictures(content))), before="Usage")
+        atlas = atlas_section(json.loads(content[DOCUMENT]), len(case_pictures(content)))
+        text = with_section(text, "Atlas", atlas, before="Usage")
     if results is not None:
         text = text.replace(UNKNOWN_ACCURACY, "")
         text = with_section(text, "Performance", performance(_metrics(Path(results))), before="Usage")

@@ -6,6 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+USUAL_LEVEL = 0.9
+"""``region_level`` of the ``inference.json`` that `create` writes, and what `predict` takes where no level is given."""
+
 
 def with_section(text: str, heading: str, body: str, *, before: str | None = None) -> str:
     """Markdown whose section of second level has this body.
@@ -95,6 +98,8 @@ def reliability(calibration: Mapping[str, Any]) -> str:
         f"Calibrated on {calibration['cases']} cases that the networks had not seen ({calibration['source']}): each "
         "point comes with a region that holds the true point with a stated probability.",
     ]
+    said = _levels(calibration)
+    lines += ["", said] if said else []
     presence = calibration.get("presence")
     if presence is None:
         lines += ["", "Presence is not decided: no calibration case lacked a landmark."]
@@ -105,10 +110,32 @@ def reliability(calibration: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def atlas_section(pictures: int) -> str:
-    """What the atlas shows, and of whom.
+def _levels(calibration: Mapping[str, Any]) -> str:
+    """Which level to ask for where the usual one has regions without an end; empty where it has none."""
+    infinite = {
+        level: sum(radius is None for radius in row)
+        for level, row in zip(calibration["levels"], calibration["regions"]["ball_mm"], strict=True)
+    }
+    usual = infinite.get(USUAL_LEVEL, 0)
+    if not usual:
+        return ""
+    finite = max((level for level, count in infinite.items() if not count), default=None)
+    advice = (
+        f"ask for `auto_config predict --level {finite:g}`, the highest at which all are finite (`--region_level"
+        f" {finite:g}` of MONAI's command)"
+        if finite is not None
+        else "at no level are all of them finite: calibrate on more cases"
+    )
+    landmarks = len(calibration["landmarks"])
+    said = f"At the usual level of {USUAL_LEVEL:g} the regions of {usual} of {landmarks} landmarks are infinite"
+    return f"**{said}**; {advice}."
+
+
+def atlas_section(document: Mapping[str, Any], pictures: int) -> str:
+    """What the atlas shows, and of whom, and what nobody defined.
 
     Args:
+        document: content of ``atlas/atlas.json``.
         pictures: files in it that show the image of a case.
     """
     said = "`atlas/atlas.json` says what each landmark is and where it lies in the mean shape of the training cases"
@@ -117,7 +144,12 @@ def atlas_section(pictures: int) -> str:
         if pictures
         else "its pictures are drawn from that shape alone and show nobody's image"
     )
-    return f"{said};\n{shows}."
+    rows = document["landmarks"]
+    undefined = [row["name"] for row in rows if not row["definition"]]
+    if not undefined:
+        return f"{said};\n{shows}."
+    missing = f"**{len(undefined)} of its {len(rows)} landmarks have no definition**: nobody gave one"
+    return f"{said};\n{shows}. {missing}; `definition` in that file may be edited."
 
 
 def data_section(text: str, source: str | None, licence: str | None) -> str:

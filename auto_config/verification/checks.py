@@ -13,6 +13,7 @@ from pathlib import Path
 from auto_config.errors import UserError
 from auto_config.verification.files import check_files
 from auto_config.verification.finding import Finding, State
+from auto_config.verification.keys import check_keys
 from auto_config.verification.metadata_checks import check_metadata
 from auto_config.verification.style import check_style
 
@@ -50,7 +51,8 @@ def findings_of(
     if schema is not None and not Path(schema).is_file():
         raise UserError(f"--schema {schema}: is not a file")
     root = root.resolve()
-    findings = [*check_files(root), *check_metadata(root, None if schema is None else Path(schema))]
+    metadata = check_metadata(root, None if schema is None else Path(schema))
+    findings = [*check_files(root), *metadata, *check_keys(root)]
     needed = {"configs/metadata.json", "configs/inference.json", "configs/train.json"}
     if any(finding.state == "failed" and finding.what.split(" ")[0] in needed for finding in findings):
         return [*findings, Finding("MONAI's commands", "not checked", "the configs cannot be read")]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from auto_config.verification.finding import Finding, passed
+from auto_config.verification.large_files import check_large_files, listed_paths
 
 LARGEST_KB = 1024
 """Files above this are not committed to the zoo but listed in ``large_files.yml``.
@@ -46,6 +47,7 @@ def check_files(root: Path) -> list[Finding]:
         *_required(root),
         _card(root),
         _weights(root),
+        *check_large_files(root),
         _sizes(root),
         _scripts(root),
         _code(root),
@@ -91,18 +93,10 @@ def _card(root: Path) -> Finding:
 
 def _weights(root: Path) -> Finding:
     what = "weights"
-    if (root / "models" / "model.pt").is_file() or "models/model.pt" in listed_large_files(root):
+    if (root / "models" / "model.pt").is_file() or "models/model.pt" in listed_paths(root):
         return passed(what)
     remedy = f"train it: auto_config train {root}, or list them in large_files.yml"
     return Finding(what, "failed", "there is no models/model.pt", remedy)
-
-
-def listed_large_files(root: Path) -> list[str]:
-    """Paths that ``large_files.yml`` (or ``.yaml``, ``.json``) says are fetched from elsewhere."""
-    for path in (root / "large_files.yml", root / "large_files.yaml", root / "large_files.json"):
-        if path.is_file():
-            return re.findall(r"path[\"']?\s*:\s*[\"']?([^\s\"',}]+)", path.read_text(encoding="utf-8"))
-    return []
 
 
 def is_large(size: int) -> bool:
@@ -113,7 +107,7 @@ def is_large(size: int) -> bool:
 def _sizes(root: Path) -> Finding:
     """A note and no failure: a bundle that is not handed on yet has no address to list its weights with."""
     what = f"no file above {LARGEST_KB} kB that large_files.yml does not list"
-    listed = listed_large_files(root)
+    listed = listed_paths(root)
     sizes = {path.relative_to(root).as_posix(): path.stat().st_size for path in shared_files(root)}
     large = [name for name, size in sizes.items() if is_large(size) and name not in listed]
     if not large:

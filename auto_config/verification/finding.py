@@ -18,12 +18,19 @@ class Finding:
             ``not checked`` says why in `problem`.
         problem: what is wrong and where; empty if nothing is.
         remedy: what to do about it; empty if nothing has to be done.
+
+    Raises:
+        ValueError: something failed, and it is not said what, or what to do about it.
     """
 
     what: str
     state: State
     problem: str = ""
     remedy: str = ""
+
+    def __post_init__(self) -> None:
+        if self.state == "failed" and not (self.problem and self.remedy):
+            raise ValueError(f"{self.what}: failed without {'a remedy' if self.problem else 'a problem'}")
 
     def __str__(self) -> str:
         """One line, with the remedy."""

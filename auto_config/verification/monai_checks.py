@@ -22,14 +22,35 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 
 from auto_config.bundle_scripts.files.weights import read_weights
 from auto_config.verification.finding import Finding, State, passed
+from auto_config.verification.large_files import listed_paths
 from auto_config.wording import install_line
 
-Outcome = tuple[State, str] | tuple[State, str, str] | None
+Outcome = tuple[State, str, str] | None
 """State, problem and remedy of a check; None where nothing is wrong."""
-UNTRAINED: Outcome = ("not checked", "the bundle has no weights yet", "train it")
 _TOLERANCE = 1e-4
 """An exported network may differ by this from the network, relative to the largest value of its output."""
 _META, _INFERENCE = "configs/metadata.json", "configs/inference.json"
+
+
+# What helps where a check ends in an error; docs/bundle.md has the whole commands.
+_REMEDIES = {
+    "properties of inference": "repair the part it names in configs/inference.json; `python -m monai.bundle run"
+    " --config_file configs/inference.json` shows where it fails",
+    "properties of training": "repair the part it names in configs/train.json, or a case of data/datalist.json;"
+    " `python -m monai.bundle run training --config_file configs/train.json` shows where it fails",
+    "properties of evaluation": "repair the part it names in configs/evaluate.json, which is read on top of train.json;"
+    " `python -m monai.bundle run evaluating` with both shows where it fails",
+    "verify_net_in_out": "let network_data_format of configs/metadata.json say what network_def of"
+    " configs/inference.json takes and gives (num_channels, spatial_shape, dtype)",
+    "ckpt_export, scripted": "models/model.pt must be of network_def in configs/inference.json: train again after a"
+    " change of the network; one of your own must be what torch.jit.script takes, with types and without **kwargs",
+    "onnx_export": "models/model.pt must be of network_def in configs/inference.json: train again after a change of the"
+    " network; in one of your own avoid what ONNX has no operator for",
+}
+_DIFFERS = (
+    "let forward of the network follow from its input alone: no numbers drawn in eval, no branch on values, nothing"
+    " kept between calls; then verify again"
+)
 
 
 def check(root: Path, dataset_dir: str | None) -> list[Finding]:
@@ -39,17 +60,27 @@ def check(root: Path, dataset_dir: str | None) -> list[Finding]:
         root: folder of the bundle.
         dataset_dir: folder with the images of the data list; None for that of ``train.json``.
     """
-    trained = (root / "models" / "model.pt").is_file()
+    without = _without_weights(root)
     with tempfile.TemporaryDirectory() as folder:
-        checks: list[tuple[str, Callable[[], Outcome]]] = [
-            ("properties of inference", lambda: _properties("infer", ["inference"], folder, None)),
-            ("properties of training", lambda: _training(root, ["train"], folder, dataset_dir)),
-            ("properties of evaluation", lambda: _training(root, ["train", "evaluate"], folder, dataset_dir)),
-            ("verify_net_in_out", _net_in_out),
-            ("ckpt_export, scripted", lambda: _torchscript(root, Path(folder)) if trained else UNTRAINED),
-            ("onnx_export", lambda: _onnx(root, Path(folder)) if trained else UNTRAINED),
-        ]
-        return [_tried(what, run) for what, run in checks]
+        checks: dict[str, Callable[[], Outcome]] = {
+            "properties of inference": lambda: _properties("infer", ["inference"], folder, None),
+            "properties of training": lambda: _training(root, ["train"], folder, dataset_dir),
+            "properties of evaluation": lambda: _training(root, ["train", "evaluate"], folder, dataset_dir),
+            "verify_net_in_out": _net_in_out,
+            "ckpt_export, scripted": lambda: without or _torchscript(root, Path(folder)),
+            "onnx_export": lambda: without or _onnx(root, Path(folder)),
+        }
+        return [_tried(what, run) for what, run in checks.items()]
+
+
+def _without_weights(root: Path) -> Outcome:
+    """Why exports cannot be checked: weights that were never made, or that lie elsewhere; None where they are here."""
+    if (root / "models" / "model.pt").is_file():
+        return None
+    if "models/model.pt" in listed_paths(root):
+        fetch = "python -m monai.bundle download_large_files --bundle_path ."
+        return "not checked", "the weights are listed in large_files.yml and not here", f"fetch them: {fetch}"
+    return "not checked", "the bundle has no weights yet", "train it"
 
 
 def _tried(what: str, run: Callable[[], Outcome]) -> Finding:
@@ -57,7 +88,7 @@ def _tried(what: str, run: Callable[[], Outcome]) -> Finding:
         outcome = run()
     except Exception as error:
         message = " ".join(str(error.__cause__ or error).split())
-        outcome = ("failed", f"{type(error).__name__}: {message[:400]}", "the command of docs/bundle.md shows all")
+        outcome = ("failed", f"{type(error).__name__}: {message[:400]}", _REMEDIES[what])
     return passed(what) if outcome is None else Finding(what, *outcome)
 
 
@@ -82,7 +113,9 @@ def _properties(kind: str, configs: Sequence[str], folder: str, dataset_dir: str
     wrong = workflow.check_properties()
     workflow.finalize()
     if wrong:
-        return "failed", f"missing or under another id: {', '.join(wrong)}", "see monai/bundle/properties.py"
+        ids = ", ".join(str(workflow.properties[name]["id"]).replace("::", "#") for name in wrong)
+        remedy = f"define {ids} in configs/{configs[-1]}.json"
+        return "failed", f"missing or under another id: {', '.join(wrong)}", remedy
     return None
 
 
@@ -132,9 +165,10 @@ def _onnx(root: Path, folder: Path) -> Outcome:
 
 def _difference(wanted: torch.Tensor, found: torch.Tensor) -> Outcome:
     if found.shape != wanted.shape:
-        return "failed", f"gives {tuple(found.shape)}, the network {tuple(wanted.shape)}"
+        return "failed", f"gives {tuple(found.shape)}, the network {tuple(wanted.shape)}", _DIFFERS
     apart = float((found - wanted).abs().max() / wanted.abs().max().clamp(min=1e-9))
-    return None if apart <= _TOLERANCE else ("failed", f"its output is {apart:.1g} of the largest value off")
+    # Written so that an output that is no number fails.
+    return None if apart <= _TOLERANCE else ("failed", f"its output is {apart:.1g} of the largest value off", _DIFFERS)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -22,8 +22,8 @@ from auto_config.commands.create import create
 from auto_config.commands.evaluate import evaluate
 from auto_config.commands.predict import predict
 from auto_config.commands.train import train
-from auto_config.demo.brains import load_template, write_brains
-from auto_config.packaging.card import robustness, with_section
+from auto_config.demo.brains import load_template, write_brains, write_definitions
+from auto_config.packaging.card import reliability, robustness, with_section
 
 SHARED = ("LICENSE", "atlas", "configs", "docs", "scripts", "models/model.pt", "models/calibration.json")
 PLACE = "/path/to/dataset"
@@ -43,6 +43,7 @@ def main() -> int:
     made, predictions = given.work / given.bundle.name, given.work / "predictions"
     template = load_template()
     list(write_brains(data, template, range(100, 100 + given.cases), seed=1))
+    write_definitions(data)
     list(write_brains(tests, template, range(10), seed=2))
     status = create(
         data, made, network="tiny", test_fraction=0.0, atlas="nearest", authors=AUTHORS, copyright=COPYRIGHT
@@ -93,7 +94,9 @@ def label(bundle: Path, metrics: dict[str, Any], cases: int, minutes: float) -> 
     rest = after[after.index("\n## ") :]
     text = f"{before.replace(UNKNOWN_ACCURACY, '')}## Performance\n{measured}{rest}"
     text = with_section(text, "Intended Use", meta["intended_use"], before="Limitations")
-    spoiled = robustness(json.loads((bundle / "models" / "calibration.json").read_text(encoding="utf-8")))
+    calibration = json.loads((bundle / "models" / "calibration.json").read_text(encoding="utf-8"))
+    text = with_section(text, "Reliability", reliability(calibration), before="Usage")
+    spoiled = robustness(calibration)
     if spoiled is not None:
         text = with_section(text, "Robustness", spoiled, before="Usage")
     atomic_write_text(readme, text)

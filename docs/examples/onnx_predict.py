@@ -1,6 +1,6 @@
-"""Landmarks of a NIfTI volume from what `auto_config export` wrote: onnxruntime, numpy and nibabel, nothing else.
+"""Landmarks of a volume from what `auto_config export` wrote: onnxruntime and numpy, and nibabel for NIfTI files alone.
 
-    python onnx_predict.py EXPORT_DIR IMAGE.nii.gz [IMAGE.nii.gz ...]      one file for each channel
+    python onnx_predict.py EXPORT_DIR IMAGE [IMAGE ...]      one file for each channel: .npz, .npy or NIfTI
 
 Prints a line for each landmark: name, x, y, z in world mm (RAS) and how sure the network is. Everything is in
 `pipeline.json`; docs/exports.md says what of `auto_config predict` is left out here. Arrays are (channels, x, y, z).
@@ -11,15 +11,36 @@ import json
 import sys
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import onnxruntime
 
 
-def read(paths):
-    """Voxels with axes to the right, front and top, and the affine from voxels to mm."""
-    images = [nib.as_closest_canonical(nib.load(path)) for path in paths]
-    return np.stack([image.get_fdata(dtype=np.float32) for image in images]), images[0].affine
+def read(path):
+    """Voxels of a file and the affine from voxels to mm (RAS); an array has it, or its spacing, beside it."""
+    if path.endswith((".npz", ".npy")):
+        loaded = np.load(path)
+        beside = Path(f"{path}.json")  # of a .npy: {"spacing": [x, y, z]} or {"affine": [[...], ...]}
+        content = dict(loaded) if path.endswith(".npz") else {"image": loaded, **json.loads(beside.read_text())}
+        spacing, affine = content.pop("spacing", None), content.pop("affine", None)
+        affine = np.diag([*np.broadcast_to(spacing, 3), 1.0]) if affine is None else affine
+        voxels = content["image"] if "image" in content else next(iter(content.values()))
+        return voxels.reshape(-1, *voxels.shape[-3:]).astype(np.float32), np.array(affine, float)
+    import nibabel
+
+    image = nibabel.load(path)
+    return image.get_fdata(dtype=np.float32)[None], image.affine
+
+
+def upright(voxels, affine):
+    """The same voxels with axes to the right, front and top: permuted and flipped, never resampled."""
+    along = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    order = max(itertools.permutations(range(3)), key=lambda axes: sum(abs(along[range(3), axes])))
+    turn = np.diag([0.0, 0, 0, 1])
+    for world, axis in enumerate(order):
+        backwards = along[world, axis] < 0
+        turn[axis, [world, 3]] = (-1, voxels.shape[axis + 1] - 1) if backwards else (1, 0)
+        voxels = np.flip(voxels, axis + 1) if backwards else voxels
+    return voxels.transpose(0, *[axis + 1 for axis in order]), affine @ turn
 
 
 def planned_grid(voxels, affine, plan):
@@ -142,7 +163,8 @@ def decode(logits, rule, prior=0.0):
 def predict(folder, paths):
     """Names, points (L, 3) in RAS mm, and confidences (L,)."""
     plan = json.loads((folder / "pipeline.json").read_text(encoding="utf-8"))
-    volume, affine = planned_grid(*read(paths), plan)
+    images = [upright(*read(path)) for path in paths]
+    volume, affine = planned_grid(np.concatenate([voxels for voxels, _ in images]), images[0][1], plan)
     volume = np.stack([normalized(channel, rule) for channel, rule in zip(volume, plan["normalization"], strict=True)])
     first, last = plan["stages"][0], plan["stages"][-1]
     looks = [network_of(folder, stage, plan["mirror"]) for stage in plan["stages"]]

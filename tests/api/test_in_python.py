@@ -1,5 +1,7 @@
 """The commands as functions: the same bundles and points, from files and from memory."""
 
+import inspect
+import json
 import subprocess
 import sys
 import warnings
@@ -28,6 +30,7 @@ from auto_config import (
     write_cases,
 )
 from auto_config.cli import main
+from auto_config.datasets import read_dataset as read_with_problems
 
 pytestmark = pytest.mark.usefixtures("warm_python")
 
@@ -71,13 +74,52 @@ def test_every_name_is_there():
         _ = auto_config.guess
 
 
+def test_options_of_reading_are_those_of_data_sets_and_typed():
+    """A tool that knows types knows them all, and a word that is mistyped is no option."""
+    ours = inspect.signature(read_dataset).parameters
+    theirs = inspect.signature(read_with_problems).parameters
+    assert {name: (one.default, one.annotation, one.kind) for name, one in ours.items()} == {
+        name: (one.default, one.annotation, one.kind) for name, one in theirs.items()
+    }
+    for function in (read_dataset, plan, write_bundle, evaluate):  # `train` takes every id of train.json
+        for one in inspect.signature(function).parameters.values():
+            assert one.kind is not one.VAR_KEYWORD, f"{function.__name__} takes any word"
+            assert one.annotation is not one.empty
+
+
+def test_options_of_reading_reach_the_reader(scans):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        dataset = read_dataset(scans, landmarks=["top", "nose"], missing="absent")
+    assert dataset.names == ("top", "nose")
+    for options in ({"format": "no"}, {"missing": "perhaps"}, {"coordinates": "xyz"}, {"missing_value": "a"}):
+        with pytest.raises(UserError):
+            read_dataset(scans, **options)
+    with pytest.raises(UserError):
+        read_dataset(scans, pixel_spacing=-1)
+
+
+CREDITS = {
+    "authors": "A. Nn",
+    "copyright": "A. Nn 2026",
+    "data_source": "two clinics",
+    "data_license": "CC0",
+    "changes": "the first",
+}
+
+
 def test_a_bundle_is_that_of_the_command(scans, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)
         planned = plan(read_dataset(scans), OPTIONS, workers=1)
-    write_bundle(planned, tmp_path / "one" / "bundle")
-    status = main(["create", str(scans), str(tmp_path / "two" / "bundle"), "--network", "tiny", "--stages", "1"])
-    assert status == 0
+    write_bundle(planned, tmp_path / "one" / "bundle", **CREDITS)
+    words = [word for name, said in CREDITS.items() for word in (f"--{name}", said)]
+    target = str(tmp_path / "two" / "bundle")
+    assert main(["create", str(scans), target, "--network", "tiny", "--stages", "1", *words]) == 0
+    metadata = json.loads((tmp_path / "one" / "bundle" / "configs" / "metadata.json").read_text())
+    assert [metadata[name] for name in ("authors", "copyright", "data_source")] == list(CREDITS.values())[:3]
+    assert metadata["changelog"] == {"0.1.0": "the first"}
+    assert (tmp_path / "one" / "bundle" / "docs" / "data_license.txt").read_text() == "CC0\n"
     files = [path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file()]
     assert len(files) > 30
     for path in files:

@@ -66,6 +66,16 @@ def test_slices_go_through_the_predicted_point_and_show_the_true_one():
     assert figure.axes[9].get_ylabel().endswith("called absent")
 
 
+def test_a_width_shows_small_regions():
+    figure = prediction(TEMPLATE, radius=2.0).plot(blob_image(), landmarks=["nose"], width=20)
+    for axes in figure.axes:
+        (circle,) = axes.patches
+        assert circle.radius == pytest.approx(2 * np.asarray(axes.images[0].get_array()).shape[0] / 20)
+    for width in (0, -1, float("nan")):
+        with pytest.raises(UserError, match="must be above 0"):
+            prediction(TEMPLATE).plot(blob_image(), width=width)
+
+
 def test_landmarks_are_chosen_and_what_is_not_there_is_said():
     one = prediction(TEMPLATE)
     figure = one.plot(blob_image(), landmarks=["nose"])

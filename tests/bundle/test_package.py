@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from auto_config.commands.evaluate import evaluate
 from auto_config.commands.package import package
 from auto_config.commands.predict import predict
 from auto_config.errors import UserError
-from auto_config.packaging.card import data_section, performance, robustness, with_section
+from auto_config.packaging.card import atlas_section, data_section, performance, reliability, robustness, with_section
 from auto_config.packaging.contents import leaks, shared_content
 from auto_config.packaging.zoo_test import zoo_test
 from auto_config.verification import files
@@ -89,6 +90,43 @@ def test_a_package_predicts_the_same_and_names_no_case(trained, results, heads, 
     assert predict(bundle, heads[0] / "images", tmp_path / "again", device="cpu") == 0
     assert predict(trained, heads[0] / "images", tmp_path / "first", device="cpu") == 0
     assert points(tmp_path / "again") == points(tmp_path / "first")
+
+
+def section(card, heading):
+    """What stands under a heading of a card."""
+    _, *found = re.split(rf"^## {heading}\n", card, flags=re.MULTILINE)
+    assert len(found) == 1, f"{heading}: there {len(found)} times"
+    return re.split(r"^## ", found[0], flags=re.MULTILINE)[0].strip()
+
+
+def test_the_card_says_what_it_is_for_and_how_far_it_can_be_trusted(trained, copy_of, tmp_path):
+    """From the metadata and from the calibration that travels with the package, which here is that of real skulls."""
+    bundle = copy_of(trained)
+    source = REPOSITORY / "bundles" / "mouse_skull_ct_51" / "models" / "calibration.json"
+    shutil.copy(source, bundle / "models" / "calibration.json")
+    assert package(bundle, tmp_path / "head.zip") == 0
+    handed_on = unpacked(tmp_path / "head.zip", tmp_path)
+    card = (handed_on / "docs" / "README.md").read_text()
+    use = json.loads((handed_on / "configs" / "metadata.json").read_text())["intended_use"]
+    assert section(card, "Intended Use") == use
+    assert "Not a medical device" in use
+    numbers = json.loads(source.read_text())
+    reliability, robustness = section(card, "Reliability"), section(card, "Robustness")
+    assert f"Calibrated on {numbers['cases']} cases that the networks had not seen ({numbers['source']})" in reliability
+    assert f"AUROC of {numbers['presence']['auroc']:.3f}" in reliability
+    for note in numbers["notes"]:
+        assert f"- {note}" in reliability
+    for kind in numbers["verdict"]["spoilings"]:
+        assert f"| {kind} |" in robustness
+    places = [card.index(f"\n## {name}\n") for name in ("Reliability", "Usage", "Intended Use", "Limitations")]
+    assert places == sorted(places)
+
+
+def test_a_card_promises_nothing_that_was_not_calibrated(trained, tmp_path):
+    assert package(trained, tmp_path / "head.zip") == 0
+    card = (unpacked(tmp_path / "head.zip", tmp_path) / "docs" / "README.md").read_text()
+    assert "## Reliability" not in card and "## Robustness" not in card
+    assert section(card, "Intended Use")
 
 
 def predict_alone(bundle, images, out):
@@ -291,6 +329,29 @@ def test_robustness_is_what_the_calibration_spoiled():
     assert "| noise | 1 | 0 | 2 |" in text and "| turned, harmless | 0 | 3 | 0 |" in text
     assert robustness({"verdict": None}) is None
     assert robustness({}) is None
+
+
+def test_reliability_names_the_highest_level_whose_regions_are_all_finite():
+    numbers = {"cases": 7, "source": "folds", "notes": [], "landmarks": ["a", "b"], "levels": [0.5, 0.8, 0.9, 0.95]}
+    for rows, said in (
+        (
+            [[1, 1], [2, 2], [3, None], [None, None]],
+            "1 of 2 landmarks are infinite**; ask for `auto_config predict --level 0.8`",
+        ),
+        (
+            [[1, 1], [2, None], [None, None], [None, None]],
+            "2 of 2 landmarks are infinite**; ask for `auto_config predict --level 0.5`",
+        ),
+        ([[None, 1], [None, 2], [None, 3], [None, None]], "at no level are all of them finite"),
+    ):
+        assert said in reliability({**numbers, "regions": {"ball_mm": rows}})
+    assert "infinite" not in reliability({**numbers, "regions": {"ball_mm": [[1, 1], [2, 2], [3, 3], [None, None]]}})
+
+
+def test_the_atlas_of_a_card_says_what_nobody_defined():
+    rows = [{"name": "a", "definition": ""}, {"name": "b", "definition": "the tip"}]
+    assert "**1 of its 2 landmarks have no definition**" in atlas_section({"landmarks": rows}, 0)
+    assert "definition**" not in atlas_section({"landmarks": rows[1:]}, 0)
 
 
 def test_what_create_was_told_is_in_the_bundle_and_package_replaces_it(heads, tmp_path):

@@ -19,7 +19,9 @@ from auto_config.commands.verify import verify
 from auto_config.demo.afids import NAMES
 from auto_config.demo.brains import load_template, make_brain
 from auto_config.fingerprint.summary import Fingerprint
+from auto_config.packaging.card import USUAL_LEVEL, reliability
 from auto_config.planning import Plan, PlanOptions, make_plan
+from auto_config.public_datasets.afids import DESCRIPTIONS
 
 BUNDLES = sorted(path.parent.parent for path in Path(__file__).parents[2].glob("bundles/*/configs/plan.json"))
 DEMO = next(path for path in BUNDLES if path.name == "brain_mri_afids32_demo")
@@ -68,7 +70,8 @@ def test_the_atlas_is_that_of_today(bundle):
     judged = bundle / "configs/verdict.json"
     pose = Plan.from_dict(read(bundle / "configs/plan.json")["decisions"]).value("pose")["kind"]
     rows = read(bundle / DOCUMENT)["landmarks"]
-    said = {row["name"]: row["definition"] for row in rows}
+    # Those of the demo are of the code, as `auto_config demo` takes them: read from the file they could never be wrong.
+    said = DESCRIPTIONS if bundle == DEMO else {row["name"]: row["definition"] for row in rows}
     verdict = read(judged) if judged.is_file() else None
     files = atlas_files(read(bundle / "configs/landmarks.json"), verdict, said, upright=pose == "upright")
     files = with_case_pictures(files, {row["name"]: row["pictures"] for row in rows})
@@ -78,6 +81,38 @@ def test_the_atlas_is_that_of_today(bundle):
     assert set(files) == set(kept) - set(slices)
     # Only the brains of the demo are nobody's.
     assert len(slices) in ({0, len(rows)} if bundle == DEMO else {0})
+
+
+def test_every_landmark_of_the_demo_is_defined():
+    definitions = {row["name"]: row["definition"] for row in read(DEMO / DOCUMENT)["landmarks"]}
+    assert definitions.keys() == set(NAMES)
+    assert [name for name, definition in definitions.items() if not definition.strip()] == []
+    assert definitions["L MB"] == "left mammillary body"
+
+
+def test_the_card_of_the_skulls_says_that_nobody_defined_its_points():
+    page = (SKULL / "docs/README.md").read_text(encoding="utf-8")
+    assert {row["definition"] for row in read(SKULL / DOCUMENT)["landmarks"]} == {""}
+    assert "**51 of its 51 landmarks have no definition**" in page
+    assert "definitions of them were not found" in page
+    assert read(SKULL / "configs/metadata.json")["data_source"] in page
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
+def test_the_card_names_a_level_at_which_regions_are_finite(bundle):
+    page = (bundle / "docs/README.md").read_text(encoding="utf-8")
+    calibration = read(bundle / "models/calibration.json")
+    assert reliability(calibration) in page
+    assert read(bundle / "configs/inference.json")["region_level"] == USUAL_LEVEL
+    (level,) = re.findall(r"predict --level ([\d.]+)`", page)
+    rows = dict(zip(calibration["levels"], calibration["regions"]["ball_mm"], strict=True))
+    assert None in rows[USUAL_LEVEL]
+    assert None not in rows[float(level)]
+
+
+def test_the_first_page_names_that_level_for_the_skulls():
+    page = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert f"predict bundles/{SKULL.name} skull.nii.gz out --level 0.8`" in page
 
 
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)

@@ -11,6 +11,7 @@ from auto_config.commands.verify import verify
 from auto_config.errors import UserError
 from auto_config.verification.checks import findings_of
 from auto_config.verification.files import check_files
+from auto_config.verification.keys import check_keys
 from auto_config.verification.metadata_checks import check_metadata
 
 pytestmark = pytest.mark.usefixtures("warm_python")
@@ -58,7 +59,127 @@ def personal(bundle):
     edit(bundle / "configs" / "train.json", lambda c: c.update(dataset_dir="/home/ann/scans"))
 
 
+def without(name, where):
+    """Spoils a bundle: an id is taken out of a config."""
+
+    def spoil(bundle):
+        def change(config):
+            *parents, last = where.split("#")
+            for key in parents:
+                config = config[key]
+            del config[last]
+
+        edit(bundle / "configs" / f"{name}.json", change)
+
+    return spoil
+
+
+def listed(*lines):
+    """Spoils a bundle: its weights are only listed."""
+
+    def spoil(bundle):
+        (bundle / "models" / "model.pt").unlink()
+        (bundle / "large_files.yml").write_text("large_files:\n" + "".join(f"{line}\n" for line in lines))
+
+    return spoil
+
+
+def changed(name, where, value):
+    """Spoils a bundle: something else stands at an id of a config, which need not have been there."""
+
+    def spoil(bundle):
+        def change(config):
+            *parents, last = where.split("#")
+            for key in parents:
+                config = config[key]
+            config[last] = value
+
+        edit(bundle / "configs" / f"{name}.json", change)
+
+    return spoil
+
+
+REQUIRED = {
+    "inference": ("bundle_root device dataset_dir output_dir dataset evaluator network_def inferer"),
+    "train": (
+        "bundle_root device dataset_dir output_dir train train#trainer train#trainer#max_epochs train#dataset"
+        " train#dataset#data train#handlers train#inferer validate validate#evaluator validate#handlers"
+        " validate#dataset validate#dataset#data"
+    ),
+}
+# Missing ids that are optional for MONAI, which therefore says nothing; the line names the id.
+MISSING = {
+    f"{name} without {where}": (without(name, where), "failed", where, f"define them in configs/{name}.json")
+    for name, ids in REQUIRED.items()
+    for where in ids.split()
+}
+VALIDATOR = {"_target_": "ValidationHandler", "validator": "@validate#evaluator", "interval": 5}
+KEY_FAULTS = {
+    **MISSING,
+    "transforms in place": (
+        changed("train", "validate#dataset#transform", {"_target_": "Compose", "transforms": []}),
+        "failed",
+        "validate#dataset#transform is not @validate#preprocessing",
+        "define the part under that id",
+    ),
+    "no preprocessing": (
+        without("inference", "preprocessing"),
+        "failed",
+        "dataset#transform refers to preprocessing, which is missing",
+        "define the part",
+    ),
+    "another metric": (
+        changed("train", "validate#evaluator#key_val_metric", "@validate#additional_metrics"),
+        "failed",
+        "validate#evaluator#key_val_metric is not @validate#key_metric",
+        "define the part",
+    ),
+    "handlers elsewhere": (
+        changed("inference", "evaluator#val_handlers", "$list(@others)"),
+        "failed",
+        "evaluator#val_handlers is not @handlers",
+        "define the part",
+    ),
+    "own interval": (
+        changed("train", "schedule#val_interval", 5),
+        "failed",
+        "schedule#val_interval is not @val_interval",
+        '"@val_interval"',
+    ),
+    "no interval": (without("train", "val_interval"), "failed", "val_interval is missing", '"val_interval" at the top'),
+    "a handler of MONAI": (
+        changed("train", "train#handlers", [VALIDATOR]),
+        "failed",
+        "train#handlers#0#interval is not @val_interval",
+        '"@val_interval"',
+    ),
+    "never validates": (without("train", "schedule"), "failed", "nothing validates", "ValidationHandler"),
+}
+LISTED_FAULTS = {
+    "no address": (listed("- path: models/model.pt"), "failed", "models/model.pt has no url", "--weights_url"),
+    "empty address": (listed("- path: models/model.pt", '  url: ""'), "failed", "has no url", "--weights_url"),
+    "a folder": (listed("- path: models/model.pt", "  url: /data/model.pt"), "failed", "'/data/model.pt'", "http(s)"),
+    "no host": (listed("- path: models/model.pt", "  url: https://"), "failed", "is 'https://'", "http(s)"),
+    "other scheme": (listed("- path: models/model.pt", "  url: ftp://x.org/a"), "failed", "'ftp://x.org/a'", "http(s)"),
+    "the second": (
+        listed("- path: models/model.pt", "  url: https://x.org/a", '- path: "models/b.pt"', "  hash_val: 1"),
+        "failed",
+        "models/b.pt has no url",
+        "http(s)",
+    ),
+    "no path": (listed("- url: https://x.org/a"), "failed", "entry 1 has no path", "a path in the bundle"),
+    "outside": (listed("- path: ../model.pt", "  url: https://x.org/a"), "failed", "not in the bundle", "a path in"),
+    "odd hash": (
+        listed("- path: models/model.pt", "  url: https://x.org/a", "  hash_val: 12", "  hash_type: crc"),
+        "failed",
+        "hash_type of models/model.pt is 'crc'",
+        "sha256",
+    ),
+    "nothing listed": (listed(), "failed", "it lists nothing", "--weights_url"),
+}
 FAULTS = {
+    **KEY_FAULTS,
+    **LISTED_FAULTS,
     "name": (lambda b: None, "note", "Head CT", "small letters"),
     "licence": (lambda b: (b / "LICENSE").unlink(), "failed", "LICENSE", "is missing"),
     "no inference": (
@@ -100,7 +221,7 @@ def test_each_fault_is_named_with_its_remedy(bundle, fault):
     spoil(bundle)
     if fault == "name":
         bundle = bundle.rename(bundle.with_name("Head CT"))
-    findings = [*check_files(bundle), *check_metadata(bundle)]
+    findings = [*check_files(bundle), *check_metadata(bundle), *check_keys(bundle)]
     found = [str(finding) for finding in findings if finding.state == state]
     assert [line for line in found if problem in line and remedy in line], found
     if state == "note":
@@ -108,7 +229,7 @@ def test_each_fault_is_named_with_its_remedy(bundle, fault):
 
 
 def test_nothing_is_said_of_the_bundle_of_the_repository_but_its_placeholders():
-    findings = [*check_files(READY), *check_metadata(READY)]
+    findings = [*check_files(READY), *check_metadata(READY), *check_keys(READY)]
     assert {f.what for f in findings if f.state == "failed"} == set()
     assert {f.what for f in findings if f.state == "note"} <= {
         "metadata: authors and copyright",
@@ -124,6 +245,31 @@ def test_large_files_that_are_listed_pass(bundle):
     listed = "large_files:\n- path: models/model.pt\n  url: https://x.org/a\n- path: 'models/old.pt'\n  url: https://x.org/b\n"
     (bundle / "large_files.yml").write_text(listed)
     assert {f.state for f in check_files(bundle)} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "large_files:\n  - path: 'models/model.pt'\n    url: 'https://x.org/a'\n    hash_val: ''\n    hash_type: ''\n",
+        "# ours\nlarge_files:\n- url: https://x.org/a?b=1,2#c\n  # - path: models/old.pt\n  path: models/model.pt\n",
+        'large_files:\n- {path: models/model.pt, url: "https://x.org/a"}\n',
+    ],
+)
+def test_a_list_is_read_as_people_write_it(bundle, text):
+    (bundle / "models" / "model.pt").unlink()
+    (bundle / "large_files.yaml").write_text(text)
+    assert {f.state for f in check_files(bundle)} == {"ok"}
+
+
+def test_a_list_may_be_json(bundle):
+    (bundle / "models" / "model.pt").unlink()
+    for entry, states in (({"url": "https://x.org/a"}, {"ok"}), ({}, {"ok", "failed"})):
+        content = {"large_files": [{"path": "models/model.pt", **entry}]}
+        (bundle / "large_files.json").write_text(json.dumps(content))
+        assert {f.state for f in check_files(bundle)} == states
+    (bundle / "large_files.json").write_text("{")
+    failed = [str(f) for f in check_files(bundle) if f.state == "failed"]
+    assert [line for line in failed if "it lists nothing" in line], failed
 
 
 def test_outputs_caches_and_data_are_not_part_of_what_is_shared(bundle):
@@ -178,6 +324,21 @@ def test_what_monai_refuses_is_said(bundle, capsys):
     assert [line for line in failed if "verify_net_in_out" in line and "31" in line], failed
     assert [line for line in failed if "properties of inference" in line and "evaluator" in line], failed
     assert config(bundle, "metadata")["version"] == "0.1.0"
+
+
+def test_weights_that_are_listed_are_not_called_untrained(bundle, capsys):
+    """Nor is a package without them, and without a data list, called unchecked in its ids."""
+    listed("- path: models/model.pt", "  url: https://x.org/a")(bundle)
+    without("train", "output_dir")(bundle)
+    assert verify(bundle) == 1
+    lines = capsys.readouterr().out.splitlines()
+    for what in ("ckpt_export, scripted", "onnx_export"):
+        (line,) = [line for line in lines if what in line]
+        assert line.startswith("not checked"), line
+        assert "large_files.yml" in line and "download_large_files" in line, line
+        assert "train it" not in line, line
+    (line,) = [line for line in lines if line.startswith("failed")]
+    assert "ids that the zoo requires in configs/train.json: missing: output_dir" in line
 
 
 def test_a_schema_is_used_where_jsonschema_is(bundle, tmp_path):

@@ -78,6 +78,8 @@ def other(words):
         source = (ROOT / words[1]).read_text(encoding="utf-8")
         options = [word.split("=")[0] for word in words[2:] if word.startswith("--")]
         return all(re.search(rf"{option}\b|\b{option[2:]}:", source) for option in options)
+    if words[0] == "python" and words[1].startswith("docs/examples/"):
+        return (ROOT / words[1]).is_file()
     return words[0] in OTHERS
 
 

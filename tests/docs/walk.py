@@ -2,11 +2,15 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 from blobs import HEAD, landmark_set, write_blobs
-from bundle_tools import Server, shrink, torchrun
+from bundle_tools import REPOSITORY, Server, shrink, torchrun
 
 from auto_config.bundle_scripts.points.landmark_files import write_markups
 from auto_config.cli import main
@@ -39,13 +43,15 @@ class Walk:
             for name in ("fixed_points", "folder_of_points"):
                 write_markups(folder / name / f"new_{case}.mrk.json", points.ordered(HEAD[:1]))
         shutil.copy(folder / "new_scans" / f"new_{case}.nii.gz", folder / "scan.nii.gz")
+        image = nib.load(folder / "scan.nii.gz")
+        np.savez(folder / "scan.npz", image=image.get_fdata(dtype=np.float32), affine=image.affine)
         write_markups(folder / "two_points.mrk.json", points.ordered(HEAD[:2]))
         shutil.copytree(folder / "scans", folder / "our_scans")
 
     def run(self, words: list[str]) -> int:
         """Run one command line in the folder; gives its exit status."""
         if words[0] in ("python", "torchrun"):
-            return self._monai(words)
+            return self._monai(words) if "monai.bundle" in words else self._python(words[1:])
         assert words[0] == "auto_config", words
         before = Path.cwd()
         os.chdir(self.folder)
@@ -74,6 +80,14 @@ class Walk:
             assert self._run(["create", "scans", name]) == 0
             assert self._train(["train", name]) == 0
 
+    def _bundle_here(self, name: str) -> None:
+        before = Path.cwd()
+        os.chdir(self.folder)
+        try:
+            self._bundle(name)
+        finally:
+            os.chdir(before)
+
     def _train(self, words: list[str]) -> int:
         bundle = Path(words[1])
         if self.trained is not None:
@@ -82,13 +96,17 @@ class Walk:
         assert words[2] == "--time_budget", words
         return main([*words[:2], "--max_epochs", "1", "--no_calibrate"])
 
+    def _python(self, words: list[str]) -> int:
+        """Python itself: a module, or an example of the checkout, in the folder."""
+        if any(word.startswith("my_landmarks/") for word in words):
+            self._bundle_here("my_landmarks")
+        place = [str(REPOSITORY / words[0]), *words[1:]] if words[0].startswith("docs/examples/") else words
+        return subprocess.run([sys.executable, *place], cwd=self.folder, stdout=subprocess.PIPE, check=False).returncode
+
     def _monai(self, words: list[str]) -> int:
         """MONAI's own command in the folder of a bundle, one epoch in the place of many."""
         bundle = self.folder / "BUNDLE"
-        before = Path.cwd()
-        os.chdir(self.folder)
-        self._bundle(bundle.name)
-        os.chdir(before)
+        self._bundle_here(bundle.name)
         places = {"IMAGES": str(self.folder / "new_scans"), "POINTS": str(self.folder / "points")}
         words = [places.get(word, word) for word in words]
         short = ["--train#trainer#max_epochs", "1"] if "training" in words else []

@@ -1,12 +1,14 @@
 """`export`: the files give what the networks give, and a short program without PyTorch finds the same points."""
 
 import importlib
+import itertools
 import json
 import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -22,7 +24,7 @@ from auto_config.exporting.stages import in_float32, stage_networks, with_networ
 pytest.importorskip("onnxruntime")
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "onnx_predict.py"
-FORBIDDEN = ("torch", "monai", "auto_config", "scipy", "ignite", "itk")
+FORBIDDEN = ("torch", "monai", "auto_config", "scipy", "ignite", "itk", "PIL", "nrrd", "SimpleITK")
 POINTS_MM = 0.02
 """The example computes partly in double precision where PyTorch has single."""
 
@@ -65,10 +67,10 @@ def test_any_number_of_patches_gives_what_the_network_gives(exported, name, two_
             np.testing.assert_allclose(found, expected, atol=1e-3 * np.abs(expected).max())
 
 
-def run_example(folder, *images):
+def run_example(folder, *images, forbidden=FORBIDDEN):
     """Names and points, from a process that cannot import what the example must not need."""
     code = (
-        f"import runpy, sys; sys.modules.update(dict.fromkeys({FORBIDDEN})); sys.argv = sys.argv[1:]; "
+        f"import runpy, sys; sys.modules.update(dict.fromkeys({forbidden})); sys.argv = sys.argv[1:]; "
         "runpy.run_path(sys.argv[0], run_name='__main__')"
     )
     line = [sys.executable, "-W", "error", "-c", code, EXAMPLE, folder, *images]
@@ -93,6 +95,40 @@ def test_the_example_finds_the_points_of_the_bundle(exported, name, two_stages, 
     assert np.ptp(points, axis=0).min() > 1
 
 
+@pytest.mark.parametrize("ending", [".npz", ".npy"])
+def test_of_arrays_the_example_needs_numpy_and_onnxruntime_alone(exported, two_stages, cases, tmp_path, ending):
+    """An oblique array with permuted axes, with its affine; and one of a channel axis, with its spacing in a file."""
+    image = nib.load(cases / ("odd.nii.gz" if ending == ".npz" else "images/c1.nii.gz"))
+    voxels, path = image.get_fdata(dtype=np.float32), tmp_path / f"scan{ending}"
+    if ending == ".npz":
+        np.savez(path, image=voxels, affine=image.affine)
+    else:
+        np.save(path, voxels[None])
+        spacing = [float(size) for size in image.header.get_zooms()]
+        (tmp_path / "scan.npy.json").write_text(json.dumps({"spacing": spacing}))
+    opened = open_bundle(two_stages, device="cpu", plausibility=False)
+    expected = opened.predict(opened.preprocess(path))["result"]["landmarks"]
+    names, found = run_example(exported["two"], path, forbidden=(*FORBIDDEN, "nibabel"))
+    assert names == [item["name"] for item in expected]
+    points = np.array([item["world"] for item in expected])
+    assert np.linalg.norm(found[:, :3] - points, axis=1).max() <= POINTS_MM
+
+
+def test_the_example_turns_volumes_as_nibabel_does():
+    upright = runpy.run_path(str(EXAMPLE))["upright"]
+    rng = np.random.default_rng(4)
+    voxels = rng.normal(size=(4, 5, 6)).astype(np.float32)
+    for axes in itertools.permutations(range(3)):
+        for signs in itertools.product((-1, 1), repeat=3):
+            affine = np.eye(4)
+            affine[:3, :3] = np.eye(3)[list(axes)] * signs * [0.5, 2, 3] + rng.uniform(-0.1, 0.1, (3, 3))
+            affine[:3, 3] = rng.normal(size=3)
+            expected = nib.as_closest_canonical(nib.Nifti1Image(voxels, affine))
+            found, place = upright(voxels[None], affine)
+            np.testing.assert_array_equal(found[0], expected.get_fdata(dtype=np.float32))
+            np.testing.assert_allclose(place, expected.affine, atol=1e-6)
+
+
 @pytest.mark.parametrize(("link", "sharpness"), [("softmax", 1.0), ("sigmoid", [6.0, 5.0, 2.0])])
 def test_the_example_decodes_as_the_bundle(link, sharpness):
     decode = runpy.run_path(str(EXAMPLE))["decode"]
@@ -108,7 +144,7 @@ def test_the_example_decodes_as_the_bundle(link, sharpness):
 
 
 def test_the_example_is_short():
-    assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) <= 170
+    assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) <= 190
 
 
 def test_an_export_is_replaced_only_when_asked(exported, two_stages, tmp_path):

@@ -23,8 +23,10 @@ BUILD = "import sys; from setuptools import build_meta as b; print(getattr(b, 'b
 HANDED_ON = (
     *("auto_config", "apps", "benchmarks", "containers", "docs", "plugins", "tests"),
     *("pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff", "SECURITY.md"),
-    *("CONTRIBUTING.md", "Makefile"),
+    *("CONTRIBUTING.md", "Makefile", "mkdocs.yml", ".dockerignore"),
 )
+NOT_COMPARED = ("bundles",)  # of many files; MANIFEST.in grafts it
+ONLY_IN_THE_CHECKOUT = (".ci", ".github", ".gitignore")
 
 
 def run(words: list[str | Path], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -70,6 +72,23 @@ def sdist(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built("wheel", sdist, tmp_path_factory.mktemp("wheel"))
+
+
+def test_whatever_lies_in_the_checkout_is_handed_on_or_left_out_on_purpose() -> None:
+    listed = run(["git", "ls-files"], cwd=ROOT)
+    if listed.returncode or not listed.stdout:
+        pytest.skip("no git checkout")
+    there = {line.split("/")[0] for line in listed.stdout.splitlines()}
+    assert there - set(HANDED_ON) - set(NOT_COMPARED) - set(ONLY_IN_THE_CHECKOUT) == set()
+
+
+def test_the_sdist_has_what_the_site_is_made_of(sdist: Path) -> None:
+    """`make docs` reads mkdocs.yml, and every page in its navigation but those that building makes."""
+    text = (sdist / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = re.findall(r"[\w./-]+\.md", text.partition("\nnav:")[2])
+    assert len(pages) > 20
+    there = [page for page in pages if (ROOT / "docs" / page).is_file()]
+    assert [page for page in there if not (sdist / "docs" / page).is_file()] == []
 
 
 def test_the_sdist_has_everything_that_the_tests_and_pages_need(source: Path, sdist: Path) -> None:
