@@ -48,6 +48,7 @@ def keep_channels_last(network: nn.Module) -> None:
     """Put a `ChannelsLastInstanceNorm` in the place of each affine instance norm of a network; names stay."""
     for parent in list(network.modules()):
         for name, norm in list(parent.named_children()):
-            plain = isinstance(norm, nn.InstanceNorm2d | nn.InstanceNorm3d)
-            if plain and norm.affine and not norm.track_running_stats:
+            if not isinstance(norm, nn.InstanceNorm2d | nn.InstanceNorm3d):
+                continue
+            if norm.affine and not norm.track_running_stats:
                 setattr(parent, name, ChannelsLastInstanceNorm(norm))
