@@ -37,7 +37,8 @@ class ChannelsLastInstanceNorm(nn.Module):
     @torch.jit.unused
     def _norm(self, image: torch.Tensor) -> torch.Tensor:
         """The faster of both."""
-        recorded = torch.is_grad_enabled() or torch.jit.is_tracing() or torch.compiler.is_compiling()
+        traced = torch.jit.is_tracing()  # type: ignore[attr-defined]
+        recorded = torch.is_grad_enabled() or traced or torch.compiler.is_compiling()
         channels = image.shape[1]
         if not recorded and image.is_cpu and channels >= _CHANNELS and image[0, 0].numel() >= _VOXELS:
             return functional.group_norm(image, channels, self.weight, self.bias, self.eps)
