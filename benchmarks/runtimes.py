@@ -217,6 +217,8 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="journeys: small images, to see that it works")
     given = parser.parse_args()
     if given.what == "journeys":
+        if given.bundle is not None and given.images is None:
+            parser.error("journeys with a bundle needs an image, too")
         own = None if given.images is None else (given.bundle, given.images)
         return journeys(Path(__file__), own, given.threads, given.rounds, quick=given.quick)
     if given.bundle is None:

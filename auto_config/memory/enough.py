@@ -18,8 +18,8 @@ _OF_TRAINING = {
     "with a coarser --spacing",
     "validation": "most of it for whole images in validations: give --num_workers 0, or create the bundle with a "
     "coarser --spacing",
-    "step": "give --batch_size 1 and --num_workers 0, or create the bundle with a smaller --patch_size or with "
-    "--network tiny",
+    "step": "give --batch_size 1 where it is more, --crops_per_image 2 and --num_workers 0, or create the bundle with "
+    "a smaller --patch_size or with --network tiny",
 }
 
 
@@ -84,7 +84,8 @@ def training_shortage(
         if _short(step, gpu_mb):
             return (
                 f"a training step takes about {_gb(step)} of GPU memory, and the GPU has {_gb(gpu_mb)}: give "
-                "--batch_size 1, or create the bundle with that as --gpu_memory_gb, or with a smaller --patch_size"
+                "--batch_size 1 where it is more, or create the bundle with that as --gpu_memory_gb, or with a smaller "
+                "--patch_size"
             )
         # Steps and validations are in the memory of the GPU; workers and the images that they read are not.
         memory = memory.changed(batch_share=0.0)

@@ -178,6 +178,7 @@ class Method:
         logits_only: whether its maps must be free numbers, so that no network fits of distributions fits;
             read where it names no row of the table of losses.
         stock_patch: whether patch and batch of its one stage are those of nnU-Net, where the GPU has room for them.
+        cpu_batch: images of a step of two stages where the network is made for CPUs.
         half_precision: whether its network predicts in half precision where the device is made for it, because points
             were measured to stay the same.
         tolerance: voxels of the stage's grid by which the point that an output of the smallest loss decodes to may be
@@ -203,6 +204,7 @@ class Method:
     decoder: str | None = None
     logits_only: bool = False
     stock_patch: bool = False
+    cpu_batch: int = 2
     half_precision: bool = False
     tolerance: float = 0.05
     more_augmentation: bool = True

@@ -145,7 +145,7 @@ def atlas_section(document: Mapping[str, Any], pictures: int) -> str:
         else "its pictures are drawn from that shape alone and show nobody's image"
     )
     rows = document["landmarks"]
-    undefined = [row["name"] for row in rows if not row["definition"]]
+    undefined = [row["name"] for row in rows if not row.get("definition")]
     if not undefined:
         return f"{said};\n{shows}."
     missing = f"**{len(undefined)} of its {len(rows)} landmarks have no definition**: nobody gave one"

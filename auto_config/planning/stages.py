@@ -150,10 +150,11 @@ def plan_stages(
             f"; {crops} fine crops of an image for {anatomy.landmarks} landmarks are all that memory holds; more "
             "memory (--gpu_memory_gb) or smaller crops (--patch_size) allow more"
         )
+    batch_size = method.cpu_batch if network.memory_gb is None else MIN_BATCH
     return [
-        _stage("coarse", network, coarse_spacing, factor, coarse, batch_size=MIN_BATCH),
+        _stage("coarse", network, coarse_spacing, factor, coarse, batch_size=batch_size),
         {
-            **_stage("fine", fine_network, anatomy.spacing, [1] * len(factor), fine, batch_size=MIN_BATCH),
+            **_stage("fine", fine_network, anatomy.spacing, [1] * len(factor), fine, batch_size=batch_size),
             "crops_per_image": crops,
         },
     ], reason

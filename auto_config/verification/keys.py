@@ -7,6 +7,7 @@ and missing for right. The zoo requires more: see "Preferred Files and Keys" of 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -106,12 +107,20 @@ def _required(name: str, config: Mapping[str, Any], wanted: tuple[str, ...]) -> 
     return Finding(what, "failed", f"missing: {', '.join(missing)}", remedy)
 
 
-def _refers(used: Any, where: str) -> bool:
-    """Whether a value is the part with an id, or an expression that reads it."""
+def _refers(used: Any, where: str, at: str) -> bool:
+    """Whether a value, which stands under the id `at`, is the part with an id, or an expression that reads it."""
     if not isinstance(used, str):
         return False
     text = used.replace("::", "#")
-    return text in (f"@{where}", f"%{where}") or (text.startswith("$") and f"@{where}" in text)
+    if "@#" in text or "%#" in text:
+        from monai.bundle import ConfigParser
+
+        try:
+            text = ConfigParser.resolve_relative_ids(at.replace("#", "::"), text).replace("::", "#")
+        except ValueError:  # more levels up than there are
+            return False
+    whole = re.search(rf"@{re.escape(where)}(?![\w#])", text)
+    return text in (f"@{where}", f"%{where}") or (text.startswith("$") and whole is not None)
 
 
 def _named(name: str, config: Mapping[str, Any], names: Mapping[str, str]) -> Finding:
@@ -120,12 +129,12 @@ def _named(name: str, config: Mapping[str, Any], names: Mapping[str, str]) -> Fi
     wrong = [
         f"{use} is not @{where}"
         for use, where in names.items()
-        if _at(config, use) is not None and not _refers(_at(config, use), where)
+        if _at(config, use) is not None and not _refers(_at(config, use), where, use)
     ]
     wrong += [
         f"{use} refers to {where}, which is missing"
         for use, where in names.items()
-        if _refers(_at(config, use), where) and _at(config, where) is None
+        if _refers(_at(config, use), where, use) and _at(config, where) is None
     ]
     if not wrong:
         return passed(what)
@@ -157,7 +166,7 @@ def _validation(train: Mapping[str, Any]) -> Finding:
         wrong += [
             f"{where}#{argument} is not @{wanted}"
             for argument, wanted in arguments.items()
-            if not _refers(component.get(argument), wanted)
+            if not _refers(component.get(argument), wanted, f"{where}#{argument}")
         ]
     if not found:
         wrong = ["nothing validates during a training"]

@@ -17,7 +17,7 @@ _HASHES = ("md5", "sha1", "sha256", "sha512")
 _KEYS = "path|url|hash_val|hash_type"
 # The list is a flat one of these four keys, so a parser of YAML (which MONAI does not require) is not needed.
 _PAIR = re.compile(rf"""(?:^|[\s{{,])["']?({_KEYS})["']?[ \t]*:[ \t]*("[^"\n]*"|'[^'\n]*'|[^\s,}}]+)""")
-_ITEM = re.compile(r"^\s*-(?=\s)", re.MULTILINE)
+_ITEM = re.compile(r"^\s*-(?=\s)(?:[ \t]*\{)?|\{", re.MULTILINE)
 _COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
 
 
@@ -83,7 +83,7 @@ def _entries_of_json(text: str) -> list[Mapping[str, str]]:
         return []
     listed = content.get("large_files") if isinstance(content, dict) else None
     entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
-    return [{key: str(value) for key, value in entry.items()} for entry in entries]
+    return [{key: str(value) for key, value in entry.items() if value is not None} for entry in entries]
 
 
 def _faults(number: int, entry: Mapping[str, str]) -> list[str]:

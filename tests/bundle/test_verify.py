@@ -253,6 +253,7 @@ def test_large_files_that_are_listed_pass(bundle):
         "large_files:\n  - path: 'models/model.pt'\n    url: 'https://x.org/a'\n    hash_val: ''\n    hash_type: ''\n",
         "# ours\nlarge_files:\n- url: https://x.org/a?b=1,2#c\n  # - path: models/old.pt\n  path: models/model.pt\n",
         'large_files:\n- {path: models/model.pt, url: "https://x.org/a"}\n',
+        'large_files: [{path: models/model.pt, url: "https://x.org/a"}]\n',
     ],
 )
 def test_a_list_is_read_as_people_write_it(bundle, text):
@@ -263,7 +264,10 @@ def test_a_list_is_read_as_people_write_it(bundle, text):
 
 def test_a_list_may_be_json(bundle):
     (bundle / "models" / "model.pt").unlink()
-    for entry, states in (({"url": "https://x.org/a"}, {"ok"}), ({}, {"ok", "failed"})):
+    for entry, states in (
+        ({"url": "https://x.org/a", "hash_val": None, "hash_type": None}, {"ok"}),
+        ({}, {"ok", "failed"}),
+    ):
         content = {"large_files": [{"path": "models/model.pt", **entry}]}
         (bundle / "large_files.json").write_text(json.dumps(content))
         assert {f.state for f in check_files(bundle)} == states

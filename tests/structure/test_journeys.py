@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nibabel as nib
@@ -35,11 +36,15 @@ def test_parts_of_a_prediction_are_all_of_it(tmp_path):
     nib.save(nib.Nifti1Image(voxels, np.diag([3.0, 3.0, 3.0, 1.0])), image)
     bundle = ROOT / "bundles" / "brain_mri_afids32_demo"
     command = [sys.executable, SCRIPT, "parts", bundle, image, "--threads", "1", "--rounds", "1"]
+    began = time.perf_counter()
     done = subprocess.run(
         list(map(str, command)), capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
+    lasted = time.perf_counter() - began
     seconds = json.loads(done.stdout.splitlines()[-1])
     whole = seconds.pop("all")
     assert whole == pytest.approx(sum(seconds.values()))
+    # Less the start of Python and the first of two predictions, of which the second counts.
+    assert lasted / 4 < whole < lasted
     assert min(seconds.values()) > 0
     assert {"network of stage coarse", "network of stage fine", "read and preprocess", "write files"} < set(seconds)

@@ -33,6 +33,20 @@ def test_a_config_that_cannot_be_read_is_left_to_the_check_of_files(tmp_path):
     assert [finding.state for finding in check_keys(tmp_path)] == ["failed", "ok", "failed"]
 
 
+@pytest.mark.parametrize(
+    ("written", "state"),
+    [("@##preprocessing", "ok"), ("@##handlers", "failed"), ("$@train#preprocessing", "ok"),
+     ("$@train#preprocessing_of_mine", "failed")],
+)  # fmt: skip
+def test_ids_may_be_relative_and_are_whole(tmp_path, written, state):
+    train = configs.train_config(plan_of("default", 3, None), LANDMARKS, "/data", 0)
+    train["train"]["dataset"]["transform"] = written
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "train.json").write_text(json.dumps(train))
+    found = [finding.state for finding in check_keys(tmp_path) if "ids of parts in configs/train.json" in str(finding)]
+    assert found == [state]
+
+
 def test_ids_may_be_written_whole_and_with_the_newer_sign(tmp_path):
     """`validate#key_metric` as a key of its own, and `@validate::key_metric` for it."""
     plan = plan_of("default", 3, None)

@@ -217,17 +217,21 @@ class DenseInferer(HeatmapInferer):
         Tried and not reckoned: what is free depends on the GPU at hand, on who else uses it and on what a decoder makes
         of the maps. Of images as large as one that failed no further one is tried.
         """
-        voxels, elsewhere = image[0].numel(), on_host(self.window)
+        voxels, elsewhere, full = image[0].numel(), on_host(self.window), False
         if image.device.type == "cpu" or elsewhere is None:
             return work(self.window)
         if voxels < self._too_large:
             try:
                 return work(self.window)
             except torch.OutOfMemoryError:
-                self._too_large = voxels
+                full = True
                 logging.getLogger(__name__).warning(NO_ROOM, voxels)
         # Not within the clause above: the error's frames hold what was made so far.
-        return work(elsewhere)
+        found = work(elsewhere)
+        if full:
+            # Only now: where the network itself has no room, the host is no help, and the error is the user's to see.
+            self._too_large = voxels
+        return found
 
     def _find_with(
         self, window: Inferer, image: torch.Tensor, network: StageNetwork, turn: np.ndarray | None

@@ -22,8 +22,8 @@ from .output import KeepLoss
 
 NO_HALF_PRECISION = (
     "This GPU has no units for half precision, with which memory was planned: a step takes about half as much again. "
-    "Where it does not fit, train with --batch_size 1, or create the bundle with two thirds of the memory as "
-    "--gpu_memory_gb."
+    "Where it does not fit, train with --batch_size 1 where it is more, or create the bundle with two thirds of the "
+    "memory as --gpu_memory_gb."
 )
 
 
