@@ -29,10 +29,9 @@ def journeys(command: Path, own: tuple[Path, Path] | None, threads: int, rounds:
     """
     found, failed = {}, 0
     with tempfile.TemporaryDirectory() as folder:
-        for journey in ("own", "cephalogram", "volume"):
-            if journey == "own" and own is None:
-                continue
-            bundle, image = own if journey == "own" and own else made(journey, Path(folder) / journey, quick)
+        predicted = {} if own is None else {"own": own}
+        predicted |= {name: made(name, Path(folder) / name, quick) for name in ("cephalogram", "volume")}
+        for journey, (bundle, image) in predicted.items():
             words = [sys.executable, command, "parts", bundle, image, "--threads", threads, "--rounds", rounds]
             done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False)
             if done.returncode:
@@ -46,7 +45,7 @@ def journeys(command: Path, own: tuple[Path, Path] | None, threads: int, rounds:
 
 def table(found: dict[str, dict[str, float]]) -> list[str]:
     """Markdown: a row for each part, seconds and share of the whole in a column for each journey."""
-    parts = list(dict.fromkeys(part for seconds in found.values() for part in seconds))
+    parts = [*dict.fromkeys(part for seconds in found.values() for part in seconds if part != "all"), "all"]
     rows = [f"| | {' | '.join(found)} |", "|---|" + "---|" * len(found)]
     for part in parts:
         cells = []
@@ -84,7 +83,7 @@ def parts_of(bundle: Path, image: Path, threads: int, rounds: int) -> dict[str, 
     opened = timed("open the bundle", lambda: open_bundle(bundle, device="cpu"))
     kept: dict[str, list[float]] = {}
     for number in range(rounds + 1):
-        result, parts = predicted(opened, image)
+        result, parts = timed_prediction(opened, image)
         if number:  # the first one asks for memory and prepares kernels
             for part, value in parts.items():
                 kept.setdefault(part, []).append(value)
@@ -105,7 +104,7 @@ def opener() -> None:
     import auto_config.bundle.opened  # noqa: F401
 
 
-def predicted(opened: Any, image: Path) -> tuple[dict[str, Any], dict[str, float]]:
+def timed_prediction(opened: Any, image: Path) -> tuple[dict[str, Any], dict[str, float]]:
     """The ``result`` of one prediction, and seconds: reading, each stage's network, decoding and the rest."""
     spent = dict.fromkeys(opened.network.stages, 0.0)
     hooks = []

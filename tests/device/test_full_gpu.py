@@ -1,6 +1,7 @@
 """Heatmaps of a whole image that a GPU has no room for are merged on the host, and what is found is the same."""
 
 import logging
+import math
 
 import numpy as np
 import pytest
@@ -112,14 +113,20 @@ def test_level_sets_and_corrections_are_those_of_a_cpu(tmp_path, full, dims, mem
     opened_bundle(tmp_path, dims, 1, members, everything)
 
 
-def test_a_gpu_too_small_for_the_network_says_so(monkeypatch):
-    """What the host's memory is no help for is passed on."""
+@pytest.mark.parametrize(("device", "tries"), [(None, 2), ("cpu", 1)])
+def test_a_gpu_too_small_for_the_network_says_so(monkeypatch, device, tries):
+    """What the host's memory is no help for is passed on, nothing is kept of it, and the same is not tried again."""
+    calls = []
 
     def too_large(*_):
+        calls.append(1)
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     plan = plan_of("default", 2, 1)
-    network = network_of(plan)
+    network, inferer = network_of(plan), inferer_of("shape", plan)
+    inferer.window.device = device
     monkeypatch.setattr(type(network), "forward", too_large)
     with pytest.raises(torch.OutOfMemoryError):
-        rows_of(inferer_of("shape", plan), network, (24, 20))
+        rows_of(inferer, network, (24, 20))
+    assert len(calls) == tries
+    assert inferer._too_large == math.inf

@@ -30,6 +30,26 @@ def test_shares_are_those_of_the_whole():
     ]
 
 
+def test_each_journey_is_made_and_measured():
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "journeys", "--quick", "--rounds", "1", "--threads", "1"],
+        capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    head, _, *rows = done.stdout.splitlines()
+    assert head == "| | cephalogram | volume |"
+    assert rows[0].startswith("| import torch |")
+    assert rows[-1].startswith("| all |") and rows[-1].count("(100 %)") == 2
+
+
+def test_a_bundle_alone_is_refused():
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "journeys", "bundle"],
+        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.endswith("journeys with a bundle needs an image, too\n")
+
+
 def test_parts_of_a_prediction_are_all_of_it(tmp_path):
     image = tmp_path / "image.nii.gz"
     voxels = np.random.default_rng(0).integers(0, 1000, (44, 40, 42), dtype=np.int16)

@@ -25,8 +25,10 @@ def plain_window(window: Inferer) -> SlidingWindowInferer | None:
 
 
 def on_host(window: Inferer) -> Inferer | None:
-    """The window with its merged maps in the memory of the host; None where it has no say in where they lie."""
+    """The window with its merged maps in the memory of the host; None where they lie there or it has no say."""
     if not isinstance(window, SlidingWindowInferer):
+        return None
+    if window.device is not None and torch.device(window.device).type == "cpu":
         return None
     there = copy(window)
     there.device = "cpu"
