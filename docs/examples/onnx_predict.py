@@ -1,30 +1,25 @@
 """Landmarks of a volume from what `auto_config export` wrote: onnxruntime and numpy, and nibabel for NIfTI files alone.
 
-    python onnx_predict.py EXPORT_DIR IMAGE [IMAGE ...]      one file for each channel: .npz, .npy or NIfTI
-
-Prints a line for each landmark: name, x, y, z in world mm (RAS) and how sure the network is. Everything is in
-`pipeline.json`; docs/exports.md says what of `auto_config predict` is left out here. Arrays are (channels, x, y, z).
+`python onnx_predict.py EXPORT_DIR IMAGE [IMAGE ...]`, a file (.npz or NIfTI) for each channel, prints name, x, y, z in
+world mm (RAS) and how sure the network is. docs/exports.md says what of `auto_config predict` is left out here.
 """
 
+import functools
 import itertools
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
+from onnxruntime import InferenceSession
 
 
 def read(path):
-    """Voxels of a file and the affine from voxels to mm (RAS); an array has it, or its spacing, beside it."""
-    if path.endswith((".npz", ".npy")):
-        loaded = np.load(path)
-        beside = Path(f"{path}.json")  # of a .npy: {"spacing": [x, y, z]} or {"affine": [[...], ...]}
-        content = dict(loaded) if path.endswith(".npz") else {"image": loaded, **json.loads(beside.read_text())}
-        spacing, affine = content.pop("spacing", None), content.pop("affine", None)
-        affine = np.diag([*np.broadcast_to(spacing, 3), 1.0]) if affine is None else affine
-        voxels = content["image"] if "image" in content else next(iter(content.values()))
-        return voxels.reshape(-1, *voxels.shape[-3:]).astype(np.float32), np.array(affine, float)
+    """Voxels (C, x, y, z) of a file and the affine from voxels to mm (RAS), which an array has, or its spacing."""
+    if path.endswith(".npz"):
+        held = np.load(path)
+        affine = held["affine"] if "affine" in held else np.diag([*np.broadcast_to(held["spacing"], 3), 1.0])
+        return held["image"].reshape(-1, *held["image"].shape[-3:]).astype(np.float32), affine.astype(float)
     import nibabel
 
     image = nibabel.load(path)
@@ -35,12 +30,12 @@ def upright(voxels, affine):
     """The same voxels with axes to the right, front and top: permuted and flipped, never resampled."""
     along = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     order = max(itertools.permutations(range(3)), key=lambda axes: sum(abs(along[range(3), axes])))
-    turn = np.diag([0.0, 0, 0, 1])
-    for world, axis in enumerate(order):
-        backwards = along[world, axis] < 0
-        turn[axis, [world, 3]] = (-1, voxels.shape[axis + 1] - 1) if backwards else (1, 0)
-        voxels = np.flip(voxels, axis + 1) if backwards else voxels
-    return voxels.transpose(0, *[axis + 1 for axis in order]), affine @ turn
+    voxels, affine = voxels.transpose(0, *[axis + 1 for axis in order]), affine[:, [*order, 3]]
+    for axis in np.flatnonzero(np.diag(affine)[:3] < 0):
+        turn = np.eye(4)
+        turn[axis, [axis, 3]] = -1, voxels.shape[axis + 1] - 1
+        voxels, affine = np.flip(voxels, axis + 1), affine @ turn
+    return voxels, affine
 
 
 def planned_grid(voxels, affine, plan):
@@ -58,17 +53,14 @@ def planned_grid(voxels, affine, plan):
         if plan["low_pass"] and sigma > 0.05:
             reach = int(3 * sigma + 0.5)
             kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-            kernel /= kernel.sum()
             padded = np.pad(voxels, [(reach, reach) if a == axis + 1 else (0, 0) for a in range(4)], mode="edge")
-            steps = np.arange(voxels.shape[axis + 1])
-            voxels = sum(k * padded.take(steps + shift, axis + 1) for shift, k in enumerate(kernel)).astype(np.float32)
+            voxels = np.apply_along_axis(np.convolve, axis + 1, padded, kernel / kernel.sum(), "valid").astype(
+                np.float32
+            )
     for axis, (old, new) in enumerate(zip(now, spacing)):
-        size = voxels.shape[axis + 1]
-        where = np.clip(np.arange(round((size - 1) * old / new + 1)) * new / old, 0, size - 1)
-        below = np.minimum(where.astype(int), max(size - 2, 0))
-        share = (where - below).reshape([-1 if a == axis + 1 else 1 for a in range(4)])
-        above = voxels.take(np.minimum(below + 1, size - 1), axis + 1)
-        voxels = voxels.take(below, axis + 1) * (1 - share) + above * share
+        steps = np.arange(voxels.shape[axis + 1])
+        where = np.arange(round(steps[-1] * old / new + 1)) * new / old
+        voxels = np.apply_along_axis(lambda line, to, at: np.interp(to, at, line), axis + 1, voxels, where, steps)
     return voxels.astype(np.float32), affine @ np.diag([*(spacing / now), 1])
 
 
@@ -80,20 +72,13 @@ def normalized(channel, rule):
     return ((channel - body.mean()) / max(body.std(ddof=1), 1e-8)).astype(np.float32)
 
 
-def network_of(folder, stage, mirror):
+def look(sessions, mirror, patches):
     """From patches (N, C, *patch) to heatmaps (N, L, *patch): the mean of the folds and of the mirror images."""
-    sessions = [
-        onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"]) for name in stage["files"]
-    ]
-
-    def look(patches):
-        views = [session.run(None, {"image": patches})[0] for session in sessions]
-        if mirror is not None:
-            turned = np.ascontiguousarray(patches[:, :, ::-1])
-            views += [session.run(None, {"image": turned})[0][:, mirror][:, :, ::-1] for session in sessions]
-        return sum(views) / len(views)
-
-    return look
+    views = [session.run(None, {"image": patches})[0] for session in sessions]
+    if mirror is not None:
+        turned = {"image": np.ascontiguousarray(patches[:, :, ::-1])}
+        views += [session.run(None, turned)[0][:, mirror][:, :, ::-1] for session in sessions]
+    return sum(views) / len(views)
 
 
 def window(size):
@@ -102,27 +87,24 @@ def window(size):
     return np.maximum(np.einsum("i,j,k", *along), 1e-3).astype(np.float32)
 
 
-def slide(volume, look, size, plan):
+def slide(volume, network, size, plan):
     """Heatmaps (L, *volume) by a sliding window."""
     missing = [max(0, n - m) for n, m in zip(size, volume.shape[1:])]
     padded = np.pad(volume, [(0, 0), *[(d // 2, d - d // 2) for d in missing]], constant_values=plan["pad_value"])
     starts = []
     for n, edge in zip(size, padded.shape[1:]):
         step = n if n == edge else max(1, int(n * (1 - plan["overlap"])))
-        count = next(k for k in itertools.count() if k * step + n >= edge) + 1
-        starts.append([min(k * step, edge - n) for k in range(count)])
-    weight, total, weights = window(size), 0, np.zeros(padded.shape[1:], np.float32)
+        starts.append([min(k * step, edge - n) for k in range(-((n - edge) // step) + 1)])
+    weight, weights = window(size), np.zeros(padded.shape[1:], np.float32)
+    total = np.zeros((len(plan["landmarks"]), *weights.shape), np.float32)
     for start in itertools.product(*starts):
         here = tuple(slice(a, a + n) for a, n in zip(start, size))
-        found = look(padded[(None, slice(None), *here)])[0]
-        total = np.zeros((len(found), *weights.shape), np.float32) if isinstance(total, int) else total
-        total[(slice(None), *here)] += found * weight
+        total[(slice(None), *here)] += network(padded[(None, slice(None), *here)])[0] * weight
         weights[here] += weight
-    kept = tuple(slice(d // 2, d // 2 + n) for d, n in zip(missing, volume.shape[1:]))
-    return (total / weights)[(slice(None), *kept)]
+    return (total / weights)[(slice(None), *[slice(d // 2, d // 2 + n) for d, n in zip(missing, volume.shape[1:])])]
 
 
-def in_crops(volume, look, points, stage, plan):
+def in_crops(volume, network, points, stage, plan):
     """Heatmaps (L, *crop) around points (L, 3), averaged where crops overlap, and the first voxel (L, 3) of each."""
     size, batch = np.array(stage["patch_size"]), plan["crops_per_batch"]
     origins = np.round(points - (size - 1) / 2).astype(int)
@@ -130,7 +112,7 @@ def in_crops(volume, look, points, stage, plan):
     crops = np.stack([padded[(slice(None), *[slice(a + n, a + 2 * n) for a, n in zip(o, size)])] for o in origins])
     weight, total, weights = window(size), np.zeros((len(points), *size), np.float32), np.zeros((len(points), *size))
     for first in range(0, len(crops), batch):
-        found = look(crops[first : first + batch])
+        found = network(crops[first : first + batch])
         for number, origin in enumerate(origins[first : first + batch]):
             for mark in np.flatnonzero((np.abs(origins - origin) <= size // 2).all(1)):
                 shift = origins[mark] - origin
@@ -143,21 +125,19 @@ def in_crops(volume, look, points, stage, plan):
 
 def decode(logits, rule, prior=0.0):
     """The highest voxel of each heatmap (L, *size), moved to the centre of its peak: (L, 3), and the sigmoid there."""
-    size, points, sure = np.array(logits.shape[1:]), [], []
+    size, found = np.array(logits.shape[1:]), []
     for heatmap, place in zip(logits.astype(np.float64), (logits + prior).reshape(len(logits), -1).argmax(1)):
-        peak = np.array(np.unravel_index(place, size))
+        centre = peak = np.array(np.unravel_index(place, size))
         low, high = np.maximum(peak - rule["radius"], 0), np.minimum(peak + rule["radius"] + 1, size)
         value = heatmap[tuple(slice(a, b) for a, b in zip(low, high))]
         value = -np.logaddexp(0, -value) if rule["link"] == "sigmoid" else value
         voxels = np.stack(np.meshgrid(*[np.arange(a, b) for a, b in zip(low, high)], indexing="ij"), -1).reshape(-1, 3)
         weight = np.exp((value - value.max()).reshape(-1, 1) * np.broadcast_to(rule["sharpness"], 3))
-        centre = peak.astype(float)
         for _ in range(rule["rounds"]):
             near = weight * np.exp(-0.5 * (((voxels - centre) / rule["window"]) ** 2).sum(1, keepdims=True))
             centre = (near * voxels).sum(0) / near.sum(0)
-        points.append(centre)
-        sure.append(1 / (1 + np.exp(-heatmap[tuple(peak)])))
-    return np.array(points), np.array(sure)
+        found.append((*centre, 1 / (1 + np.exp(-heatmap[tuple(peak)]))))
+    return np.array(found)[:, :3], np.array(found)[:, 3]
 
 
 def predict(folder, paths):
@@ -167,12 +147,12 @@ def predict(folder, paths):
     volume, affine = planned_grid(np.concatenate([voxels for voxels, _ in images]), images[0][1], plan)
     volume = np.stack([normalized(channel, rule) for channel, rule in zip(volume, plan["normalization"], strict=True)])
     first, last = plan["stages"][0], plan["stages"][-1]
-    looks = [network_of(folder, stage, plan["mirror"]) for stage in plan["stages"]]
+    files = [[str(folder / name) for name in stage["files"]] for stage in plan["stages"]]
+    folds = [[InferenceSession(name, providers=["CPUExecutionProvider"]) for name in names] for names in files]
+    looks = [functools.partial(look, sessions, plan["mirror"]) for sessions in folds]
     factor = np.array(first["factor"])
-    sides = [(0, 0), *[(0, -n % f) for n, f in zip(volume.shape[1:], factor)]]
-    blocks = np.pad(volume, sides, mode="edge")
-    shape = [part for n, f in zip(blocks.shape[1:], factor) for part in (n // f, f)]
-    coarse = blocks.reshape(len(blocks), *shape).mean((2, 4, 6))
+    blocks = np.pad(volume, [(0, 0), *[(0, -n % f) for n, f in zip(volume.shape[1:], factor)]], mode="edge")
+    coarse = blocks.reshape(-1, *np.stack([blocks.shape[1:] // factor, factor], 1).ravel()).mean((2, 4, 6))
     points, sure = decode(slide(coarse, looks[0], first["patch_size"], plan), first["decoder"])
     points = (points + 0.5) * factor - 0.5
     if last is not first:

@@ -39,6 +39,15 @@ def test_the_network_works_in_half_precision_where_there_are_units_and_gives_flo
     torch.testing.assert_close(found, torch.ones(1, 1, 2, 2) if half else image, rtol=0, atol=0)
 
 
+def test_stages_that_are_left_stay_in_half_precision(half):
+    """For callers that turn what they keep of them to float32; in each view, too."""
+    images = {name: torch.full((1, 1, 2, 2), 1 + 2**-12) for name in ("coarse", "fine")}
+    network = HalfPrecisionNetwork(Staged(layer()), ("fine",))
+    for view in (network, *network.views()):
+        found = {name: output["logits"].dtype for name, output in view(images).items()}
+        assert found == {"coarse": torch.float32, "fine": torch.bfloat16 if half else torch.float32}
+
+
 def test_views_and_shape_are_those_of_the_network(half):
     network = EnsembleNetwork([Staged(layer(1.0), "shape"), Staged(layer(3.0))])
     wrapped = HalfPrecisionNetwork(network)
