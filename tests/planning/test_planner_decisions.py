@@ -157,6 +157,12 @@ def _training(method, network, **stage):
     return METHODS[method].training(MethodRequest(BACKBONES[network], CUBE | stage))
 
 
+@pytest.mark.parametrize(("batch_size", "steps"), [(1, 100), (2, 50), (3, 33), (200, 1)])
+def test_an_epoch_on_a_cpu_is_a_hundred_images_of_any_batch(batch_size, steps):
+    assert _training("default", "tiny", batch_size=batch_size).iterations_per_epoch.value == steps
+    assert _training("default", "plain", batch_size=batch_size).iterations_per_epoch.value == 250
+
+
 def test_the_published_method_to_the_letter():
     training = _training("nnlandmark", "plain")
     assert training.loss.value == {"top_percent": 20}

@@ -7,19 +7,64 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
 import pytest
+from torch import nn
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "benchmarks" / "runtimes.py"
 
 
-def test_shares_are_those_of_the_whole():
+@pytest.fixture
+def journeys():
     spec = importlib.util.spec_from_file_location("journeys", SCRIPT.parent / "costing" / "journeys.py")
-    journeys = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(journeys)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_what_is_not_a_network_or_reading_is_the_rest(journeys, monkeypatch):
+    """By a clock that the parts set: reading 2, the networks 3 and twice 5, 7 for the rest."""
+    now = [0.0]
+    monkeypatch.setattr(journeys.time, "perf_counter", lambda: now[0])
+
+    class Takes(nn.Module):
+        def __init__(self, seconds):
+            super().__init__()
+            self.seconds = seconds
+
+        def forward(self, image):
+            now[0] += self.seconds
+            return image
+
+    stages = nn.ModuleDict({"coarse": Takes(3.0), "fine": Takes(5.0)})
+
+    def predict(data):
+        stages["fine"](stages["fine"](stages["coarse"](data)))
+        now[0] += 7.0
+        return {"result": "points"}
+
+    def preprocess(image):
+        now[0] += 2.0
+        return image
+
+    opened = SimpleNamespace(network=SimpleNamespace(stages=stages), preprocess=preprocess, predict=predict)
+    for _ in range(2):  # nothing is left of the first
+        assert journeys.timed_prediction(opened, "image") == (
+            "points",
+            {
+                "read and preprocess": 2.0,
+                "network of stage coarse": 3.0,
+                "network of stage fine": 10.0,
+                "windows, crops, decoding, verdict": 7.0,
+            },
+        )
+
+
+def test_shares_are_those_of_the_whole(journeys):
     found = {"skull": {"read": 0.5, "network": 1.5, "all": 2.0}, "picture": {"read": 0.25, "all": 0.25}}
     assert journeys.table(found) == [
         "| | skull | picture |",
