@@ -100,3 +100,30 @@ def test_the_scaling_has_the_sizes_that_are_promised_and_leaves_out_what_takes_t
     assert not scaling._too_long([], 512, 3)
     assert not scaling._too_long([[64, 1.0, 5.0]], 256, 3)  # 64 s
     assert scaling._too_long([[64, 2.0, 5.0]], 256, 3)
+
+
+@pytest.mark.parametrize(
+    ("aim", "said"),
+    [
+        ({}, ""),
+        ({"faster": 5}, "5 times faster: missed (4)"),
+        ({"faster": 4, "memory_share": 0.3}, "4 times faster: reached; 0.3 of the memory: reached"),
+        ({"seconds": 1, "memory_mb": 500}, "1 s: missed (2); 500 MB: reached"),
+        ({"memory_share": 0.1}, "0.1 of the memory: missed (0.25)"),
+        ({"windows": 40}, "40 windows: reached"),
+        ({"windows": 26}, "26 windows: missed (27)"),
+    ],
+)
+def test_an_aim_is_reached_or_missed(costs, aim, said):
+    aims = importlib.import_module("costing.aims")
+    ours, usual = {"seconds": 2.0, "mb": 500.0, "windows": 27}, {"seconds": 8.0, "mb": 2000.0}
+    assert aims.verdict(aims.Aim(**aim), ours, usual) == said
+
+
+def test_the_table_has_a_cell_for_every_column(costs, capsys, monkeypatch):
+    monkeypatch.setattr(costs, "compare", lambda row, **_: {w: {"seconds": 4.0, "mb": 9.0} for w in ("ours", "usual")})
+    (samples,) = (row for row in costs.ROWS if row.part == "samples")
+    costs.table([samples], quick=True, turns=1)
+    *_, header, rule, line = capsys.readouterr().out.splitlines()
+    assert header.count("|") == rule.count("|") == line.count("|")
+    assert "| 1 s | 1 s |" in line and line.endswith("| 0.8 s: missed (1) |")  # four samples a run

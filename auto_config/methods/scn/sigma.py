@@ -48,8 +48,8 @@ METHOD = Method(
     training=_training,
     parts=_parts,
     loss_bytes_per_voxel=28.0,
-    stages="planned",
-    whole_anatomy=False,
+    stages="one",
+    whole_anatomy=True,
     mirrors=True,
     instances=False,
 )
