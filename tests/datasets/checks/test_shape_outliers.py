@@ -8,7 +8,7 @@ import pytest
 
 from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.datasets.checks.exchanges import exchanged_pairs, impossible_points, pairs_against_others
-from auto_config.datasets.checks.shape_outliers import find_outliers
+from auto_config.datasets.checks.shape_outliers import find_outliers, median_shape, medians_of_others
 from auto_config.datasets.model.dataset import Case, Dataset
 from auto_config.datasets.model.properties import Properties
 
@@ -151,3 +151,16 @@ def test_exchangeable_pairs_point_no_way():
     pairs = (("left eye", "right eye"), ("left ear", "right ear"), ("left jaw", "right jaw"))
     shapes[5, [2, 3]] = shapes[5, [3, 2]]
     assert exchanged_pairs(*dataset(shapes, NAMES, pairs=pairs, exchangeable=pairs[1:2])) == []
+
+
+@pytest.mark.parametrize("cases", [1, 2, 3, 4, 7, 12])
+def test_the_median_of_others_is_that_without_the_case_itself(cases):
+    rng = np.random.default_rng(cases)
+    shapes = rng.normal(size=(cases, 5, 3))
+    shapes[rng.random((cases, 5)) < 0.3] = np.nan
+    shapes[:, 3] = np.nan  # nobody has it
+    if cases > 2:
+        shapes[1, 0] = shapes[2, 0]  # equal values
+    found = medians_of_others(shapes)
+    for row in range(cases):
+        assert np.array_equal(found[row], median_shape(np.delete(shapes, row, axis=0)), equal_nan=True)
