@@ -25,7 +25,7 @@ CLIENT_PACKAGES := orthanc orthanc-dicomweb chromium iproute2
 
 help:
 	@echo "make demo    the whole way on synthetic brains: data, bundle, training, prediction, report (about 10 minutes)"
-	@echo "make test    lint, types and tests, those of the annotation server in an environment of its own"
+	@echo "make test    lint, types, tests and the site of these pages; the annotation server in an environment of its own"
 	@echo "make test-core, make test-label    one half of the tests"
 	@echo "make test-clients    the server with OHIF in a browser and a PACS, and fuzzed; installs Debian packages, needs root"
 	@echo "make lint    lint and types only"
@@ -63,7 +63,8 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 # One after the other, also with make -j: each takes the whole machine.
-test: test-core
+# The environment of the documentation first: where it is, a test builds the site strictly.
+test: $(DOCS_VENV)/.docs test-core
 	$(MAKE) --no-print-directory test-label
 
 # One thread for each process: two processes on two cores are quicker than one process with two threads.
