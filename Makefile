@@ -25,7 +25,7 @@ CLIENT_PACKAGES := orthanc orthanc-dicomweb chromium iproute2
 
 help:
 	@echo "make demo    the whole way on synthetic brains: data, bundle, training, prediction, report (about 10 minutes)"
-	@echo "make test    lint, types, tests and the site of these pages; the annotation server in an environment of its own"
+	@echo "make test    lint, types, tests and documentation site; the annotation server in an environment of its own"
 	@echo "make test-core, make test-label    one half of the tests"
 	@echo "make test-clients    the server with OHIF in a browser and a PACS, and fuzzed; installs Debian packages, needs root"
 	@echo "make lint    lint and types only"

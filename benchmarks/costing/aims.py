@@ -45,7 +45,7 @@ def verdict(aim: Aim, ours: Mapping[str, float], usual: Mapping[str, float]) -> 
         _line(f"{aim.faster:g} times faster", faster >= aim.faster, faster) if aim.faster else "",
         _line(f"{aim.seconds:g} s", ours["seconds"] <= aim.seconds, ours["seconds"]) if aim.seconds else "",
         _line(f"{aim.memory_mb:g} MB", ours["mb"] <= aim.memory_mb, ours["mb"]) if aim.memory_mb else "",
-        _line(f"{aim.memory_share:g} of the memory", share <= aim.memory_share, share) if aim.memory_share else "",
+        _line(f"{aim.memory_share:.2g} of the memory", share <= aim.memory_share, share) if aim.memory_share else "",
         _line(f"{aim.windows:g} windows", ours["windows"] <= aim.windows, ours["windows"]) if aim.windows else "",
     ]
     return "; ".join(filter(None, found))

@@ -109,6 +109,7 @@ def test_the_scaling_has_the_sizes_that_are_promised_and_leaves_out_what_takes_t
         ({"faster": 5}, "5 times faster: missed (4)"),
         ({"faster": 4, "memory_share": 0.3}, "4 times faster: reached; 0.3 of the memory: reached"),
         ({"seconds": 1, "memory_mb": 500}, "1 s: missed (2); 500 MB: reached"),
+        ({"memory_share": 1 / 3}, "0.33 of the memory: reached"),
         ({"memory_share": 0.1}, "0.1 of the memory: missed (0.25)"),
         ({"windows": 40}, "40 windows: reached"),
         ({"windows": 26}, "26 windows: missed (27)"),

@@ -44,8 +44,8 @@ def training(why: str, loss: Json, loss_why: str) -> Training:
         ),
         sampling=Decision(
             {"landmark_share": 0.67, "placement": "anywhere"},
-            f"{why}: a patch holds the whole anatomy, as published for hands and heads; in larger images random crops "
-            "as in its spines, of which two of three hold a random landmark",
+            f"{why}: a patch of one stage holds the whole anatomy, as published for hands and heads; in larger images "
+            "random crops as in its spines, of which two of three hold a random landmark",
         ),
         augmentation=Decision(
             EVERY_PATCH,

@@ -19,6 +19,8 @@ from auto_config.bundle_scripts.methods.coordinates.network import SpatialLogSof
 from auto_config.bundle_scripts.methods.coordinates.visibility import VISIBILITY, VisibleLikelihoodLoss
 from auto_config.bundle_scripts.methods.interfaces import LOGITS, PointBatch
 from auto_config.methods import METHODS
+from auto_config.methods.backbones import BACKBONES
+from auto_config.methods.base import MethodRequest
 
 SIZES = {2: (9, 11), 3: (9, 8, 7)}
 ASPECT = {2: [1.0, 1.25], 3: [1.0, 1.25, 3.0]}
@@ -297,3 +299,28 @@ def test_bytes_that_losses_on_coordinates_hold(method, name):
         LOSSES[name]([1.0] * 3)(dict(zip(heads, maps, strict=True)), points, size).backward()
     limit = METHODS[method].loss_bytes_per_voxel
     assert 0.8 * limit < memory.peak / (half.numel() / len(heads)) <= limit
+
+
+def _rule(method):
+    stage = {"batch_size": 2, "patch_size": [32, 32, 32], "spacing": [1.0, 1.0, 1.0]}
+    return METHODS[method].training(MethodRequest(BACKBONES["tiny"], stage)).loss.value
+
+
+@pytest.mark.parametrize("method", ["dsnt", "wing"])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_map_with_two_peaks_costs_more_than_a_point_that_is_off(method, dims):
+    """The regulariser as the method plans it is felt: the mean alone cannot tell two peaks from one between them."""
+    size = (33,) * dims
+    loss = {"dsnt": losses.EuclideanLoss, "wing": losses.WingLoss}[method]([1.0] * dims, **_rule(method))
+    grid = torch.stack(torch.meshgrid(*[torch.arange(33.0)] * dims, indexing="ij"))
+
+    def peak(place):
+        centre = torch.tensor([place] + [16.0] * (dims - 1)).reshape(-1, *(1,) * dims)
+        return -0.5 * (grid - centre).square().sum(0)
+
+    point = truth([[[16.0] * dims]], [[1]])
+    two, off = (
+        float(loss({LOGITS: one[None, None]}, point, size))
+        for one in (torch.logaddexp(peak(8.0), peak(24.0)), peak(18.0))
+    )
+    assert two > off
