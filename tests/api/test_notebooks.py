@@ -1,5 +1,6 @@
 """The notebooks of the documentation: they run, and are kept with their pictures."""
 
+import importlib
 import re
 from pathlib import Path
 
@@ -54,3 +55,18 @@ def test_what_a_notebook_is_kept_with_is_whole_and_names_no_place(path):
 
 def test_there_are_notebooks():
     assert NOTEBOOKS
+
+
+def test_what_is_kept_of_a_cell_is_what_a_person_reads(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    kept = importlib.import_module("refresh_notebooks")._kept
+    new = nbformat.v4.new_output
+    bar = [new("stream", name="stdout", text=f"\x1b[2K\x1b[90m━━\x1b[0m epoch {n}") for n in range(30)]
+    picture = new("display_data", {"image/png": "", "text/plain": "<Figure>"})
+    asked = new("display_data", {"text/html": 'install "ipywidgets"', "text/plain": "x"})
+    said = new("stream", name="stdout", text="\nread place/scan\n")
+    (text, shown) = kept([*bar, said, asked, picture, new("stream", name="stderr", text="warning")], "place")
+    assert text.text == "━━ epoch 29\nread ./scan\n" and shown is picture
+    assert kept([new("stream", name="stdout", text="".join(f"{n}\n" for n in range(40)))], "x")[0].text.startswith(
+        "28\n"
+    )

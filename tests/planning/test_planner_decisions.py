@@ -163,6 +163,17 @@ def test_an_epoch_on_a_cpu_is_a_hundred_images_of_any_batch(batch_size, steps):
     assert _training("default", "plain", batch_size=batch_size).iterations_per_epoch.value == 250
 
 
+@pytest.mark.parametrize("method", ["scn", "scn_adaptive"])
+def test_the_spatial_configuration_network_sees_the_whole_anatomy(method):
+    """Its second part says where landmarks lie if the others lie where they seem to: it must see them all."""
+    plan = _plan(method=method)
+    (stage,) = plan.value("stages")
+    held = np.array(stage["patch_size"]) * plan.value("spacing")
+    assert (held >= np.percentile(SKULLS.extents_mm, 95, axis=0)).all()
+    assert "as method " + method + " needs it" in plan.reason("spacing")
+    assert len(_plan(method=method, stages=2).value("stages")) == 2
+
+
 def test_the_published_method_to_the_letter():
     training = _training("nnlandmark", "plain")
     assert training.loss.value == {"top_percent": 20}
