@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -43,10 +44,15 @@ def main() -> int:
     template = load_template()
     for folder, numbers in ((given.work / "train", range(12, 12 + given.cases)), (tests, range(12))):
         write_registered(folder, template, numbers)
-    status = create(
-        given.work / "train", bundle, network="tiny", stages=1, patch_size=(PATCH,) * 3, test_fraction=0.0
-    ) or train(bundle, time_budget=f"{given.minutes}m")
+    status = create(given.work / "train", bundle, network="tiny", stages=1, patch_size=(PATCH,) * 3, test_fraction=0.0)
     if status:
+        return int(status)
+    plan = json.loads((bundle / "configs" / "plan.json").read_text(encoding="utf-8"))
+    places = plan["decisions"]["places"]
+    if places["value"] is None:
+        print(f"error: nothing to compare: {places['reason']}; give more --cases", file=sys.stderr)
+        return 2
+    if status := train(bundle, time_budget=f"{given.minutes}m"):
         return int(status)
     print("| windows | mean | median | 95 % | worst | s a case |\n|---|---|---|---|---|---|")
     for every, name in ((False, "where landmarks are expected"), (True, "all")):
