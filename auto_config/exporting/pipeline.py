@@ -11,7 +11,7 @@ from auto_config.bundle_scripts.grid.background import MARGIN_VOXELS
 from auto_config.bundle_scripts.points.landmark_names import read_flip_pairs
 from auto_config.methods.base import Json
 
-FORMAT = 1
+FORMAT = 2
 """Goes up when the meaning of ``pipeline.json`` changes."""
 _DECODER = "scripts.methods.decoders.ArgmaxDecoder"
 _DEFAULTS = {"link": "softmax", "sharpness": 1.0, "window": 1.5, "radius": 5, "rounds": 12}
@@ -67,7 +67,16 @@ def describe(root: Path, config: Json, files: Mapping[str, Sequence[str]]) -> Js
         "overlap": config["overlap"],
         "mirror": [int(pair) for pair in read_flip_pairs(landmarks)] if "flip_pairs" in inferer else None,
         "stages": stages,
-        **({"reach_mm": inferer["reach"], "crops_per_batch": inferer.get("batch_size", 8)} if two else {}),
+        **(_crops(inferer) if two else {}),
+    }
+
+
+def _crops(inferer: Json) -> Json:
+    """The numbers of a fine stage."""
+    return {
+        "reach_mm": inferer["reach"],
+        "crops_per_batch": inferer.get("batch_size", 8),
+        "crop_sharing": inferer.get("crop_sharing", 0.0),
     }
 
 
@@ -112,7 +121,9 @@ def _not_a_number(config: Json) -> str | None:
     """Numbers of a config may be expressions, which only MONAI can read."""
     keys = ["spacing", "pad_value", "overlap", "patch_size"]
     keys += ["coarse_factor", "coarse_patch_size"] if "coarse_factor" in config else []
-    values = {key: config[key] for key in keys} | {"reach": config["inferer"].get("reach", 0)}
+    values = {key: config[key] for key in keys} | {
+        key: config["inferer"].get(key, 0) for key in ("reach", "crop_sharing")
+    }
     for key, value in values.items():
         for number in value if isinstance(value, list) else [value]:
             if not isinstance(number, int | float):

@@ -54,9 +54,7 @@ def planned_grid(voxels, affine, plan):
             reach = int(3 * sigma + 0.5)
             kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
             padded = np.pad(voxels, [(reach, reach) if a == axis + 1 else (0, 0) for a in range(4)], mode="edge")
-            voxels = np.apply_along_axis(np.convolve, axis + 1, padded, kernel / kernel.sum(), "valid").astype(
-                np.float32
-            )
+            voxels = np.apply_along_axis(np.convolve, axis + 1, padded, kernel / kernel.sum(), "valid")
     for axis, (old, new) in enumerate(zip(now, spacing)):
         steps = np.arange(voxels.shape[axis + 1])
         where = np.arange(round(steps[-1] * old / new + 1)) * new / old
@@ -106,20 +104,22 @@ def slide(volume, network, size, plan):
 
 def in_crops(volume, network, points, stage, plan):
     """Heatmaps (L, *crop) around points (L, 3), averaged where crops overlap, and the first voxel (L, 3) of each."""
-    size, batch = np.array(stage["patch_size"]), plan["crops_per_batch"]
-    origins = np.round(points - (size - 1) / 2).astype(int)
+    size = np.array(stage["patch_size"])
+    own = np.floor(points - (size - 1) / 2 + 0.501).astype(int)
+    near, left, kept = (np.abs(own[:, None] - own) <= plan["crop_sharing"] * size).all(-1), np.ones(len(own), bool), []
+    while left.any():  # landmarks that lie close to each other share a crop
+        kept.append(near[:, left].sum(1).argmax())
+        left &= ~near[kept[-1]]
+    origins = own[kept][np.where(near[:, kept], np.square(own[:, None] - own[kept]).sum(-1), np.inf).argmin(1)]
     padded = np.pad(volume, [(0, 0), *[(n, n) for n in size]], constant_values=plan["pad_value"])
-    crops = np.stack([padded[(slice(None), *[slice(a + n, a + 2 * n) for a, n in zip(o, size)])] for o in origins])
     weight, total, weights = window(size), np.zeros((len(points), *size), np.float32), np.zeros((len(points), *size))
-    for first in range(0, len(crops), batch):
-        found = network(crops[first : first + batch])
-        for number, origin in enumerate(origins[first : first + batch]):
-            for mark in np.flatnonzero((np.abs(origins - origin) <= size // 2).all(1)):
-                shift = origins[mark] - origin
-                here = tuple(slice(max(0, s), n + min(0, s)) for s, n in zip(shift, size))
-                there = tuple(slice(max(0, -s), n + min(0, -s)) for s, n in zip(shift, size))
-                total[mark][there] += (found[number, mark] * weight)[here]
-                weights[mark][there] += weight[here]
+    for origin in np.unique(origins, axis=0):
+        found = network(padded[(None, slice(None), *[slice(a + n, a + 2 * n) for a, n in zip(origin, size)])])[0]
+        for mark in np.flatnonzero((np.abs(origins - origin) <= size // 2).all(1)):
+            shift = origins[mark] - origin
+            here, there = (tuple(slice(max(0, s), n + min(0, s)) for s, n in zip(by, size)) for by in (shift, -shift))
+            total[mark][there] += (found[mark] * weight)[here]
+            weights[mark][there] += weight[here]
     return total / weights, origins
 
 

@@ -120,6 +120,14 @@ def points_of(root: Path, image: Path) -> list[list[float]]:
     return [[*item["world"], item["confidence"]] for item in found]
 
 
+def own_crops(root: Path) -> None:
+    """Give each landmark a crop of its own, as it was when the numbers were recorded."""
+    path = root / "configs" / "inference.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if config["inferer"].pop("crop_sharing", None) is not None:
+        path.write_text(json.dumps(config, indent=4), encoding="utf-8")
+
+
 def digest(state: dict[str, torch.Tensor]) -> str:
     """Of all bits of the weights, on this machine."""
     content = hashlib.sha256()
@@ -138,6 +146,7 @@ def measure(folder: Path, method: str, stages: int, dims: int, option: str = "me
     data = write_cases(folder / "data", dims)
     root = narrow_bundle(data, folder / "bundle", stages=stages, dims=dims, **{option: method}, **others)
     state = two_steps(root)
+    own_crops(root)
     image = sorted((data / "images").iterdir())[0]
     return {"digest": digest(state), "weights": numbers_of(state), "points": points_of(root, image)}
 

@@ -2,7 +2,8 @@
 
 `golden.json` was written by `python tests/methods/steps.py tests/methods/golden.json recipe` with the code before it;
 the numbers of nnlandmark once more when its patches and augmentation became those of nnU-Net. `default` cuts fields of
-view since then, on purpose: without cuts its numbers are still those, and with them it has further ones.
+view since then, on purpose: without cuts its numbers are still those, and with them it has further ones. Landmarks
+share crops since then too; points here are those of crops of their own.
 The tolerances let other builds of torch pass; on one machine the numbers are equal.
 """
 

@@ -21,9 +21,10 @@ from ..points.instances import Instances
 from ..points.shape import shape_prior
 from .heatmaps import HeatmapInferer, Heatmaps, check_finite, slide
 from .poses import Look, PoseSearch, turned_back
+from .shared_crops import shared
 from .views import agreement, mean_of_views
 
-# An image (C, *crop_size) around each landmark, and its first voxel (D,).
+# An image (C, *crop_size) for each landmark, and its first voxel (D,); the same one for landmarks that share it.
 Crops = list[tuple[torch.Tensor, np.ndarray]]
 
 
@@ -48,12 +49,17 @@ class CoarseToFineInferer(HeatmapInferer):
         shape_prior: put another maximum of the coarse heatmap in the place of such a point, the one that is best with a
             Gaussian prior about where the shape expects it, and not the shape's point itself.
         batch_size: crops in one call of the network.
+        crop_sharing: share of a crop's edge that a landmark may lie beside the middle of its crop along each axis, so
+            that landmarks close to each other are looked at in one crop; with 0 each has one of its own.
         pad_value: value of air.
         instances: which landmarks may change places, so that the views are compared in one order.
         flip_pairs: see `HeatmapInferer`.
         amp: see `HeatmapInferer`.
         pose: tries poses of the image, and turns the crops upright where it found another one or where poses are free;
             None looks at the image as it lies.
+
+    Raises:
+        ValueError: `crop_sharing` is negative, or half an edge or more.
     """
 
     keeps_parts_of = ("fine",)
@@ -71,6 +77,7 @@ class CoarseToFineInferer(HeatmapInferer):
         plausibility: bool = True,
         shape_prior: bool = False,
         batch_size: int = 8,
+        crop_sharing: float = 0.0,
         pad_value: float = 0.0,
         instances: Instances | None = None,
         flip_pairs: str | Path | Sequence[int] | None = None,
@@ -83,6 +90,9 @@ class CoarseToFineInferer(HeatmapInferer):
         self.reach, self.shape_prior = float(reach), bool(shape_prior)
         self.coarse_decoder, self.fine_decoder = coarse_decoder, fine_decoder
         self.batch_size, self.pad_value = int(batch_size), float(pad_value)
+        if not 0 <= crop_sharing < 0.5:
+            raise ValueError(f"crop_sharing is {crop_sharing}; it is at least 0 and below 0.5, where a crop ends")
+        self.crop_sharing = float(crop_sharing)
         self.instances, self.pose = instances, pose
 
     def find(self, image: torch.Tensor, network: StageNetwork) -> Heatmaps:
@@ -93,7 +103,7 @@ class CoarseToFineInferer(HeatmapInferer):
         """
         points, distance, replaced, turn = self._find(image, network)
         points = points if turn is None else world_to_voxel(turn, points)
-        crops = [self._crop(image, point, turn) for point in points]
+        crops = self._crops(image, points, turn)
         origins = torch.tensor(np.stack([origin for _, origin in crops]), device=image.device, dtype=torch.float32)
         prior = self._log_prior(torch.as_tensor(points, device=image.device, dtype=torch.float32) - origins)
         output, single = mean_of_views(
@@ -211,25 +221,35 @@ class CoarseToFineInferer(HeatmapInferer):
         """Shape of the fine output's grid."""
         return [edge // self.fine_decoder.stride for edge in self.crop_size]
 
-    def _crop(
-        self, image: torch.Tensor, point: np.ndarray, turn: np.ndarray | None = None
-    ) -> tuple[torch.Tensor, np.ndarray]:
-        """The crop ``(C, *crop_size)`` around a point in planned voxels, air outside of the image, and its origin.
+    def _crops(self, image: torch.Tensor, points: np.ndarray, turn: np.ndarray | None = None) -> Crops:
+        """The crop ``(C, *crop_size)`` in which each point is looked at, air outside of the image, and its origin.
 
-        Where crops are turned, point and origin are in voxels of the turned grid, and a crop is one interpolation.
+        Where crops are turned, points ``(L, D)`` and origins are in voxels of the turned grid, in planned voxels
+        otherwise.
         """
-        size, stride = np.asarray(self.crop_size), self.fine_decoder.stride
-        origin = np.round((point - (size - 1) / 2) / stride).astype(int) * stride
+        stride, cells = self.fine_decoder.stride, self._cells()
+        # Exact halves are common (a peak at the border of the image), and go up whatever their last digit says.
+        own = np.floor((np.asarray(points) - (np.asarray(self.crop_size) - 1) / 2) / stride + 0.501).astype(int)
+        places = shared(own, [int(self.crop_sharing * edge) for edge in cells]) * stride
+        made: dict[tuple[int, ...], torch.Tensor] = {}
+        for origin in places:
+            if (place := tuple(origin)) not in made:
+                made[place] = self._crop(image, origin, turn)
+        return [(made[tuple(origin)], origin) for origin in places]
+
+    def _crop(self, image: torch.Tensor, origin: np.ndarray, turn: np.ndarray | None) -> torch.Tensor:
+        """The crop ``(C, *crop_size)`` that begins at a voxel; turned crops are one interpolation."""
+        size = np.asarray(self.crop_size)
         if turn is not None:
             there = turn.copy()
             there[:-1, -1] = apply_affine(turn, origin)
-            return sampled(image, there, self.crop_size, self.pad_value), origin
+            return sampled(image, there, self.crop_size, self.pad_value)
         low, high = np.maximum(origin, 0), np.minimum(origin + size, image.shape[1:])
         out = image.new_full((image.shape[0], *self.crop_size), self.pad_value)
         inner = tuple(slice(a, b) for a, b in zip(low - origin, high - origin, strict=True))
         outer = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
         out[(slice(None), *inner)] = image[(slice(None), *outer)]
-        return out, origin
+        return out
 
     def _fine_views(self, crops: Crops, network: StageNetwork) -> list[Callable[[], Output]]:
         """What gives the fine output of each view of a network, in the order of its views."""
@@ -259,27 +279,30 @@ class CoarseToFineInferer(HeatmapInferer):
         return np.array([-1] + [1] * (len(self.crop_size) - 1))
 
     def _fine_output(self, crops: Crops, network: StageNetwork) -> Output:
-        """The output of each landmark in its own crop, averaged over all crops that see the place."""
+        """The output of each landmark in its crop, averaged over all crops that see the place."""
         size = np.asarray(self._cells())
         origins = np.stack([origin for _, origin in crops]) // self.fine_decoder.stride
+        # Of the crops each one once, however many landmarks share it.
+        looks = np.sort(np.unique(origins, axis=0, return_index=True)[1])
         weight = gaussian_window(self._cells(), crops[0][0].device)
         # (channels of a landmark, *grid) for each landmark
         total: dict[str, torch.Tensor] = {}
         scalars: Output = {}
         weights = torch.zeros((len(crops), *self._cells()), device=weight.device)
-        for start in range(0, len(crops), self.batch_size):
-            batch = torch.stack([crop for crop, _ in crops[start : start + self.batch_size]])
+        for start in range(0, len(looks), self.batch_size):
+            chosen = looks[start : start + self.batch_size]
+            batch = torch.stack([crops[number][0] for number in chosen])
             kept, scalars = without_scalars(kept_heads(network({"fine": batch})["fine"], self.fine_decoder))
             found = {head: value.unflatten(1, (len(crops), -1)) for head, value in kept.items()}
             if not total:
                 total = {head: weight.new_zeros(value.shape[1:]) for head, value in found.items()}
-            for number, origin in enumerate(origins[start : start + self.batch_size]):
+            for number, origin in enumerate(origins[chosen]):
                 shift = origins - origin
                 # Half an overlap on every axis, or the neighbour's view is all border.
                 marks = np.flatnonzero((np.abs(shift) <= size // 2).all(-1))
                 # Of all landmarks those that this crop has a say in.
-                chosen = sent(torch.from_numpy(marks), weight.device)
-                near = {head: value[number][chosen].float() for head, value in found.items()}
+                seen = sent(torch.from_numpy(marks), weight.device)
+                near = {head: value[number][seen].float() for head, value in found.items()}
                 for row, mark in enumerate(marks):
                     here = tuple(slice(max(0, s), n + min(0, s)) for s, n in zip(shift[mark], size, strict=True))
                     there = tuple(slice(max(0, -s), n + min(0, -s)) for s, n in zip(shift[mark], size, strict=True))

@@ -19,6 +19,11 @@ def axis_offsets(points: torch.Tensor, size: Sequence[int]) -> list[torch.Tensor
     ]
 
 
+def plain(image: torch.Tensor) -> torch.Tensor:
+    """An image or map without MONAI's metadata, not copied: each operation on a ``MetaTensor`` goes through Python."""
+    return image.as_tensor() if hasattr(image, "as_tensor") else image
+
+
 def _along(values: torch.Tensor, axis: int, dims: int) -> torch.Tensor:
     """``(B, L, n)`` to ``(B, L, 1, .., n, .., 1)`` with n at spatial ``axis``."""
     shape = [*values.shape[:2]] + [1] * dims

@@ -12,6 +12,7 @@ from ..points.medoids import two_medoids
 from ..points.nms import FLOOR, find_peaks, millimetres
 from ..points.peaks import Peaks, make_peaks, places_of
 from .decoders import ArgmaxDecoder, unflip_heatmaps
+from .heatmap import plain
 from .interfaces import LOGITS, Output
 from .on_device import constants
 
@@ -66,7 +67,7 @@ class InstanceDecoder:
         A prior, as `ArgmaxDecoder` has it, counts for landmarks that are there once.
         """
         known = self.instances
-        logits = logits.as_tensor() if hasattr(logits, "as_tensor") else logits
+        logits = plain(logits)
         points, confidence, covariance = self.decoder(logits, log_prior)
         more = len(known.channels) - len(points)
         points = torch.cat([points, points.new_full((more, points.shape[1]), torch.nan)])

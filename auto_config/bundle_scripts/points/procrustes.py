@@ -14,23 +14,24 @@ def similarity(source: np.ndarray, target: np.ndarray, weight: np.ndarray) -> np
     Args:
         source: ``(N, D)``.
         target: ``(N, D)``.
-        weight: ``(N,)``, not negative, not all zero.
+        weight: ``(..., N)``, not negative, not all zero: one fit for each row of weights.
 
     Returns:
-        ``(D+1, D+1)`` matrix that maps source to target.
+        ``(..., D+1, D+1)`` matrices that map source to target.
     """
     dims = source.shape[1]
-    weight = weight / weight.sum()
+    weight = weight / weight.sum(-1, keepdims=True)
     mean_s, mean_t = weight @ source, weight @ target
-    cs, ct = source - mean_s, target - mean_t
-    u, s, vt = np.linalg.svd((ct * weight[:, None]).T @ cs)
-    sign = np.ones(dims)
-    sign[-1] = np.sign(np.linalg.det(u @ vt)) or 1.0
-    rotation = (u * sign) @ vt
-    scale = float((s * sign).sum() / max(float((weight * (cs**2).sum(1)).sum()), 1e-12))
-    out = np.eye(dims + 1)
-    out[:dims, :dims] = scale * rotation
-    out[:dims, -1] = mean_t - scale * rotation @ mean_s
+    cs, ct = source - mean_s[..., None, :], target - mean_t[..., None, :]
+    u, s, vt = np.linalg.svd(np.swapaxes(ct * weight[..., None], -1, -2) @ cs)
+    sign = np.ones_like(s)
+    sign[..., -1] = np.where(np.linalg.det(u @ vt) < 0, -1.0, 1.0)
+    rotation = (u * sign[..., None, :]) @ vt
+    scale = (s * sign).sum(-1) / np.maximum((weight * (cs**2).sum(-1)).sum(-1), 1e-12)
+    out: np.ndarray = np.zeros((*weight.shape[:-1], dims + 1, dims + 1))
+    out[..., :dims, :dims] = scale[..., None, None] * rotation
+    out[..., :dims, -1] = mean_t - np.matmul(out[..., :dims, :dims], mean_s[..., None])[..., 0]
+    out[..., -1, -1] = 1.0
     return out
 
 

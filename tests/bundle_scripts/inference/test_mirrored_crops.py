@@ -84,7 +84,7 @@ def test_the_output_is_that_of_crops_that_are_turned_back_one_by_one(dims, kind)
     mirrored = MirroredNetwork(network, PAIRS, own.decoders)
     # Of different distances along the axis that is mirrored, so that crops overlap on one side or the other.
     points = np.array([[8.0, 9.0, 9.0], [12.0, 11.0, 12.0], [15.0, 8.0, 14.0], [19.0, 12.0, 12.0], [9.0, 10.0, 15.0]])
-    crops = [own._crop(image, point) for point in points[:, :dims]]
+    crops = own._crops(image, points[:, :dims])
     found = [look() for look in own._fine_views(crops, mirrored)]
     wanted = [own._fine_output(crops, view) for view in mirrored.views()]
     assert len(found) == 2
@@ -101,9 +101,7 @@ def test_members_of_an_ensemble_come_first_as_they_are_then_mirrored():
     own, members = inferer(2, decoder), [Random(2, heads, seed=seed) for seed in (0, 1)]
     network = Random(2, heads)
     network.views = lambda: members
-    crops = [
-        own._crop(torch.randn(1, 30, 26), point) for point in [[5.0, 5.0], [9.0, 8.0], [20.0, 20.0]] + [[3, 3]] * 2
-    ]
+    crops = own._crops(torch.randn(1, 30, 26), [[5.0, 5.0], [9.0, 8.0], [20.0, 20.0]] + [[3, 3]] * 2)
     mirrored = MirroredNetwork(network, PAIRS, own.decoders)
     wanted = [own._fine_output(crops, view) for view in mirrored.views()]
     for look, expected in zip(own._fine_views(crops, mirrored), wanted, strict=True):
@@ -114,7 +112,7 @@ def test_members_of_an_ensemble_come_first_as_they_are_then_mirrored():
 def test_a_network_without_a_mirror_image_is_looked_at_once():
     decoder, heads, *_ = kinds(2)["logits"]
     own = inferer(2, decoder)
-    crops = [own._crop(torch.randn(1, 30, 26), [5.0, 5.0])] * len(PAIRS)
+    crops = own._crops(torch.randn(1, 30, 26), [[5.0, 5.0]] * len(PAIRS))
     assert len(own._fine_views(crops, Random(2, heads))) == 1
 
 

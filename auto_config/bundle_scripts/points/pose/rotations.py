@@ -125,13 +125,12 @@ def fit_pose(mean: np.ndarray, points: np.ndarray, scale: float) -> Fit | None:
             weight[rng.choice(len(source), source.shape[1] + 1, replace=False)] = 1.0
             starts.append(weight)
     size = size_of(target) / size_of(source)
-    fits = []
-    for weight in starts:
-        matrix = similarity(source, target, weight)
-        zoom = abs(np.linalg.det(matrix[:-1, :-1])) ** (1 / source.shape[1])
-        if 0.5 * size < zoom < 2 * size or weight.all():
-            fits.append((float((1 / (1 + (_residual(matrix, source, target) / (3 * scale)) ** 2)).sum()), matrix))
-    matrix = max(fits, key=lambda one: one[0])[1]
+    matrices = similarity(source, target, np.stack(starts))
+    zoom = np.abs(np.linalg.det(matrices[:, :-1, :-1])) ** (1 / source.shape[1])
+    likely = (0.5 * size < zoom) & (zoom < 2 * size)
+    likely[0] = True
+    near = (1 / (1 + (_residual(matrices, source, target) / (3 * scale)) ** 2)).sum(-1)
+    matrix = matrices[int(np.where(likely, near, -np.inf).argmax())]
     for width in np.geomspace(3 * scale, scale, 6).tolist() + [scale] * 8:
         weight = 1.0 / (1.0 + (_residual(matrix, source, target) / width) ** 2) ** 2
         matrix = similarity(source, target, weight)
@@ -139,7 +138,9 @@ def fit_pose(mean: np.ndarray, points: np.ndarray, scale: float) -> Fit | None:
 
 
 def _residual(matrix: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    out: np.ndarray = np.linalg.norm(source @ matrix[:-1, :-1].T + matrix[:-1, -1] - target, axis=1)
+    """Distances ``(..., N)`` of points from where matrices ``(..., D+1, D+1)`` put their partners."""
+    put = source @ np.swapaxes(matrix[..., :-1, :-1], -1, -2) + matrix[..., None, :-1, -1]
+    out: np.ndarray = np.linalg.norm(put - target, axis=-1)
     return out
 
 

@@ -14,6 +14,7 @@ from monai.inferers import Inferer
 
 from ..grid.grids import apply_affine, world_to_voxel
 from ..methods.half_precision import HalfPrecisionNetwork
+from ..methods.heatmap import plain
 from ..methods.interfaces import Decoder, Output, StageNetwork, without_scalars
 from ..points.landmark_names import read_flip_pairs
 from ..points.peaks import Peaks
@@ -142,14 +143,14 @@ class HeatmapInferer(Inferer):
             ``(B, R, W)`` rows in voxels of the planned grid; see `scripts.points.peaks`.
         """
         # Images of a cache may be float16.
-        images = (inputs.as_tensor() if hasattr(inputs, "as_tensor") else inputs).float()
+        images = plain(inputs).float()
         rows = [self.find_peaks(image, self._seeing(network)).pack() for image in images]
         # Heatmaps, and peaks with them, may lie on the host where the device has no room for them.
         return torch.stack([one.to(images.device) for one in rows])
 
     def heatmaps(self, image: torch.Tensor, network: StageNetwork) -> Heatmaps:
         """The heatmaps of an image ``(C, *size)`` on the planned grid, and their peaks."""
-        return self.find(image, self._seeing(network))
+        return self.find(plain(image), self._seeing(network))
 
     def find_peaks(self, image: torch.Tensor, network: StageNetwork) -> Peaks:
         """The peaks that `find` finds, for those who ask for no heatmaps."""

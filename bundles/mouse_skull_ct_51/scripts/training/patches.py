@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from ..grid.grids import apply_affine, embed_affine, world_to_voxel
 from ..grid.turning import turning
+from ..methods.heatmap import plain
 from ..points.landmarks import ABSENT, PRESENT
 from ..points.pose.rotations import random_rotation
 from .deformation import Deformation, draw_deformation, in_patch
@@ -304,7 +305,7 @@ class Frame:
         self.affine = embed_affine(whole.affine, len(self.shape))
         self.spacing = np.linalg.norm(self.affine[:-1, :-1], axis=0)
         self.points, self.status = world_to_voxel(self.affine, data["label"]), np.asarray(data["status"])
-        self.image: torch.Tensor = whole.as_tensor() if hasattr(whole, "as_tensor") else whole
+        self.image = plain(whole)
         self.cut_off = np.zeros(len(self.points), dtype=bool)
         self.random = np.random.default_rng([data["seed"], data["index"], 3])
         self.is_cut = bool(self.random.uniform() < cut_share)
