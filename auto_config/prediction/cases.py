@@ -72,4 +72,5 @@ def write_outcomes(
 
 def _progress() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(file=sys.stderr))
+    # In a notebook each turn of a bar is an output of its own, and empty without another package.
+    return Progress(*columns, console=Console(file=sys.stderr), disable=not sys.stderr.isatty())

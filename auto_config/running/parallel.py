@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -47,7 +48,9 @@ def map_cases(
         workers = 1 if len(cases) < _FEWEST_FOR_PROCESSES else _cores()
     workers = min(workers, len(cases))
     columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    # In a notebook each turn of a bar is an output of its own, and empty without another package.
+    hidden = not sys.stderr.isatty()
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=hidden) as bar:
         task = bar.add_task("", total=len(cases))
         if workers <= 1:
             results = []

@@ -12,11 +12,11 @@ from auto_config.bundle_scripts.inference.streaming.windows import windows_of
 from auto_config.bundle_scripts.methods.decoders import ArgmaxDecoder
 from auto_config.bundle_scripts.methods.interfaces import LOGITS, Output
 from auto_config.bundle_scripts.training.cpu_memory import keep_freed_memory
-from costing.measuring import Work
+from costing.measuring import APART, Work
 
 
 class FreeNetwork:
-    """Costs nothing: writes each landmark's channel, the image times a number, into a tensor that it keeps."""
+    """Gives each landmark's channel, the first window times a number, as a fresh tensor; that is not counted."""
 
     shape = None
 
@@ -32,10 +32,11 @@ class FreeNetwork:
     def __call__(self, images: dict[str, torch.Tensor]) -> dict[str, Output]:
         """The channels of each window."""
         (image,) = images.values()
-        if self._kept is None:
-            self._kept = image * self.factors.reshape(1, -1, *[1] * (image.ndim - 2))
-        # The time of a fresh result is the network's and not that of merging.
-        return {name: {LOGITS: self._kept.clone()} for name in images}
+        # What is kept, and a copy of it.
+        with APART.network(2 * len(self.factors) * image.nbytes / image.shape[1] / 1e6):
+            if self._kept is None:
+                self._kept = image * self.factors.reshape(1, -1, *[1] * (image.ndim - 2))
+            return {name: {LOGITS: self._kept.clone()} for name in images}
 
 
 def _parts(options: dict[str, Any]) -> tuple[SlidingWindowInferer, torch.Tensor, FreeNetwork]:

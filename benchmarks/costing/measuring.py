@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,25 @@ from auto_config.prediction.cost import process_memory
 
 Work = Callable[[], Any]
 """The work that is measured; what it needs is made before."""
+
+
+class Apart:
+    """What stands in for a network: its seconds and its output are no cost of what is measured around it."""
+
+    def __init__(self) -> None:
+        self.seconds, self.mb = 0.0, 0.0
+
+    @contextlib.contextmanager
+    def network(self, held_mb: float) -> Iterator[None]:
+        """Count what is done within as that of the network, which holds so many MB of outputs."""
+        began = time.perf_counter()
+        yield
+        self.seconds += time.perf_counter() - began
+        self.mb = max(self.mb, held_mb)
+
+
+APART = Apart()
+"""Of this process, which measures one side."""
 
 
 def peak_mb() -> float:
@@ -29,15 +49,15 @@ def measured(work: Work, repeats: int) -> dict[str, float]:
         repeats: how often; the shortest time counts, because others use the machine too.
 
     Returns:
-        ``seconds``, and ``mb``: by how much the largest memory of this process grew.
+        ``seconds``, and ``mb``: by how much the largest memory of this process grew; both without what `APART` counts.
     """
     before, seconds = peak_mb(), []
     for _ in range(repeats):
-        began = time.perf_counter()
+        began, APART.seconds = time.perf_counter(), 0.0
         work()
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.perf_counter() - began - APART.seconds)
     # Linux sums its threads' counts of pages only now and then, so that a largest memory read later may be 0.1 MB less.
-    return {"seconds": min(seconds), "mb": max(0.0, peak_mb() - before)}
+    return {"seconds": min(seconds), "mb": max(0.0, peak_mb() - before - APART.mb)}
 
 
 def in_a_process(command: Path, side: str, options: dict[str, Any]) -> dict[str, float]:

@@ -15,7 +15,7 @@ from auto_config.bundle_scripts.inference.streaming.window_grid import regular_w
 from auto_config.bundle_scripts.methods.decoders import ArgmaxDecoder
 from auto_config.bundle_scripts.methods.interfaces import LOGITS, Output
 from auto_config.bundle_scripts.training.cpu_memory import keep_freed_memory
-from costing.measuring import Work
+from costing.measuring import APART, Work
 
 COUNTS: dict[str, float] = {}
 """Windows that the network saw in the last prediction of this process."""
@@ -37,11 +37,12 @@ class KnowingNetwork:
         """Logits that fall from 6 by a fifth of the distance in voxels."""
         (image,) = images.values()
         COUNTS["windows"] = COUNTS.get("windows", 0) + len(image)
-        # The coordinates of a window are those along its edges; one window at a time.
-        x, y, z = image[0, 0, :, 0, 0], image[0, 1, 0, :, 0], image[0, 2, 0, 0, :]
-        along = [(axis - self.points[:, number, None]).square() for number, axis in enumerate((x, y, z))]
-        away = along[0][:, :, None, None] + along[1][:, None, :, None] + along[2][:, None, None, :]
-        return {name: {LOGITS: away.sqrt_().mul_(-0.2).add_(6)[None]} for name in images}
+        with APART.network(len(self.points) * image.nbytes / image.shape[1] / 1e6):
+            # The coordinates of a window are those along its edges; one window at a time.
+            x, y, z = image[0, 0, :, 0, 0], image[0, 1, 0, :, 0], image[0, 2, 0, 0, :]
+            along = [(axis - self.points[:, number, None]).square() for number, axis in enumerate((x, y, z))]
+            away = along[0][:, :, None, None] + along[1][:, None, :, None] + along[2][:, None, None, :]
+            return {name: {LOGITS: away.sqrt_().mul_(-0.2).add_(6)[None]} for name in images}
 
 
 def anatomy(size: int, landmarks: int, extent: float, spread: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

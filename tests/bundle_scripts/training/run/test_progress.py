@@ -28,8 +28,15 @@ def test_time_left():
     assert seconds_left(10.0, 0.5, 0.5) is None
 
 
-def report(folder, *, terminal=False, **options):
-    stream = io.StringIO()
+class Terminal(io.StringIO):
+    """A file that is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+def report(folder, *, terminal=False, stream=None, **options):
+    stream = stream or (Terminal if terminal else io.StringIO)()
     training = Training(folder, console=Console(file=stream, force_terminal=terminal, width=200), **options)
     return training, stream
 
@@ -46,6 +53,15 @@ def test_a_line_per_epoch_where_nobody_looks_at_a_terminal(tmp_path):
     assert lines[4].startswith("Training has ended:  epoch 4/4  100 %")
     assert " left" not in lines[4]
     assert f"best {training.checkpoints.best:.3f} mm" in lines[4]
+
+
+def test_a_notebook_that_asks_for_colours_gets_a_line_per_epoch_and_no_bar(tmp_path):
+    """Kernels of Jupyter set FORCE_COLOR for what they start, and a console takes that for a terminal."""
+    training, stream = report(tmp_path, epochs=4, terminal=True, stream=io.StringIO())
+    training.run()
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 5
+    assert not any("\r" in line or "\x1b[2K" in line for line in lines)
 
 
 def test_the_loss_is_the_mean_of_its_epoch(tmp_path):

@@ -192,7 +192,8 @@ class ProgressReport:
     def _start_epoch(self, trainer: Engine) -> None:
         if self._begun_at is None:
             self._begun_at, self._started = self._schedule.progress, time.time()
-            if self._console.is_terminal:
+            # Of the file and not of the console: Jupyter asks for colours, where a bar is a new text at each turn.
+            if self._console.file.isatty():
                 columns = BarColumn(bar_width=20), TaskProgressColumn(), TextColumn("{task.description}")
                 self._bar = Progress(*columns, console=self._console, refresh_per_second=2)
                 self._bar.add_task("", total=1.0)
