@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 
@@ -25,7 +24,6 @@ from auto_config.planning.pose import any_lie, cubic, plan_pose, turned_crops, w
 from auto_config.planning.prediction.places import plan_places
 from auto_config.planning.spacing import target_spacing
 from auto_config.planning.stages import describe, jitter_mm, plan_stages
-from auto_config.planning.without_gpu import ONE_LOOK, looks_once, planned_memory
 
 CONE_RADIUS_VOXELS = 15
 """Radius of a heatmap in voxels of the finest axis (nnLandmark: 11 to 23 are equal, 7 fails)."""
@@ -35,6 +33,10 @@ CUT_SHARE = 0.2
 
 MIN_GPU_GB = 4.0
 """A GPU below this is planned for as if there were none."""
+
+CPU_SHARE = 0.25
+"""Of the memory that a method's own network is made for, where there is no GPU. On the mouse skulls and one core,
+`landmarker` made 23 steps in 15 minutes on the grid for 8 GB (8.6 mm) and 135 on this one (0.27 mm)."""
 
 _USER = "given by the user"
 
@@ -60,16 +62,12 @@ def make_plan(fingerprint: Fingerprint, options: PlanOptions, split: Mapping[str
     own = _own_network(options, fingerprint)
     network = BACKBONES[network_name.value] if own.value is None else own_backbone(own.value)
     _check_instances(fingerprint, method)
-    memory = planned_memory(options, network, method)
+    memory = _memory(options, network, method)
     pose = plan_pose(fingerprint, options.pose)
     spacing = cubic(_spacing(fingerprint, options), pose, options.spacing)
     wanted, why_wanted = with_pose(wanted_stages(fingerprint, options.stages), pose, options.stages)
-    needs = f"method {method.name} needs it"
-    if looks_once(method, options, wanted):
-        method, needs = replace(method, whole_anatomy=True), f"{ONE_LOOK}; --spacing gives another grid"
-        wanted, why_wanted = 1, ONE_LOOK if wanted is None else why_wanted
     if method.whole_anatomy and not (options.spacing or options.patch_size or wanted == 2):
-        spacing = _whole_anatomy(fingerprint, spacing, method, network, memory, needs)
+        spacing = _whole_anatomy(fingerprint, spacing, method, network, memory)
     normalization, pad_value = plan_normalization(
         fingerprint.intensity, options.modalities or None, fingerprint.channel_guesses or fingerprint.modality_guess
     )
@@ -256,6 +254,26 @@ def _check_instances(fingerprint: Fingerprint, method: Method) -> None:
     )
 
 
+def _memory(options: PlanOptions, network: Backbone, method: Method) -> Decision:
+    if network.memory_gb is None:
+        return Decision(None, "the tiny network is planned by voxels for a CPU")
+    if options.gpu_memory_gb is not None:
+        return Decision(options.gpu_memory_gb, _USER)
+    found = options.found_gpu_memory_gb
+    if found is None and options.network is None and method.backbone is not None:
+        why = (
+            f"warning: no GPU was found and no --gpu_memory_gb given, so a quarter of {network.memory_gb:g} GB, which "
+            f"{network.name} is made for: CPUs take too long for more; for a GPU, give --gpu_memory_gb"
+        )
+        return Decision(network.memory_gb * CPU_SHARE, why)
+    if found is not None and found < network.memory_gb:
+        return Decision(
+            found, f"the GPU of this machine, less than the {network.memory_gb:g} GB that {network.name} is made for"
+        )
+    # Not all of a large GPU: the plan would follow the machine and not the data.
+    return Decision(network.memory_gb, f"what {network.name} is made for")
+
+
 def _spacing(fingerprint: Fingerprint, options: PlanOptions) -> Decision:
     if options.spacing is not None:
         return Decision([float(value) for value in options.spacing], _USER)
@@ -263,9 +281,9 @@ def _spacing(fingerprint: Fingerprint, options: PlanOptions) -> Decision:
 
 
 def _whole_anatomy(
-    fingerprint: Fingerprint, spacing: Decision, method: Method, network: Backbone, memory: Decision, needs: str
+    fingerprint: Fingerprint, spacing: Decision, method: Method, network: Backbone, memory: Decision
 ) -> Decision:
-    """A grid that is as coarse as it takes for a patch to hold all of it; `needs` says why it must."""
+    """A grid that is as coarse as it takes for a patch to hold all of it."""
     extent_mm = np.percentile(np.asarray(fingerprint.extents_mm, dtype=float), 95, axis=0)
     cost = cost_of(
         network,
@@ -277,7 +295,7 @@ def _whole_anatomy(
     grid, factor = coarser_for_whole(network, spacing.value, extent_mm.tolist(), cost)
     if factor == 1:
         return spacing
-    why = f"{factor:.2f} times as coarse, so that a patch holds the whole anatomy: {needs}"
+    why = f"{factor:.2f} times as coarse, so that a patch holds the whole anatomy, as method {method.name} needs it"
     return Decision(grid, f"{spacing.reason}; {why}")
 
 

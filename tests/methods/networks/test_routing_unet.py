@@ -1,11 +1,13 @@
 """H3DE-Net's network: its size against the specification, patches of any size, routing attention in closed form."""
 
+import itertools
+
 import pytest
 import torch
 from contract_parts import plan_of
 from torch import nn
 
-from auto_config.bundle_scripts.methods.networks.h3de import RoutingAttention, RoutingUNet
+from auto_config.bundle_scripts.methods.networks.h3de import RoutingAttention, RoutingUNet, _Halving
 from auto_config.bundle_scripts.methods.stages import LandmarkNetwork
 from auto_config.methods import BACKBONES, METHODS
 
@@ -140,3 +142,28 @@ def test_nnlandmark_with_this_network_differs_in_the_network_alone():
     assert changed <= {"network", "method", "stages", "gpu_memory_gb", "workers", "sampling", "memory"}
     one, other = (METHODS[name].parts(ours, ours.stage("fine")) for name in ("nnlandmark_h3de", "nnlandmark"))
     assert (one.target, one.loss, one.decoder) == (other.target, other.loss, other.decoder)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_halving_is_the_convolution_of_stride_2_at_any_size(dims):
+    """Maps with one or two voxels along the last axis get further zeros, and what comes of them is cut off."""
+    torch.manual_seed(0)
+    halving = torch.jit.script(_Halving(dims, 3, 4))
+    for size in itertools.product((1, 2, 3, 4), repeat=dims):
+        x = torch.randn(2, 3, *size)
+        torch.testing.assert_close(halving(x), halving.layer(x), atol=1e-6, rtol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [(2, 4, 2), (1, 3, 1), (5, 6, 2)])
+def test_a_halving_in_bfloat16_reads_no_memory_that_nobody_wrote(size):
+    """oneDNN's convolution gave NaN on CPUs with AMX wherever freed memory held some."""
+    torch.manual_seed(0)
+    halving = _Halving(3, 256, 512)
+    for _ in range(3):
+        # Freed at once, so that what is made next lies in it.
+        for _ in range(4):
+            [torch.full((2**power,), torch.nan) for power in range(8, 20)]
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.isfinite(halving(torch.randn(1, 256, *size))).all()

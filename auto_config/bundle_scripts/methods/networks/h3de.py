@@ -144,6 +144,25 @@ class RoutingBlock(nn.Module):
         return x + self.layers(x)
 
 
+class _Halving(nn.Module):
+    """A convolution of 3 with stride 2.
+
+    On a CPU with AMX, oneDNN's convolution in bfloat16 reads memory that nobody wrote where its output has one voxel
+    along the last axis and more along another one, and gives NaN (torch 2.14). There the map gets further zeros, as
+    padding has them, and what comes of these is cut off: the same numbers.
+    """
+
+    def __init__(self, dims: int, channels: int, filters: int) -> None:
+        super().__init__()
+        self.layer = Conv[Conv.CONV, dims](channels, filters, kernel_size=3, stride=2, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        missing = 3 - x.size(-1)
+        if missing > 0:
+            return self.layer(functional.pad(x, [0, missing])).narrow(-1, 0, 1)
+        return self.layer(x)
+
+
 class _Up(nn.Module):
     """Linear up-sampling to the size of another map, that map beside it, and two convolutions."""
 
@@ -211,10 +230,10 @@ class RoutingUNet(nn.Module):
         windows = (4, 4, 2)[:dims]
         half, whole = max(1, filters[0] // 2), max(1, filters[0] // 4)
         self.stem = nn.Sequential(
-            convolution(in_channels, half, kernel_size=3, stride=2, padding=1),
+            _Halving(dims, in_channels, half),
             norm(half, affine=True),
             nn.GELU(),
-            convolution(half, filters[0], kernel_size=3, stride=2, padding=1),
+            _Halving(dims, half, filters[0]),
             norm(filters[0], affine=True),
         )
         self.down, self.stages, self.up = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
@@ -222,9 +241,7 @@ class RoutingUNet(nn.Module):
         for number, (channels, depth, top) in enumerate(zip(filters, depths, tops, strict=True)):
             step: nn.Module = nn.Identity()
             if number:
-                step = nn.Sequential(
-                    convolution(before, channels, kernel_size=3, stride=2, padding=1), norm(channels, affine=True)
-                )
+                step = nn.Sequential(_Halving(dims, before, channels), norm(channels, affine=True))
             self.down.append(step)
             self.stages.append(nn.Sequential(*[RoutingBlock(dims, channels, windows, top) for _ in range(depth)]))
             before = channels
