@@ -34,7 +34,8 @@ def at_most(seconds: float) -> Iterator[None]:
         raise OutOfTimeError(f"longer than {seconds:.0f} s")
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.01))
+    # Again each second: what is raised in a callback of the garbage collector, or in a ``__del__``, is lost.
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.01), 1.0)
     try:
         yield
     finally:

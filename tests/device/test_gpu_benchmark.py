@@ -196,6 +196,23 @@ def test_ratios_that_were_found_stay_when_the_time_ends(part, card, monkeypatch)
     assert row["error"].startswith("OutOfTimeError") and row["took_s"] < 10
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_end_that_is_lost_where_nothing_can_be_raised_is_told_again(part):
+    """As in a callback of the garbage collector, of which others have some."""
+    rows = part("on_gpu.rows")
+
+    class Lost:
+        def __del__(self):
+            time.sleep(0.4)
+
+    def work(found):
+        Lost()
+        time.sleep(20)
+
+    row = rows.attempt("lost", 0.1, work)
+    assert row["error"].startswith("OutOfTimeError") and row["took_s"] < 10
+
+
 def test_a_part_that_fails_or_takes_too_long_is_a_row(part):
     rows = part("on_gpu.rows")
 
