@@ -68,6 +68,7 @@ REASONS = {
     "a preprocessing of its own": lambda config: config["preprocessing"]["transforms"].pop(),
     "orientation": lambda config: config["preprocessing"]["transforms"][1].update(axcodes="LPS"),
     "and no number": lambda config: config.update(overlap="$0.5"),
+    "crop_sharing of inference.json": lambda config: config["inferer"].update(crop_sharing="$3 / 16"),
 }
 
 

@@ -39,6 +39,23 @@ def test_memory_that_did_not_grow_is_none(costs, monkeypatch):
     assert measuring.measured(lambda: None, 1)["mb"] == 0
 
 
+def test_what_stands_in_for_a_network_is_no_cost(costs, monkeypatch):
+    """Neither its seconds nor its outputs, of the quickest of some turns."""
+    measuring = importlib.import_module("costing.measuring")
+    apart = measuring.Apart()
+    monkeypatch.setattr(measuring, "APART", apart)
+    read = iter([100.0, 150.0])
+    monkeypatch.setattr(measuring, "process_memory", lambda: next(read))
+    now = iter([0.0, 1.0, 4.0, 5.0, 10.0, 10.5, 17.5, 18.0])  # a turn of 5 s and one of 8, 3 and 7 of them apart
+    monkeypatch.setattr(measuring.time, "perf_counter", lambda: next(now))
+
+    def work():
+        with apart.network(held_mb=20.0):
+            pass
+
+    assert measuring.measured(work, 2) == {"seconds": 1.0, "mb": 30.0}
+
+
 def test_both_sides_find_the_same(costs):
     rows = {row.part: row for row in costs.ROWS}
     assert work(rows["loss"], "ours")() == pytest.approx(work(rows["loss"], "usual")(), rel=1e-4)

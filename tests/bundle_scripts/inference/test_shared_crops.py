@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from monai.data import MetaTensor
 from test_coarse_to_fine import POINTS, Peaks, coordinates, inferer
 from test_mirrored_crops import PAIRS, Random, kinds
 from test_mirrored_crops import inferer as mirrored_inferer
@@ -111,3 +112,18 @@ def test_cells_of_several_voxels_share_whole_cells():
 def test_a_crop_without_its_landmark_is_refused(share):
     with pytest.raises(ValueError, match=r"crop_sharing is .*; it is at least 0 and below 0.5"):
         inferer(crop_sharing=share)
+
+
+def test_exact_halves_go_up_whatever_their_last_digit_says():
+    """A program that follows the way by itself finds the same crops: peaks at the border give exact halves."""
+    own = inferer()
+    # Of 16 voxels: in the middle of no crop lies a whole voxel.
+    for digit in (-1e-6, 0.0, 1e-6):
+        crops = own._crops(coordinates()[0], CLOSE.round() + digit)
+        np.testing.assert_array_equal(np.stack([origin for _, origin in crops]), CLOSE.round() - 7)
+
+
+def test_crops_and_heatmaps_have_no_metadata():
+    """Each operation on a tensor of MONAI's takes a detour through Python."""
+    found = inferer().heatmaps(MetaTensor(coordinates()[0]), Peaks(CLOSE))
+    assert not any(isinstance(one, MetaTensor) for one in (found.output["logits"], found.peaks.points))

@@ -119,6 +119,19 @@ def test_an_upright_shape_is_the_same_however_it_lay(seed):
     assert np.linalg.det(similarity(shape, one, np.ones(len(shape)))[:3, :3]) == pytest.approx(1.0)
 
 
+@given(st.integers(0, 10**6), st.sampled_from([2, 3]))
+@QUIET
+def test_similarities_of_many_weights_are_those_of_each(seed, dims):
+    rng = np.random.default_rng(seed)
+    source, target = rng.normal(size=(2, 7, dims))
+    weights = rng.uniform(size=(5, 7)) * (rng.uniform(size=(5, 7)) < 0.7) + 1e-3
+    together = similarity(source, target, weights)
+    assert together.shape == (5, dims + 1, dims + 1)
+    for one, weight in zip(together, weights, strict=True):
+        np.testing.assert_allclose(one, similarity(source, target, weight), atol=1e-9)
+        assert np.linalg.det(one[:dims, :dims]) > 0
+
+
 def test_the_mirror_image_of_an_upright_symmetric_shape_is_upright():
     turn = random_rotation(np.random.default_rng(9), 3)
     one = upright(HEAD @ turn.T, MIRROR)
