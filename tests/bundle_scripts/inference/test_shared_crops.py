@@ -48,6 +48,9 @@ def test_the_crop_that_stands_for_most_is_taken_first():
     np.testing.assert_array_equal(shared(origins, [4, 4]), [[4, 0], [4, 0], [4, 0], [30, 0]])
     # Of two that stand for as many, the first.
     np.testing.assert_array_equal(shared(origins[:2], [4, 4]), [[0, 0], [0, 0]])
+    # Then the one that stands for most of those that are left, which is not the first of them.
+    more = np.array([[20, 0], [24, 0], [28, 0], [0, 0], [2, 0], [4, 0], [6, 0]])
+    np.testing.assert_array_equal(shared(more, [4, 4])[:3], [[24, 0]] * 3)
     # Every axis counts.
     np.testing.assert_array_equal(shared(np.array([[0, 0], [4, 5]]), [4, 4]), [[0, 0], [4, 5]])
 
@@ -125,5 +128,12 @@ def test_exact_halves_go_up_whatever_their_last_digit_says():
 
 def test_crops_and_heatmaps_have_no_metadata():
     """Each operation on a tensor of MONAI's takes a detour through Python."""
-    found = inferer().heatmaps(MetaTensor(coordinates()[0]), Peaks(CLOSE))
-    assert not any(isinstance(one, MetaTensor) for one in (found.output["logits"], found.peaks.points))
+    seen = []
+
+    class Seeing(Peaks):
+        def __call__(self, inputs):
+            seen.extend(type(image) for image in inputs.values())
+            return super().__call__(inputs)
+
+    inferer().heatmaps(MetaTensor(coordinates()[0]), Seeing(CLOSE))
+    assert len(seen) > 1 and set(seen) == {torch.Tensor}

@@ -128,8 +128,8 @@ def fit_pose(mean: np.ndarray, points: np.ndarray, scale: float) -> Fit | None:
     matrices = similarity(source, target, np.stack(starts))
     zoom = np.abs(np.linalg.det(matrices[:, :-1, :-1])) ** (1 / source.shape[1])
     likely = (0.5 * size < zoom) & (zoom < 2 * size)
-    likely[0] = True
     near = (1 / (1 + (_residual(matrices, source, target) / (3 * scale)) ** 2)).sum(-1)
+    # Where none is likely, the first: the fit of all points.
     matrix = matrices[int(np.where(likely, near, -np.inf).argmax())]
     for width in np.geomspace(3 * scale, scale, 6).tolist() + [scale] * 8:
         weight = 1.0 / (1.0 + (_residual(matrix, source, target) / width) ** 2) ** 2
