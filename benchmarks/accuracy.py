@@ -30,6 +30,7 @@ def main() -> int:
     parser.add_argument("--time_budget", default="15m")
     parser.add_argument("--fold", default="0", help="a fold, all or none")
     parser.add_argument("--pixel_spacing", help="mm of a pixel of pictures")
+    parser.add_argument("--set", action="append", default=[], help="value in configs/train.json: loss#fraction=0.1")
     parser.add_argument("--create", nargs=argparse.REMAINDER, default=[], help="further options of create, last")
     given = parser.parse_args()
     given.out.mkdir(parents=True)
@@ -57,10 +58,32 @@ def main() -> int:
             times[name] = round(time.perf_counter() - start, 1)
             if done.returncode:
                 return done.returncode
+            if name == "create":
+                change(bundle / "configs" / "train.json", given.set)
     metrics = json.loads((predictions / "metrics.json").read_text(encoding="utf-8"))
     error = f"mre_{metrics['unit']}"
     print(json.dumps({"seconds": times, error: metrics[error], "baseline": metrics["mean_shape_baseline"]}, indent=1))
     return 0
+
+
+def change(config: Path, values: list[str]) -> None:
+    """Set ``ID=VALUE`` in a config: an id as MONAI writes it, which must be there, and a value in JSON.
+
+    One number in the place of a list stands for each of its values, as the radius along each axis.
+
+    Raises:
+        KeyError: An id that the config does not have.
+    """
+    whole = json.loads(config.read_text(encoding="utf-8"))
+    for given in values:
+        path, _, value = given.partition("=")
+        *way, last = path.split("#")
+        part = whole
+        for key in way:
+            part = part[key]
+        new, old = json.loads(value), part[last]
+        part[last] = [new] * len(old) if isinstance(old, list) and not isinstance(new, list) else new
+    config.write_text(json.dumps(whole, indent=4) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
