@@ -43,9 +43,12 @@ def package(
         allow: names of cases that may stand in the package because they are words as well: image,head
         overwrite: replace files that are there
 
+    Returns:
+        The exit status: 0, or 1 if the package was written and the zoo would refuse it.
+
     Raises:
-        UserError: not a trained bundle, files in the way, results that are none, names of cases or places that would be
-            handed on.
+        UserError: not a trained bundle, damaged weights, files in the way, results that are none, names of cases or
+            places that would be handed on.
 
     Examples:
         auto_config package brain_landmarks brain_landmarks.zip --results test_results --authors "A. Nn"
@@ -82,7 +85,8 @@ def package(
     target.parent.mkdir(parents=True, exist_ok=True)
     write_zip(target, name, content)
     atomic_write_text(test, test_of(name, content))
-    for finding in findings_in(name, content):
+    findings = findings_in(name, content)
+    for finding in findings:
         print(finding)
     size = target.stat().st_size / 1e6
     print(f"{target}: {len(content)} files, {size:.1f} MB; {test}: a test for the zoo's ci/unit_tests")
@@ -93,4 +97,7 @@ def package(
         print(f"upload {root / file} to {weights_url}; large_files.yml names it with its hash")
     if results is None:
         print("docs/README.md says nothing of accuracy: --results FOLDER takes the numbers that `evaluate` wrote")
-    return 0
+    failed = sum(finding.state == "failed" for finding in findings)
+    if failed:
+        print(f"{counted(failed, 'check')} failed, see above: mend {root} or the options, and package it again")
+    return 1 if failed else 0

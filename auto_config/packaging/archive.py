@@ -26,6 +26,7 @@ from auto_config.packaging.card import (
 from auto_config.packaging.contents import case_names, leaks
 from auto_config.packaging.zoo_test import zoo_test
 from auto_config.verification.checks import findings_of
+from auto_config.verification.finding import Finding
 
 README = "docs/README.md"
 _SHORT = 2
@@ -130,11 +131,11 @@ def test_of(name: str, content: Mapping[str, bytes]) -> str:
     return zoo_test(name, shape, list(own), image["num_channels"])
 
 
-def findings_in(name: str, content: Mapping[str, bytes]) -> list[str]:
+def findings_in(name: str, content: Mapping[str, bytes]) -> list[Finding]:
     """What the checks of files and metadata say of the package, without what is right."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / name
         for file, data in content.items():
             (root / file).parent.mkdir(parents=True, exist_ok=True)
             (root / file).write_bytes(data)
-        return [str(f) for f in findings_of(root, monai=False) if f.state in {"failed", "note"}]
+        return [f for f in findings_of(root, monai=False) if f.state in {"failed", "note"}]

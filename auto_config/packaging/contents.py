@@ -11,6 +11,7 @@ from typing import Any
 
 from auto_config.bundle.json_text import json_text
 from auto_config.bundle.pretrained import without_pretrained
+from auto_config.bundle_scripts.files.weights import read_weights
 from auto_config.bundle_scripts.points.instances import THRESHOLDS_FILE
 from auto_config.errors import UserError
 from auto_config.verification.files import is_large
@@ -32,7 +33,8 @@ def shared_content(root: Path) -> dict[str, bytes]:
         root: folder of the bundle.
 
     Raises:
-        UserError: the bundle has no weights, or weights that its ensemble names are not there.
+        UserError: the bundle has no weights, weights that its ensemble names are not there, or a file of weights is
+            damaged or holds Python objects.
     """
     if not (root / WEIGHTS[0]).is_file():
         raise UserError(f"{root}: has no models/model.pt; train it first: auto_config train {root}")
@@ -50,8 +52,19 @@ def shared_content(root: Path) -> dict[str, bytes]:
         thresholds = path.with_name(THRESHOLDS_FILE)
         if thresholds.is_file():
             names.append(thresholds.relative_to(root).as_posix())
+    _refuse_damaged(root, names)
     content = {name: (root / name).read_bytes() for name in dict.fromkeys(names)}
     return {name: _without_places(name, data) for name, data in content.items()}
+
+
+def _refuse_damaged(root: Path, names: Collection[str]) -> None:
+    """Read each file of weights: whoever gets the package could not."""
+    for name in dict.fromkeys(names):
+        if name.endswith(".pt"):
+            try:
+                read_weights(root / name)
+            except ValueError as error:
+                raise UserError(str(error)) from error
 
 
 def _members(root: Path) -> Iterator[str]:

@@ -10,6 +10,7 @@ import sys
 import zipfile
 
 import pytest
+import torch
 from bundle_tools import REPOSITORY, edit, failures_of_zoo_test
 
 from auto_config.bundle.pretrained import LOADER
@@ -214,7 +215,7 @@ def test_only_the_weights_that_are_read_are_handed_on(trained, copy_of):
     for fold in (0, 1, 2):
         folder = bundle / "models" / f"fold_{fold}"
         folder.mkdir(exist_ok=True)
-        (folder / "model.pt").write_bytes(b"weights")
+        torch.save({"weight": torch.zeros(1)}, folder / "model.pt")
         (folder / "latest.pt").write_bytes(b"state")
     assert not [name for name in shared_content(bundle) if "fold" in name]
     (bundle / "models" / "ensemble.json").write_text('{"files": ["fold_0/model.pt", "fold_2/model.pt"]}')

@@ -1,0 +1,59 @@
+"""`package`: what would not work for whoever gets it is not handed on, and what the zoo refuses is no success."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from auto_config.cli import main
+from auto_config.commands.package import package
+
+READY = Path(__file__).parents[2] / "bundles" / "brain_mri_afids32_demo"
+
+
+def saved(value):
+    """A file of weights that holds something else."""
+    stream = io.BytesIO()
+    torch.save(value, stream)
+    return stream.getvalue()
+
+
+DAMAGED = {
+    "a byte": lambda whole: b"x",
+    "empty": lambda whole: b"",
+    "cut": lambda whole: whole[: len(whole) // 2],
+    "an object": lambda whole: saved(Path("x")),
+}
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    """A copy of the trained bundle of the repository."""
+    return Path(shutil.copytree(READY, tmp_path / READY.name))
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+@pytest.mark.parametrize("file", ["model.pt", "fold_0/model.pt"])
+def test_damaged_weights_are_one_line_and_no_zip(bundle, tmp_path, capsys, kind, file):
+    whole = (bundle / "models" / "model.pt").read_bytes()
+    (bundle / "models" / "ensemble.json").write_text(json.dumps({"files": ["fold_0/model.pt"]}))
+    (bundle / "models" / "fold_0").mkdir()
+    (bundle / "models" / "fold_0" / "model.pt").write_bytes(whole)
+    (bundle / "models" / file).write_bytes(DAMAGED[kind](whole))
+    out = tmp_path / "out"
+    assert main(["package", str(bundle), str(out / "brain.zip")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {bundle / 'models' / file}: is ")
+    assert "train again" in line and "weights_only" not in line
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("authors, status", [("", 1), ("A. Nn", 0)])
+def test_a_package_that_the_zoo_would_refuse_is_no_success(bundle, tmp_path, capsys, authors, status):
+    assert package(bundle, tmp_path / "brain.zip", authors=authors) == status
+    said = capsys.readouterr().out
+    assert ("missing or empty: authors" in said) is bool(status)
+    assert ("1 check failed, see above" in said) is bool(status)
