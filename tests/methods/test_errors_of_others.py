@@ -6,12 +6,11 @@ Where a whole file of tests is about it already, it is not repeated: points unde
 large logits under a softmax (`test_landmarker.py`), windows of outputs with a stride (`test_grid_inference.py`),
 patches of any size, padding and windows of attention (`test_routing_unet.py`), absent landmarks among hard negatives, a
 mean between two tops, a target's box on thick axes, Taylor steps without mixed derivatives (`test_value_parts.py`),
-two landmarks in one anchor ball (`test_anchor_balls.py`).
-large logits under a softmax (`test_landmarker.py`), windows of outputs with a stride (`test_grid_inference.py`). Of
-landmarker also: wing loss that cannot be made in 2D, a sum over the batch and a number beside a root in STAR, means of
-sigmoids that half of each voxel draws to the middle (`test_coordinates.py`); adaptive wing loss that 3D is refused
-(`test_regression.py`); fits of Gaussians, Laplacian heatmaps and second parts of the spatial configuration network in
-2D alone, and small first weights of every convolution (`test_gaussians.py`, `test_scn.py`).
+two landmarks in one anchor ball (`test_anchor_balls.py`). Of landmarker also: wing loss that cannot be made in 2D, a
+sum over the batch and a number beside a root in STAR, means of sigmoids that half of each voxel draws to the middle
+(`test_coordinates.py`); adaptive wing loss that 3D is refused (`test_regression.py`); fits of Gaussians, Laplacian
+heatmaps and second parts of the spatial configuration network in 2D alone, and small first weights of every convolution
+(`test_gaussians.py`, `test_scn.py`).
 """
 
 import math
