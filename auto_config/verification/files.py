@@ -12,6 +12,7 @@ from typing import Any
 
 from auto_config.verification.finding import Finding, passed
 from auto_config.verification.large_files import check_large_files, listed_paths
+from auto_config.verification.weights import check_weights
 
 LARGEST_KB = 1024
 """Files above this are not committed to the zoo but listed in ``large_files.yml``.
@@ -46,7 +47,7 @@ def check_files(root: Path) -> list[Finding]:
         *_name(root),
         *_required(root),
         _card(root),
-        _weights(root),
+        check_weights(root),
         *check_large_files(root),
         _sizes(root),
         _scripts(root),
@@ -89,14 +90,6 @@ def _card(root: Path) -> Finding:
     if not text or not missing:  # said by `_required` where there is none
         return passed(what)
     return Finding(what, "note", f"there is none called {', '.join(missing)}", "add them; people ask for each of them")
-
-
-def _weights(root: Path) -> Finding:
-    what = "weights"
-    if (root / "models" / "model.pt").is_file() or "models/model.pt" in listed_paths(root):
-        return passed(what)
-    remedy = f"train it: auto_config train {root}, or list them in large_files.yml"
-    return Finding(what, "failed", "there is no models/model.pt", remedy)
 
 
 def is_large(size: int) -> bool:

@@ -23,6 +23,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from auto_config.bundle_scripts.files.weights import read_weights
 from auto_config.verification.finding import Finding, State, passed
 from auto_config.verification.large_files import listed_paths
+from auto_config.verification.weights import fault_of
 from auto_config.wording import install_line
 
 Outcome = tuple[State, str, str] | None
@@ -74,9 +75,11 @@ def check(root: Path, dataset_dir: str | None) -> list[Finding]:
 
 
 def _without_weights(root: Path) -> Outcome:
-    """Why exports cannot be checked: weights that were never made, or that lie elsewhere; None where they are here."""
+    """Why exports cannot be checked: weights that are missing, lie elsewhere or cannot be read; None for sound ones."""
     if (root / "models" / "model.pt").is_file():
-        return None
+        # MONAI would repeat what torch says of a damaged file, which is how to read it with any code that is in it.
+        fault = fault_of(root, "models/model.pt")
+        return None if fault is None else ("not checked", "models/model.pt cannot be read", "see the line `weights`")
     if "models/model.pt" in listed_paths(root):
         fetch = "python -m monai.bundle download_large_files --bundle_path ."
         return "not checked", "the weights are listed in large_files.yml and not here", f"fetch them: {fetch}"

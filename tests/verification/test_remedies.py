@@ -23,10 +23,10 @@ def test_no_failure_is_without_problem_or_remedy(problem, remedy):
 
 
 def test_each_check_that_ends_in_an_error_has_a_remedy_of_its_own(tmp_path, monkeypatch):
-    """An empty folder fails everywhere."""
+    """A folder with weights alone fails everywhere."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "model.pt").touch()
+    torch.save({}, tmp_path / "models" / "model.pt")
     findings = monai_checks.check(tmp_path, None)
     assert tuple(f.what for f in findings) == CHECKS
     for finding in findings:

@@ -1,0 +1,58 @@
+"""`verify`: weights that cannot be read are said once, and nobody is told to switch torch's check off."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from auto_config.verification import monai_checks
+from auto_config.verification.weights import check_weights
+
+DAMAGED = {
+    "a byte": (lambda path: path.write_bytes(b"x"), "holds Python objects, which could run code, or is damaged"),
+    "cut": (lambda path: path.write_bytes(path.read_bytes()[:500]), "is damaged or no file of weights"),
+    "an object": (lambda path: torch.save(Path("x"), path), "holds Python objects, which could run code"),
+}
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A folder with weights, of which two are of an ensemble."""
+    (tmp_path / "models" / "fold_0").mkdir(parents=True)
+    for name in ("model.pt", "fold_0/model.pt"):
+        torch.save({"weight": torch.zeros(1)}, tmp_path / "models" / name)
+    (tmp_path / "models" / "ensemble.json").write_text(json.dumps({"files": ["fold_0/model.pt"]}))
+    return tmp_path
+
+
+def test_weights_that_can_be_read_pass(root):
+    assert check_weights(root).state == "ok"
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+@pytest.mark.parametrize("name", ["models/model.pt", "models/fold_0/model.pt"])
+def test_the_row_of_the_weights_fails_in_our_words(root, name, kind):
+    spoil, problem = DAMAGED[kind]
+    spoil(root / name)
+    found = check_weights(root)
+    assert found.state == "failed"
+    assert found.problem.startswith(f"{name}: is ") and problem in found.problem
+    assert found.remedy.endswith("or train again") and "change of the network" not in found.remedy
+    assert "weights_only" not in str(found)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"files": 1}', "{}"])
+def test_a_list_of_an_ensemble_that_is_none_says_nothing_of_weights(root, text):
+    (root / "models" / "ensemble.json").write_text(text)
+    assert check_weights(root).state == "ok"
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_exports_of_damaged_weights_are_not_tried(root, monkeypatch, kind):
+    monkeypatch.chdir(root)
+    DAMAGED[kind][0](root / "models" / "model.pt")
+    exports = [f for f in monai_checks.check(root, None) if f.what in ("ckpt_export, scripted", "onnx_export")]
+    assert [f.state for f in exports] == ["not checked"] * 2
+    for finding in exports:
+        assert "models/model.pt cannot be read" in str(finding) and "weights_only" not in str(finding)
