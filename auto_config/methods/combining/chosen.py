@@ -156,15 +156,16 @@ def parts_of(plan: Plan, stage: Stage, parts: Combination) -> StageParts:
     backbone = network_of(plan).of_stage(plan, stage)
     heads = loss.heads(plan.value("landmarks"), plan.value("spatial_dims"))
     network = backbone.config(stage, plan.value("spatial_dims"), plan.value("channels"), sum(heads.values()))
-    layer = None if loss.output_bias is None else backbone.output_layer(stage)
+    # Of the plan and not of the row: `nnlandmark` has the row's loss, and to the letter no first value.
+    bias = plan.value("loss").get("output_bias")
     return StageParts(
         network=with_distribution(network, backbone) if loss.distribution else network,
         heads=heads,
         target=None if target is None else target.json(plan, stage),
         loss=loss.json(plan, stage),
         decoder=decoder.json(plan, stage, loss, target),
-        output_layer=layer,
-        output_bias=loss.output_bias,
+        output_layer=None if bias is None else backbone.output_layer(stage),
+        output_bias=bias,
     )
 
 

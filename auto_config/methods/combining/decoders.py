@@ -45,6 +45,11 @@ def _taylor(plan: Plan, stage: Stage, loss: LossRow, target: TargetRow | None) -
     return {"_target_": "scripts.methods.networks.value_decoders.TaylorDecoder", "link": _LINKS[loss.gives]}
 
 
+def _spatial_mean(plan: Plan, stage: Stage, loss: LossRow, target: TargetRow | None) -> Json:  # noqa: ARG001
+    # A box, because of the whole patch, the background would draw.
+    return {"_target_": "scripts.methods.coordinates.decoder.SpatialMeanDecoder", "weights": "softmax", "radius": 8}
+
+
 def _top_centroid(plan: Plan, stage: Stage, loss: LossRow, target: TargetRow | None) -> Json:  # noqa: ARG001
     return {"_target_": "scripts.methods.networks.value_decoders.TopCentroidDecoder"}
 
@@ -91,6 +96,14 @@ DECODERS: dict[str, DecoderRow] = {
             reads=(VALUE, SOFTMAX),
             citation=DARK,
             json=_taylor,
+            tolerance=0.1,
+        ),
+        DecoderRow(
+            name="spatial_mean",
+            title="the weighted mean of a box of 8 voxels to each side of the highest voxel",
+            reads=(SOFTMAX, ONE_HOT),
+            citation=LANDMARKER,
+            json=_spatial_mean,
             tolerance=0.1,
         ),
         DecoderRow(

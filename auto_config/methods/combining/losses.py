@@ -108,7 +108,6 @@ def _votes(name: str, title: str, *, cells: bool, vectors: bool, logarithms: boo
         json=json,
         bytes_per_voxel=_VOTE_BYTES,
         numbers={"output_bias": -6.0},
-        output_bias=-6.0,
         heads=heads,
     )
 
@@ -132,7 +131,6 @@ LOSSES: dict[str, LossRow] = {
                 "sigma_voxels": 1.0,
                 "output_bias": -4.0,
             },
-            output_bias=-4.0,
             instances=True,
         ),
         LossRow(
@@ -145,7 +143,6 @@ LOSSES: dict[str, LossRow] = {
             bytes_per_voxel=16.0,
             cpu_bytes_per_voxel=CPU_TOP_K_BYTES_PER_VOXEL,
             numbers={"top_percent": 20.0, "output_bias": -4.0},  # without it, short trainings do nothing but lower it
-            output_bias=-4.0,
             instances=True,
         ),
         LossRow(

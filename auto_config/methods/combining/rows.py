@@ -68,8 +68,8 @@ class LossRow:
         json: the part, from a plan and a stage; where it has a target, it refers to it.
         bytes_per_voxel: memory of loss and target for each voxel of the patch and each landmark.
         cpu_bytes_per_voxel: the same on a CPU, where it goes through large channels there; None where it is equal.
-        numbers: of the plan's decision ``loss``, which `json` and decoders read.
-        output_bias: first value of the last convolution's bias; None leaves it alone.
+        numbers: of the plan's decision ``loss``, which `json` and decoders read; ``output_bias``, where it is there, is
+            the first value of the last convolution's bias.
         heads: channels of each head, for landmarks and spatial dimensions.
         distribution: whether the network must end in the logarithm of a distribution over the patch.
         instances: whether it takes landmarks of which an image has several.
@@ -84,7 +84,6 @@ class LossRow:
     bytes_per_voxel: float
     cpu_bytes_per_voxel: float | None = None
     numbers: Json = field(default_factory=dict)
-    output_bias: float | None = None
     heads: Callable[[int, int], dict[str, int]] = heatmap_heads
     distribution: bool = False
     instances: bool = False

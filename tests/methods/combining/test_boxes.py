@@ -31,12 +31,19 @@ def test_of_each_decoder_of_the_table():
         "argmax": {"loss": "top_k_bce"},
         "local_soft_argmax": {"loss": "one_hot"},
         "taylor": {"loss": "mse"},
+        "spatial_mean": {"loss": "one_hot"},
         "top_centroid": {"loss": "hard_negatives"},
     }
     read = {
         name: check(plan_of("default", 3, 1, decoder=name, **options)) is not None for name, options in choices.items()
     }
-    assert read == {"argmax": True, "local_soft_argmax": False, "taylor": False, "top_centroid": True}
+    assert read == {
+        "argmax": True,
+        "local_soft_argmax": False,
+        "taylor": False,
+        "spatial_mean": False,
+        "top_centroid": True,
+    }
     assert set(DECODERS) - set(read) == {"anchor_balls", "votes"}  # those of the methods of their own
 
 

@@ -69,6 +69,8 @@ def test_the_best_output_of_each_combination_decodes_to_the_points(method, targe
     found = parts.decoder.decode(sample(output, 0))
     # Cells alone say where a landmark is to half a cell.
     tolerance = parts.stride if loss == "votes_cells" else DECODERS[decoder].tolerance
+    if target == "laplacian":  # its peak is sharp, which a mean shift reads less exactly along thick axes
+        tolerance = max(tolerance, 0.06)
     assert float(torch.linalg.vector_norm(found.points - points[0], dim=-1).max()) <= tolerance
     assert method_of(plan).loss == loss
 
@@ -89,13 +91,13 @@ def test_what_is_not_given_is_the_method_s_or_the_first_that_fits():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"target": "disc"}, "--target must be one of cone, gaussian, ball, got 'disc'"),
+        ({"target": "disc"}, "--target must be one of cone, gaussian, laplacian, ball, got 'disc'"),
         ({"loss": "dice"}, "--loss must be one of bce_and_cross_entropy, .*, got 'dice'"),
         ({"decoder": "x"}, "--decoder must be one of argmax, .*, got 'x'"),
         (
             {"target": "ball"},
-            "--target ball: loss bce_and_cross_entropy compares heatmaps from 0 to 1; give --target cone or gaussian, "
-            "or --loss hard_negatives",
+            "--target ball: loss bce_and_cross_entropy compares heatmaps from 0 to 1; give --target cone or gaussian or "
+            "laplacian, or --loss hard_negatives",
         ),
         (
             {"target": "cone", "loss": "one_hot"},
@@ -105,7 +107,7 @@ def test_what_is_not_given_is_the_method_s_or_the_first_that_fits():
         (
             {"decoder": "top_centroid"},
             "--decoder top_centroid: loss bce_and_cross_entropy gives logits of a distribution; give --decoder argmax "
-            "or local_soft_argmax or taylor, or --loss hard_negatives",
+            "or local_soft_argmax or taylor or spatial_mean, or --loss hard_negatives",
         ),
         (
             {"method": "global_to_local", "loss": "mse"},
