@@ -5,9 +5,10 @@ import math
 
 import pytest
 import torch
-from contract_parts import plan_of
+from contract_parts import LANDMARKS, SPACING, parts_of, plan_of
 from peak_memory import PeakMemory
 
+from auto_config.bundle import configs
 from auto_config.bundle_scripts.methods.decoders import ArgmaxDecoder
 from auto_config.bundle_scripts.methods.gaussians.losses import AdaptiveWingLoss, HeatmapMSELoss
 from auto_config.bundle_scripts.methods.gaussians.maps import GaussianHeatmap, LaplacianHeatmap
@@ -160,6 +161,30 @@ def test_sides_are_checked_in_whole_volumes_alone():
     assert checked(3, None) == [True]
     assert checked(3, 2) == [True, False]
     assert checked(2, None) == [False]
+
+
+@pytest.mark.parametrize("finest", [1.0, 0.4])
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("stages", [1, 2])
+def test_first_gaussians_of_nnlandmark_have_a_sigma_of_four_voxels_of_the_finest_axis(dims, stages, finest):
+    """On the grid of each stage: as wide in millimetres along each axis, and exp(-1/2) high at one sigma."""
+    plan = plan_of("nnlandmark_v1", dims, stages, spacing=tuple(finest * step for step in SPACING[:dims]))
+    written = configs.train_config(plan, LANDMARKS, "/nowhere", 0)
+    for part in parts_of(plan):
+        spacing = part.stage["spacing"]
+        width_mm = 4 * min(spacing)
+        sigma = written["target" if part.name == "fine" else "coarse_target"]["sigma"]
+        assert [width * step for width, step in zip(sigma, spacing, strict=True)] == pytest.approx(
+            [width_mm] * dims, rel=1e-4
+        )
+        size = [17] * dims
+        maps = part.loss.target(torch.tensor([[[8.0] * dims]]), size)[0, 0]
+        assert float(maps[(8,) * dims]) == 1.0
+        for axis, step in enumerate(spacing):
+            line = maps[tuple(slice(None) if d == axis else 8 for d in range(dims))]
+            distance = (torch.arange(17.0) - 8) * step
+            torch.testing.assert_close(line, torch.exp(-0.5 * (distance / width_mm).square()), atol=1e-4, rtol=0)
+        assert min(spacing) < max(spacing)
 
 
 @pytest.mark.parametrize(("method", "name"), [("nnlandmark_v1", "mse"), ("adaptive_wing", "wing")])
