@@ -14,6 +14,14 @@ from auto_config.planning import Plan, Split
 UNKNOWN_ACCURACY = "Nothing is known about its accuracy until it is trained and evaluated; see *Performance*.\n"
 """Stands in the page until there are numbers."""
 
+NUMBERS_WANTED = "Put them here before you share the bundle."
+"""Ends the section on accuracy until somebody writes one."""
+
+ALWAYS_PREDICTED = (
+    "A landmark is always predicted, also where it is not in the image, until a calibration learns presence."
+)
+"""One of the limits; bundles of earlier versions have it without its last part."""
+
 _TEXT = """# {name}
 {authors}
 ## Model Description
@@ -31,7 +39,7 @@ shape:
 auto_config predict {name} {name}/data/datalist.json test_results
 auto_config evaluate test_results {name}/data/datalist.json --split test
 ```
-Put them here before you share the bundle.
+{wanted}
 
 ## Atlas
 `atlas/atlas.json` says what each landmark is and where it lies in the mean shape of the training cases. Definitions may
@@ -59,8 +67,8 @@ Python packages and their versions are in `configs/metadata.json`.
 ## Limitations
 `python -m monai.bundle ckpt_export` and `onnx_export` export the last stage alone; its input is a patch of the planned
 grid{output}. What finds crops, decodes and calibrates stays in `scripts/`.
-Research only. A landmark is always predicted, also where it is not in the image. Images unlike the training images
-give wrong points.
+Research only. {always}
+Images unlike the training images give wrong points.
 
 ## Decisions
 {decisions}
@@ -105,6 +113,8 @@ def readme(name: str, plan: Plan, landmarks: dict[str, Any], split: Split, credi
     stages = len(plan.value("stages"))
     return _TEXT.format(
         unknown=UNKNOWN_ACCURACY,
+        wanted=NUMBERS_WANTED,
+        always=ALWAYS_PREDICTED,
         authors=credits.of_authors(),
         data=credits.of_data(),
         name=name,

@@ -56,6 +56,7 @@ def package(
     from auto_config.bundle.atlas.document import case_pictures, without_case_pictures
     from auto_config.bundle_scripts.files.text import atomic_write_text
     from auto_config.packaging.archive import README, card_of, findings_in, refuse_leaks, test_of, write_zip
+    from auto_config.packaging.card import says_accuracy
     from auto_config.packaging.contents import large_files, shared_content, with_metadata
     from auto_config.wording import counted
 
@@ -95,7 +96,7 @@ def package(
         print(f"{counted(len(shown), 'picture')} of a case in atlas/ {said}")
     for file in large:
         print(f"upload {root / file} to {weights_url}; large_files.yml names it with its hash")
-    if results is None:
+    if not says_accuracy(content[README].decode("utf-8")):
         print("docs/README.md says nothing of accuracy: --results FOLDER takes the numbers that `evaluate` wrote")
     failed = sum(finding.state == "failed" for finding in findings)
     if failed:

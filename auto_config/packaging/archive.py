@@ -21,6 +21,7 @@ from auto_config.packaging.card import (
     performance,
     reliability,
     robustness,
+    with_presence,
     with_section,
 )
 from auto_config.packaging.contents import case_names, leaks
@@ -60,7 +61,7 @@ def card_of(
     calibration = content.get("models/calibration.json")
     if calibration is not None:
         numbers = json.loads(calibration)
-        text = with_section(text, "Reliability", reliability(numbers), before="Usage")
+        text = with_section(with_presence(text, numbers), "Reliability", reliability(numbers), before="Usage")
         spoiled = robustness(numbers)
         if spoiled is not None:
             text = with_section(text, "Robustness", spoiled, before="Usage")

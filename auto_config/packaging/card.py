@@ -6,8 +6,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from auto_config.bundle.documentation import ALWAYS_PREDICTED, NUMBERS_WANTED
+
 USUAL_LEVEL = 0.9
 """``region_level`` of the ``inference.json`` that `create` writes, and what `predict` takes where no level is given."""
+_PRESENCE_IS_DECIDED = (
+    "Whether a landmark is in the image is decided by what the calibration learnt, and may be decided wrongly (see\n"
+    "*Reliability*)."
+)
 
 
 def with_section(text: str, heading: str, body: str, *, before: str | None = None) -> str:
@@ -27,6 +33,41 @@ def with_section(text: str, heading: str, body: str, *, before: str | None = Non
     if place:
         return text[: place.start()] + section + text[place.start() :]
     return f"{text.rstrip()}\n\n{section}"
+
+
+def section_of(text: str, heading: str) -> str:
+    """What stands in a section of second level; empty if there is none.
+
+    Args:
+        text: the whole page.
+        heading: without its signs.
+    """
+    found = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    return found[1] if found else ""
+
+
+def says_accuracy(text: str) -> bool:
+    """Whether somebody wrote numbers into the section on accuracy.
+
+    Args:
+        text: the whole page.
+    """
+    body = section_of(text, "Performance")
+    return NUMBERS_WANTED not in body and re.search(r"\d", body) is not None
+
+
+def with_presence(text: str, calibration: Mapping[str, Any]) -> str:
+    """The page without the limit that every landmark is predicted, where the calibration decides on presence.
+
+    Args:
+        text: the whole page.
+        calibration: content of ``models/calibration.json``.
+    """
+    if not calibration.get("presence"):
+        return text
+    start, _, _ = ALWAYS_PREDICTED.partition(", until")
+    words = r"\s+".join(map(re.escape, start.split()))
+    return re.sub(rf"{words}[^.]*\.", _PRESENCE_IS_DECIDED, text)
 
 
 def performance(metrics: Mapping[str, Any]) -> str:
@@ -163,8 +204,7 @@ def data_section(text: str, source: str | None, licence: str | None) -> str:
     said = [f"{head}: {what}" for head, what in (("Source", source), ("Licence of the data", licence)) if what]
     if not said:
         return text
-    found = re.search(r"^## Data\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-    before = found[1] if found else ""
+    before = section_of(text, "Data")
     for line in said:  # what `create` was told is replaced
         before = re.sub(rf"^{re.escape(line.partition(':')[0])}: .*\n", "", before, flags=re.MULTILINE)
     before = re.sub(r"\n{3,}", "\n\n", before).strip()

@@ -19,7 +19,7 @@ from auto_config.commands.verify import verify
 from auto_config.demo.afids import NAMES
 from auto_config.demo.brains import load_template, make_brain
 from auto_config.fingerprint.summary import Fingerprint
-from auto_config.packaging.card import USUAL_LEVEL, reliability
+from auto_config.packaging.card import USUAL_LEVEL, reliability, says_accuracy
 from auto_config.planning import Plan, PlanOptions, make_plan
 from auto_config.public_datasets.afids import DESCRIPTIONS
 
@@ -108,6 +108,16 @@ def test_the_card_names_a_level_at_which_regions_are_finite(bundle):
     rows = dict(zip(calibration["levels"], calibration["regions"]["ball_mm"], strict=True))
     assert None in rows[USUAL_LEVEL]
     assert None not in rows[float(level)]
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
+def test_the_card_knows_that_presence_is_decided(bundle):
+    page = (bundle / "docs/README.md").read_text(encoding="utf-8")
+    assert read(bundle / "models/calibration.json")["presence"]
+    assert "Presence is decided with an AUROC" in page
+    assert "always predicted" not in page
+    assert "decided by what the calibration learnt" in page.partition("## Limitations")[2]
+    assert says_accuracy(page)
 
 
 def test_the_first_page_names_that_level_for_the_skulls():
