@@ -22,6 +22,8 @@ SPECIFIED = {
     ("resenc_m", (1, 1), (512, 512)): [32, 64, 128, 256, 512, 512, 512, 512],
     ("resenc_l", (1, 1, 1), (160, 192, 160)): [32, 64, 128, 256, 320, 320],
     ("resenc_xl", (1, 1, 1), (192, 224, 192)): [32, 64, 128, 256, 320, 320],
+    ("coord_conv", (1, 1, 1), (128, 128, 128)): [32, 64, 128, 256, 320, 320],
+    ("coord_conv", (1, 1), (512, 512)): [32, 64, 128, 256, 512, 512, 512, 512],
 }
 
 
@@ -31,7 +33,8 @@ def specified(name, features, strides, kernels):
     blocks = {"n_blocks_per_stage": [1, 3, 4, 6, 6, 6, 6, 6][:levels]} if residual else {"n_conv_per_stage": 2}
     with torch.device("meta"):
         network = (ResidualEncoderUNet if residual else PlainConvUNet)(
-            input_channels=1,
+            # Beside the image a coordinate for each axis.
+            input_channels=1 + dims if name == "coord_conv" else 1,
             n_stages=levels,
             features_per_stage=features,
             conv_op=(nn.Conv2d, nn.Conv3d)[dims - 2],

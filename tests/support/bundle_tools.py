@@ -30,6 +30,8 @@ def narrow(network: dict) -> None:
         network["depths"] = [1] * len(network["depths"])
     if "features" in network:
         network["features"] = 4
+    if isinstance(network.get("channels"), int):
+        network["channels"] = 4
     if "network" in network:
         narrow(network["network"])
 

@@ -9,23 +9,39 @@ import torch
 from bundle_tools import config, shrink
 from contract_parts import kinds
 from monai.bundle import ConfigParser
+from steps import write_cases
 
 from auto_config.bundle import opened
 from auto_config.commands.create import create
 from auto_config.methods import METHODS
 
+CHOSEN = (
+    ("default", "resenc_m", 3),
+    *(("default", network, dims) for network in ("hourglass", "coord_conv") for dims in (2, 3)),
+    ("global_to_local", "grid_single", 3),
+)
+"""Networks that a user may name, which are made of other modules than those of the methods."""
 
-@pytest.fixture(scope="module", params=[*((name, "tiny") for name in kinds(3)), ("default", "resenc_m")], ids="-".join)
+SMALLEST = {"hourglass": 64}
+"""Voxels of a patch, where 16 are too few."""
+
+KINDS = [*((name, METHODS[name].backbone or "tiny", 3) for name in kinds(3)), *CHOSEN]
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: "{}-{}-{}D".format(*kind))
 def bundle(request, heads, tmp_path_factory):
     """A bundle of the method with first weights; in two stages where the method leaves that to the planner."""
-    method, network = METHODS[request.param[0]], request.param[1]
+    method, network, dims = METHODS[request.param[0]], *request.param[1:]
     root = tmp_path_factory.mktemp("exports") / method.name
     # A network of its own plans its own patches: on a coarse grid they are small.
-    small = (
-        {"network": network, "patch_size": [16, 16, 16]} if method.backbone is None else {"spacing": [4.0, 4.0, 4.0]}
-    )
+    small = {"patch_size": [SMALLEST.get(network, 16)] * dims} if method.backbone is None else {"spacing": [4.0] * dims}
+    small |= {"network": network, "few_labels": False, "workers": 1}
+    data = heads[0]
+    if dims == 2:
+        data = write_cases(tmp_path_factory.mktemp("pictures"), 2)
+        small["pixel_spacing"] = [2.0]
     stages = 2 if method.stages == "planned" else None
-    assert create(heads[0], root, method=method.name, stages=stages, workers=1, few_labels=False, **small) == 0
+    assert create(data, root, method=method.name, stages=stages, **small) == 0
     state = network_of(shrink(root)).state_dict()
     # The residual blocks of new networks are their shortcuts: here they are more.
     for name in (name for name, weight in state.items() if name.endswith("norm.weight") and not weight.any()):
@@ -101,6 +117,14 @@ def test_onnx(bundle, server, ready_for_onnx, tmp_path):
     image, expected = image_of(bundle)
     (found,) = outputs_of(tmp_path / "model.onnx", image.numpy())
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-3)
+
+
+def test_shapes_are_those_of_the_metadata(bundle, server):
+    server.monai(
+        bundle,
+        *("verify_net_in_out", "--net_id", "network_def", "--device", "cpu"),
+        *("--meta_file", "configs/metadata.json", "--config_file", "configs/inference.json"),
+    )
 
 
 def test_the_limitations_say_nothing_else(bundle):

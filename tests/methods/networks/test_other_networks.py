@@ -131,6 +131,30 @@ def test_the_single_landmark_variant_has_as_many_networks_as_landmarks(dims):
 
 
 @pytest.mark.parametrize("dims", [2, 3])
+def test_each_landmark_has_as_many_weights_as_a_network_of_the_specification(dims):
+    """Counted for one landmark: convolutions without biases, two numbers of each norm, and outputs with biases."""
+
+    def convolution(k, n, m):
+        return k**dims * n * m + 2 * m
+
+    def heads(width):
+        return 2 * 2 * convolution(1, width, width) + (1 + dims) * (width + 1)
+
+    cells, width = convolution(7, 1, 16), 16
+    for filters, blocks in ((32, 3), (64, 4), (128, 6), (256, 3)):
+        cells += convolution(3, width, filters) + (2 * blocks - 1) * convolution(3, filters, filters)
+        cells += convolution(1, width, filters)
+        width = filters
+    crops = convolution(3, 1, 32) + convolution(3, 32, 32) + convolution(3, 32, 64) + convolution(3, 64, 64)
+    row = BACKBONES["grid_single"]
+    for one, body, width in ((row, cells, 256), (row.fine, crops, 64)):
+        config = one.config({"patch_size": [64] * dims}, dims, 1, 5 * (1 + dims))
+        with torch.device("meta"):
+            network = parsed({"network": config}).get_parsed_content("network")
+        assert sum(p.numel() for p in network.parameters()) == 5 * (body + heads(width))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
 def test_the_global_network_alone_sees_the_whole_anatomy(dims):
     plan = plan_of("global_only", dims)
     (stage,) = plan.value("stages")
