@@ -1,14 +1,24 @@
-"""Preprocessed images on disk: as bundles keep them, and as float32 files of NumPy."""
+"""Preprocessed images on disk: as bundles keep them, and as float32 files of NumPy.
+
+Called by itself, it compares them with compressed chunks of blosc2, where that is installed:
+
+    python -m costing.cache IMAGE --size 300     (in benchmarks/)
+"""
 
 from __future__ import annotations
 
+import argparse
+import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from monai.data import MetaTensor
+from torch.nn.functional import interpolate
 
 from auto_config.bundle_scripts.grid.cache import CachedTransformd
 from costing.measuring import Work
@@ -68,3 +78,56 @@ def usual(options: dict[str, Any]) -> Work:
         FILES["disk_mb"] = path.stat().st_size / 2**20
 
     return work
+
+
+def chunks(image: Path, size: int, patch: int) -> list[str]:
+    """Lines of a Markdown table: MB on disk and ms for a patch, of files of NumPy and of chunks; one thread.
+
+    Args:
+        image: whose grey values are enlarged to ``(size, size, size)``; noise alone would not be compressed.
+        size: of the volume.
+        patch: of a read, at random places.
+    """
+    import blosc2
+    import nibabel
+
+    grey = torch.from_numpy(nibabel.load(image).get_fdata(dtype=np.float32))[None, None]
+    whole = interpolate(grey, size=(size,) * 3, mode="trilinear")[0, 0].numpy()
+    whole = (whole - whole.mean()) / whole.std()
+    boxes = _boxes({"size": whole.shape, "patch": patch})
+    folder = Path(tempfile.mkdtemp())
+    blosc2.set_nthreads(1)
+    lines = ["| | MB | ms a patch |", "|---|---|---|"]
+    for name in ("float32", "float16"):
+        path = folder / f"{name}.npy"
+        np.save(path, whole.astype(name))
+        lines.append(_line(f"{name}, memory map", path, boxes, lambda path: np.load(path, mmap_mode="r")))
+    for codec, level in ((blosc2.Codec.LZ4, 5), (blosc2.Codec.ZSTD, 3)):
+        path = folder / f"{codec.name}.b2nd"
+        parameters = {"codec": codec, "clevel": level}
+        blosc2.asarray(
+            whole.astype(np.float16), urlpath=str(path), chunks=(64,) * 3, blocks=(32,) * 3, cparams=parameters
+        )
+        lines.append(_line(f"float16, chunks of 64^3, {codec.name}", path, boxes, lambda path: blosc2.open(str(path))))
+    return lines
+
+
+def _line(name: str, path: Path, boxes: list[tuple[slice, ...]], read: Callable[[Path], np.ndarray]) -> str:
+    """The best of three rounds, files in memory after the first."""
+    best = float("inf")
+    for _ in range(3):
+        start = time.perf_counter()
+        for box in boxes:
+            read(path)[box].astype(np.float32)
+        best = min(best, time.perf_counter() - start)
+    return f"| {name} | {path.stat().st_size / 2**20:.1f} | {1000 * best / len(boxes):.1f} |"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("image", type=Path)
+    parser.add_argument("--size", type=int, default=300)
+    parser.add_argument("--patch", type=int, default=128)
+    given = parser.parse_args()
+    print("\n".join(chunks(given.image, given.size, given.patch)))
+    sys.exit(0)

@@ -4,8 +4,8 @@ Each row is a run of `accuracy.py` with one part exchanged, for equal time on on
 repeated. The tables of docs/methods.md:
 
     python benchmarks/fidelity/ablations.py noothout mouse_skull_ct runs/noothout --minutes 10 --every 5 --tests 8
-    python benchmarks/fidelity/ablations.py nnlandmark isbi_data/datalist.json runs/nnlandmark --minutes 12 --own_split \
-        --create --stages 1 --spacing 1.5,1.5 --patch_size 128,160
+    python benchmarks/fidelity/ablations.py nnlandmark isbi_data/datalist.json runs/nnlandmark --minutes 12 \
+        --own_split --create --stages 1 --spacing 1.5,1.5 --patch_size 128,160
 
 nnLandmark's target and loss are trained with the schedule of `default`: its own, made for 250 000 steps, had not begun
 to learn after 1 477.

@@ -96,8 +96,8 @@ def test_what_is_not_given_is_the_method_s_or_the_first_that_fits():
         ({"decoder": "x"}, "--decoder must be one of argmax, .*, got 'x'"),
         (
             {"target": "ball"},
-            "--target ball: loss bce_and_cross_entropy compares heatmaps from 0 to 1; give --target cone or gaussian or "
-            "laplacian, or --loss hard_negatives",
+            "--target ball: loss bce_and_cross_entropy compares heatmaps from 0 to 1; give --target cone or gaussian "
+            "or laplacian, or --loss hard_negatives",
         ),
         (
             {"target": "cone", "loss": "one_hot"},
