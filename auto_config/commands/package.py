@@ -57,7 +57,7 @@ def package(
     from auto_config.bundle_scripts.files.text import atomic_write_text
     from auto_config.packaging.archive import README, card_of, findings_in, refuse_leaks, test_of, write_zip
     from auto_config.packaging.card import says_accuracy
-    from auto_config.packaging.contents import large_files, shared_content, with_metadata
+    from auto_config.packaging.contents import in_form_of_the_hook, large_files, shared_content, with_metadata
     from auto_config.wording import counted
 
     root, target = Path(bundle), Path(output)
@@ -80,9 +80,11 @@ def package(
     if data_license:
         content["docs/data_license.txt"] = f"{data_license.strip()}\n".encode()
     refuse_leaks(root, content, allow or ())
+    # Not before names are looked for: the hook's form has letters such as an umlaut as \u and a number.
+    as_it_lies, content = content, in_form_of_the_hook(content)
     large: list[str] = []
     if weights_url:
-        content, large = large_files(content, weights_url)
+        content, large = large_files(content, weights_url, as_it_lies)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_zip(target, name, content)
     atomic_write_text(test, test_of(name, content))

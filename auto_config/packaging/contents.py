@@ -14,12 +14,14 @@ from auto_config.bundle.pretrained import without_pretrained
 from auto_config.bundle_scripts.files.weights import read_weights
 from auto_config.bundle_scripts.points.instances import THRESHOLDS_FILE
 from auto_config.errors import UserError
-from auto_config.verification.files import is_large
+from auto_config.verification.files import is_large, kind_of
+from auto_config.verification.json_form import formed
 
 PLACE = "/path/to/dataset"
 """Stands for the folder of the images."""
 FOLDERS = ("configs", "docs", "scripts", "atlas")
 WEIGHTS = ("models/model.pt", "models/calibration.json", "models/ensemble.json", f"models/{THRESHOLDS_FILE}")
+_CONFIG = re.compile(r"configs/[^/]+\.json")
 _SHORTEST_NAME = 4
 """Names of cases that are shorter, such as 12, would be found everywhere."""
 
@@ -33,8 +35,8 @@ def shared_content(root: Path) -> dict[str, bytes]:
         root: folder of the bundle.
 
     Raises:
-        UserError: the bundle has no weights, weights that its ensemble names are not there, or a file of weights is
-            damaged or holds Python objects.
+        UserError: the bundle has no weights, weights that its ensemble names are not there, a file of weights is
+            damaged or holds Python objects, or a config is no JSON object.
     """
     if not (root / WEIGHTS[0]).is_file():
         raise UserError(f"{root}: has no models/model.pt; train it first: auto_config train {root}")
@@ -54,6 +56,7 @@ def shared_content(root: Path) -> dict[str, bytes]:
             names.append(thresholds.relative_to(root).as_posix())
     _refuse_damaged(root, names)
     content = {name: (root / name).read_bytes() for name in dict.fromkeys(names)}
+    _refuse_other_configs(root, content)
     return {name: _without_places(name, data) for name, data in content.items()}
 
 
@@ -67,6 +70,24 @@ def _refuse_damaged(root: Path, names: Collection[str]) -> None:
                 raise UserError(str(error)) from error
 
 
+def _refuse_other_configs(root: Path, content: Mapping[str, bytes]) -> None:
+    """Every config is an object: MONAI and the steps that follow look for keys in it."""
+    for name, data in content.items():
+        if not _CONFIG.fullmatch(name):
+            continue
+        try:
+            config = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise UserError(
+                f"{root / name}: is no JSON ({error}); repair the file; `auto_config create` writes it"
+            ) from None
+        if not isinstance(config, dict):
+            raise UserError(
+                f"{root / name}: must be a JSON object, it holds {kind_of(config)}; repair the file; `auto_config "
+                "create` writes it"
+            )
+
+
 def _members(root: Path) -> Iterator[str]:
     """Weights of an ensemble, relative to the bundle."""
     path = root / "models" / "ensemble.json"
@@ -77,13 +98,13 @@ def _members(root: Path) -> Iterator[str]:
 
 def _without_places(name: str, data: bytes) -> bytes:
     """A config whose images lie nowhere."""
-    if not re.fullmatch(r"configs/[^/]+\.json", name):
+    if not _CONFIG.fullmatch(name):
         return data
     text = data.decode("utf-8")
     config = json.loads(text)
     if name == "configs/train.json" and (shared := without_pretrained(config)) is not config:
         config, text = shared, json_text(shared)
-    given = config.get("dataset_dir") if isinstance(config, dict) else None
+    given = config.get("dataset_dir")
     if not isinstance(given, str) or given.startswith(("$", "@")):
         return text.encode("utf-8")
     return text.replace(json.dumps(given, ensure_ascii=False), json.dumps(PLACE)).encode("utf-8")
@@ -122,12 +143,34 @@ def leaks(content: Mapping[str, bytes], names: Collection[str], places: Collecti
     return found
 
 
-def large_files(content: Mapping[str, bytes], url: str) -> tuple[dict[str, bytes], list[str]]:
+def in_form_of_the_hook(content: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Each JSON file as the zoo's commit hook writes it.
+
+    Args:
+        content: files by their path.
+
+    Raises:
+        UserError: one of them is no JSON.
+    """
+    out = dict(content)
+    for name, data in content.items():
+        if name.endswith(".json"):
+            try:
+                out[name] = formed(data)
+            except (ValueError, RecursionError) as error:
+                raise UserError(f"{name}: is no JSON ({error}); repair the file") from None
+    return out
+
+
+def large_files(
+    content: Mapping[str, bytes], url: str, uploaded: Mapping[str, bytes]
+) -> tuple[dict[str, bytes], list[str]]:
     """Take files above the zoo's limit out and list them in ``large_files.yml``.
 
     Args:
         content: files by their path.
         url: folder that they will be fetched from.
+        uploaded: the same files as they lie in the bundle, from where they are uploaded.
 
     Returns:
         The content with the list, and the paths that were taken out.
@@ -140,7 +183,7 @@ def large_files(content: Mapping[str, bytes], url: str) -> tuple[dict[str, bytes
         lines += [
             f'- path: "{name}"',
             f'  url: "{url.rstrip("/")}/{name.removeprefix("models/").replace("/", "_")}"',
-            f'  hash_val: "{hashlib.sha256(content[name]).hexdigest()}"',
+            f'  hash_val: "{hashlib.sha256(uploaded[name]).hexdigest()}"',
             '  hash_type: "sha256"',
         ]
     kept = {name: data for name, data in content.items() if name not in large}

@@ -13,6 +13,7 @@ from pathlib import Path
 from auto_config.errors import UserError
 from auto_config.verification.files import check_files
 from auto_config.verification.finding import Finding, State
+from auto_config.verification.json_form import check_json_form
 from auto_config.verification.keys import check_keys
 from auto_config.verification.metadata_checks import check_metadata
 from auto_config.verification.style import check_style
@@ -22,7 +23,12 @@ def summary(counts: Mapping[State, int]) -> str:
     """The last line."""
     states: tuple[State, ...] = ("ok", "failed", "note", "not checked")
     said = [f"{counts[state]} {state}" for state in states if counts[state]]
-    verdict = "the zoo would refuse it" if counts["failed"] else "nothing of this would be refused by the zoo"
+    if counts["failed"]:
+        verdict = "the zoo would refuse it"
+    elif counts["note"]:
+        verdict = "no check failed; see the notes for what the zoo's commit hooks and its readers would ask for"
+    else:
+        verdict = "nothing of this would be refused by the zoo"
     return f"{', '.join(said)}: {verdict}"
 
 
@@ -52,7 +58,7 @@ def findings_of(
         raise UserError(f"--schema {schema}: is not a file")
     root = root.resolve()
     metadata = check_metadata(root, None if schema is None else Path(schema))
-    findings = [*check_files(root), *metadata, *check_keys(root)]
+    findings = [*check_files(root), check_json_form(root), *metadata, *check_keys(root)]
     needed = {"configs/metadata.json", "configs/inference.json", "configs/train.json"}
     if any(finding.state == "failed" and finding.what.split(" ")[0] in needed for finding in findings):
         return [*findings, Finding("MONAI's commands", "not checked", "the configs cannot be read")]

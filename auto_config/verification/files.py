@@ -152,7 +152,7 @@ def _fault(path: Path) -> str | None:
 
 
 def _configs(root: Path) -> Iterator[Finding]:
-    """Every JSON file can be read, and no key stands twice: MONAI silently takes the last."""
+    """Every JSON file can be read and is an object, and no key stands twice: MONAI silently takes the last."""
     for path in sorted((root / "configs").glob("*.json")):
         what = f"configs/{path.name} is JSON"
         doubled: list[str] = []
@@ -163,14 +163,23 @@ def _configs(root: Path) -> Iterator[Finding]:
             return dict(items)
 
         try:
-            json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=pairs)
+            content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=pairs)
         except (OSError, ValueError, RecursionError) as error:
             yield Finding(what, "failed", str(error), "repair the file")
             continue
-        if doubled:
+        if not isinstance(content, dict):
+            problem = f"configs/{path.name} must be a JSON object, it holds {kind_of(content)}"
+            yield Finding(what, "failed", problem, "repair the file; `auto_config create` writes it")
+        elif doubled:
             yield Finding(what, "failed", f"twice in one object: {', '.join(doubled)}", "keep one of each")
         else:
             yield passed(what)
+
+
+def kind_of(content: Any) -> str:
+    """What JSON holds instead of an object, in a word: ``a list``."""
+    kinds = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+    return kinds.get(type(content), "a number")
 
 
 def _personal_paths(root: Path) -> Finding:

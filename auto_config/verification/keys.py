@@ -78,12 +78,12 @@ def check_keys(root: Path) -> list[Finding]:
 
 
 def _read(root: Path, name: str) -> dict[str, Any] | None:
-    """A config; None where there is none or it cannot be read, which `check_files` says."""
+    """A config; None where there is none, it cannot be read or is no object, which `check_files` says."""
     try:
         content = json.loads((root / "configs" / f"{name}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    return content if isinstance(content, dict) else {}
+    return content if isinstance(content, dict) else None
 
 
 def _at(config: Mapping[str, Any], where: str) -> Any:

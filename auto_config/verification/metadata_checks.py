@@ -39,13 +39,14 @@ def check_metadata(root: Path, schema: Path | None = None) -> list[Finding]:
     except (OSError, ValueError, RecursionError):
         return []  # said by `check_files`
     if not isinstance(content, dict):
-        return [Finding(_FILE, "failed", "is not an object", "`auto_config create` writes one")]
+        return []
     return [
         _keys(content),
         _version(content),
         _pins(content),
         _installed(content),
         *_tensors(content),
+        _apps(content),
         _names(content, root),
         _placeholders(content),
         _schema(content, schema),
@@ -131,6 +132,20 @@ def _tensors(content: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding(what, "failed", f"num_channels is {channels!r}", "a whole number")
         else:
             yield passed(what)
+
+
+def _apps(content: Mapping[str, Any]) -> Finding:
+    """Programs that use the bundle, each with its version, which may be empty; the zoo's schema has texts alone."""
+    what = "metadata: supported_apps"
+    apps = content.get("supported_apps", {})
+    remedy = f'write names with versions into {_FILE}, as in {{"monai-label": "0.8.5"}}, or take supported_apps out'
+    if not isinstance(apps, dict):
+        return Finding(what, "failed", f"must be an object of texts, it is {json.dumps(apps)[:60]}", remedy)
+    odd = [name for name, text in apps.items() if not name or not isinstance(text, str)]
+    if odd:
+        said = ", ".join(f"{json.dumps(name)}: {json.dumps(apps[name])[:60]}" for name in odd)
+        return Finding(what, "failed", f"names and versions must be texts, not {said}", remedy)
+    return passed(what)
 
 
 def _names(content: Mapping[str, Any], root: Path) -> Finding:

@@ -211,6 +211,20 @@ FAULTS = {
     "stars": (lambda b: tensor(b, spatial_shape=["*", "*", "*"]), "failed", "spatial_shape", "in voxels"),
     "no channels": (lambda b: tensor(b, num_channels="one"), "failed", "num_channels", "whole number"),
     "other name": (lambda b: metadata(b, name="heads"), "note", "'heads'", "same name"),
+    "apps in a list": (lambda b: metadata(b, supported_apps=["x"]), "failed", 'object of texts, it is ["x"]', "take"),
+    "app of a number": (lambda b: metadata(b, supported_apps={"x": 1}), "failed", '"x": 1', '{"monai-label": "0.8.5"}'),
+    "no object": (
+        lambda b: (b / "configs" / "inference.json").write_text("[]"),
+        "failed",
+        "configs/inference.json must be a JSON object, it holds a list",
+        "create",
+    ),
+    "metadata no object": (
+        lambda b: (b / "configs" / "metadata.json").write_text('"x"'),
+        "failed",
+        "configs/metadata.json must be a JSON object, it holds a text",
+        "create",
+    ),
     "no schema": (lambda b: metadata(b, schema=None), "failed", "schema", "meta_schema"),
 }
 
@@ -312,7 +326,7 @@ def test_a_trained_bundle_passes_whole(two_stage_bundle, server, copy_of, capsys
     assert "failed" not in states.values(), lines
     ran = ("properties of inference", "properties of training", "properties of evaluation", "verify_net_in_out")
     assert {states[what] for what in (*ran, "ckpt_export, scripted")} == {"ok"}
-    assert "nothing of this would be refused" in lines[-1]
+    assert "no check failed; see the notes" in lines[-1]
 
 
 def test_what_monai_refuses_is_said(bundle, capsys):

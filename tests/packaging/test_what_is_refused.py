@@ -10,6 +10,7 @@ import torch
 
 from auto_config.cli import main
 from auto_config.commands.package import package
+from auto_config.verification.checks import findings_of
 
 READY = Path(__file__).parents[2] / "bundles" / "brain_mri_afids32_demo"
 
@@ -57,3 +58,24 @@ def test_a_package_that_the_zoo_would_refuse_is_no_success(bundle, tmp_path, cap
     said = capsys.readouterr().out
     assert ("missing or empty: authors" in said) is bool(status)
     assert ("1 check failed, see above" in said) is bool(status)
+
+
+@pytest.mark.parametrize(
+    "text, problem", [("[]", "must be a JSON object, it holds a list"), ("1", "it holds a number"), ("{", "is no JSON")]
+)
+@pytest.mark.parametrize("name", ["inference", "metadata"])
+def test_a_config_that_is_no_object_is_one_line(bundle, capsys, name, text, problem):
+    path = bundle / "configs" / f"{name}.json"
+    path.write_text(text)
+    out = bundle.parent / "out"
+    assert main(["package", str(bundle), str(out / "brain.zip")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {path}: ") and problem in line and "repair the file" in line
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("name", ["inference", "metadata"])
+def test_verify_says_the_same_in_one_line(bundle, name):
+    (bundle / "configs" / f"{name}.json").write_text("[]")
+    failed = [finding for finding in findings_of(bundle) if finding.state == "failed"]
+    assert [finding.problem for finding in failed] == [f"configs/{name}.json must be a JSON object, it holds a list"]

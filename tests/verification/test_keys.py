@@ -30,7 +30,7 @@ def test_a_config_that_cannot_be_read_is_left_to_the_check_of_files(tmp_path):
     (tmp_path / "configs" / "train.json").write_text("{")
     assert check_keys(tmp_path) == []
     (tmp_path / "configs" / "train.json").write_text("[]")
-    assert [finding.state for finding in check_keys(tmp_path)] == ["failed", "ok", "failed"]
+    assert check_keys(tmp_path) == []
 
 
 @pytest.mark.parametrize(

@@ -56,3 +56,17 @@ def test_exports_of_damaged_weights_are_not_tried(root, monkeypatch, kind):
     assert [f.state for f in exports] == ["not checked"] * 2
     for finding in exports:
         assert "models/model.pt cannot be read" in str(finding) and "weights_only" not in str(finding)
+
+
+def test_a_scripted_network_that_is_there_is_loaded(root, monkeypatch):
+    monkeypatch.chdir(root)
+    what = "models/model.ts is TorchScript"
+    assert what not in [f.what for f in monai_checks.check(root, None)]
+    path = root / "models" / "model.ts"
+    torch.jit.script(torch.nn.Linear(1, 1)).save(str(path))
+    for spoil, state in ((lambda: None, "ok"), (lambda: path.write_bytes(b"x"), "failed")):
+        spoil()
+        (found,) = [f for f in monai_checks.check(root, None) if f.what == what]
+        assert found.state == state
+    assert "torch.jit.load cannot read it" in found.problem
+    assert "ckpt_export" in found.remedy
