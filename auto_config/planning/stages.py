@@ -262,14 +262,17 @@ def _given(spacing: Sequence[float], patch_size: Sequence[int] | None, network: 
         return None
     topology = network.topology(spacing, patch_size)
     if topology.patch_size != tuple(patch_size):
-        if not any(edge % step for edge, step in zip(patch_size, topology.divisor, strict=True)):
+        multiple = ",".join(map(str, topology.divisor))
+        rounded = [ceil(edge / step) * step for edge, step in zip(patch_size, topology.divisor, strict=True)]
+        if any(fits > edge for fits, edge in zip(topology.patch_size, rounded, strict=True)):
+            least = network.topology(spacing, topology.divisor).patch_size
             raise UserError(
-                f"--patch_size {','.join(map(str, patch_size))} is too small for the network; allowed is "
-                f"{','.join(map(str, topology.patch_size))} or more"
+                f"--patch_size {','.join(map(str, patch_size))} is too small for the network; allowed are multiples of "
+                f"{multiple}, from {','.join(map(str, least))} on"
             )
         raise UserError(
             f"--patch_size {','.join(map(str, patch_size))} does not fit the network's strides: it must be a multiple "
-            f"of {','.join(map(str, topology.divisor))}, such as {','.join(map(str, topology.patch_size))}"
+            f"of {multiple}, such as {','.join(map(str, topology.patch_size))}"
         )
     return topology
 

@@ -190,10 +190,21 @@ def test_a_given_patch_of_a_method_of_two_stages_is_that_of_its_crops():
         plan_stages(BACKBONES["grid"], method, SMALL, patch_size=(20, 18, 21))
 
 
-@pytest.mark.parametrize(("edges", "words"), [([16, 16], "too small .* 32,32 or more"), ([33, 33], "multiple of 2,2")])
+@pytest.mark.parametrize(
+    ("edges", "words"), [([16, 16], "too small .* 2,2, from 32,32 on"), ([33, 33], "multiple of 2,2")]
+)
 def test_a_patch_is_refused_for_what_is_wrong_with_it(edges, words):
     """A network of one's own takes multiples of two, from 32 on: 16 is one, and too small."""
     fitting = [max(32, edge + edge % 2) for edge in edges]
     network = SimpleNamespace(topology=lambda spacing, patch: Topology(tuple(fitting), ((1, 1),), ((3, 3),), (2, 2)))
     with pytest.raises(UserError, match=words):
         _given((1.0, 1.0), edges, network)
+
+
+@pytest.mark.parametrize("edges", [(16, 16, 16), (32, 32, 32), (32, 96, 128), (65, 16, 33)])
+def test_a_patch_that_is_too_small_is_told_the_multiple_and_the_least_in_one_line(edges):
+    """Whoever follows the line once has a patch that is taken."""
+    network = BACKBONES["hourglass"]
+    with pytest.raises(UserError, match=r"too small .* multiples of 32,32,32, from 64,64,64 on"):
+        _given((1.0, 1.0, 1.0), edges, network)
+    assert _given((1.0, 1.0, 1.0), (64, 96, 128), network).patch_size == (64, 96, 128)
