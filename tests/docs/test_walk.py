@@ -36,16 +36,20 @@ CANNOT = {
     r"auto_config (inspect OUT|create OUT BUNDLE)": "of what the line before converted; tests/public_datasets",
     r"auto_config (create mouse_skull_ct BUNDLE .*|train BUNDLE --max_epochs 14)": "needs the data; an hour",
     r"python benchmarks/(peers|trust)/.* mouse_skull_ct .*": "needs the data; hours",
+    r"python benchmarks/accuracy.py DATASET .*": "needs the data and a GPU; eight minutes each",
     r"python benchmarks/gpu.py .*": "needs a GPU, or minutes; tests/device/test_gpu_benchmark.py",
     r"python benchmarks/reliability.py .*": "many trainings that are killed; tests/bundle/test_killed_training.py",
     r"python benchmarks/refresh_docs.py": "writes into the checkout; tests/methods/test_adding_a_method.py",
     r"auto_config create scans brain_landmarks --unlabelled more_scans": "of a second round; tests/bundle/rounds",
     r"auto_config train brain_landmarks (--self_training )?--time_budget 10m": "of a second round; tests/bundle/rounds",
     r"python docs/examples/federated/job.py .*": "needs nvflare; tests/bundle/federated/test_two_sites.py",
+    r"tensorboard --logdir brains/eval": "does not end; tests/bundle/monai_clients/test_tracked_training.py",
     r"auto_config train brains": "its curves are the point; tests/bundle/monai_clients/test_tracked_training.py",
     r"(auto_config create|python -m pytest) .* gaussian_mse": "made there; tests/methods/test_adding_a_method.py",
 }
-PROGRAMS = re.compile(r"(\w+=\S+ )*(\S*/)?(auto_config|python[\d.]*|torchrun|make|pip|pipx|uv|uvx|docker|git) ")
+PROGRAMS = re.compile(
+    r"(\w+=\S+ )*(\S*/)?(auto_config|python[\d.]*|torchrun|make|pip|pipx|uv|uvx|docker|git|tensorboard|mlflow|wandb) "
+)
 """What a line of a block without a language, or of `text`, begins with if it is a command."""
 
 
@@ -132,7 +136,11 @@ def test_every_line_of_a_block_is_run_or_says_why_not():
 
 @pytest.mark.parametrize("language", ["bash", "text", "", "console"])
 @pytest.mark.parametrize(
-    "line", ["python -m json.tool plan.json", "auto_config inspect scans", "label/bin/python x.py", "docker-compose up"]
+    "line",
+    [
+        *("python -m json.tool plan.json", "auto_config inspect scans", "label/bin/python x.py", "docker-compose up"),
+        *("tensorboard --logdir b", "mlflow ui", "wandb sync b"),
+    ],
 )
 def test_a_line_that_nobody_runs_is_seen_behind_one_that_is_excused(monkeypatch, language, line):
     monkeypatch.setitem(PAGES, "docs/made.md", f"```{language}\nauto_config demo\n{line}\nwords of output\n```\n")

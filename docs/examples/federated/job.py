@@ -8,12 +8,17 @@ each round are put into use there. Behind each name of a site stands the folder 
 """
 
 import argparse
+import sys
 from pathlib import Path
 
+try:
+    from nvflare.job_config.script_runner import FrameworkType
+    from nvflare.recipe import SimEnv, set_per_site_config
+    from nvflare.recipe.fedavg import FedAvgRecipe
+except ModuleNotFoundError as error:
+    print(f"error: {error.name} is not installed, which runs the rounds: pip install nvflare", file=sys.stderr)
+    sys.exit(2)
 from components import BundleAggregator, BundlePersistor
-from nvflare.job_config.script_runner import FrameworkType
-from nvflare.recipe import SimEnv, set_per_site_config
-from nvflare.recipe.fedavg import FedAvgRecipe
 
 HERE = Path(__file__).parent
 

@@ -134,6 +134,16 @@ def test_two_rounds_in_the_simulator_of_nvflare(federation, tmp_path):
         assert json.loads(lines[-1])["epoch"] == 2
 
 
+def test_without_nvflare_the_example_ends_in_one_line(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "nvflare", None)
+    monkeypatch.setattr(sys, "argv", ["job.py", "server", "one=one"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(EXAMPLE / "job.py"), run_name="__main__")
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: nvflare") and line.endswith("pip install nvflare")
+
+
 def test_a_path_that_nvflare_would_cut_is_one_line(tmp_path, monkeypatch, capsys):
     names = ("FedAvgRecipe", "SimEnv", "set_per_site_config", "BundleAggregator", "BundlePersistor", "FrameworkType")
     stub = SimpleNamespace(**dict.fromkeys(names))
