@@ -31,6 +31,7 @@ Outcome = tuple[State, str, str] | None
 _TOLERANCE = 1e-4
 """An exported network may differ by this from the network, relative to the largest value of its output."""
 _SCRIPTED = "models/model.ts"
+_IS_SCRIPTED = f"{_SCRIPTED} is TorchScript"
 _META, _INFERENCE = "configs/metadata.json", "configs/inference.json"
 
 
@@ -46,7 +47,7 @@ _REMEDIES = {
     " configs/inference.json takes and gives (num_channels, spatial_shape, dtype)",
     "ckpt_export, scripted": "models/model.pt must be of network_def in configs/inference.json: train again after a"
     " change of the network; one of your own must be what torch.jit.script takes, with types and without **kwargs",
-    "models/model.ts is TorchScript": "write it anew with `python -m monai.bundle ckpt_export`, or remove it: bundles"
+    _IS_SCRIPTED: "write it anew with `python -m monai.bundle ckpt_export`, or remove it: bundles"
     " need models/model.pt alone",
     "onnx_export": "models/model.pt must be of network_def in configs/inference.json: train again after a change of the"
     " network; in one of your own avoid what ONNX has no operator for",
@@ -75,7 +76,7 @@ def check(root: Path, dataset_dir: str | None) -> list[Finding]:
             "onnx_export": lambda: without or _onnx(root, Path(folder)),
         }
         if (root / _SCRIPTED).is_file():
-            checks["models/model.ts is TorchScript"] = lambda: _loaded(root / _SCRIPTED)
+            checks[_IS_SCRIPTED] = lambda: _loaded(root / _SCRIPTED)
         return [_tried(what, run) for what, run in checks.items()]
 
 
@@ -157,14 +158,14 @@ def _torchscript(root: Path, folder: Path) -> Outcome:
         return _difference(network(image), torch.jit.load(path).eval()(image))
 
 
-def _loaded(path: Path) -> None:
-    """A scripted network that somebody put there."""
+def _loaded(path: Path) -> Outcome:
+    """A scripted network that somebody put there; what PyTorch says of another file are places in its own sources."""
     try:
         torch.jit.load(str(path), map_location="cpu")
-    except RuntimeError as error:
-        # What PyTorch says first is where in its sources it stopped.
-        said = " ".join(str(error).split())
-        raise ValueError(f"torch.jit.load cannot read it, it is damaged or something else ({said[:120]})") from None
+    except RuntimeError:
+        problem = f"torch.jit.load cannot read {_SCRIPTED}: it is damaged, or no TorchScript"
+        return "failed", problem, _REMEDIES[_IS_SCRIPTED]
+    return None
 
 
 def _onnx(root: Path, folder: Path) -> Outcome:
