@@ -125,6 +125,9 @@ def test_shapes_are_those_of_the_metadata(bundle, server):
         *("verify_net_in_out", "--net_id", "network_def", "--device", "cpu"),
         *("--meta_file", "configs/metadata.json", "--config_file", "configs/inference.json"),
     )
+    # Of the output MONAI compares the channels alone.
+    told = config(bundle, "metadata")["network_data_format"]["outputs"]["pred"]
+    assert list(image_of(bundle)[1].shape) == [1, told["num_channels"], *told["spatial_shape"]]
 
 
 def test_the_limitations_say_nothing_else(bundle):
