@@ -31,6 +31,14 @@ GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
 # Values of the host that the device is given: a copy that waits.
 _FROM_HOST = {torch.tensor, torch.as_tensor, torch.asarray, torch.Tensor.new_tensor}
 _READS = {torch.Tensor.tolist: "tolist", torch.Tensor.cpu: "cpu"}
+# In inference mode their operations come by no mode, so they are counted where Python asks.
+_VALUES = {
+    torch.Tensor.item,
+    torch.Tensor.__bool__,
+    torch.Tensor.__float__,
+    torch.Tensor.__int__,
+    torch.Tensor.__index__,
+}
 _ARRAYS = {torch.Tensor.numpy, torch.Tensor.__array__}
 # Operations whose result has a shape that follows from values, or that look at a value.
 _WAITING = {
@@ -188,6 +196,10 @@ class _Calls(TorchFunctionMode):
                 return not on_gpu
             if func in _ARRAYS and on_gpu:
                 raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first.")
+            if func in _VALUES and on_gpu:
+                gpu.wait("item")
+                with gpu.uncounted():
+                    return func(*args, **given)
             if func in _READS and on_gpu:
                 gpu.wait(_READS[func])
                 if func is torch.Tensor.tolist:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,17 +42,37 @@ def network_of(plan: Plan, members: int = 1) -> Any:
     return networks[0] if members == 1 else EnsembleNetwork(networks)
 
 
-def _image(dims: int, seed: int) -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng(seed).normal(size=(1, *SIZE[:dims])).astype(np.float32))
+def _image(size: Sequence[int], seed: int) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=(1, *size)).astype(np.float32))
 
 
-def _found(inferer: Any, network: Any, dims: int, small: bool = True) -> Counter[str]:
-    """Waits for one image, its peaks on the host included; the first image has what is made once."""
+def _found(
+    inferer: Any,
+    network: Any,
+    dims: int,
+    *,
+    small: bool = True,
+    size: Sequence[int] = SIZE,
+    looks: list[int] | None = None,
+) -> Counter[str]:
+    """Waits for one image, its peaks on the host included; the first image has what is made once.
+
+    Args:
+        inferer: of the image.
+        network: of one layer.
+        dims: 2 or 3.
+        small: whether each landmark has a point, and not the last ones alone.
+        size: of the image in voxels.
+        looks: gets how many windows or crops each call of a network had.
+    """
     waits: Counter[str] = Counter()
+    if looks is not None:
+        for stage in network.stages.values():
+            stage.register_forward_pre_hook(lambda _, given: looks.append(len(given[0])))
     with emulated_gpu() as gpu, torch.inference_mode():
         network = network.to(GPU)
         for number in range(IMAGES):
-            image = _image(dims, number).to(GPU)[None]
+            image = _image(size[:dims], number).to(GPU)[None]
             gpu.reset()
             rows = inferer(image, network)
             assert gpu.holds(rows)
@@ -63,7 +83,15 @@ def _found(inferer: Any, network: Any, dims: int, small: bool = True) -> Counter
 
 
 def prediction(
-    method: str, dims: int, stages: int, *, members: int = 1, pose: str = "upright", prior: bool = False
+    method: str,
+    dims: int,
+    stages: int,
+    *,
+    members: int = 1,
+    pose: str = "upright",
+    prior: bool = False,
+    size: Sequence[int] = SIZE,
+    looks: list[int] | None = None,
 ) -> Counter[str]:
     """Waits for an image that the inferer of a bundle looks at, its mirror image included where pairs are known."""
     plan = plan_of(method, dims, stages, pose=pose)
@@ -79,7 +107,7 @@ def prediction(
     network = network_of(plan, members)
     if prior and isinstance(inferer, DenseInferer):
         inferer.shape = network.shape
-    return _found(inferer, network, dims)
+    return _found(inferer, network, dims, size=size, looks=looks)
 
 
 def instance_inferer(plan: Plan, mirrored: bool) -> DenseInferer:

@@ -65,7 +65,7 @@ def one_layer(plan: Plan) -> dict[str, Any]:
 
 
 def training_step(method: str, dims: int, stages: int, instances: Instances | None = None) -> Counter[str]:
-    """Waits of the last of a few steps, by what and where."""
+    """Waits of the last of a few steps, by what and where, and of the method's own handlers in it and after it."""
     rows = LANDMARKS if instances is None else len(instances.channels)
     plan = plan_of(method, dims, stages)
     config = configs.train_config(plan, LANDMARKS, "/nowhere", 0)
@@ -90,9 +90,17 @@ def training_step(method: str, dims: int, stages: int, instances: Instances | No
             instances=instances,
         )
         trainer.add_event_handler(Events.ITERATION_STARTED, gpu.reset)
+        own = [handler for part in parts.values() for handler in part.json.handlers]
+        for handler in own:
+            number = config["train"]["handlers"].index(handler)
+            parser.get_parsed_content(f"train#handlers#{number}").attach(trainer)
         trainer.run()
         waits.update(gpu.waits)
-        assert all(gpu.holds(p) for p in network.parameters())
+        assert all(gpu.holds(x) for x in (*network.parameters(), *network.buffers()))
         with gpu.uncounted():
             assert all(bool(torch.isfinite(p).all()) for p in network.parameters())
+            if own:
+                # The schedule of widths has taken the losses of this epoch.
+                losses = [value for name, value in network.named_buffers() if name.endswith(".losses")]
+                assert len(losses) == stages and all(bool((x[-rows:] >= 0).all()) for x in losses)
     return waits
