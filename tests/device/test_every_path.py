@@ -24,7 +24,10 @@ def test_a_method_waits_no_more_often_than_documented(method, path):
     assert OF_METHODS[method, path]().total() <= BOUNDS[method, path]
 
 
-WHOLE_MAPS = [("default", 2, 2), ("default", 3, 2), ("h3de", 2, 1), ("h3de", 3, 1), ("nnlandmark_v1", 3, 1)]
+WHOLE_MAPS = [
+    *[("default", 2, 2), ("default", 3, 2), ("h3de", 2, 1), ("h3de", 3, 1), ("nnlandmark_v1", 3, 1)],
+    *[("global_to_local", 3, 2), ("anchor_ball", 2, 1), ("anchor_ball", 3, 1)],
+]
 
 
 @pytest.mark.parametrize(("method", "dims", "stages"), WHOLE_MAPS)

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from ..points.peaks import Peaks, make_peaks, places_of
 from .interfaces import Output, PointBatch, mean_over_batch
+from .on_device import exchanged
 
 CLASS, OFFSET = "class", "offset"
 
@@ -171,9 +172,9 @@ class GridVoteDecoder:
     def unflip(self, output: Output, pairs: Sequence[int]) -> Output:
         """The output of a mirror image back in place: paired landmarks exchanged, vectors turned along that axis."""
         classes, offset = output[CLASS], output[OFFSET]
-        vectors = offset.unflatten(1, (classes.shape[1], classes.ndim - 2))[:, list(pairs)].flip(3)
+        vectors = exchanged(offset.unflatten(1, (classes.shape[1], classes.ndim - 2)), 1, pairs).flip(3)
         vectors = torch.cat([-vectors[:, :, :1], vectors[:, :, 1:]], dim=2)
-        return {CLASS: classes[:, list(pairs)].flip(2), OFFSET: vectors.flatten(1, 2)}
+        return {CLASS: exchanged(classes, 1, pairs).flip(2), OFFSET: vectors.flatten(1, 2)}
 
     def density(self, output: Output) -> None:
         """None: votes have no level sets."""

@@ -10,6 +10,7 @@ from ...points.peaks import Peaks, make_peaks, places_of
 from ..boxes import box_around
 from ..decoders import unflip_heatmaps
 from ..interfaces import LOGITS, Output
+from ..on_device import exchanged
 from .moments import moments
 from .visibility import VISIBILITY, visibility_of
 
@@ -104,7 +105,7 @@ class VisibleMeanDecoder(SpatialMeanDecoder):
 
     def unflip(self, output: Output, pairs: Sequence[int]) -> Output:
         """Both maps of a mirror image back in place, with paired landmarks exchanged."""
-        return unflip_heatmaps(output, pairs) | {VISIBILITY: output[VISIBILITY][:, list(pairs)].flip(2)}
+        return unflip_heatmaps(output, pairs) | {VISIBILITY: exchanged(output[VISIBILITY], 1, pairs).flip(2)}
 
 
 def _boxed(share: torch.Tensor, radius: int) -> torch.Tensor:

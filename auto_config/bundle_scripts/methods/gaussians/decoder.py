@@ -11,6 +11,7 @@ from ...points.peaks import Peaks, make_peaks
 from ..boxes import Box, LocalDecoder
 from ..decoders import unflip_heatmaps
 from ..interfaces import LOGITS, Output, without_scalars
+from ..on_device import exchanged
 from .fit import fitted_covariance
 from .maps import peak_height
 
@@ -101,7 +102,7 @@ class LearntPeakDecoder(PeakDecoder):
 
     def unflip(self, output: Output, pairs: Sequence[int]) -> Output:
         """Heatmaps and widths of a mirror image, with paired landmarks exchanged."""
-        widths = output["log_sigma"].reshape(len(pairs), -1)[list(pairs)].flatten()
+        widths = exchanged(output["log_sigma"].reshape(len(pairs), -1), 0, pairs).flatten()
         return unflip_heatmaps(output, pairs) | {"log_sigma": widths}
 
 

@@ -18,7 +18,7 @@ from torch.nn import functional
 from ...points.peaks import Peaks, make_peaks
 from ..grid_votes import centres
 from ..interfaces import Output, PointBatch, mean_over_batch
-from ..on_device import constants
+from ..on_device import constants, exchanged
 
 RADII = (0.5, 0.75, 1.0, 1.25)
 """Sizes of balls, in units that decoder and loss are given."""
@@ -197,9 +197,9 @@ class AnchorBallDecoder:
         found: Output = {}
         for number in range(len(self.radii)):
             classes, offset = output[class_head(number)], output[offset_head(number)]
-            vectors = offset.unflatten(1, (classes.shape[1], classes.ndim - 2))[:, list(pairs)].flip(3)
+            vectors = exchanged(offset.unflatten(1, (classes.shape[1], classes.ndim - 2)), 1, pairs).flip(3)
             vectors = torch.cat([-vectors[:, :, :1], vectors[:, :, 1:]], dim=2)
-            found[class_head(number)] = classes[:, list(pairs)].flip(2)
+            found[class_head(number)] = exchanged(classes, 1, pairs).flip(2)
             found[offset_head(number)] = vectors.flatten(1, 2)
         return found
 

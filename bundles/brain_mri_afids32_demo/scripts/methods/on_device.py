@@ -29,6 +29,17 @@ def sent(values: torch.Tensor, device: torch.device) -> torch.Tensor:
     return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
 
+def exchanged(maps: torch.Tensor, axis: int, pairs: Sequence[int]) -> torch.Tensor:
+    """Maps in which each landmark has the place of its partner along an axis; the host goes on at once.
+
+    Args:
+        maps: on any device.
+        axis: of the landmarks.
+        pairs: the partner of each landmark, itself where it has none.
+    """
+    return maps.index_select(axis, sent(torch.tensor(list(pairs)), maps.device))
+
+
 @dataclass(frozen=True)
 class Rows:
     """Which of the channels ``(B, L)`` of a batch count in a loss.

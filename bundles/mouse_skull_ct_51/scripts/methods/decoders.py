@@ -11,7 +11,7 @@ from torch.nn import functional
 from ..points.peaks import Peaks, make_peaks
 from .boxes import Box, LocalDecoder, box_around
 from .interfaces import LOGITS, Output
-from .on_device import constants, sent
+from .on_device import constants, exchanged
 
 LINKS = ("softmax", "sigmoid")
 
@@ -140,5 +140,4 @@ class ArgmaxDecoder(LocalDecoder):
 
 def unflip_heatmaps(output: Output, pairs: Sequence[int]) -> Output:
     """Heatmaps ``(B, L, *size)`` of a mirror image back in place, with paired landmarks exchanged."""
-    maps = output[LOGITS]
-    return {LOGITS: maps.index_select(1, sent(torch.tensor(list(pairs)), maps.device)).flip(2)}
+    return {LOGITS: exchanged(output[LOGITS], 1, pairs).flip(2)}
