@@ -22,6 +22,8 @@ PLACE = "/path/to/dataset"
 FOLDERS = ("configs", "docs", "scripts", "atlas")
 WEIGHTS = ("models/model.pt", "models/calibration.json", "models/ensemble.json", f"models/{THRESHOLDS_FILE}")
 _CONFIG = re.compile(r"configs/[^/]+\.json")
+_NEEDED = {"configs/inference.json": ("spacing",), "configs/metadata.json": ("version", "network_data_format")}
+"""What the package's own parts are made of; `verify` asks for everything else."""
 _SHORTEST_NAME = 4
 """Names of cases that are shorter, such as 12, would be found everywhere."""
 
@@ -71,7 +73,7 @@ def _refuse_damaged(root: Path, names: Collection[str]) -> None:
 
 
 def _refuse_other_configs(root: Path, content: Mapping[str, bytes]) -> None:
-    """Every config is an object: MONAI and the steps that follow look for keys in it."""
+    """Every config is an object, with what the steps that follow are made of."""
     for name, data in content.items():
         if not _CONFIG.fullmatch(name):
             continue
@@ -85,6 +87,12 @@ def _refuse_other_configs(root: Path, content: Mapping[str, bytes]) -> None:
             raise UserError(
                 f"{root / name}: must be a JSON object, it holds {kind_of(config)}; repair the file; `auto_config "
                 "create` writes it"
+            )
+        missing = [key for key in _NEEDED.get(name, ()) if key not in config]
+        if missing:
+            raise UserError(
+                f"{root / name}: has no {' and no '.join(missing)}; `auto_config create` writes them, and `auto_config "
+                f"verify {root}` says what else is missing"
             )
 
 

@@ -79,3 +79,15 @@ def test_verify_says_the_same_in_one_line(bundle, name):
     (bundle / "configs" / f"{name}.json").write_text("[]")
     failed = [finding for finding in findings_of(bundle) if finding.state == "failed"]
     assert [finding.problem for finding in failed] == [f"configs/{name}.json must be a JSON object, it holds a list"]
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"), [("inference", "spacing"), ("metadata", "version and no network_data_format")]
+)
+def test_configs_without_what_a_package_is_made_of_are_one_line(bundle, tmp_path, capsys, name, missing):
+    config = bundle / "configs" / f"{name}.json"
+    config.write_text("{}", encoding="utf-8")
+    assert main(["package", str(bundle), str(tmp_path / "brain.zip")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {config}: has no {missing}; ")
+    assert not (tmp_path / "brain.zip").exists()
