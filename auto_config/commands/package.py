@@ -85,9 +85,10 @@ def package(
     large: list[str] = []
     if weights_url:
         content, large = large_files(content, weights_url, as_it_lies)
+    tests_of_the_zoo = test_of(name, content)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_zip(target, name, content)
-    atomic_write_text(test, test_of(name, content))
+    atomic_write_text(test, tests_of_the_zoo)
     findings = findings_in(name, content)
     for finding in findings:
         print(finding)

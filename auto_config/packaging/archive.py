@@ -122,9 +122,20 @@ def write_zip(path: Path, name: str, content: Mapping[str, bytes]) -> None:
 
 
 def test_of(name: str, content: Mapping[str, bytes]) -> str:
-    """The zoo's test, on images of the size of a patch and a half."""
+    """The zoo's test, on images of the size of a patch and a half.
+
+    Raises:
+        UserError: metadata.json does not say what the network takes.
+    """
     config = json.loads(content["configs/inference.json"])
-    image = json.loads(content["configs/metadata.json"])["network_data_format"]["inputs"]["image"]
+    try:
+        image = json.loads(content["configs/metadata.json"])["network_data_format"]["inputs"]["image"]
+        image["spatial_shape"], image["num_channels"]
+    except (KeyError, TypeError):
+        raise UserError(
+            f"{name}: configs/metadata.json has no network_data_format#inputs#image with spatial_shape and "
+            "num_channels; `auto_config create` writes it"
+        ) from None
     planned = config["spacing"]
     # Pictures say nothing of the size of their pixels: it is that of the bundle.
     own = config.get("pixel_spacing") or planned

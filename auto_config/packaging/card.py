@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from auto_config.bundle.documentation import ALWAYS_PREDICTED, NUMBERS_WANTED
+from auto_config.bundle.documentation import ALWAYS_PREDICTED
 
 USUAL_LEVEL = 0.9
 """``region_level`` of the ``inference.json`` that `create` writes, and what `predict` takes where no level is given."""
@@ -53,7 +53,8 @@ def says_accuracy(text: str) -> bool:
         text: the whole page.
     """
     body = section_of(text, "Performance")
-    return NUMBERS_WANTED not in body and re.search(r"\d", body) is not None
+    # A number with its unit, or in a row of a table; versions and dates are none.
+    return re.search(r"\d\s*(?:mm|px|pixels?|voxels?|%)(?!\w)|^\|.*\d", body, re.MULTILINE) is not None
 
 
 def with_presence(text: str, calibration: Mapping[str, Any]) -> str:

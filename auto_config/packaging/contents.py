@@ -22,6 +22,7 @@ PLACE = "/path/to/dataset"
 FOLDERS = ("configs", "docs", "scripts", "atlas")
 WEIGHTS = ("models/model.pt", "models/calibration.json", "models/ensemble.json", f"models/{THRESHOLDS_FILE}")
 _CONFIG = re.compile(r"configs/[^/]+\.json")
+_OBJECTS = re.compile(r"(?:configs|models)/[^/]+\.json")
 _NEEDED = {"configs/inference.json": ("spacing",), "configs/metadata.json": ("version", "network_data_format")}
 """What the package's own parts are made of; `verify` asks for everything else."""
 _SHORTEST_NAME = 4
@@ -75,19 +76,9 @@ def _refuse_damaged(root: Path, names: Collection[str]) -> None:
 def _refuse_other_configs(root: Path, content: Mapping[str, bytes]) -> None:
     """Every config is an object, with what the steps that follow are made of."""
     for name, data in content.items():
-        if not _CONFIG.fullmatch(name):
+        if not _OBJECTS.fullmatch(name):
             continue
-        try:
-            config = json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise UserError(
-                f"{root / name}: is no JSON ({error}); repair the file; `auto_config create` writes it"
-            ) from None
-        if not isinstance(config, dict):
-            raise UserError(
-                f"{root / name}: must be a JSON object, it holds {kind_of(config)}; repair the file; `auto_config "
-                "create` writes it"
-            )
+        config = _object(root / name, data)
         missing = [key for key in _NEEDED.get(name, ()) if key not in config]
         if missing:
             raise UserError(
@@ -96,12 +87,35 @@ def _refuse_other_configs(root: Path, content: Mapping[str, bytes]) -> None:
             )
 
 
+def _object(path: Path, data: bytes) -> dict[str, Any]:
+    """The JSON object of a file, in which no key stands twice: MONAI silently takes the last."""
+    doubled: list[str] = []
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [key for key, _ in items]
+        doubled.extend(sorted({key for key in names if names.count(key) > 1}))
+        return dict(items)
+
+    remedy = "repair the file; `auto_config create` writes it" if path.parent.name == "configs" else "train again"
+    try:
+        config = json.loads(data.decode("utf-8"), object_pairs_hook=pairs)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: is no JSON ({error}); {remedy}") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: must be a JSON object, it holds {kind_of(config)}; {remedy}")
+    if doubled:
+        raise UserError(f"{path}: has {', '.join(doubled)} twice in one object; keep one of each")
+    return config
+
+
 def _members(root: Path) -> Iterator[str]:
     """Weights of an ensemble, relative to the bundle."""
     path = root / "models" / "ensemble.json"
     if path.is_file():
-        for name in json.loads(path.read_text(encoding="utf-8"))["files"]:
-            yield f"models/{name}"
+        files = _object(path, path.read_bytes()).get("files")
+        if not isinstance(files, list):
+            raise UserError(f"{path}: has no list `files`; train again")
+        yield from [f"models/{name}" for name in files]
 
 
 def _without_places(name: str, data: bytes) -> bytes:

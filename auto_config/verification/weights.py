@@ -24,6 +24,9 @@ def check_weights(root: Path) -> Finding:
         remedy = f"train it: auto_config train {root}, or list them in large_files.yml"
         return Finding(what, "failed", f"there is no {_MODEL}", remedy)
     for name in dict.fromkeys([_MODEL, *_members(root)]):
+        if not (root / name).is_file() and name not in listed_paths(root):
+            remedy = "train that fold again, or list it in large_files.yml"
+            return Finding(what, "failed", f"models/{ENSEMBLE} names {name}, which is not there", remedy)
         fault = fault_of(root, name)
         if fault is not None:
             return Finding(what, "failed", *fault)

@@ -95,9 +95,19 @@ def chunks(image: Path, size: int, patch: int) -> list[str]:
     whole = interpolate(grey, size=(size,) * 3, mode="trilinear")[0, 0].numpy()
     whole = (whole - whole.mean()) / whole.std()
     boxes = _boxes({"size": whole.shape, "patch": patch})
-    folder = Path(tempfile.mkdtemp())
     blosc2.set_nthreads(1)
     lines = ["| | MB | ms a patch |", "|---|---|---|"]
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        lines += _sides(folder, whole, boxes)
+    return lines
+
+
+def _sides(folder: Path, whole: np.ndarray, boxes: list[tuple[slice, ...]]) -> list[str]:
+    """A line for each way to keep a volume."""
+    import blosc2
+
+    lines = []
     for name in ("float32", "float16"):
         path = folder / f"{name}.npy"
         np.save(path, whole.astype(name))

@@ -64,9 +64,22 @@ def test_rows_of_nnlandmark_change_one_part_each(made):
     assert squared["target"] == first["target"] and squared["loss"]["_target_"] != first["loss"]["_target_"]
 
 
-def test_rows_of_noothout_are_five_losses(made):
-    losses = [json.dumps(parts["loss"], sort_keys=True) for (name, _), parts in made.items() if name == "noothout"]
-    assert len(set(losses)) == len(losses) == 5
+def test_rows_of_noothout_are_its_five_losses(made):
+    terms = {name: parts["loss"] for (ablation, name), parts in made.items() if ablation == "noothout"}
+    weighed = terms.pop("log R + C, cells weighed 100 times")
+    whole = {"cells": True, "vectors": True, "logarithms": True}
+    found = {name: {key: loss.get(key, value) for key, value in whole.items()} for name, loss in terms.items()}
+    assert found.pop("C")["vectors"] is False
+    assert found == {
+        "log R + C": whole,
+        "R + C": {**whole, "logarithms": False},
+        "log R": {**whole, "cells": False},
+        "R": {**whole, "cells": False, "logarithms": False},
+    }
+    assert [(one.get("cells", True), one.get("vectors", True)) for one in weighed["losses"]] == [
+        *((True, False), (False, True)),
+    ]
+    assert weighed["weights"] == [100, 1]
 
 
 def test_an_id_that_is_not_there_is_no_new_one(tmp_path):

@@ -62,7 +62,12 @@ def test_a_card_with_numbers_is_not_said_to_have_none(bundle, tmp_path, capsys, 
 
 
 @pytest.mark.parametrize(
-    "text", ["# T\n", "## Performance\n\n## More\n1 mm\n", f"## Performance\n3 {NUMBERS_WANTED}\n"]
+    "text", ["# T\n", "## Performance\n\n## More\n1 mm\n", f"## Performance\n3 {NUMBERS_WANTED} MONAI 1.6 of 2026\n"]
 )
 def test_a_section_without_numbers_says_nothing_of_accuracy(text):
     assert not says_accuracy(text)
+
+
+@pytest.mark.parametrize("said", ["1.2 mm on 8 cases", "3px", "within 2 mm: 90 %", "| all | 0.5 |"])
+def test_numbers_with_a_unit_or_in_a_table_say_accuracy_also_above_the_line_that_asks_for_them(said):
+    assert says_accuracy(f"## Performance\n{said}\n{NUMBERS_WANTED}\n")

@@ -91,3 +91,35 @@ def test_configs_without_what_a_package_is_made_of_are_one_line(bundle, tmp_path
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {config}: has no {missing}; ")
     assert not (tmp_path / "brain.zip").exists()
+
+
+ODD = {
+    "a key twice": ("configs/train.json", b'{"a": 1, "a": 2}', "has a twice in one object; keep one of each"),
+    "a byte order mark": ("configs/inference.json", b"\xef\xbb\xbf{}", "is no JSON "),
+    "an ensemble that is a list": (
+        "models/ensemble.json",
+        b"[]",
+        "must be a JSON object, it holds a list; train again",
+    ),
+    "an ensemble without files": ("models/ensemble.json", b"{}", "has no list `files`; train again"),
+    "half a calibration": ("models/calibration.json", b"{", "is no JSON "),
+    "a calibration that is a list": ("models/calibration.json", b"[]", "must be a JSON object, it holds a list; "),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_other_files_of_json_are_one_line_with_their_name(bundle, tmp_path, capsys, kind):
+    name, data, problem = ODD[kind]
+    (bundle / name).write_bytes(data)
+    assert main(["package", str(bundle), str(tmp_path / "brain.zip")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {bundle / name}: {problem}")
+    assert not (tmp_path / "brain.zip").exists()
+
+
+def test_metadata_that_tell_no_shape_leave_no_zip(bundle, tmp_path, capsys):
+    config = bundle / "configs" / "metadata.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "network_data_format": {}}))
+    assert main(["package", str(bundle), str(tmp_path / "brain.zip")]) == 2
+    assert "network_data_format#inputs#image" in capsys.readouterr().err
+    assert not (tmp_path / "brain.zip").exists()

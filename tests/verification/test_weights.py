@@ -42,6 +42,18 @@ def test_the_row_of_the_weights_fails_in_our_words(root, name, kind):
     assert "weights_only" not in str(found)
 
 
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_member_that_is_not_there_fails_unless_it_can_be_fetched(root, listed):
+    (root / "models" / "fold_0" / "model.pt").unlink()
+    if listed:
+        (root / "large_files.yml").write_text(
+            'large_files:\n  - path: "models/fold_0/model.pt"\n    url: "https://x"\n'
+        )
+    found = check_weights(root)
+    assert found.state == ("ok" if listed else "failed")
+    assert listed or "models/fold_0/model.pt, which is not there" in found.problem
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"files": 1}', "{}"])
 def test_a_list_of_an_ensemble_that_is_none_says_nothing_of_weights(root, text):
     (root / "models" / "ensemble.json").write_text(text)

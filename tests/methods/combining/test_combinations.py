@@ -88,6 +88,18 @@ def test_what_is_not_given_is_the_method_s_or_the_first_that_fits():
     assert "Payer" in changed.citation and method.citation in changed.citation
 
 
+@pytest.mark.parametrize("dims", [2, 3])
+def test_the_first_bias_is_the_plan_s_number_and_none_where_it_has_none(dims):
+    plan = plan_of("default", dims, 1, loss="top_k_bce")
+    parts = method_of(plan).parts(plan, plan.value("stages")[-1])
+    assert (parts.output_bias, parts.output_layer is None) == (-4.0, False)
+    del plan.value("loss")["output_bias"]  # as plans of earlier versions
+    earlier = method_of(plan).parts(plan, plan.value("stages")[-1])
+    assert (earlier.output_bias, earlier.output_layer) == (None, None)
+    own = plan_of("nnlandmark", dims)
+    assert method_of(own).parts(own, own.value("stages")[-1]).output_bias is None
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
