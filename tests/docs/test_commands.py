@@ -76,7 +76,12 @@ def other(words):
         return words[2] in {"pytest", "json.tool", "landmark_app.lib.server.start", "pip", "venv"}
     if words[0] == "python" and words[1].startswith("benchmarks/"):
         source = (ROOT / words[1]).read_text(encoding="utf-8")
-        options = [word.split("=")[0] for word in words[2:] if word.startswith("--")]
+        own = list(itertools.takewhile(lambda word: word != "--create", words[2:]))
+        of_create = words[2 + len(own) + 1 :]  # what `benchmarks/accuracy.py` hands on
+        known = inspect.signature(COMMANDS["create"]).parameters
+        if not all(word[2:] in known for word in of_create if word.startswith("--")):
+            return False
+        options = [word.split("=")[0] for word in own if word.startswith("--")]
         return all(re.search(rf"{option}\b|\b{option[2:]}:", source) for option in options)
     if words[0] == "python" and words[1].startswith("docs/examples/"):
         return (ROOT / words[1]).is_file()
