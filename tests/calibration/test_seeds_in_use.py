@@ -19,8 +19,8 @@ def write(root, files):
         torch.save({"weight": torch.full((2,), float(number))}, path)
     (root / "models" / "ensemble.json").write_text(json.dumps({"files": list(files)}))
     (root / "configs").mkdir(exist_ok=True)
-    for name in ("inference", "landmarks"):
-        (root / "configs" / f"{name}.json").write_text("{}")
+    for name, text in {"inference": '{"spacing": [1.0]}', "landmarks": "{}"}.items():
+        (root / "configs" / f"{name}.json").write_text(text)
     return root
 
 

@@ -76,8 +76,8 @@ def main(interpreter, address, environment):
     socket.send_fds(server, [len(text).to_bytes(8, "big")], numbers)
     server.sendall(text)
     for name in FORWARDED:
-        if name not in ignored:
-            signal.signal(getattr(signal, name), lambda number, _: server.send(bytes([number])))
+        # Also what is ignored: the command ignores it, too, until it wants something else.
+        signal.signal(getattr(signal, name), lambda number, _: server.send(bytes([number])))
     status = b""
     while len(status) < 4:
         part = server.recv(4 - len(status))
