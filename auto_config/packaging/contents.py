@@ -14,8 +14,9 @@ from auto_config.bundle.pretrained import without_pretrained
 from auto_config.bundle_scripts.files.weights import read_weights
 from auto_config.bundle_scripts.points.instances import THRESHOLDS_FILE
 from auto_config.errors import UserError
-from auto_config.verification.files import is_large, kind_of
+from auto_config.verification.files import is_large
 from auto_config.verification.json_form import formed
+from auto_config.verification.parsed import kind_of, parsed
 
 PLACE = "/path/to/dataset"
 """Stands for the folder of the images."""
@@ -39,7 +40,8 @@ def shared_content(root: Path) -> dict[str, bytes]:
 
     Raises:
         UserError: the bundle has no weights, weights that its ensemble names are not there, a file of weights is
-            damaged or holds Python objects, or a config is no JSON object.
+            damaged or holds Python objects, or a file of JSON is no object, has a key twice or lacks one that the
+            package is made of.
     """
     if not (root / WEIGHTS[0]).is_file():
         raise UserError(f"{root}: has no models/model.pt; train it first: auto_config train {root}")
@@ -88,17 +90,10 @@ def _refuse_other_configs(root: Path, content: Mapping[str, bytes]) -> None:
 
 
 def _object(path: Path, data: bytes) -> dict[str, Any]:
-    """The JSON object of a file, in which no key stands twice: MONAI silently takes the last."""
-    doubled: list[str] = []
-
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [key for key, _ in items]
-        doubled.extend(sorted({key for key in names if names.count(key) > 1}))
-        return dict(items)
-
+    """The JSON object of a file, in which no key stands twice."""
     remedy = "repair the file; `auto_config create` writes it" if path.parent.name == "configs" else "train again"
     try:
-        config = json.loads(data.decode("utf-8"), object_pairs_hook=pairs)
+        config, doubled = parsed(data)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: is no JSON ({error}); {remedy}") from None
     if not isinstance(config, dict):

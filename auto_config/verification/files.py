@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import ast
-import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from auto_config.verification.finding import Finding, passed
 from auto_config.verification.large_files import check_large_files, listed_paths
+from auto_config.verification.parsed import kind_of, parsed
 from auto_config.verification.weights import check_weights
 
 LARGEST_KB = 1024
@@ -155,15 +154,8 @@ def _configs(root: Path) -> Iterator[Finding]:
     """Every JSON file can be read and is an object, and no key stands twice: MONAI silently takes the last."""
     for path in sorted((root / "configs").glob("*.json")):
         what = f"configs/{path.name} is JSON"
-        doubled: list[str] = []
-
-        def pairs(items: Sequence[tuple[str, Any]], doubled: list[str] = doubled) -> dict[str, Any]:
-            keys = [key for key, _ in items]
-            doubled += sorted({key for key in keys if keys.count(key) > 1})
-            return dict(items)
-
         try:
-            content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=pairs)
+            content, doubled = parsed(path.read_bytes())
         except (OSError, ValueError, RecursionError) as error:
             yield Finding(what, "failed", str(error), "repair the file")
             continue
@@ -174,12 +166,6 @@ def _configs(root: Path) -> Iterator[Finding]:
             yield Finding(what, "failed", f"twice in one object: {', '.join(doubled)}", "keep one of each")
         else:
             yield passed(what)
-
-
-def kind_of(content: Any) -> str:
-    """What JSON holds instead of an object, in a word: ``a list``."""
-    kinds = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}
-    return kinds.get(type(content), "a number")
 
 
 def _personal_paths(root: Path) -> Finding:

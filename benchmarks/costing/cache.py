@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -139,5 +140,7 @@ if __name__ == "__main__":
     parser.add_argument("--size", type=int, default=300)
     parser.add_argument("--patch", type=int, default=128)
     given = parser.parse_args()
+    if find_spec("blosc2") is None:
+        parser.error("needs blosc2: pip install blosc2")
     print("\n".join(chunks(given.image, given.size, given.patch)))
     sys.exit(0)
