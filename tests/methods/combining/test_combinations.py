@@ -88,6 +88,16 @@ def test_what_is_not_given_is_the_method_s_or_the_first_that_fits():
     assert "Payer" in changed.citation and method.citation in changed.citation
 
 
+@pytest.mark.parametrize("target", ["gaussian", "laplacian"])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_widths_are_two_voxels_of_the_finest_axis_and_the_same_mm_along_each(target, dims):
+    plan = plan_of("default", dims, 1, loss="mse", target=target)
+    stage = plan.value("stages")[-1]
+    sigma = method_of(plan).parts(plan, stage).target["sigma"]
+    assert len(set(stage["spacing"])) > 1
+    assert np.multiply(sigma, stage["spacing"]) == pytest.approx([2 * min(stage["spacing"])] * dims, rel=1e-3)
+
+
 @pytest.mark.parametrize("dims", [2, 3])
 def test_the_first_bias_is_the_plan_s_number_and_none_where_it_has_none(dims):
     plan = plan_of("default", dims, 1, loss="top_k_bce")
