@@ -299,12 +299,3 @@ def test_bytes_that_the_losses_of_learnt_widths_hold(method, rotated):
     with PeakMemory() as memory:
         loss({LOGITS: half.float(), **leaves}, points, size).backward()
     assert memory.peak / half.numel() <= METHODS[method].loss_bytes_per_voxel
-
-
-@pytest.mark.parametrize("axes", [1, 3])
-def test_a_mirror_image_s_widths_are_exchanged_with_their_heatmaps(axes):
-    """Each heatmap is read with its own height, which follows from its own widths."""
-    maps, widths = torch.rand(1, 3, 4, 5, 6), torch.arange(3.0 * axes)
-    found = LearntPeakDecoder(100.0).unflip({LOGITS: maps, "log_sigma": widths}, [1, 0, 2])
-    assert torch.equal(found[LOGITS], maps[:, [1, 0, 2]].flip(2))
-    assert torch.equal(found["log_sigma"], widths.reshape(3, axes)[[1, 0, 2]].flatten())
