@@ -16,8 +16,8 @@ from auto_config.datasets.checks.shape_outliers import (
 )
 from auto_config.review.cohort import Cohort, Reference, usual_limit, usual_scale
 
-_CLEARLY = 2.0
-"""Times the usual distance from where the other points put a landmark."""
+CLEARLY = 2.0
+"""Times the usual distance: a point this far from where it is expected is clearly elsewhere."""
 
 
 def by_shape(cohort: Cohort) -> Reference:
@@ -78,7 +78,7 @@ def by_network(cohort: Cohort, shape: Reference, false_alarms: float) -> Referen
             limit[rows] = usual_limit(distances[rows] / scale[rows], false_alarms, least=2.0)
     label_off = np.linalg.norm(cohort.labels - shape.points, axis=-1)
     predicted_off = np.linalg.norm(cohort.predicted - shape.points, axis=-1)
-    missed = (predicted_off > label_off) & (predicted_off > _CLEARLY * shape.scale)
+    missed = (predicted_off > label_off) & (predicted_off > CLEARLY * shape.scale)
     return Reference(cohort.predicted, scale, limit, np.isfinite(cohort.predicted).all(-1) & ~missed)
 
 

@@ -7,11 +7,13 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import norm
 
 from auto_config.bundle_scripts.grid.grids import world_to_voxel
-from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT
+from auto_config.bundle_scripts.points.landmarks import ABSENT, PRESENT, UNKNOWN
 from auto_config.review.cohort import Cohort, Finding, Reference
 
 _TWICE = 1e-3
 """Two points of a case this near, over their usual distance, are one point."""
+_FITS_BETTER = 0.25
+"""Points that change places lie within the limits then, or this share of their distance from before."""
 _USUALLY_PRESENT = 0.9
 _FEWEST_CASES = 6
 _CONFIDENT = 0.02
@@ -45,7 +47,9 @@ def point_findings(
         worse, other = (first, second) if not scores[first] < scores[second] else (second, first)
         add("duplicate", (worse,), f"it is also the point of {cohort.names[other]}")
         done.add(other)
-    for cycle in exchanged(labels, expected, reference.scale[row], scores, false_alarms):
+    for cycle in exchanged(
+        labels, expected, reference.scale[row], reference.limit[row], scores, false_alarms=false_alarms
+    ):
         if not done & set(cycle):
             add(_kind_of(cycle, cohort.pairs), cycle)
     for landmark in np.flatnonzero(np.isfinite(scores) & (scores > 1)):
@@ -80,7 +84,13 @@ def _extent(points: np.ndarray) -> float:
 
 
 def exchanged(
-    labels: np.ndarray, expected: np.ndarray, scale: np.ndarray, scores: np.ndarray, false_alarms: float
+    labels: np.ndarray,
+    expected: np.ndarray,
+    scale: np.ndarray,
+    limit: np.ndarray,
+    scores: np.ndarray,
+    *,
+    false_alarms: float,
 ) -> list[tuple[int, ...]]:
     """Landmarks that fit when they change places: cycles of two or more indices.
 
@@ -94,12 +104,12 @@ def exchanged(
         labels: (L, D) of a case, NaN where not present.
         expected: (L, D), NaN where unknown.
         scale: (L,) usual distance of a correct label.
+        limit: (L,) multiple of it from which a label is contradicted.
         scores: (L,) above 1 where a label is contradicted.
         false_alarms: share of the correct pairs that may be named.
     """
     known = np.isfinite(labels).all(-1) & np.isfinite(expected).all(-1) & np.isfinite(scores)
-    limit = np.linalg.norm(labels - expected, axis=-1) / np.where(scores > 0, scores, np.nan)
-    cycles = _reassigned(labels, expected, limit, np.flatnonzero(known & (scores > 1)))
+    cycles = _reassigned(labels, expected, scale * limit, np.flatnonzero(known & (scores > 1)))
     used = {landmark for cycle in cycles for landmark in cycle}
     free = [int(landmark) for landmark in np.flatnonzero(known) if int(landmark) not in used]
     # The median length of a normal vector is 1.54 (3D) or 1.18 (2D) standard deviations.
@@ -145,7 +155,7 @@ def _reassigned(
         while (following := int(order[cycle[-1]])) != start and following not in done and len(cycle) <= len(wrong):
             cycle.append(following)
         done.update(cycle)
-        fits = [apart[place, order[place]] <= 1.0 for place in cycle]
+        fits = [apart[place, order[place]] <= max(1.0, _FITS_BETTER * apart[place, place]) for place in cycle]
         if len(cycle) > 1 and all(fits):
             cycles.append(tuple(sorted(int(wrong[place]) for place in cycle)))
     return cycles
@@ -172,7 +182,8 @@ def forgotten(cohort: Cohort, places: np.ndarray, trusted: np.ndarray) -> list[F
             place = predicted
             sure = sure and trusted[row, landmark] and near
         else:
-            share = present[others, landmark].mean() if len(others) >= _FEWEST_CASES else 0.0
+            known = others[cohort.status[others, landmark] != UNKNOWN]
+            share = present[known, landmark].mean() if len(known) >= _FEWEST_CASES else 0.0
             place = places[row, landmark]
             sure = share >= _USUALLY_PRESENT and np.isfinite(place).all()
         if sure and _inside(cohort, row, place):

@@ -15,6 +15,10 @@ from auto_config.review.references import usable_shapes
 
 _LARGE_SHARE = 1 / 3
 """From this share of contradicted points on the case as a whole is looked at."""
+_LEAST = 2.0
+"""A case whose points lie less than this many times as far off as usual is not wrong as a whole."""
+_FITS = 1.5
+"""A repaired case fits up to this misfit: 1 is what nearly all correct cases stay below, not each one."""
 _MUCH_BETTER = 0.5
 """A repair must bring the misfit below this share of what it was."""
 _NEARLY_THE_SAME = 1e-3
@@ -61,7 +65,7 @@ class Ruler:
         raw = np.array([self._raw(row, cohort.labels[row]) for row in range(len(cohort.cases))])
         for basis in dict.fromkeys(cohort.basis):
             rows = np.array([one == basis for one in cohort.basis])
-            self._limits[rows, 0] = usual_limit(raw[rows, 0], false_alarms)
+            self._limits[rows, 0] = usual_limit(raw[rows, 0], false_alarms, least=_LEAST)
         self._limits[:, 1] = usual_limit(raw[:, 1], false_alarms)
         if np.isfinite(raw[:, 1]).any():
             self._limits[:, 1] = np.maximum(self._limits[:, 1], 2.5 * np.nanmedian(raw[:, 1]))
@@ -166,9 +170,10 @@ def _named(cohort: Cohort, ruler: Ruler, row: int, misfit: float) -> Repaired | 
     tried = list(hypotheses(labels, expected, cohort.affines[row], cohort.shapes[row], cohort.pairs))
     fits = [ruler.misfit(row, one.points).worst for one in tried]
     misfit = max(misfit, 1e-9)
-    good = [place for place, fit in enumerate(fits) if fit <= max(1.0, 0.1 * misfit) and fit < _MUCH_BETTER * misfit]
+    good = [place for place, fit in enumerate(fits) if fit <= max(_FITS, 0.1 * misfit) and fit < _MUCH_BETTER * misfit]
     if good:
-        return tried[min(good, key=fits.__getitem__)]
+        # Another order fits whatever an exchange of pairs or a mirror explains, and some noise besides.
+        return tried[min(good, key=lambda place: (tried[place].kind == "order", fits[place]))]
     other = _fits_prediction_of(cohort, row)
     if other is not None:
         detail = f"they fit the prediction of case {cohort.cases[other]}"

@@ -8,7 +8,7 @@ import pytest
 from auto_config.bundle_scripts.points.landmarks import PRESENT
 from auto_config.review.cohort import usual_limit, usual_scale
 from auto_config.review.kinds import KINDS
-from auto_config.review.label_errors import find_label_errors, most_contradicted
+from auto_config.review.label_errors import find_label_errors, label_scores, most_contradicted
 from auto_config.review.single_points import exchanged
 from tests.support.cohorts import head_cohort, planting
 
@@ -133,11 +133,81 @@ def test_few_cases_borrow_from_all_landmarks():
 def test_near_neighbours_are_exchanged_by_likelihood():
     expected = np.array([[0.0, 0, 0], [1.5, 0, 0], [9.0, 0, 0]])
     scale, scores = np.full(3, 0.5), np.full(3, 0.5)
-    assert exchanged(expected[[1, 0, 2]], expected, scale, scores, 1e-3) == [(0, 1)]
-    assert exchanged(expected, expected, scale, scores, 1e-3) == []
+    assert exchanged(expected[[1, 0, 2]], expected, scale, np.full(3, 4.0), scores, false_alarms=1e-3) == [(0, 1)]
+    assert exchanged(expected, expected, scale, np.full(3, 4.0), scores, false_alarms=1e-3) == []
 
 
 def test_too_few_cases_or_landmarks_say_nothing():
     cohort = head_cohort(cases=3, predictions=False)
     assert find_label_errors(cohort) == []
     assert (cohort.status == PRESENT).all()
+
+
+def spoilt_cases(cohort, kinds, seed):
+    """The cohort with a kind of error in each of some cases, and what was planted."""
+    rng = np.random.default_rng(seed)
+    changed, planted = cohort, []
+    for row, kind in kinds.items():
+        one, what = planting().plant(cohort, kind, row, rng)
+        labels, status = changed.labels.copy(), changed.status.copy()
+        labels[row], status[row] = one.labels[row], one.status[row]
+        changed, planted = changed.with_labels(labels, status), [*planted, what]
+    return changed, planted
+
+
+@pytest.mark.parametrize("predictions", [True, False])
+@pytest.mark.parametrize("kind", ["shift", "forgotten"])
+def test_cases_that_are_wrong_as_a_whole_hide_no_wrong_point(kind, predictions):
+    """Four of 20 cases are wrong: the 80th percentile of the distances is one of theirs."""
+    cohort = head_cohort(cases=20, predictions=predictions)
+    kinds = {0: kind, 5: "mirrored", 9: "unit", 13: "frame", 17: "order"}
+    spoilt, planted = spoilt_cases(cohort, kinds, seed=2)
+    found = find_label_errors(spoilt)
+    for what in planted:
+        assert any(planting().is_right(one, what) for one in found), (what, found)
+    assert {one.case for one in found} == set(kinds)
+
+
+def test_the_other_points_contradict_a_label_that_no_network_confirms():
+    """Networks that are often wrong have wide limits; the other points still tell."""
+    cohort = head_cohort()
+    rng = np.random.default_rng(0)
+    cohort = replace(cohort, predicted=cohort.predicted + rng.normal(0, 4, cohort.predicted.shape))
+    labels, predicted = cohort.labels.copy(), cohort.predicted.copy()
+    predicted[3, 5] = labels[3, 5]
+    labels[3, 5] += 9.0
+    spoilt = replace(cohort, predicted=predicted, labels=labels)
+    score = label_scores(spoilt)[0][3, 5]
+    assert 0.5 < score < 1, "the network alone does not name it"
+    assert [(one.case, one.landmarks, one.kind) for one in find_label_errors(spoilt)] == [(3, (5,), "shift")]
+    # A network that finds the same place speaks for the label.
+    predicted[3, 5] = labels[3, 5] + 0.5
+    assert [one for one in find_label_errors(replace(spoilt, predicted=predicted)) if one.case == 3] == []
+
+
+def test_exchanged_points_need_not_lie_within_the_limits_where_they_lay_far_off():
+    expected = np.array([[0.0, 0, 0], [20.0, 0, 0], [60.0, 0, 0]])
+    labels = expected[[1, 0, 2]] + np.array([[0, 3.0, 0], [0, 0, 0], [0, 0, 0]])
+    scale, limit = np.ones(3), np.full(3, 2.0)
+    scores = np.linalg.norm(labels - expected, axis=-1) / (scale * limit)
+    assert exchanged(labels, expected, scale, limit, scores, false_alarms=1e-3) == [(0, 1)]
+
+
+def test_a_case_hardly_further_off_than_usual_is_not_wrong_as_a_whole():
+    """With many landmarks the median of a case hardly varies, so twice the usual is the least."""
+    cohort = head_cohort(cases=30)
+    predicted = cohort.predicted.copy()
+    predicted[4] = cohort.labels[4] + 1.7 * (predicted[4] - cohort.labels[4])
+    assert [one for one in find_label_errors(replace(cohort, predicted=predicted)) if not one.landmarks] == []
+
+
+def test_all_pairs_exchanged_are_named_so_although_another_order_fits_a_noisy_network_better():
+    cohort = head_cohort()
+    labels = cohort.labels.copy()
+    for first, second in cohort.pairs:
+        labels[3, [first, second]] = labels[3, [second, first]]
+    predicted = cohort.predicted.copy()
+    middle = [one for one in range(len(cohort.names)) if all(one not in pair for pair in cohort.pairs)][:2]
+    predicted[3, middle] = predicted[3, middle[::-1]]
+    found = find_label_errors(replace(cohort, labels=labels, predicted=predicted))
+    assert [one.kind for one in found if one.case == 3 and not one.landmarks] == ["left_right"]
