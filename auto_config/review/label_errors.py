@@ -48,7 +48,7 @@ def find_label_errors(cohort: Cohort, false_alarms: float = FALSE_ALARMS) -> lis
         scores = _contradicted_twice(near.scores(left.labels), network.scores(left.labels) * network.limit, shape, left)
         found = list(whole)
         for row in range(len(cohort.cases)):
-            found += point_findings(left, row, near, scores[row], false_alarms)
+            found += point_findings(left, row, near, scores[row], places=shape.points[row], false_alarms=false_alarms)
         found += forgotten(left, missing_by_shape(left), network.trusted)
     return sorted(found, key=lambda one: -one.score)
 

@@ -21,7 +21,7 @@ _CONFIDENT = 0.02
 
 
 def point_findings(
-    cohort: Cohort, row: int, reference: Reference, scores: np.ndarray, false_alarms: float
+    cohort: Cohort, row: int, reference: Reference, scores: np.ndarray, *, places: np.ndarray, false_alarms: float
 ) -> list[Finding]:
     """What is wrong with single points of a case: duplicates, exchanged points, points in a wrong order, shifts.
 
@@ -30,6 +30,7 @@ def point_findings(
         row: index of the case.
         reference: where its landmarks are expected.
         scores: (L,) of the labels of this case, above 1 where one is contradicted.
+        places: (L, D) world mm where the other points of the case put each landmark.
         false_alarms: share of the correct labels that may be named.
     """
     found: list[Finding] = []
@@ -47,9 +48,8 @@ def point_findings(
         worse, other = (first, second) if not scores[first] < scores[second] else (second, first)
         add("duplicate", (worse,), f"it is also the point of {cohort.names[other]}")
         done.add(other)
-    for cycle in exchanged(
-        labels, expected, reference.scale[row], reference.limit[row], scores, false_alarms=false_alarms
-    ):
+    usual, limit = reference.scale[row], reference.limit[row]
+    for cycle in exchanged(labels, expected, usual, limit, scores, places=places, false_alarms=false_alarms):
         if not done & set(cycle):
             add(_kind_of(cycle, cohort.pairs), cycle)
     for landmark in np.flatnonzero(np.isfinite(scores) & (scores > 1)):
@@ -90,6 +90,7 @@ def exchanged(
     limit: np.ndarray,
     scores: np.ndarray,
     *,
+    places: np.ndarray,
     false_alarms: float,
 ) -> list[tuple[int, ...]]:
     """Landmarks that fit when they change places: cycles of two or more indices.
@@ -98,7 +99,8 @@ def exchanged(
     neighbours, neither of them far enough to be contradicted, are exchanged where the likelihood says so: with
     isotropic normal errors of the standard deviations ``s`` the difference of the squared distances (labels as they
     are, minus exchanged) is normal about ``-2 q`` with the variance ``8 q``, ``q`` the squared distance of the two
-    places over ``s**2``.
+    places over ``s**2``. Networks exchange near neighbours themselves, so the other points of the case must not speak
+    against it.
 
     Args:
         labels: (L, D) of a case, NaN where not present.
@@ -106,6 +108,7 @@ def exchanged(
         scale: (L,) usual distance of a correct label.
         limit: (L,) multiple of it from which a label is contradicted.
         scores: (L,) above 1 where a label is contradicted.
+        places: (L, D) where the other points of the case put each landmark, NaN where unknown.
         false_alarms: share of the correct pairs that may be named.
     """
     known = np.isfinite(labels).all(-1) & np.isfinite(expected).all(-1) & np.isfinite(scores)
@@ -118,13 +121,20 @@ def exchanged(
     for place, first in enumerate(free):
         for second in free[place + 1 :]:
             value = _exchange_score(labels, expected, deviation, first, second)
-            if value > least:
+            if value > least and not _in_place(labels, places, first, second):
                 candidates.append((value, first, second))
     for _, first, second in sorted(candidates, reverse=True):
         if first not in used and second not in used:
             cycles.append((first, second))
             used |= {first, second}
     return cycles
+
+
+def _in_place(labels: np.ndarray, places: np.ndarray, first: int, second: int) -> bool:
+    """Whether two points lie nearer to their own places than to each other's."""
+    now = np.linalg.norm(labels[[first, second]] - places[[first, second]], axis=-1)
+    then = np.linalg.norm(labels[[second, first]] - places[[first, second]], axis=-1)
+    return bool((now**2).sum() < (then**2).sum())
 
 
 def _exchange_score(labels: np.ndarray, expected: np.ndarray, deviation: np.ndarray, first: int, second: int) -> float:

@@ -132,9 +132,11 @@ def test_few_cases_borrow_from_all_landmarks():
 
 def test_near_neighbours_are_exchanged_by_likelihood():
     expected = np.array([[0.0, 0, 0], [1.5, 0, 0], [9.0, 0, 0]])
-    scale, scores = np.full(3, 0.5), np.full(3, 0.5)
-    assert exchanged(expected[[1, 0, 2]], expected, scale, np.full(3, 4.0), scores, false_alarms=1e-3) == [(0, 1)]
-    assert exchanged(expected, expected, scale, np.full(3, 4.0), scores, false_alarms=1e-3) == []
+    scale, scores, nowhere = np.full(3, 0.5), np.full(3, 0.5), np.full((3, 3), np.nan)
+    assert exchanged(
+        expected[[1, 0, 2]], expected, scale, np.full(3, 4.0), scores, places=nowhere, false_alarms=1e-3
+    ) == [(0, 1)]
+    assert exchanged(expected, expected, scale, np.full(3, 4.0), scores, places=nowhere, false_alarms=1e-3) == []
 
 
 def test_too_few_cases_or_landmarks_say_nothing():
@@ -185,12 +187,19 @@ def test_the_other_points_contradict_a_label_that_no_network_confirms():
     assert [one for one in find_label_errors(replace(spoilt, predicted=predicted)) if one.case == 3] == []
 
 
+def test_a_network_that_exchanges_near_neighbours_does_not_name_them_against_the_other_points():
+    expected = np.array([[0.0, 0, 0], [1.5, 0, 0], [9.0, 0, 0]])
+    labels, scale, scores = expected[[1, 0, 2]], np.full(3, 0.5), np.full(3, 0.5)
+    assert exchanged(labels, expected, scale, np.full(3, 4.0), scores, places=labels + 0.1, false_alarms=1e-3) == []
+    assert exchanged(labels, expected, scale, np.full(3, 4.0), scores, places=expected, false_alarms=1e-3) == [(0, 1)]
+
+
 def test_exchanged_points_need_not_lie_within_the_limits_where_they_lay_far_off():
     expected = np.array([[0.0, 0, 0], [20.0, 0, 0], [60.0, 0, 0]])
     labels = expected[[1, 0, 2]] + np.array([[0, 3.0, 0], [0, 0, 0], [0, 0, 0]])
-    scale, limit = np.ones(3), np.full(3, 2.0)
+    scale, limit, nowhere = np.ones(3), np.full(3, 2.0), np.full((3, 3), np.nan)
     scores = np.linalg.norm(labels - expected, axis=-1) / (scale * limit)
-    assert exchanged(labels, expected, scale, limit, scores, false_alarms=1e-3) == [(0, 1)]
+    assert exchanged(labels, expected, scale, limit, scores, places=nowhere, false_alarms=1e-3) == [(0, 1)]
 
 
 def test_a_case_hardly_further_off_than_usual_is_not_wrong_as_a_whole():
