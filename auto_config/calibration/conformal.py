@@ -52,16 +52,21 @@ def smallest_n(level: float) -> int:
     return next(n for n in range(1, 10**6) if conformal_rank(n, level) is not None)
 
 
-def conformal_quantile(scores: np.ndarray, level: float) -> float:
+def conformal_quantile(scores: np.ndarray, level: float, weights: np.ndarray | None = None) -> float:
     """The score that bounds the region; infinite where the scores are too few.
 
     Args:
         scores: (n,) scores of calibration cases, larger is farther out; NaN is left out.
         level: Nominal probability.
+        weights: (n,) of the scores, where those of one case share a weight of 1; None for a score of each case.
     """
-    known = np.sort(scores[~np.isnan(scores)])
-    rank = conformal_rank(len(known), level)
-    return math.inf if rank is None else float(known[rank - 1])
+    known = ~np.isnan(scores)
+    order = np.argsort(scores[known], kind="stable")
+    count = np.cumsum(np.ones(known.sum()) if weights is None else weights[known][order])
+    conformal_rank(len(count), level)  # tells of a wrong level
+    needed = level * ((count[-1] if len(count) else 0.0) + 1) - _ROUND_OFF
+    place = int(np.searchsorted(count, needed))
+    return math.inf if place >= len(count) else float(scores[known][order[place]])
 
 
 def quantiles(
@@ -70,6 +75,7 @@ def quantiles(
     *,
     pooled: bool = False,
     channels: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
 ) -> np.ndarray:
     """Bounds of the regions of each landmark.
 
@@ -81,14 +87,16 @@ def quantiles(
             is kept only about.
         channels: (R,) landmark of each row of a case; None for one row of each. The rows of one landmark count
             together, so its bound is that of one of them drawn at random.
+        weights: (N, R) as for `conformal_quantile`; None for 1 each.
 
     Returns:
         (levels, L); infinite where the scores are too few.
     """
     of = np.arange(scores.shape[1]) if channels is None else channels
-    landmarks = range(int(of.max(initial=-1)) + 1)
-    columns = [scores.ravel() if pooled else scores[:, of == landmark].ravel() for landmark in landmarks]
-    return np.array([[conformal_quantile(column, level) for column in columns] for level in levels])
+    every = np.ones_like(scores) if weights is None else weights
+    wanted = [np.full(len(of), True) if pooled else of == landmark for landmark in range(int(of.max(initial=-1)) + 1)]
+    columns = [(scores[:, rows].ravel(), every[:, rows].ravel()) for rows in wanted]
+    return np.array([[conformal_quantile(column, level, own) for column, own in columns] for level in levels])
 
 
 def ball_scores(points: np.ndarray, truth: np.ndarray) -> np.ndarray:

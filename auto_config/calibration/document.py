@@ -41,6 +41,7 @@ from auto_config.calibration.presence import (
     fit_presence,
     thresholds,
 )
+from auto_config.calibration.raters import RaterPoints
 from auto_config.calibration.reliability import auroc, expected_calibration_error, f1_score, reliability
 from auto_config.prediction.bundle_shape import KEY
 from auto_config.prediction.shape_gaussian import fit_gaussian
@@ -61,6 +62,7 @@ def calibration_document(
     instances: Instances | None = None,
     cuts: OutOfFold | None = None,
     fold_shapes: Mapping[int, np.ndarray] | None = None,
+    raters: RaterPoints | None = None,
 ) -> dict[str, Any]:
     """Everything that predictions of unseen cases say about the next prediction.
 
@@ -76,6 +78,7 @@ def calibration_document(
         instances: Which rows belong to which landmark; None where each has one, its own.
         cuts: Predictions of cut fields of view of the same cases, for presence alone.
         fold_shapes: The shapes of the training cases of other folds, for each fold; else ``shapes``.
+        raters: Points of single raters, of which the regions are to hold any one.
 
     Returns:
         The content of ``calibration.json``, JSON-able.
@@ -87,7 +90,7 @@ def calibration_document(
     presence, remark = presence_section(found, instances, cost=cost, cuts=cuts, shapes=known)
     if presence is not None and not presence["judged_by_others"]:
         remark = "too few cases lack a landmark to judge each by others: the figures of presence flatter"
-    regions = region_section(found, instances, pooled=pooled)
+    regions = region_section(found, instances, pooled=pooled, raters=raters)
     gaussian = fit_gaussian(with_fixed_names(shapes, instances))
     each = zip(names, instances.many, instances.match_limits, strict=True)
     limits = {name: limit for name, many, limit in each if many}
@@ -101,6 +104,7 @@ def calibration_document(
             *_notes(found, regions, instances, ensemble=ensemble, cuts=cuts),
             *cut_notes(found, cuts),
             *instance_notes(instances),
+            *([] if raters is None else raters.notes(len(found.cases))),
             *notes,
             *([remark] if remark else []),
         ],
@@ -118,31 +122,42 @@ def shape_of(shapes: np.ndarray, instances: Instances) -> ShapeModel:
     return model
 
 
-def region_section(found: OutOfFold, instances: Instances, *, pooled: bool) -> dict[str, Any]:
+def region_section(
+    found: OutOfFold, instances: Instances, *, pooled: bool, raters: RaterPoints | None = None
+) -> dict[str, Any]:
     """Bounds of the regions, (levels, L) each, null where infinite.
 
-    ``ball_mm`` is a radius; ``ellipsoid`` a factor on the standard deviations of the heatmap; ``levelset`` the heatmap
-    density above which a voxel belongs to the region (M-R2CCP), null for landmarks of which there are many.
+    ``ball_mm`` is a radius; ``ellipsoid`` a factor on the standard deviations of the heatmap, with raters on those of
+    its covariance plus theirs (``rater_covariance_mm2``, (L, D, D)); ``levelset`` the heatmap density above which a
+    voxel belongs to the region (M-R2CCP), null for landmarks of which there are many, and with raters.
     """
-    present = found.status == PRESENT
-    scores = {
-        "ball_mm": ball_scores(found.points, found.truth),
-        "ellipsoid": ellipsoid_scores(found.points, found.truth, found.covariance),
-        "levelset": -found.density,
-    }
     channels = np.array(instances.channels)
-    bounds = {
-        kind: quantiles(np.where(present, values, np.nan), pooled=pooled, channels=channels)
-        for kind, values in scores.items()
+    present = found.status == PRESENT
+    truth = np.where(present[..., None], found.truth, np.nan)[None] if raters is None else raters.points
+    covariance = found.covariance if raters is None else found.covariance + raters.covariance[channels]
+    weights = None if raters is None else _in_rows(raters.weights)
+    scores = {
+        "ball_mm": _in_rows(ball_scores(found.points, truth)),
+        "ellipsoid": _in_rows(ellipsoid_scores(found.points, truth, covariance)),
     }
-    bounds["levelset"] = np.where(instances.many, -np.inf, -bounds["levelset"])
+    bounds = {
+        kind: quantiles(values, pooled=pooled, channels=channels, weights=weights) for kind, values in scores.items()
+    }
+    levelset = -quantiles(np.where(present, -found.density, np.nan), pooled=pooled, channels=channels)
+    levelset = np.where(np.array(instances.many) | (raters is not None), np.inf, levelset)
     return {
         "pooled": pooled,
         "count": np.bincount(channels, present.sum(axis=0), len(instances.names)).astype(int).tolist(),
         **{kind: [[_number(bound) for bound in row] for row in rows] for kind, rows in bounds.items()},
         # A density of 0 is that of every place that nobody looked at.
-        "levelset": [[_number(bound) if bound > 0 else None for bound in row] for row in bounds["levelset"]],
+        "levelset": [[_number(bound) if bound > 0 else None for bound in row] for row in levelset],
+        **({} if raters is None else {"rater_covariance_mm2": raters.covariance.tolist()}),
     }
+
+
+def _in_rows(values: np.ndarray) -> np.ndarray:
+    """(K, N, R) as (K N, R)."""
+    return values.reshape(-1, values.shape[-1])
 
 
 def presence_section(

@@ -16,6 +16,7 @@ from auto_config.bundle_scripts.points.instances import read_instances
 from auto_config.bundle_scripts.points.landmark_names import read_landmark_names
 from auto_config.calibration.document import calibration_document
 from auto_config.calibration.out_of_fold import DATALIST, OutOfFold, training_points
+from auto_config.calibration.raters import RaterPoints
 from auto_config.calibration.verdict.section import Spoiled, verdict_section
 from auto_config.calibration.verdict.useless import why_useless
 from auto_config.errors import UserError
@@ -38,6 +39,7 @@ def write_calibration(
     shapes: np.ndarray | None = None,
     cuts: OutOfFold | None = None,
     spoiled: Spoiled | None = None,
+    raters: RaterPoints | None = None,
 ) -> dict[str, Any]:
     """Write ``models/calibration.json``, atomically.
 
@@ -50,6 +52,7 @@ def write_calibration(
         shapes: (N, L, D) world mm of training cases that are not in the bundle's data list.
         cuts: Predictions of their cut fields of view, for presence.
         spoiled: Cases spoiled on purpose, which place the limit between verdicts.
+        raters: Points of single raters, of which the regions are to hold any one.
 
     Returns:
         What was written.
@@ -74,6 +77,7 @@ def write_calibration(
         instances=instances,
         cuts=cuts,
         fold_shapes=fold_shapes,
+        raters=raters,
     )
     numbers["verdict"] = verdict_section(
         found,

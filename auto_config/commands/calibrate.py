@@ -15,6 +15,7 @@ def calibrate(
     bundle: Place,
     *,
     data: Place | None = None,
+    raters: Place | None = None,
     pooled: bool | None = None,
     cost: float | None = None,
     device: str | None = None,
@@ -38,6 +39,8 @@ def calibrate(
     Args:
         bundle: the folder of a trained bundle; without --data, where its training images can be read
         data: calibrate on the cases of this data set, as for `inspect`, none of which the bundle was trained on
+        raters: data set of the same cases that has the points of several people: regions then hold the point of any
+            one of them, not only their consensus
         pooled: one region for all landmarks, for few cases; as the bundle was planned if not given
         cost: cost of calling an absent landmark present, if calling a present one absent costs 1; not given: best F1
         device: cpu, cuda:0, ...; the GPU if there is one
@@ -54,13 +57,14 @@ def calibrate(
 
     Raises:
         UserError: wrong bundle, no case that the weights in use did not see, cases with errors, options of DATA
-            without it, a cost that is not above 0, or no time.
+            without it, raters of other cases or of none, a cost that is not above 0, or no time.
 
     Examples:
         auto_config calibrate brain_landmarks
         auto_config calibrate brain_landmarks --cost 5
         auto_config calibrate brain_landmarks --time_budget 2m
         auto_config calibrate brain_landmarks --data our_scans
+        auto_config calibrate brain_landmarks --raters two_doctors
     """
     started = time.monotonic()
     if cost is not None and not (math.isfinite(cost) and cost > 0):
@@ -87,6 +91,7 @@ def calibrate(
     from auto_config.bundle_scripts.points.landmark_names import read_landmark_names
     from auto_config.calibration.cuts import cut_cases
     from auto_config.calibration.others.other_cases import CaseSource, other_cases, predict_other_cases
+    from auto_config.calibration.raters import points_of_raters
     from auto_config.calibration.terminal import print_calibration
     from auto_config.calibration.time_limit import limits_of, omitted_notes
     from auto_config.calibration.validation_cases import cut_validation_cases, validation_cases
@@ -115,6 +120,7 @@ def calibrate(
         source = CaseSource(Path(data), missing=missing, outside=outside, **reading)
         items, notes = other_cases(root, source, names, spatial_dims=spatial_dims, unit=unit)
         found = predict_other_cases(root, items, device=device)
+    people = None if raters is None else points_of_raters(root, Path(raters), found, names)
     cut_limit, limit = limits_of(*_left(started, end, len(found.cases)))
     if end is not None and useless_reason(root, found) is not None:
         notes = [*notes, USELESS_NOTE]  # each of its cases may be looked at in every pose, for nothing
@@ -129,7 +135,9 @@ def calibrate(
     if planned and pooled is None:
         notes = [*notes, POOLED_NOTE]
     notes = [*notes, *omitted_notes(cut_limit, limit)]
-    numbers = write_calibration(root, found, pooled=planned, cost=cost, notes=notes, cuts=cuts, spoiled=spoiled)
+    numbers = write_calibration(
+        root, found, pooled=planned, cost=cost, notes=notes, cuts=cuts, spoiled=spoiled, raters=people
+    )
     print_calibration(numbers, found, unit, root / "models" / FILE_NAME)
     return 0
 

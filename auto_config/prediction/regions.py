@@ -37,9 +37,12 @@ def level_sets(opened: OpenBundle, level: float) -> np.ndarray:
     one = ~np.array(read_instances(opened.root / LANDMARKS).many)
     finite = {kind: bool(np.isfinite(rows[:, one]).any()) for kind, rows in calibration.regions.items()}
     if finite["ball_mm"] and not finite["levelset"]:
+        why = "its method has none (or its heatmaps are 0 at every true point)"
+        if calibration.rater_covariance is not None:
+            why = "it was calibrated with single raters, and level sets are of their consensus"
         raise UserError(
-            f"{opened.root}: no landmark has a level set at any level, because its method has none (or its heatmaps "
-            "are 0 at every true point); omit --regions: balls and ellipsoids are in the result"
+            f"{opened.root}: no landmark has a level set at any level, because {why}; omit --regions: balls and "
+            "ellipsoids are in the result"
         )
     return bounds
 

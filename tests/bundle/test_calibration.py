@@ -151,6 +151,50 @@ def test_other_cases_calibrate_what_predict_does_with_the_whole_ensemble(trained
         np.testing.assert_allclose([np.inf if bound is None else bound for bound in row], expected, atol=1e-3)
 
 
+@pytest.fixture(scope="module")
+def two_raters(others, tmp_path_factory):
+    """The nine other cases with two raters, who are 2 mm to the left and to the right of the points."""
+    folder = tmp_path_factory.mktemp("raters") / "ours"
+    shutil.copytree(others, folder)
+    for number, moved in enumerate((-2.0, 2.0)):
+        own = folder / "raters" / f"r{number}"
+        own.mkdir(parents=True)
+        for path in (folder / "landmarks").iterdir():
+            found = read_markups(path)
+            write_markups(own / path.name, LandmarkSet(found.names, found.points + [moved, 0, 0], found.status))
+    return folder
+
+
+def test_regions_of_raters_hold_each_of_them_and_point_where_they_differ(trained, copy_of, others, two_raters, capsys):
+    bundle = both_in_use(copy_of(trained))
+    command = ["calibrate", str(bundle), "--data", str(others), "--device", "cpu", "--raters"]
+    assert cli.main([*command, str(others)]) == 2
+    assert "no case with 2 raters or more" in capsys.readouterr().err
+    assert not (bundle / "models" / "calibration.json").exists()
+    assert cli.main([*command, str(two_raters)]) == 0
+    assert "any one of the raters ('r0', 'r1'; 9 of 9 cases have several" in " ".join(capsys.readouterr().out.split())
+    regions = json.loads((bundle / "models" / "calibration.json").read_text())["regions"]
+    assert regions["rater_covariance_mm2"][0] == [pytest.approx([8, 0, 0], abs=1e-4), [0, 0, 0], [0, 0, 0]]
+
+    opened, errors = open_bundle(bundle, device="cpu"), []
+    place = [0.5, 0.8, 0.9, 0.95].index(0.9)
+    for path in sorted((others / "images").iterdir()):
+        truth = read_markups(others / "landmarks" / f"{path.name.removesuffix('.nii.gz')}.mrk.json").ordered(
+            opened.names
+        )
+        items = opened.predict(opened.preprocess(path))["result"]["landmarks"]
+        world = np.array([item["world"] for item in items])
+        errors.append([np.linalg.norm(truth.points + [x, 0, 0] - world, axis=1) for x in (-2.0, 2.0)])
+        for item, factor in zip(items, regions["ellipsoid"][place], strict=True):
+            covariance = np.array(item["covariance_mm2"])
+            assert covariance[0, 0] > 8
+            if factor is not None:
+                np.testing.assert_allclose(item["ellipsoid_mm2"], covariance * factor**2, rtol=1e-5)
+    for column, bound in zip(np.moveaxis(errors, -1, 0), regions["ball_mm"][place], strict=True):
+        expected = conformal_quantile(column.ravel(), 0.9, np.full(column.size, 0.5))
+        assert expected == pytest.approx(np.inf if bound is None else bound, abs=1e-3)
+
+
 def test_one_network_of_a_calibrated_ensemble_still_says_how_sure_it_is(trained, copy_of, others):
     bundle = both_in_use(copy_of(trained))
     assert calibrate(bundle, data=others, device="cpu") == 0

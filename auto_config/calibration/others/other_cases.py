@@ -84,7 +84,7 @@ def other_cases(
         UserError: Nothing to calibrate on, cases with errors, other axes or units than those of the bundle, or a case
             that the networks have seen.
     """
-    spacing = _pixel_spacing(bundle)
+    spacing = bundle_pixel_spacing(bundle)
     dataset, problems = _read(given, spacing)
     _report(problems, given)
     _check_kind(dataset, names, spatial_dims=spatial_dims, unit=unit)
@@ -131,7 +131,7 @@ def _predicted(opened: OpenBundle, item: dict[str, Any]) -> dict[str, np.ndarray
         raise UserError(reason if image in reason else f"{image}: cannot be predicted ({reason})") from error
 
 
-def _pixel_spacing(bundle: Path) -> tuple[float, float] | None:
+def bundle_pixel_spacing(bundle: Path) -> tuple[float, float] | None:
     """The pixel size (x, y) in mm with which a bundle reads every picture; None where files say it, or nobody knows."""
     path = bundle / "configs" / "inference.json"
     try:

@@ -201,7 +201,11 @@ def test_every_column_has_a_sentence():
         "the grey values are unusual: the 25 % quantile of the body is 3 after normalisation (unseen cases: 0.1 to 0.2)"
     )
     assert sentence("confidence", -4.0, -7.0, -6.0, others="unseen cases", unit="mm") == (
-        "the evidence of the landmarks is low: confidence 0.982 (unseen cases: 0.998 to 0.999)"
+        "the evidence of the landmarks is low: confidence 0.982 (unseen cases: 0.9975 to 0.99909)"
+    )
+    # Unseen cases are often surer than three digits can say.
+    assert "confidence 0.9900 (unseen cases: 0.999955 to 1.000000)" in sentence(
+        "confidence", -4.6, -20.0, -10.0, others="unseen cases", unit="mm"
     )
 
 

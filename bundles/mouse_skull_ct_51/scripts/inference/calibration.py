@@ -94,6 +94,8 @@ class Calibration:
             heatmap; ``levelset``, the smallest density of the heatmap. Infinite (minus infinite for the last) where
             cases are too few.
         match_mm: For each landmark of which there are many the distance within which an instance counted as found.
+        rater_covariance: (L, D, D) mm², how raters differ about their middle, which ellipsoids add to the covariance of
+            the heatmap; None where regions are those of a consensus.
     """
 
     names: tuple[str, ...]
@@ -104,6 +106,7 @@ class Calibration:
     shape: ShapeModel | None
     regions: dict[str, np.ndarray]
     match_mm: dict[str, float] = field(default_factory=dict)
+    rater_covariance: np.ndarray | None = None
 
     def probability(
         self, peaks: Peaks, channels: Sequence[int] | None = None, extent: Extent | None = None
@@ -210,11 +213,28 @@ def read_calibration(path: str | Path, names: Sequence[str]) -> Calibration | No
             shape=_shape(document["shape"]),
             regions=regions,
             match_mm={str(name): float(limit) for name, limit in document.get("match_mm", {}).items()},
+            rater_covariance=_rater_covariance(document["regions"], len(names)),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(
             f"{path}: cannot be used ({error}); run `auto_config calibrate` on the bundle, or remove the file"
         ) from error
+
+
+def _rater_covariance(regions: dict[str, Any], count: int) -> np.ndarray | None:
+    """(L, D, D) mm² of the raters; None where regions are those of a consensus.
+
+    Raises:
+        ValueError: not a symmetric matrix without negative eigenvalues for each landmark.
+    """
+    if "rater_covariance_mm2" not in regions:
+        return None
+    found = np.asarray(regions["rater_covariance_mm2"], dtype=np.float64)
+    if found.ndim != 3 or found.shape[0] != count or found.shape[1] != found.shape[2] or not np.isfinite(found).all():
+        raise ValueError("rater_covariance_mm2 has no matrix for each landmark")
+    if not np.allclose(found, found.transpose(0, 2, 1)) or (np.linalg.eigvalsh(found) < -1e-9).any():
+        raise ValueError("rater_covariance_mm2 has a matrix that is no covariance")
+    return found
 
 
 def calibrated_shape(path: str | Path, landmarks: str | Path, wanted: bool = True) -> ShapeModel | None:

@@ -74,7 +74,8 @@ class LandmarkResultd(MapTransform):
     - ``radius_mm``: of the ball that holds it with the probability ``level``; null until a model is calibrated, or
       where the calibration cases are too few for a finite one,
     - ``ellipsoid_mm2``: matrix M of the region ``(x - world)' M^-1 (x - world) <= 1`` of the same probability, or null,
-    - ``spread_mm`` and ``covariance_mm2`` of the heatmap around the peak,
+    - ``spread_mm`` and ``covariance_mm2`` of the heatmap around the peak, to the latter added how raters differ where
+      regions were calibrated with their points,
     - ``disagreement_mm``: of the views; null where there is one,
     - ``shape_distance_mm`` (null where not judged) and ``replaced``,
     - ``implausible``: whether a calibrated model finds the point farther from the shape of the others than that
@@ -177,10 +178,13 @@ class LandmarkResultd(MapTransform):
         assert self.calibration is not None
         radius = self.calibration.region("ball_mm", self.level)
         factor = self.calibration.region("ellipsoid", self.level)
+        raters = self.calibration.rater_covariance
         for item, channel, covariance in zip(landmarks, channels, peaks.covariance, strict=True):
+            spread = covariance if raters is None else covariance + torch.from_numpy(raters[channel])
+            item["covariance_mm2"] = spread.tolist()
             item["radius_mm"] = float(radius[channel]) if math.isfinite(radius[channel]) else None
             if math.isfinite(factor[channel]):
-                item["ellipsoid_mm2"] = (covariance * factor[channel] ** 2).tolist()
+                item["ellipsoid_mm2"] = (spread * factor[channel] ** 2).tolist()
 
     def _add_shape(self, landmarks: list[dict[str, Any]], channels: list[int], peaks: Peaks, voxel_mm: float) -> None:
         """Write what the shape says of the landmarks that are present; it knows none of those without a fixed place."""
