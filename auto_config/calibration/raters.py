@@ -115,7 +115,9 @@ def read_raters(
         )
     wrong = {one.case for one in problems if one.severity == "error"}
     cases = [by_name.get(case) for case in found.cases]
-    out = [{} if case is None or case.name in wrong else dict(case.raters) for case in cases]
+    out: list[Mapping[str, LandmarkSet]] = [
+        {} if case is None or case.name in wrong else dict(case.raters) for case in cases
+    ]
     if max(map(len, out), default=0) < FEWEST:
         raise UserError(
             f"{source}: --raters has no case with {FEWEST} raters or more; give a data set whose cases have the points "
