@@ -79,7 +79,8 @@ def test_another_layer_stays(layer, why):
 def test_the_network_of_a_bundle_has_it_and_reads_the_weights_of_earlier_ones():
     def made(output_layers):
         torch.manual_seed(1)
-        unet = DynUNet(3, 1, 5, [3, 3, 3], [1, 2, 2], [2, 2], filters=[4, 8, 8], norm_name=("INSTANCE", {"affine": True}))
+        norm = ("INSTANCE", {"affine": True})
+        unet = DynUNet(3, 1, 5, [3, 3, 3], [1, 2, 2], [2, 2], filters=[4, 8, 8], norm_name=norm)
         return LandmarkNetwork({"fine": unet}, 5, output_layers=output_layers)
 
     earlier, now = made(None), made({"fine": "output_block.conv.conv"})
