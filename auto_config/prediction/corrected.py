@@ -36,6 +36,7 @@ from auto_config.prediction.fixed_points import with_fixed
 from auto_config.prediction.shape_gaussian import ShapeGaussian
 
 NEARLY_ALL = 0.999  # of true points lie nearer to where they are expected: what is read again there is believed
+_READABLE = 0.5  # of the predicted points agree with those of the person, or the network is not asked again
 
 
 @dataclass
@@ -146,7 +147,7 @@ def corrected(
     Returns:
         What post-processing leaves. Set points stand in ``result`` exactly as given, with ``fixed`` true; ``moved`` has
         the names of the others that are elsewhere than they were predicted. In a case that was turned for its
-        prediction no other moves.
+        prediction they go where the shape has them, and nothing is read again.
     """
     end = None if seconds is None else time.perf_counter() + seconds
     with torch.inference_mode():
@@ -165,10 +166,14 @@ def corrected(
 def _corrected_peaks(case: _Case, end: float | None) -> tuple[Peaks, np.ndarray]:
     """Peaks in planned voxels, and which of them moved."""
     nothing = np.zeros(len(case.points), dtype=bool)
-    expected = None if case.look.turned else condition(case.shape, case.points, case.voxel, case.sure)
+    expected = condition(case.shape, case.points, case.voxel, case.sure)
     if expected is None:
         return _placed(case.look.peaks, case, case.points, nothing, None), nothing
     moved = _to_move(case, expected)
+    if case.look.turned or expected.agree[~case.set].mean() < _READABLE:
+        # What was kept is of another grid, or of an image that the network cannot read: the shape alone speaks.
+        places = np.where(moved[:, None], expected.points, case.points)
+        return _placed(case.look.peaks, case, places, moved, expected), moved
     again = _read_again(case, expected, moved)
     believed = moved & expected.believes(again, case.coarse_voxel, NEARLY_ALL)
     expected = _expected_with(case, again, believed, case.coarse_voxel, moved=moved, before=expected)
