@@ -15,6 +15,7 @@ from torch.fx import symbolic_trace
 from ..points.shape import ShapeModel
 from .interfaces import LOGITS, Output
 from .networks.instance_norm import keep_channels_last
+from .networks.pointwise import as_product
 
 
 def residual_encoder_unet(
@@ -143,6 +144,8 @@ class LandmarkNetwork(nn.Module):
         self.shape = ShapeModel(landmarks, spatial_dims)
         self.to(memory_format=torch.channels_last_3d if self.volumes else torch.channels_last)
         keep_channels_last(self.stages)
+        for name, layer in (output_layers or {}).items():
+            as_product(self.stages[name], layer)
         if output_bias is not None:
             if not output_layers:
                 raise ValueError("an output bias needs an output layer; name the last convolution of a stage")
