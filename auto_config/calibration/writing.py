@@ -20,6 +20,7 @@ from auto_config.calibration.raters import RaterPoints
 from auto_config.calibration.verdict.section import Spoiled, verdict_section
 from auto_config.calibration.verdict.useless import why_useless
 from auto_config.errors import UserError
+from auto_config.prediction.bundle_shape import mean_offsets
 
 POOLED_NOTE = (
     "few cases are labelled, so all landmarks have one region: it holds for a landmark drawn at random, not for each; "
@@ -84,7 +85,7 @@ def write_calibration(
         numbers["presence"],
         every,
         instances=instances,
-        offsets=_mean_offsets(table, found.truth.shape[-1]),
+        offsets=mean_offsets(table, found.truth.shape[-1]),
         ranges=_ranges(root),
         spoiled=spoiled,
     )
@@ -104,13 +105,7 @@ def useless_reason(root: Path, found: OutOfFold) -> str | None:
         found: Predictions of cases that no network in use has seen.
     """
     table = landmarks_file(root)
-    return why_useless(found, _mean_offsets(table, found.truth.shape[-1]), read_instances(table), _unit(table))
-
-
-def _mean_offsets(table: Path, dims: int) -> np.ndarray:
-    """(L, D) mean mm from the middle of an image to each landmark, NaN where not known."""
-    rows = json.loads(table.read_text(encoding="utf-8"))["landmarks"]
-    return np.array([row.get("mean_offset_mm") or [np.nan] * dims for row in rows], dtype=np.float64)
+    return why_useless(found, mean_offsets(table, found.truth.shape[-1]), read_instances(table), _unit(table))
 
 
 def _unit(table: Path) -> str:

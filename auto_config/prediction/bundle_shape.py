@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from auto_config.bundle_scripts.file_names import CALIBRATION
 from auto_config.bundle_scripts.training.shape_fit import training_shapes
 from auto_config.errors import UserError
@@ -62,3 +64,14 @@ def _read(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return document if isinstance(document, dict) else None
+
+
+def mean_offsets(table: Path, dims: int) -> np.ndarray:
+    """(L, D) mean mm from the middle of an image to each landmark, NaN where not known.
+
+    Args:
+        table: ``configs/landmarks.json``.
+        dims: D.
+    """
+    rows = json.loads(table.read_text(encoding="utf-8"))["landmarks"]
+    return np.array([row.get("mean_offset_mm") or [np.nan] * dims for row in rows], dtype=np.float64)

@@ -96,6 +96,30 @@ def condition(
     return _refined(shape, points, tolerance, (pose, agree), fixed)
 
 
+def condition_as_usual(
+    shape: ShapeGaussian, points: np.ndarray, usual: np.ndarray, tolerance: float, fixed: np.ndarray
+) -> Conditioned | None:
+    """The places of all landmarks by the points of a person alone, where these are too few for a pose of their own.
+
+    The mean shape lies as it does in the training cases, moved along so that it meets the points of the person.
+
+    Args:
+        shape: of the training cases.
+        points: (L, D) world mm; only those of the person count.
+        usual: (L, D) world mm where the landmarks lie on average, NaN where not known.
+        tolerance: mm that a good predicted point is off along an axis.
+        fixed: (L,) bool: points of a person.
+
+    Returns:
+        What is expected; None where no point of a person has a usual place, or too few landmarks have one.
+    """
+    away = (np.asarray(points, dtype=np.float64) - usual)[fixed]
+    away = away[np.isfinite(away).all(axis=1)]
+    if not len(away):
+        return None
+    return condition(shape, np.where(fixed[:, None], points, usual + away.mean(axis=0)), tolerance, fixed)
+
+
 def _best_pose(
     mean: np.ndarray, points: np.ndarray, limit: np.ndarray, sure: np.ndarray, log_size: tuple[float, float]
 ) -> tuple[np.ndarray, np.ndarray]:

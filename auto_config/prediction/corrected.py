@@ -31,7 +31,8 @@ from auto_config.bundle_scripts.methods.half_precision import HalfPrecisionNetwo
 from auto_config.bundle_scripts.methods.interfaces import Decoder, Output, kept_heads
 from auto_config.bundle_scripts.points.peaks import Peaks
 from auto_config.bundle_scripts.points.shape import shape_prior
-from auto_config.prediction.conditioning import Conditioned, condition
+from auto_config.prediction.bundle_shape import mean_offsets
+from auto_config.prediction.conditioning import Conditioned, condition, condition_as_usual
 from auto_config.prediction.fixed_points import with_fixed
 from auto_config.prediction.shape_gaussian import ShapeGaussian
 
@@ -165,10 +166,9 @@ def corrected(
 
 def _corrected_peaks(case: _Case, end: float | None) -> tuple[Peaks, np.ndarray]:
     """Peaks in planned voxels, and which of them moved."""
-    nothing = np.zeros(len(case.points), dtype=bool)
     expected = condition(case.shape, case.points, case.voxel, case.sure)
     if expected is None:
-        return _placed(case.look.peaks, case, case.points, nothing, None), nothing
+        return _placed_as_usual(case)
     moved = _to_move(case, expected)
     if case.look.turned or expected.agree[~case.set].mean() < _READABLE:
         # What was kept is of another grid, or of an image that the network cannot read: the shape alone speaks.
@@ -184,6 +184,19 @@ def _corrected_peaks(case: _Case, end: float | None) -> tuple[Peaks, np.ndarray]
     places = np.where(moved[:, None], expected.points, case.points)
     places[believed] = seen.points[believed]
     return _placed(seen.peaks, case, places, moved & ~believed, expected), moved
+
+
+def _placed_as_usual(case: _Case) -> tuple[Peaks, np.ndarray]:
+    """As `_corrected_peaks` where too few points agree on a pose: the anatomy lies as it does in the training cases."""
+    offsets = mean_offsets(case.opened.root / "configs" / "landmarks.json", len(case.spacing))
+    usual = apply_affine(case.affine, (case.size - 1.0)[None] / 2) + offsets
+    expected = condition_as_usual(case.shape, case.points, usual, case.voxel, case.sure)
+    moved = np.zeros(len(case.points), dtype=bool)
+    if expected is None:
+        return _placed(case.look.peaks, case, case.points, moved, None), moved
+    moved = ~case.set & np.isfinite(expected.points).all(axis=1)
+    places = np.where(moved[:, None], expected.points, case.points)
+    return _placed(case.look.peaks, case, places, moved, expected), moved
 
 
 @dataclass(frozen=True)

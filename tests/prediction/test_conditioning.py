@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
 
-from auto_config.prediction.conditioning import condition
+from auto_config.prediction.conditioning import condition, condition_as_usual
 from auto_config.prediction.shape_gaussian import ShapeGaussian, fit_gaussian
 
 
@@ -117,6 +117,23 @@ def test_points_that_agree_on_nothing_move_nothing():
     points[:6] = truth[:6]
     found = condition(shape, points, 0.1, np.arange(len(truth)) < 6)
     assert np.linalg.norm(found.points - truth, axis=1).max() < 3.0
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_few_points_of_a_person_carry_along_what_lies_as_usual(count):
+    shape, truth, rng = anatomy(1)
+    points = rng.normal(size=truth.shape) * 200
+    fixed = np.arange(len(truth)) < count
+    points[fixed] = truth[fixed]
+    assert condition(shape, points, 0.1, fixed) is None
+    usual = truth + rng.normal(size=truth.shape) * 0.3 + [8.0, -5.0, 3.0]  # the image lies elsewhere
+    found = condition_as_usual(shape, points, usual, 0.1, fixed)
+    assert np.linalg.norm(found.points - truth, axis=1).mean() < 1.0
+    moved = condition_as_usual(shape, points + 7.0, usual - 4.0, 0.1, fixed)
+    np.testing.assert_allclose(moved.points, found.points + 7.0, atol=1e-4)
+    # Nothing is known without a person, or of landmarks without a usual place.
+    assert condition_as_usual(shape, points, usual, 0.1, np.zeros(len(truth), dtype=bool)) is None
+    assert condition_as_usual(shape, points, np.where(fixed[:, None], np.nan, usual), 0.1, fixed) is None
 
 
 @pytest.mark.parametrize("known", [0, 2])

@@ -182,6 +182,27 @@ def test_where_the_network_cannot_read_an_image_the_shape_alone_speaks(tmp_path,
     assert {item["name"] for item in done["result"]["landmarks"] if item["replaced"]} == set(done["moved"])
 
 
+def test_one_point_in_an_unreadable_image_carries_the_others_along(tmp_path):
+    """They lie about it as in the training cases; without usual places they stay where they were predicted."""
+    opened, data, truth = open_case(tmp_path)
+    look = first_look(opened, data)
+    wrong = np.random.default_rng(1).uniform(0, 40, look.peaks.points.shape)
+    look = replace(look, peaks=replace(look.peaks, points=torch.from_numpy(wrong).to(look.peaks.points)))
+    before = world(predicted(opened, look))
+    others = [row for row in range(len(truth)) if row != 1]
+    stay = corrected(opened, look, shape_of(opened), *given(truth, 1))
+    np.testing.assert_array_equal(world(stay)[others], before[others])
+    table = opened.root / "configs" / "landmarks.json"
+    document = json.loads(table.read_text())
+    for row, point in zip(document["landmarks"], truth, strict=True):
+        row["mean_offset_mm"] = (point + [9.0, -4.0, 6.0]).tolist()
+    table.write_text(json.dumps(document))
+    done = corrected(opened, look, shape_of(opened), *given(truth, 1))
+    assert errors(done, truth)[others].max() < 2.0
+    assert len(done["moved"]) == len(others)
+    np.testing.assert_array_equal(world(done)[1], truth[1])
+
+
 def test_a_search_for_the_pose_leaves_the_output_of_the_image_as_it_lies(tmp_path):
     """The window is asked again for each turned look; what is read again is the first answer."""
     opened, data, truth = open_case(tmp_path)
