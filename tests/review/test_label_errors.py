@@ -196,7 +196,7 @@ def test_a_network_that_exchanges_near_neighbours_does_not_name_them_against_the
 
 def test_exchanged_points_need_not_lie_within_the_limits_where_they_lay_far_off():
     expected = np.array([[0.0, 0, 0], [20.0, 0, 0], [60.0, 0, 0]])
-    labels = expected[[1, 0, 2]] + np.array([[0, 3.0, 0], [0, 0, 0], [0, 0, 0]])
+    labels = expected[[1, 0, 2]] + np.array([[0, 4.8, 0], [0, 0, 0], [0, 0, 0]])
     scale, limit, nowhere = np.ones(3), np.full(3, 2.0), np.full((3, 3), np.nan)
     scores = np.linalg.norm(labels - expected, axis=-1) / (scale * limit)
     assert exchanged(labels, expected, scale, limit, scores, places=nowhere, false_alarms=1e-3) == [(0, 1)]
@@ -208,6 +208,16 @@ def test_a_case_hardly_further_off_than_usual_is_not_wrong_as_a_whole():
     predicted = cohort.predicted.copy()
     predicted[4] = cohort.labels[4] + 1.7 * (predicted[4] - cohort.labels[4])
     assert [one for one in find_label_errors(replace(cohort, predicted=predicted)) if not one.landmarks] == []
+
+
+def test_a_mirrored_case_is_named_so_although_the_network_is_less_sure_of_it_than_of_others():
+    """Put right it lies 2.3 times as far off as usual, a little more than what passes."""
+    cohort = head_cohort(cases=30)
+    predicted, labels = cohort.predicted.copy(), cohort.labels.copy()
+    predicted[4] = labels[4] + 2.3 * (predicted[4] - labels[4])
+    labels[4, :, 0] = 2 * cohort.centers[4, 0] - labels[4, :, 0]
+    found = find_label_errors(replace(cohort, predicted=predicted, labels=labels))
+    assert [(one.case, one.kind) for one in found] == [(4, "mirrored")]
 
 
 def test_all_pairs_exchanged_are_named_so_although_another_order_fits_a_noisy_network_better():
