@@ -21,6 +21,11 @@ LEVELS = (0.5, 0.8, 0.9, 0.95)
 _ROUND_OFF = 1e-9  # 0.9 * 10 is 9.000000000000002 in floating point, and its rank is 9
 
 
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"the level is {level}; give a probability between 0 and 1, such as 0.9")
+
+
 def conformal_rank(n: int, level: float) -> int | None:
     """Rank of the score that bounds the region, from 1 on; None where n scores are too few for the level.
 
@@ -35,8 +40,7 @@ def conformal_rank(n: int, level: float) -> int | None:
         >>> conformal_rank(15, 0.9), conformal_rank(15, 0.95)
         (15, None)
     """
-    if not 0 < level < 1:
-        raise ValueError(f"the level is {level}; give a probability between 0 and 1, such as 0.9")
+    _check_level(level)
     rank = math.ceil(level * (n + 1) - _ROUND_OFF)
     return rank if rank <= n else None
 
@@ -59,11 +63,14 @@ def conformal_quantile(scores: np.ndarray, level: float, weights: np.ndarray | N
         scores: (n,) scores of calibration cases, larger is farther out; NaN is left out.
         level: Nominal probability.
         weights: (n,) of the scores, where those of one case share a weight of 1; None for a score of each case.
+
+    Raises:
+        ValueError: A level that is not between 0 and 1.
     """
+    _check_level(level)
     known = ~np.isnan(scores)
     order = np.argsort(scores[known], kind="stable")
     count = np.cumsum(np.ones(known.sum()) if weights is None else weights[known][order])
-    conformal_rank(len(count), level)  # tells of a wrong level
     needed = level * ((count[-1] if len(count) else 0.0) + 1) - _ROUND_OFF
     place = int(np.searchsorted(count, needed))
     return math.inf if place >= len(count) else float(scores[known][order[place]])

@@ -41,7 +41,7 @@ from auto_config.calibration.presence import (
     fit_presence,
     thresholds,
 )
-from auto_config.calibration.raters import RaterPoints
+from auto_config.calibration.raters.points import RaterPoints
 from auto_config.calibration.reliability import auroc, expected_calibration_error, f1_score, reliability
 from auto_config.prediction.bundle_shape import KEY
 from auto_config.prediction.shape_gaussian import fit_gaussian

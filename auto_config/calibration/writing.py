@@ -16,7 +16,7 @@ from auto_config.bundle_scripts.points.instances import read_instances
 from auto_config.bundle_scripts.points.landmark_names import read_landmark_names
 from auto_config.calibration.document import calibration_document
 from auto_config.calibration.out_of_fold import DATALIST, OutOfFold, training_points
-from auto_config.calibration.raters import RaterPoints
+from auto_config.calibration.raters.points import RaterPoints
 from auto_config.calibration.verdict.section import Spoiled, verdict_section
 from auto_config.calibration.verdict.useless import why_useless
 from auto_config.errors import UserError
@@ -116,15 +116,6 @@ def _ranges(root: Path) -> Any | None:
     """Spacing and extent in training; None in bundles of earlier versions."""
     path = root / "configs" / "verdict.json"
     return json.loads(path.read_text(encoding="utf-8")).get("ranges") if path.is_file() else None
-
-
-def planned_pooling(root: Path) -> bool:
-    """Whether the bundle was planned with one region for all landmarks; not where its plan does not say."""
-    try:
-        plan = json.loads((root / "configs" / "plan.json").read_text(encoding="utf-8"))
-        return plan["decisions"]["regions"]["value"]["pooled"] is True
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
 
 
 def landmarks_file(root: Path) -> Path:

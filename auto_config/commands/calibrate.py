@@ -91,7 +91,8 @@ def calibrate(
     from auto_config.bundle_scripts.points.landmark_names import read_landmark_names
     from auto_config.calibration.cuts import cut_cases
     from auto_config.calibration.others.other_cases import CaseSource, other_cases, predict_other_cases
-    from auto_config.calibration.raters import points_of_raters
+    from auto_config.calibration.planned import planned_pooling
+    from auto_config.calibration.raters.reading import points_of_raters, read_raters
     from auto_config.calibration.terminal import print_calibration
     from auto_config.calibration.time_limit import limits_of, omitted_notes
     from auto_config.calibration.validation_cases import cut_validation_cases, validation_cases
@@ -100,7 +101,6 @@ def calibrate(
         POOLED_NOTE,
         USELESS_NOTE,
         landmarks_file,
-        planned_pooling,
         useless_reason,
         write_calibration,
     )
@@ -112,6 +112,7 @@ def calibrate(
     spatial_dims, unit = int(document["spatial_dims"]), str(document.get("unit", "mm"))
     notes: list[str] = []
     cuts, spoiled = None, None
+    several = {} if raters is None else read_raters(root, Path(raters))
     if data is None:
         items = None
         found = validation_cases(root, names, device)
@@ -120,7 +121,7 @@ def calibrate(
         source = CaseSource(Path(data), missing=missing, outside=outside, **reading)
         items, notes = other_cases(root, source, names, spatial_dims=spatial_dims, unit=unit)
         found = predict_other_cases(root, items, device=device)
-    people = None if raters is None else points_of_raters(root, Path(raters), found, names)
+    people = None if raters is None else points_of_raters(root, Path(raters), several, found)
     cut_limit, limit = limits_of(*_left(started, end, len(found.cases)))
     if end is not None and useless_reason(root, found) is not None:
         notes = [*notes, USELESS_NOTE]  # each of its cases may be looked at in every pose, for nothing

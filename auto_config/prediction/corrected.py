@@ -170,7 +170,7 @@ def _corrected_peaks(case: _Case, end: float | None) -> tuple[Peaks, np.ndarray]
     if expected is None:
         return _placed_as_usual(case)
     moved = _to_move(case, expected)
-    if case.look.turned or expected.agree[~case.set].mean() < _READABLE:
+    if case.look.turned or not _readable(case, expected):
         # What was kept is of another grid, or of an image that the network cannot read: the shape alone speaks.
         places = np.where(moved[:, None], expected.points, case.points)
         return _placed(case.look.peaks, case, places, moved, expected), moved
@@ -184,6 +184,12 @@ def _corrected_peaks(case: _Case, end: float | None) -> tuple[Peaks, np.ndarray]
     places = np.where(moved[:, None], expected.points, case.points)
     places[believed] = seen.points[believed]
     return _placed(seen.peaks, case, places, moved & ~believed, expected), moved
+
+
+def _readable(case: _Case, expected: Conditioned) -> bool:
+    """Whether the network read the image: enough of its points agree, of those that are expected inside of it."""
+    judged = ~case.set & case.inside(expected.points)
+    return not judged.any() or bool(expected.agree[judged].mean() >= _READABLE)
 
 
 def _placed_as_usual(case: _Case) -> tuple[Peaks, np.ndarray]:

@@ -39,12 +39,12 @@ def find_label_errors(cohort: Cohort, false_alarms: float = FALSE_ALARMS) -> lis
         for _ in range(_PASSES):
             found_now = _whole_cases(left, false_alarms)
             whole += found_now
-            left = without(left, [one.case for one in found_now])
+            left = _without(left, [one.case for one in found_now])
             if not found_now:
                 break
         shape = by_shape(left)
         network = by_network(left, shape, false_alarms)
-        near = _either(predicted_cases(left), network, shape)
+        near = _either(_predicted_cases(left), network, shape)
         scores = _contradicted_twice(near.scores(left.labels), network.scores(left.labels) * network.limit, shape, left)
         found = list(whole)
         for row in range(len(cohort.cases)):
@@ -57,7 +57,7 @@ def _whole_cases(cohort: Cohort, false_alarms: float) -> list[Finding]:
     """Cases that are wrong as a whole, beside all the others as they are."""
     shape = by_shape(cohort)
     network = by_network(cohort, shape, false_alarms)
-    predicted = predicted_cases(cohort)
+    predicted = _predicted_cases(cohort)
     near = _either(predicted, network, shape)
     trusted = np.where(near.trusted, near.scores(cohort.labels), np.nan)
     return case_findings(
@@ -65,14 +65,14 @@ def _whole_cases(cohort: Cohort, false_alarms: float) -> list[Finding]:
     )
 
 
-def without(cohort: Cohort, rows: Sequence[int]) -> Cohort:
+def _without(cohort: Cohort, rows: Sequence[int]) -> Cohort:
     """The cohort in which nothing is known of the labels of some cases, so that they say nothing about the others."""
     labels, status = cohort.labels.copy(), cohort.status.copy()
     labels[list(rows)], status[list(rows)] = np.nan, UNKNOWN
     return cohort.with_labels(labels, status)
 
 
-def predicted_cases(cohort: Cohort) -> np.ndarray:
+def _predicted_cases(cohort: Cohort) -> np.ndarray:
     """(N,) whether anything was predicted for a case."""
     return np.asarray(np.isfinite(cohort.predicted).all(-1).any(1))
 
@@ -94,7 +94,7 @@ def label_scores(cohort: Cohort, false_alarms: float = FALSE_ALARMS) -> tuple[np
     """The score of every label, (N, L), and where each is expected; above 1 one is contradicted."""
     with np.errstate(invalid="ignore", divide="ignore"):
         shape = by_shape(cohort)
-        near = _either(predicted_cases(cohort), by_network(cohort, shape, false_alarms), shape)
+        near = _either(_predicted_cases(cohort), by_network(cohort, shape, false_alarms), shape)
         return near.scores(cohort.labels), near
 
 
@@ -107,7 +107,8 @@ def most_contradicted(cohort: Cohort, named: Sequence[Finding], false_alarms: fl
         false_alarms: as there.
         count: how many at most.
     """
-    scores, reference = label_scores(cohort, false_alarms)
+    left = _without(cohort, [one.case for one in named if not one.landmarks])
+    scores, reference = label_scores(left, false_alarms)
     scores = np.where(reference.trusted, scores, np.nan)
     scores[[one.case for one in named]] = np.nan
     found = []

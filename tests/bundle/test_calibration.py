@@ -177,6 +177,8 @@ def test_regions_of_raters_hold_each_of_them_and_point_where_they_differ(trained
     assert regions["rater_covariance_mm2"][0] == [pytest.approx([8, 0, 0], abs=1e-4), [0, 0, 0], [0, 0, 0]]
 
     opened, errors = open_bundle(bundle, device="cpu"), []
+    with pytest.raises(UserError, match="calibrated with single raters"):
+        level_sets(opened, 0.9)
     place = [0.5, 0.8, 0.9, 0.95].index(0.9)
     for path in sorted((others / "images").iterdir()):
         truth = read_markups(others / "landmarks" / f"{path.name.removesuffix('.nii.gz')}.mrk.json").ordered(

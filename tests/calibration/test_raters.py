@@ -17,7 +17,8 @@ from auto_config.bundle_scripts.points.landmarks import LandmarkSet
 from auto_config.calibration.conformal import LEVELS, conformal_quantile, quantiles
 from auto_config.calibration.document import calibration_document, region_section
 from auto_config.calibration.out_of_fold import OutOfFold
-from auto_config.calibration.raters import rater_points, read_raters
+from auto_config.calibration.raters.points import rater_points
+from auto_config.calibration.raters.reading import points_of_raters, read_raters
 from auto_config.errors import UserError
 
 NAMES = ["jaw", "chin"]
@@ -84,10 +85,10 @@ def test_raters_of_a_case_share_its_weight():
 def test_the_covariance_is_that_of_the_raters_about_their_middle():
     random = np.random.default_rng(0)
     middle, points = people(random, 4000, 3)
-    found = rater_points(sets(points), predicted(middle, random), NAMES, SINGLE)
+    found = rater_points(sets(points), predicted(middle, random), SINGLE)
     assert found.covariance[0] == pytest.approx(SPREAD, abs=0.15)
     assert found.covariance[1] == pytest.approx(SPREAD / 10, abs=0.02)
-    turned = rater_points(sets(points), predicted(middle, random), NAMES, SINGLE, any_pose=True)
+    turned = rater_points(sets(points), predicted(middle, random), SINGLE, any_pose=True)
     assert turned.covariance[0] == pytest.approx(np.eye(3) * SPREAD.trace() / 3, abs=0.1)
 
 
@@ -109,7 +110,7 @@ def test_two_raters_and_one_who_did_not_set_a_point_against_the_closed_form(dims
     ]
     base = predicted(np.zeros((2, 2, 3)), np.random.default_rng(0))
     base = replace(base, points=truth, truth=truth, covariance=np.broadcast_to(np.eye(dims), (2, 2, dims, dims)))
-    found = rater_points(raters, base, NAMES, SINGLE)
+    found = rater_points(raters, base, SINGLE)
     # One degree of freedom of the first case, two of the second.
     expected = np.zeros((dims, dims))
     expected[0, 0], expected[1, 1] = 2 / 3, 18 / 3
@@ -128,7 +129,7 @@ def test_regions_hold_a_new_rater_of_a_new_case_as_often_as_promised(level):
         middle, points = people(random, 60, 2)
         # The network never saw the raters of these cases: it is off from the place itself, not from their mean.
         found = replace(predicted(middle, random), truth=points.mean(0))
-        raters = rater_points(sets(points), found, NAMES, SINGLE)
+        raters = rater_points(sets(points), found, SINGLE)
         regions = region_section(found, SINGLE, pooled=False, raters=raters)
         new_middle, new = people(random, 50, 1)
         offset = new[0] - (new_middle + random.normal(0, 0.5, new_middle.shape))
@@ -144,9 +145,7 @@ def test_ellipsoids_take_the_direction_in_which_raters_differ(tmp_path):
     random = np.random.default_rng(4)
     _, points = people(random, 60, 3)
     found = predicted(points.mean(0), random)
-    document = calibration_document(
-        found, NAMES, points.mean(0), raters=rater_points(sets(points), found, NAMES, SINGLE)
-    )
+    document = calibration_document(found, NAMES, points.mean(0), raters=rater_points(sets(points), found, SINGLE))
     assert any("any one of the raters ('r0', 'r1', 'r2'; 60 of 60" in note for note in document["notes"])
     assert document["regions"]["levelset"] == [[None] * 2] * len(LEVELS)
     path = tmp_path / "calibration.json"
@@ -197,20 +196,52 @@ def points():
     return np.random.default_rng(6).uniform(15, 45, (3, 2, 3))
 
 
-def test_raters_are_read_from_the_data_set(tmp_path, points):
-    found = predicted(points, np.random.default_rng(0))
-    read = read_raters(write_source(tmp_path / "two", points), found, NAMES, None)
-    assert [sorted(one) for one in read] == [["r0", "r1"]] * 3
-    assert rater_points(read, found, NAMES, SINGLE).points[0] == pytest.approx(points - 0.5, abs=1e-4)
+@pytest.fixture
+def bundle(tmp_path):
+    """What reading raters asks of a bundle."""
+    (tmp_path / "bundle" / "configs").mkdir(parents=True)
+    table = {"spatial_dims": 3, "unit": "mm", "landmarks": [{"name": name} for name in NAMES]}
+    (tmp_path / "bundle" / "configs" / "landmarks.json").write_text(json.dumps(table))
+    (tmp_path / "bundle" / "configs" / "inference.json").write_text("{}")
+    return tmp_path / "bundle"
 
 
-def test_data_without_several_raters_of_the_same_cases_is_refused(tmp_path, points):
+@pytest.mark.parametrize("pose", [None, "upright", "free"])
+def test_raters_are_read_from_the_data_set(tmp_path, points, bundle, pose):
+    if pose is not None:
+        plan = {"decisions": {"pose": {"value": {"kind": pose}}}}
+        (bundle / "configs" / "plan.json").write_text(json.dumps(plan))
     found = predicted(points, np.random.default_rng(0))
-    with pytest.raises(UserError, match="no case with 2 raters or more"):
-        read_raters(write_source(tmp_path / "one", points, raters=1), found, NAMES, None)
     two = write_source(tmp_path / "two", points)
-    others = replace(found, cases=("x", "y", "z"))
-    with pytest.raises(UserError, match="none of the 3 unseen cases \\('x', 'y', 'z'\\)"):
-        read_raters(two, others, NAMES, None)
+    cases = read_raters(bundle, two)
+    assert {name: sorted(case.raters) for name, case in cases.items()} == {
+        f"case{row}": ["r0", "r1"] for row in range(3)
+    }
+    read = points_of_raters(bundle, two, cases, found)
+    assert read.points[0] == pytest.approx(points - 0.5, abs=1e-4)
+    # They differ by (1, 1, 1): a direction in the world, of which anatomy at any rotation knows none.
+    expected = np.eye(3) / 2 if pose == "free" else np.full((3, 3), 0.5)
+    assert read.covariance[0] == pytest.approx(expected, abs=1e-4)
+
+
+def test_data_without_several_raters_is_refused_before_anything_is_predicted(tmp_path, points, bundle):
+    with pytest.raises(UserError, match="no case with 2 raters or more"):
+        read_raters(bundle, write_source(tmp_path / "one", points, raters=1))
+
+
+def test_a_bundle_whose_own_scripts_know_no_raters_is_refused(tmp_path, points, bundle):
+    script = bundle / "scripts" / "inference" / "calibration.py"
+    script.parent.mkdir(parents=True)
+    script.write_text("# of an earlier version\n")
+    with pytest.raises(UserError, match="scripts are of an earlier version"):
+        read_raters(bundle, write_source(tmp_path / "two", points))
+
+
+def test_raters_of_other_cases_are_refused(tmp_path, points, bundle):
+    found = predicted(points, np.random.default_rng(0))
+    two = write_source(tmp_path / "two", points)
+    cases = read_raters(bundle, two)
+    with pytest.raises(UserError, match="2 raters for none of the 3 unseen cases \\('x', 'y', 'z'\\)"):
+        points_of_raters(bundle, two, cases, replace(found, cases=("x", "y", "z")))
     with pytest.raises(UserError, match="case 'case0' has other points"):
-        read_raters(two, replace(found, truth=points + 1.0), NAMES, None)
+        points_of_raters(bundle, two, cases, replace(found, truth=points + 1.0))

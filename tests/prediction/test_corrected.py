@@ -1,6 +1,7 @@
 """Corrected points move the others: one stage and two, 2D and 3D, ensembles, oblique grids."""
 
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -180,6 +181,37 @@ def test_where_the_network_cannot_read_an_image_the_shape_alone_speaks(tmp_path,
     others = [row for row in range(len(truth)) if row not in person]
     assert errors(done, truth)[others].mean() < 0.5 * first[others].mean()
     assert {item["name"] for item in done["result"]["landmarks"] if item["replaced"]} == set(done["moved"])
+
+
+@pytest.mark.filterwarnings("error")
+def test_landmarks_that_are_expected_outside_of_the_image_do_not_make_it_unreadable(tmp_path):
+    """Of a cut field of view most points may be nowhere: the fine stage still looks for those that are in it."""
+    opened, data, truth = open_case(tmp_path, failed=(4, 7))
+    look = first_look(opened, data)
+    # Beyond a cut the network sees nothing, and points are anywhere: five of all twelve agree with the person's.
+    inside = [0, 1, 2, 3, 4, 5, 6, 7]
+    points = look.peaks.points.clone()
+    far = [row for row in range(len(truth)) if row not in inside]
+    points[far] = torch.from_numpy(np.random.default_rng(3).uniform(0, 12, (len(far), 3))).to(points)
+    look = replace(look, peaks=replace(look.peaks, points=points))
+    asked = []
+    corrected_module = sys.modules["auto_config.prediction.corrected"]
+    with pytest.MonkeyPatch.context() as patch:
+        real, beyond = corrected_module._Case.inside, np.isin(np.arange(len(truth)), far)
+        patch.setattr(corrected_module._Case, "inside", lambda case, at: real(case, at) & ~beyond)
+        again = corrected_module._look_again
+        patch.setattr(corrected_module, "_look_again", lambda *given: asked.append(1) or again(*given))
+        done = corrected(opened, look, shape_of(opened), *given(truth, 1))
+    assert asked
+    assert errors(done, truth)[[4, 7]].max() < 0.3
+
+
+@pytest.mark.filterwarnings("error")
+def test_where_a_person_set_every_point_each_stands_as_given(tmp_path):
+    opened, data, truth = open_case(tmp_path)
+    done = corrected(opened, first_look(opened, data), shape_of(opened), *given(truth, *range(len(truth))))
+    np.testing.assert_array_equal(world(done), truth)
+    assert done["moved"] == []
 
 
 def test_one_point_in_an_unreadable_image_carries_the_others_along(tmp_path):

@@ -108,6 +108,26 @@ def test_the_most_contradicted_are_below_the_threshold_and_ranked():
     assert max(scores) <= 1
 
 
+def test_cases_that_are_wrong_as_a_whole_do_not_change_the_ranking_of_the_others():
+    cohort = head_cohort()
+    clean = most_contradicted(cohort, [], 2e-4, 5)
+    spoilt, _ = spoilt_cases(cohort, dict.fromkeys(range(15, 20), "unit"), seed=4)
+    named = find_label_errors(spoilt)
+    assert {one.case for one in named} == set(range(15, 20))
+    ranked = most_contradicted(spoilt, named, 2e-4, 5)
+    alone = most_contradicted(head_cohort_without(cohort, range(15, 20)), [], 2e-4, 5)
+    assert [(one.case, one.landmark) for one in ranked] == [(one.case, one.landmark) for one in alone]
+    assert [one.score for one in ranked] == pytest.approx([one.score for one in alone])
+    assert len(clean) == len(ranked) == 5
+
+
+def head_cohort_without(cohort, rows):
+    """The cohort as if nobody had labelled some of its cases."""
+    labels, status = cohort.labels.copy(), cohort.status.copy()
+    labels[list(rows)], status[list(rows)] = np.nan, -1
+    return cohort.with_labels(labels, status)
+
+
 def test_the_limit_holds_its_rate_on_normal_errors():
     rng = np.random.default_rng(0)
     distances = np.linalg.norm(rng.normal(size=(4000, 50, 3)), axis=-1)

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from monai.networks.nets import DynUNet
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from auto_config.bundle_scripts.methods.networks.pointwise import PointwiseOutput, as_product
 from auto_config.bundle_scripts.methods.stages import LandmarkNetwork
@@ -31,12 +32,28 @@ def test_it_gives_the_maps_and_gradients_of_the_convolution(dims, batch, feature
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
 
-def test_a_map_of_one_channel_of_features_is_not_copied():
-    """Neither order of the features is brought into the other: the product reads them where they lie."""
-    image = torch.randn(2, 8, 6, 5, 4)
-    for given_image in (image, image.contiguous(memory_format=torch.channels_last_3d)):
-        features = given_image.movedim(1, -1).flatten(1, -2).transpose(1, 2)
-        assert features.data_ptr() == given_image.data_ptr()
+class Copies(TorchDispatchMode):
+    """Counts the operations that copy a tensor."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, operation, types, arguments=(), options=None):
+        name = operation.overloadpacket.__name__
+        self.found += [name] if name in {"clone", "copy_", "_to_copy", "contiguous", "_reshape_copy"} else []
+        return operation(*arguments, **(options or {}))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("last", [False, True])
+def test_features_are_read_where_they_lie(dims, last):
+    image = torch.randn(2, 8, *(6, 5, 4)[:dims])
+    image = image.contiguous(memory_format=LAST[dims]) if last else image
+    layer = PointwiseOutput(CONVOLUTIONS[dims](8, 3, 1))
+    with torch.no_grad(), Copies() as copies:
+        layer(image)
+    assert copies.found == []
 
 
 def test_in_half_precision_it_is_as_near_to_float32_as_the_convolution():

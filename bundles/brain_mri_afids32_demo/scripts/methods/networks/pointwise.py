@@ -9,9 +9,8 @@ class PointwiseOutput(nn.Module):
     """A convolution of one voxel that turns a few features into a map for each landmark.
 
     On a CPU it is a product of matrices whose result lies channel after channel, as losses and decoders want it, and
-    whose features may lie as they do. A convolution with channels last takes three times as long for 51 maps of 16
-    features, and they have to be brought in order afterwards. On a GPU, and in an exported network, it is a
-    convolution.
+    whose features may lie as they do. A convolution with channels last gives maps that have to be brought in order
+    afterwards, which takes longer than the convolution. On a GPU, and in an exported network, it is a convolution.
 
     Args:
         convolution: whose weights it takes, with a bias.
